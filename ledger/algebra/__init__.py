@@ -1,0 +1,1 @@
+"""Pure linear algebra of the method: torch and the standard library only."""

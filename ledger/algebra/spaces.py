@@ -1,0 +1,74 @@
+"""Spaces: compressed, trace-normalised second moments of input rows, and weighted sums of them.
+
+Source: Kodge, Saha, Roy, "Deep Unlearning", arXiv 2312.00761, section 4 (space estimation). The
+paper keeps the left singular vectors ``U`` and the normalised energies ``s`` of the activations;
+here a space is the factor ``F = U diag(sqrt(s))`` of shape (i, r), so that ``C = F F^T``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Space:
+    """The second moment of one class's input rows at one linear map, normalised to trace 1."""
+
+    factor: Tensor
+    """float32 (i, r): ``F`` with ``F F^T`` close to ``G / tr(G)``."""
+    rows: int
+    """Number of input rows seen, ``n``."""
+    trace: float
+    """``tr(G)`` of the rows before normalisation: their summed squared length."""
+    error_bound: float
+    """Upper bound of the spectral norm of ``G / tr(G) - F F^T``."""
+
+    @classmethod
+    def empty(cls, width: int, *, rows: int = 0) -> "Space":
+        """Return the space of no rows, or of rows that are all zero: rank 0, no energy."""
+        return cls(torch.zeros(width, 0), rows=rows, trace=0.0, error_bound=0.0)
+
+    @property
+    def width(self) -> int:
+        """Number of inputs ``i``."""
+        return self.factor.shape[0]
+
+    @property
+    def rank(self) -> int:
+        """Number of kept directions ``r``."""
+        return self.factor.shape[1]
+
+
+def retain_weights(spaces: Sequence[Space]) -> list[float]:
+    """Weight retained classes by their energy, so that ``C_R = sum G_c / tr(sum G_c)``."""
+    total = sum(space.trace for space in spaces)
+    return [space.trace / total if total else 0.0 for space in spaces]
+
+
+def forget_weights(spaces: Sequence[Space]) -> list[float]:
+    """Weight forgotten classes equally: each contributes its own normalised space, whatever its size.
+
+    ``projection.Strength`` multiplies the forget alpha by the number of classes, so that a class
+    forgotten together with others is forgotten as thoroughly as alone.
+    """
+    return [1.0 / len(spaces)] * len(spaces)
+
+
+def stack(spaces: Sequence[Space], weights: Sequence[float]) -> Tensor:
+    """Return a factor of the weighted sum of spaces, in the order given.
+
+    Args:
+        spaces: At least one space, all of the same width.
+        weights: Non-negative, one for each space.
+
+    Returns:
+        float32 (i, sum r), or (i, i) where that is smaller.
+    """
+    stacked = torch.cat([s.factor * w**0.5 for s, w in zip(spaces, weights, strict=True)], dim=1)
+    width = stacked.shape[0]
+    if stacked.shape[1] <= width:
+        return stacked
+    values, vectors = torch.linalg.eigh((stacked @ stacked.T).double())
+    return (vectors * values.clamp_min(0).sqrt()).to(stacked.dtype)

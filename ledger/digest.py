@@ -1,0 +1,21 @@
+"""Canonical bytes and digests: the same value always hashes to the same text."""
+
+import hashlib
+from typing import Any
+
+import rfc8785
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return the RFC 8785 (JSON Canonicalization Scheme) bytes of plain JSON data."""
+    return rfc8785.dumps(value)
+
+
+def sha256_hex(data: bytes) -> str:
+    """Return the SHA-256 of some bytes, in lower-case hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def json_digest(value: Any) -> str:
+    """Return the SHA-256 of a value's canonical JSON."""
+    return sha256_hex(canonical_json(value))

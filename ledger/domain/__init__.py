@@ -1,0 +1,1 @@
+"""Words of the domain as frozen values: no torch, no SQL, no files, no clock."""

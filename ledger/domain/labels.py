@@ -1,0 +1,88 @@
+"""The label map of a model, and how people name its classes."""
+
+import difflib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from ledger.errors import AmbiguousClassError, UnknownClassError
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Class labels in the order of the model's outputs: ``labels[k]`` names logit ``k``."""
+
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(_normal(label) for label in self.labels))
+        twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
+        if twice:
+            raise AmbiguousClassError(
+                f"label map names {', '.join(map(repr, twice))} more than once",
+                "give every class a label of its own",
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> str:
+        return self.labels[index]
+
+    def names(self, indices: Iterable[int]) -> tuple[str, ...]:
+        """Return the labels of some classes, in class order."""
+        return tuple(self.labels[i] for i in sorted(indices))
+
+    def resolve(self, text: str) -> int:
+        """Return the index of the class that ``text`` names, by label or by index.
+
+        ``name:X`` and ``index:N`` say which is meant. Nothing is corrected: a near miss is refused,
+        with the labels it may have meant.
+
+        Args:
+            text: A label, an index, or either with its prefix.
+
+        Raises:
+            UnknownClassError: No such label or index.
+            AmbiguousClassError: The label of one class and the index of another.
+        """
+        wanted = _normal(text)
+        by_name = self._by_name(wanted.removeprefix("name:"))
+        by_index = self._by_index(wanted.removeprefix("index:"))
+        if wanted.startswith("name:"):
+            by_index = None
+        elif wanted.startswith("index:"):
+            by_name = None
+        found = {index for index in (by_name, by_index) if index is not None}
+        if len(found) == 1:
+            return found.pop()
+        if found:
+            raise AmbiguousClassError(
+                f"{text!r} is the label of class {by_name} and the index of {self.labels[int(wanted)]!r}",
+                f"write name:{text} or index:{text}",
+            )
+        raise UnknownClassError(f"no class is called {text!r}", self._suggestion(wanted))
+
+    def resolve_all(self, texts: Sequence[str]) -> frozenset[int]:
+        """Resolve several class names; naming one twice is allowed."""
+        return frozenset(self.resolve(text) for text in texts)
+
+    def _by_name(self, name: str) -> int | None:
+        return self.labels.index(name) if name in self.labels else None
+
+    def _by_index(self, text: str) -> int | None:
+        if not (text.isascii() and text.isdigit()):
+            return None
+        return int(text) if int(text) < len(self.labels) else None
+
+    def _suggestion(self, wanted: str) -> str:
+        folded = {label.casefold(): label for label in self.labels}
+        near = difflib.get_close_matches(wanted.casefold(), list(folded), n=3, cutoff=0.5)
+        if near:
+            return "did you mean " + " or ".join(repr(folded[n]) for n in near) + "?"
+        shown = ", ".join(self.labels[:10]) + (", ..." if len(self) > 10 else "")
+        return f"classes: {shown} (or an index from 0 to {len(self) - 1})"

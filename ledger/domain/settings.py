@@ -1,0 +1,80 @@
+"""Settings that belong to a model: fixed at registration, so that state depends on the set forgotten alone."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ledger.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the model's input."""
+
+    channels: int = 3
+    height: int = 32
+    width: int = 32
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    interpolation: str = "bicubic"
+    crop_fraction: float = 1.0
+    """Share of the resized image that the centre crop keeps."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How this model is unlearned. Defaults follow the paper's CIFAR-10 protocol where it states one."""
+
+    seed: int = 0
+    retain_samples: int = 100
+    """Images per retained class that estimate the retain space."""
+    forget_samples: int = 900
+    """Images per forgotten class that estimate the forget space."""
+    rows_per_class: int = 1024
+    """Input rows per class and linear map to aim for; decides how many positions of a feature map are sampled."""
+    max_rank: int = 128
+    """Largest rank of one class space."""
+    calibration_samples: int = 100
+    """Images per class, kept apart from the samples above, on which the alphas are chosen."""
+    alpha_r: tuple[float, ...] = (10.0, 30.0, 100.0, 300.0, 1000.0)
+    alpha_f: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0)
+    max_forgotten_accuracy: float = 0.01
+    """Gate: largest calibration accuracy on any forgotten class."""
+    max_retained_drop: float = 0.05
+    """Gate: largest fall of calibration accuracy on the retained classes."""
+    min_retained: int = 2
+    """Fewest classes that must stay."""
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        for name in (
+            "retain_samples",
+            "forget_samples",
+            "rows_per_class",
+            "max_rank",
+            "calibration_samples",
+            "min_retained",
+            "batch_size",
+        ):
+            if getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not self.alpha_r or not self.alpha_f or min(self.alpha_r + self.alpha_f) < 1:
+            raise UsageError("every alpha must be at least 1", "1 means no importance scaling")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Settings":
+        """Rebuild from :meth:`to_json`'s values."""
+        return cls(**_tuples(cls, values))
+
+
+def preprocessing_from_json(values: dict[str, Any]) -> Preprocessing:
+    """Rebuild a :class:`Preprocessing` from JSON values."""
+    return Preprocessing(**_tuples(Preprocessing, values))
+
+
+def _tuples(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:
+    known = {field.name for field in fields(cls)}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}

@@ -1,0 +1,120 @@
+"""The life of a forget request, as one table of allowed transitions.
+
+The table is the only place that knows them; ``docs/requests.md`` draws it and a test walks every pair.
+"""
+
+from enum import StrEnum
+
+from ledger.errors import TransitionError
+
+
+class RequestState(StrEnum):
+    """Where a request stands."""
+
+    AWAITING_APPROVAL = "awaiting_approval"
+    QUEUED = "queued"
+    RUNNING = "running"
+    FULFILLED = "fulfilled"
+    ON_HOLD = "on_hold"
+    DENIED = "denied"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    QUARANTINED = "quarantined"
+    REOPENED = "reopened"
+    WITHDRAWN = "withdrawn"
+
+
+class Action(StrEnum):
+    """What can happen to a request."""
+
+    APPROVE = "approve"
+    DENY = "deny"
+    CANCEL = "cancel"
+    HOLD = "hold"
+    RELEASE = "release"
+    CLAIM = "claim"
+    INTERRUPT = "interrupt"
+    FULFIL = "fulfil"
+    FAIL = "fail"
+    BLOCK = "block"
+    QUARANTINE = "quarantine"
+    RETRY = "retry"
+    REOPEN = "reopen"
+    WITHDRAW = "withdraw"
+
+
+_S, _A = RequestState, Action
+
+TRANSITIONS: dict[tuple[RequestState, Action], RequestState] = {
+    (_S.AWAITING_APPROVAL, _A.APPROVE): _S.QUEUED,
+    (_S.AWAITING_APPROVAL, _A.DENY): _S.DENIED,
+    (_S.AWAITING_APPROVAL, _A.CANCEL): _S.CANCELLED,
+    (_S.QUEUED, _A.CLAIM): _S.RUNNING,
+    (_S.QUEUED, _A.DENY): _S.DENIED,
+    (_S.QUEUED, _A.CANCEL): _S.CANCELLED,
+    (_S.QUEUED, _A.HOLD): _S.ON_HOLD,
+    (_S.RUNNING, _A.CLAIM): _S.RUNNING,
+    (_S.RUNNING, _A.INTERRUPT): _S.QUEUED,
+    (_S.RUNNING, _A.FULFIL): _S.FULFILLED,
+    (_S.RUNNING, _A.FAIL): _S.FAILED,
+    (_S.RUNNING, _A.BLOCK): _S.BLOCKED,
+    (_S.RUNNING, _A.QUARANTINE): _S.QUARANTINED,
+    (_S.ON_HOLD, _A.RELEASE): _S.QUEUED,
+    (_S.ON_HOLD, _A.DENY): _S.DENIED,
+    (_S.ON_HOLD, _A.CANCEL): _S.CANCELLED,
+    (_S.FAILED, _A.RETRY): _S.QUEUED,
+    (_S.FAILED, _A.DENY): _S.DENIED,
+    (_S.FAILED, _A.CANCEL): _S.CANCELLED,
+    (_S.BLOCKED, _A.RETRY): _S.QUEUED,
+    (_S.BLOCKED, _A.DENY): _S.DENIED,
+    (_S.BLOCKED, _A.CANCEL): _S.CANCELLED,
+    (_S.QUARANTINED, _A.RETRY): _S.QUEUED,
+    (_S.QUARANTINED, _A.DENY): _S.DENIED,
+    (_S.QUARANTINED, _A.CANCEL): _S.CANCELLED,
+    (_S.FULFILLED, _A.REOPEN): _S.REOPENED,
+    (_S.FULFILLED, _A.WITHDRAW): _S.WITHDRAWN,
+    (_S.REOPENED, _A.RETRY): _S.QUEUED,
+    (_S.REOPENED, _A.DENY): _S.DENIED,
+    (_S.REOPENED, _A.WITHDRAW): _S.WITHDRAWN,
+}
+"""State and action to next state. ``RUNNING`` can be claimed again: its lease may have expired."""
+
+OPEN_STATES = frozenset(
+    {
+        _S.AWAITING_APPROVAL,
+        _S.QUEUED,
+        _S.RUNNING,
+        _S.ON_HOLD,
+        _S.FAILED,
+        _S.BLOCKED,
+        _S.QUARANTINED,
+        _S.REOPENED,
+    }
+)
+"""Requests that somebody still waits for: their due dates run."""
+
+
+def next_state(state: RequestState, action: Action, *, request_id: int) -> RequestState:
+    """Return the state that ``action`` leads to.
+
+    Args:
+        state: Where the request stands now.
+        action: What is about to happen to it.
+        request_id: Named in the error.
+
+    Raises:
+        TransitionError: The action is not allowed from this state.
+    """
+    try:
+        return TRANSITIONS[state, action]
+    except KeyError:
+        allowed = sorted(a.value for s, a in TRANSITIONS if s is state and a in PERSONAL_ACTIONS)
+        raise TransitionError(
+            f"request {request_id} is {state.value}; it cannot {action.value} from there",
+            f"allowed now: {', '.join(allowed)}" if allowed else "this state is final",
+        ) from None
+
+
+PERSONAL_ACTIONS = frozenset({_A.APPROVE, _A.DENY, _A.CANCEL, _A.HOLD, _A.RELEASE, _A.RETRY, _A.WITHDRAW})
+"""Actions that a person takes; the others are taken by workers and by rollback."""

@@ -1,0 +1,158 @@
+"""The error tree: every failure a caller may meet, each with a stable exit code.
+
+    LedgerError                      1   something failed
+    |-- UsageError                   2   the request cannot be understood
+    |   |-- UnknownClassError            no such class label or index
+    |   |-- AmbiguousClassError          the same text names two classes
+    |   `-- UnknownDataSpecError         no plugin reads this data specification
+    |-- NotFoundError                3   no such model, version, request or file
+    |-- ConflictError                4   the ledger's state does not allow this
+    |   |-- TransitionError              this request cannot do that from its state
+    |   |-- IdempotencyConflictError     one key, two different bodies
+    |   `-- SchemaVersionError           the database belongs to another release
+    |-- IntegrityError               5   bytes are not what the ledger recorded
+    |   |-- AuditError                   the audit history does not verify
+    |   `-- BlobError                    a stored object is missing or altered
+    |-- GateError                    6   the candidate missed a quality gate
+    |-- RefusedError                 7   we will not do this
+    |   |-- TooFewRetainedError          nothing (or too little) would be left
+    |   |-- CheckpointError              weights that do not fit, or may run code
+    |   |-- DataError                    unreadable, empty or mismatched data
+    |   |-- NonFiniteError               NaN or infinity in weights or activations
+    |   `-- UnsupportedLayerError        a weight that no handler edits
+    |-- OverdueError                 8   a due date has passed
+    |-- PluginError                  1   a plugin broke its contract
+    `-- RetryLaterError             75   locked, or the lease was lost
+
+``message`` says what is wrong, ``hint`` what to do next. Exit code 130 (interrupted) has no class.
+"""
+
+
+class LedgerError(Exception):
+    """Base of every error this package raises on purpose.
+
+    Args:
+        message: What is wrong, in one sentence.
+        hint: What the reader can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(LedgerError):
+    """The request cannot be understood."""
+
+    exit_code = 2
+
+
+class UnknownClassError(UsageError):
+    """No class has this label or index."""
+
+
+class AmbiguousClassError(UsageError):
+    """The same text names one class by label and another by index."""
+
+
+class UnknownDataSpecError(UsageError):
+    """No installed plugin reads this data specification."""
+
+
+class NotFoundError(LedgerError):
+    """There is no such model, version, request or file."""
+
+    exit_code = 3
+
+
+class ConflictError(LedgerError):
+    """The state of the ledger does not allow this."""
+
+    exit_code = 4
+
+
+class TransitionError(ConflictError):
+    """A request cannot do this from the state it is in."""
+
+
+class IdempotencyConflictError(ConflictError):
+    """An idempotency key was used again for a different request."""
+
+
+class SchemaVersionError(ConflictError):
+    """The database was written by another release."""
+
+
+class IntegrityError(LedgerError):
+    """Stored bytes are not what the ledger recorded."""
+
+    exit_code = 5
+
+
+class AuditError(IntegrityError):
+    """The audit history does not verify.
+
+    Args:
+        message: What is wrong, in one sentence.
+        hint: What the reader can do about it.
+        seq: Sequence number of the first bad entry.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, seq: int) -> None:
+        super().__init__(message, hint)
+        self.seq = seq
+
+
+class BlobError(IntegrityError):
+    """A stored object is missing, truncated or altered."""
+
+
+class GateError(LedgerError):
+    """A candidate missed a quality gate and was not made a version."""
+
+    exit_code = 6
+
+
+class RefusedError(LedgerError):
+    """The operation is refused on principle; nothing was changed."""
+
+    exit_code = 7
+
+
+class TooFewRetainedError(RefusedError):
+    """Fewer classes than the model's minimum would be retained."""
+
+
+class CheckpointError(RefusedError):
+    """A checkpoint does not fit the model, or its format may run code."""
+
+
+class DataError(RefusedError):
+    """The data is unreadable, empty or disagrees with the label map."""
+
+
+class NonFiniteError(RefusedError):
+    """Weights or activations hold NaN or infinity."""
+
+
+class UnsupportedLayerError(RefusedError):
+    """The model has a weight that no layer handler edits."""
+
+
+class OverdueError(LedgerError):
+    """At least one open request is past its due date."""
+
+    exit_code = 8
+
+
+class PluginError(LedgerError):
+    """A plugin broke its contract."""
+
+
+class RetryLaterError(LedgerError):
+    """Somebody else holds what we need; the same call may succeed later."""
+
+    exit_code = 75

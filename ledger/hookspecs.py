@@ -1,0 +1,185 @@
+"""The extension points. Every hook is prefixed ``unledger_``; built-ins use these same hooks.
+
+A plugin is a module (or object) with functions of these names, decorated with :data:`hookimpl`, and
+announced through the entry-point group ``unledger``. All hooks are asked when a command needs them,
+never at import. Importing this module does not import torch.
+
+Exceptions: a :class:`~ledger.errors.LedgerError` raised by a plugin reaches the user as it is; any
+other exception is reported as a :class:`~ledger.errors.PluginError` that names the plugin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pluggy
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from ledger.domain.linear_map import LinearMap
+    from ledger.domain.settings import Preprocessing
+
+PROJECT = "unledger"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+# -- values that plugins return or receive -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A freshly built network, before the ledger loads weights into it."""
+
+    module: nn.Module
+    preprocessing: Preprocessing | None
+    """What the architecture expects, where the loader knows it."""
+    code_digest: str
+    """SHA-256 of the source that defines the network, or its library's name and version."""
+
+
+class Split(Protocol):
+    """One part (train or test) of a data source."""
+
+    labels: Sequence[int]
+    """Class index of each image."""
+
+    def pixels(self, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
+        """Return images as float32 in [0, 1], shape (n, channels, height, width), not yet normalised.
+
+        Raises:
+            DataError: An image cannot be read; the message names it.
+        """
+        ...
+
+
+class DataSource(Protocol):
+    """Labelled images, split in a training and a test part."""
+
+    labels: Sequence[str]
+    """Class labels, in the order of the indices in ``Split.labels``."""
+    train: Split
+    test: Split
+    digest: str
+    """SHA-256 of what the source consists of, cheap to compute: names and sizes, or the arrays."""
+
+
+class RowSampler(Protocol):
+    """Chooses at which output positions of a feature map the input rows are read."""
+
+    def positions(self, key: str, images: int, available: int) -> Tensor | None:
+        """Return flat position indices of shape (images, p), or None for all ``available`` positions."""
+        ...
+
+
+class LayerHandler(Protocol):
+    """Knows one kind of layer: its linear maps and what flows into them."""
+
+    module_type: type[nn.Module]
+    """The layer class. The most specific handler in a layer's method resolution order wins."""
+
+    def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
+        """Return the linear maps of a layer called ``name``.
+
+        Raises:
+            UnsupportedLayerError: This instance uses an option the handler does not cover.
+        """
+        ...
+
+    def input_rows(
+        self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler
+    ) -> Mapping[str, Tensor]:
+        """Return the input rows (n, i) of each map, by its key, for one call of the layer.
+
+        Args:
+            maps: What :meth:`linear_maps` returned for this layer.
+            module: The layer.
+            inputs: The positional arguments it was called with.
+            sampler: Chooses positions where a layer has many.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A network's answers for one split, in the split's sampled order."""
+
+    labels: np.ndarray
+    """int64 (n,)."""
+    probabilities: np.ndarray
+    """float64 (n, classes), softmax of the logits."""
+
+
+@dataclass(frozen=True)
+class EvaluationInput:
+    """Everything an evaluator may look at."""
+
+    labels: tuple[str, ...]
+    forgotten: frozenset[int]
+    train: Outputs
+    test: Outputs
+    base_train: Outputs
+    """The same images through the weights compared against (the registered ones by default)."""
+    base_test: Outputs
+    seed: int
+
+
+class Evaluator(Protocol):
+    """Measures one kind of evidence on a version."""
+
+    name: str
+
+    def evaluate(self, data: EvaluationInput) -> dict[str, Any]:
+        """Return metrics as plain JSON values, in shares (0 to 1) unless named otherwise."""
+        ...
+
+
+# -- hooks ------------------------------------------------------------------------------------------
+
+
+@hookspec(firstresult=True)
+def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int) -> LoadedModel | None:
+    """Build the network that an architecture specification names.
+
+    Called whenever a model is registered or used. The first plugin to answer wins.
+
+    Args:
+        spec: For example ``timm/resnet18`` or ``pkg.mod:factory``.
+        options: Keyword arguments for the builder.
+        num_classes: Number of outputs wanted.
+
+    Returns:
+        The network with any weights, or None if the specification is not this plugin's.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def unledger_data_source(spec: str) -> DataSource | None:
+    """Open the data source that a data specification names.
+
+    Called when a model is registered, and whenever its images are needed. The first plugin to answer wins.
+
+    Args:
+        spec: For example ``digits``, ``folder:PATH`` or ``npz:PATH``.
+
+    Returns:
+        The source, or None if the specification is not this plugin's.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def unledger_layer_handlers() -> Sequence[LayerHandler]:
+    """Return the layer handlers this plugin offers. All plugins are asked; later-registered ones win ties."""
+    raise NotImplementedError
+
+
+@hookspec
+def unledger_evaluators() -> Sequence[Evaluator]:
+    """Return the evaluators this plugin offers. All plugins are asked; names must be unique."""
+    raise NotImplementedError

@@ -1,0 +1,41 @@
+"""Images as a network takes them: read through a data source, then normalised."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ledger.domain.settings import Preprocessing
+from ledger.errors import DataError
+from ledger.hookspecs import Split
+
+
+def load_images(split: Split, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
+    """Return preprocessed images, float32 (n, channels, height, width).
+
+    Raises:
+        DataError: The source returned something other than one such image per index.
+    """
+    batch = split.pixels(indices, preprocessing)
+    expected = (len(indices), preprocessing.channels, preprocessing.height, preprocessing.width)
+    if tuple(batch.shape) != expected:
+        raise DataError(f"the data source returned images of shape {tuple(batch.shape)}, not {expected}")
+    if not bool(torch.isfinite(batch).all()):
+        raise DataError("the data source returned images with NaN or infinity")
+    mean = torch.tensor(preprocessing.mean).view(1, -1, 1, 1)
+    std = torch.tensor(preprocessing.std).view(1, -1, 1, 1)
+    return (batch - mean) / std
+
+
+def iterate(split: Split, indices: Sequence[int], preprocessing: Preprocessing, batch_size: int) -> Iterator[Tensor]:
+    """Yield preprocessed images in batches, in the order of ``indices``."""
+    for start in range(0, len(indices), batch_size):
+        yield load_images(split, indices[start : start + batch_size], preprocessing)
+
+
+def digest_while(batches: Iterable[Tensor], hasher: "hashlib._Hash") -> Iterator[Tensor]:
+    """Pass batches through, feeding their bytes to ``hasher``."""
+    for batch in batches:
+        hasher.update(batch.numpy().tobytes())
+        yield batch

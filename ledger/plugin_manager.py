@@ -1,0 +1,181 @@
+"""Find, load and ask plugins. Nothing is loaded at import, and a broken plugin never stops a command."""
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import pluggy
+
+from ledger import hookspecs
+from ledger.errors import LedgerError, PluginError, UnknownDataSpecError, UsageError
+from ledger.hookspecs import DataSource, Evaluator, LayerHandler, LoadedModel
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BUILTINS = (
+    "ledger.plugins.models_timm",
+    "ledger.plugins.models_import",
+    "ledger.plugins.data_digits",
+    "ledger.plugins.data_folder",
+    "ledger.plugins.data_npz",
+    "ledger.plugins.layers_linear",
+    "ledger.plugins.layers_conv",
+    "ledger.plugins.eval_accuracy",
+    "ledger.plugins.eval_confusion",
+    "ledger.plugins.eval_membership",
+)
+ENTRY_POINT_GROUP = "unledger"
+SWITCH = "UNLEDGER_PLUGINS"
+"""Environment variable: unset loads every installed plugin, empty none, else a comma-separated list."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """One plugin as the ``plugins`` command lists it."""
+
+    name: str
+    version: str
+    builtin: bool
+    hooks: tuple[str, ...]
+    error: str | None = None
+    """Why it is not in use, or None if it is."""
+
+
+class Plugins:
+    """The loaded plugins, asked through typed methods that name a culprit when one fails.
+
+    Args:
+        manager: With the hook specifications and all plugins registered.
+        infos: What was loaded, and what was not.
+    """
+
+    def __init__(self, manager: pluggy.PluginManager, infos: Sequence[PluginInfo]) -> None:
+        self._manager = manager
+        self.infos = tuple(infos)
+
+    def load_model(self, spec: str, options: Mapping[str, Any], num_classes: int) -> LoadedModel:
+        """Build the network that ``spec`` names.
+
+        Raises:
+            UsageError: No plugin knows the specification.
+        """
+        loaded = self._first("unledger_load_model", spec=spec, options=options, num_classes=num_classes)
+        if loaded is None:
+            raise UsageError(
+                f"no plugin builds the architecture {spec!r}", "use timm/ARCH, pkg.mod:factory or FILE.py:factory"
+            )
+        return cast(LoadedModel, loaded)
+
+    def data_source(self, spec: str) -> DataSource:
+        """Open the data source that ``spec`` names.
+
+        Raises:
+            UnknownDataSpecError: No plugin knows the specification.
+        """
+        source = self._first("unledger_data_source", spec=spec)
+        if source is None:
+            raise UnknownDataSpecError(
+                f"no plugin reads the data specification {spec!r}", "use digits, folder:PATH or npz:PATH"
+            )
+        return cast(DataSource, source)
+
+    def layer_handlers(self) -> dict["type[nn.Module]", LayerHandler]:
+        """Return the handler of each layer class; a third party's replaces a built-in's."""
+        found: dict[type[nn.Module], LayerHandler] = {}
+        for _, handlers in self._each("unledger_layer_handlers"):
+            found.update({handler.module_type: handler for handler in handlers})
+        return found
+
+    def evaluators(self) -> dict[str, tuple[Evaluator, PluginInfo]]:
+        """Return every evaluator by name, with the plugin it comes from."""
+        found: dict[str, tuple[Evaluator, PluginInfo]] = {}
+        for info, evaluators in self._each("unledger_evaluators"):
+            found.update({evaluator.name: (evaluator, info) for evaluator in evaluators})
+        return found
+
+    def _first(self, hook: str, **arguments: Any) -> Any:
+        # Asked one by one rather than through the hook's own firstresult loop, to know who failed.
+        for impl in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
+            result = self._guarded(impl, hook, arguments)
+            if result is not None:
+                return result
+        return None
+
+    def _each(self, hook: str) -> Iterable[tuple[PluginInfo, Sequence[Any]]]:
+        infos = {info.name: info for info in self.infos}
+        for impl in getattr(self._manager.hook, hook).get_hookimpls():
+            yield infos[impl.plugin_name], self._guarded(impl, hook, {}) or ()
+
+    @staticmethod
+    def _guarded(impl: pluggy.HookImpl, hook: str, arguments: Mapping[str, Any]) -> Any:
+        return guarded(
+            lambda: impl.function(*(arguments[name] for name in impl.argnames)), f"plugin {impl.plugin_name} in {hook}"
+        )
+
+
+def guarded(call: Callable[[], T], culprit: str) -> T:
+    """Call into a plugin; an exception that is not ours becomes a :class:`PluginError` naming ``culprit``."""
+    try:
+        return call()
+    except (LedgerError, MemoryError):
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{culprit} failed: {type(error).__name__}: {error}",
+            f"report it to the plugin's author; {SWITCH}= (empty) runs without installed plugins",
+        ) from error
+
+
+def build_plugins() -> Plugins:
+    """Load the built-in plugins, then the installed ones that work.
+
+    pluggy asks the last registered first, so an installed plugin may answer before a built-in.
+    """
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    ours = version("unledger")
+    infos = []
+    for name in BUILTINS:
+        module = importlib.import_module(name)
+        short = name.rpartition(".")[2]
+        manager.register(module, name=short)
+        infos.append(PluginInfo(short, ours, builtin=True, hooks=_hooks(manager, module)))
+    manager.check_pending()
+    for point in _wanted(entry_points(group=ENTRY_POINT_GROUP)):
+        infos.append(_load(manager, point))
+    return Plugins(manager, infos)
+
+
+def _wanted(points: Iterable[EntryPoint]) -> list[EntryPoint]:
+    ordered = sorted(points, key=lambda point: point.name)
+    switch = os.environ.get(SWITCH)
+    if switch is None:
+        return ordered
+    names = {name.strip() for name in switch.split(",")}
+    return [point for point in ordered if point.name in names]
+
+
+def _load(manager: pluggy.PluginManager, point: EntryPoint) -> PluginInfo:
+    release = point.dist.version if point.dist else "unknown"
+    plugin = None
+    try:
+        plugin = point.load()
+        manager.register(plugin, name=point.name)
+        manager.check_pending()
+        return PluginInfo(point.name, release, builtin=False, hooks=_hooks(manager, plugin))
+    # Whatever a third party's import does, the command must go on and say so.
+    except (Exception, SystemExit) as error:
+        if plugin is not None and manager.is_registered(plugin):
+            manager.unregister(plugin)
+        reason = f"{type(error).__name__}: {error}"
+        return PluginInfo(point.name, release, builtin=False, hooks=(), error=reason)
+
+
+def _hooks(manager: pluggy.PluginManager, plugin: object) -> tuple[str, ...]:
+    return tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))

@@ -1,0 +1,95 @@
+"""Which training images are used for what, and which positions of a feature map are read.
+
+Everything here is a function of the seed and the class alone, so it is the same whichever request
+asks, and can be recorded and repeated.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ledger.domain.settings import Settings
+from ledger.errors import DataError
+
+
+@dataclass(frozen=True)
+class ClassSamples:
+    """Training images of one class, by index: calibration images are in neither of the others."""
+
+    calibration: tuple[int, ...]
+    retain: tuple[int, ...]
+    forget: tuple[int, ...]
+
+
+def _generator(*parts: object) -> np.random.Generator:
+    text = "\x1f".join(str(part) for part in parts)
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
+
+
+def choose_samples(labels: Sequence[int], class_index: int, settings: Settings) -> ClassSamples:
+    """Choose a class's images from the training split.
+
+    At most a fifth of the class is set aside for calibration. The retain samples are the first of
+    the forget samples, so a smaller number of samples is a subset of a larger one.
+
+    Args:
+        labels: Class index of every training image.
+        class_index: The class.
+        settings: Numbers of samples, and the seed.
+
+    Raises:
+        DataError: The class has no training image.
+    """
+    own = np.flatnonzero(np.asarray(labels) == class_index)
+    if len(own) == 0:
+        raise DataError(f"class {class_index} has no training image", "its space cannot be estimated")
+    shuffled = [int(i) for i in _generator("samples", settings.seed, class_index).permutation(own)]
+    held = min(settings.calibration_samples, max(1, len(own) // 5))
+    rest = shuffled[held:] or shuffled
+    return ClassSamples(
+        calibration=tuple(shuffled[:held]),
+        retain=tuple(rest[: settings.retain_samples]),
+        forget=tuple(rest[: settings.forget_samples]),
+    )
+
+
+def evaluation_samples(labels: Sequence[int], per_class: int | None, seed: int) -> list[int]:
+    """Choose at most ``per_class`` images of every class (all if None), in index order."""
+    everything = np.asarray(labels)
+    if per_class is None:
+        return list(range(len(everything)))
+    chosen = [
+        _generator("evaluation", seed, k).permutation(np.flatnonzero(everything == k))[:per_class]
+        for k in np.unique(everything)
+    ]
+    return sorted(int(i) for i in np.concatenate(chosen))
+
+
+class PositionSampler:
+    """Reads each feature map at a few seeded positions, without replacement.
+
+    Args:
+        seed: The model's seed.
+        class_index: The class whose images flow through.
+        per_image: Positions per image and map.
+    """
+
+    def __init__(self, seed: int, class_index: int, per_image: int) -> None:
+        self._seed = (seed, class_index)
+        self._per_image = per_image
+        self._generators: dict[str, np.random.Generator] = {}
+
+    def positions(self, key: str, images: int, available: int) -> Tensor | None:
+        """Return sorted flat positions (images, p), or None where all ``available`` are read.
+
+        Drawn image by image from a stream of the map's own: how images are batched does not matter.
+        """
+        if self._per_image >= available:
+            return None
+        generator = self._generators.setdefault(key, _generator("positions", *self._seed, key))
+        order = np.argpartition(generator.random((images, available)), self._per_image, axis=1)
+        return torch.from_numpy(np.sort(order[:, : self._per_image], axis=1))

@@ -1,0 +1,1 @@
+"""Everything that knows SQL or files; rows and sessions never leave this package."""

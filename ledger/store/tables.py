@@ -1,0 +1,248 @@
+"""The tables, as SQLAlchemy typed models. Private to this package: callers see ``ledger.domain`` values.
+
+Migrations create them; ``alembic check`` proves that both agree.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Time-zone aware in Python, UTC without a zone in SQL: the same text order on every database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002, D102
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002, D102
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """Shared metadata, with constraint names that migrations can rely on."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it from the class
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[int]: JSON,
+        list[str]: JSON,
+        list[dict[str, Any]]: JSON,
+    }
+
+
+class ModelRow(Base):
+    """A registered model."""
+
+    __tablename__ = "models"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    architecture: Mapped[str] = mapped_column(Text)
+    options: Mapped[dict[str, Any]]
+    labels: Mapped[list[str]]
+    preprocessing: Mapped[dict[str, Any]]
+    data_spec: Mapped[str] = mapped_column(Text)
+    data_digest: Mapped[str] = mapped_column(String(64))
+    settings: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class BlobRow(Base):
+    """A stored object that something refers to."""
+
+    __tablename__ = "blobs"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime]
+
+
+class RequestRow(Base):
+    """A forget request: also the queue entry, so that claiming it and recording so are one transaction."""
+
+    __tablename__ = "requests"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    classes: Mapped[list[int]]
+    state: Mapped[str] = mapped_column(String(20))
+    actor: Mapped[str] = mapped_column(String(200))
+    reason: Mapped[str] = mapped_column(Text)
+    basis: Mapped[str] = mapped_column(String(100))
+    external_id: Mapped[str] = mapped_column(String(200))
+    received_at: Mapped[datetime]
+    due_at: Mapped[datetime]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    idempotency_key: Mapped[str | None] = mapped_column(String(200), unique=True)
+    body_digest: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int | None]
+    no_op: Mapped[bool] = mapped_column(Boolean, default=False)
+    gates_waived: Mapped[bool] = mapped_column(Boolean, default=False)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_epoch: Mapped[int] = mapped_column(Integer, default=0)
+    lease_expires: Mapped[float | None] = mapped_column(Float)
+    outcome: Mapped[str] = mapped_column(Text, default="")
+
+    __table_args__ = (Index(None, "model_id", "state"),)
+
+
+class VersionRow(Base):
+    """One immutable version of a model's weights."""
+
+    __tablename__ = "versions"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    parent: Mapped[int | None]
+    kind: Mapped[str] = mapped_column(String(20))
+    request_id: Mapped[int | None] = mapped_column(ForeignKey("requests.id"))
+    restores: Mapped[int | None]
+    forgotten: Mapped[list[int]]
+    weights: Mapped[str] = mapped_column(ForeignKey("blobs.digest"))
+    recipe: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class AliasRow(Base):
+    """Where an alias points now."""
+
+    __tablename__ = "aliases"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(100), primary_key=True)
+    version: Mapped[int]
+
+    __table_args__ = (ForeignKeyConstraint(["model_id", "version"], ["versions.model_id", "versions.number"]),)
+
+
+class AliasMoveRow(Base):
+    """Every move an alias ever made."""
+
+    __tablename__ = "alias_moves"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    name: Mapped[str] = mapped_column(String(100))
+    version: Mapped[int]
+    previous: Mapped[int | None]
+    moved_at: Mapped[datetime]
+    audit_seq: Mapped[int]
+
+
+class ClassSpaceRow(Base):
+    """A collected class space; its factors are in the blob."""
+
+    __tablename__ = "class_spaces"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    class_index: Mapped[int]
+    spec_digest: Mapped[str] = mapped_column(String(64))
+    samples: Mapped[list[int]]
+    samples_digest: Mapped[str] = mapped_column(String(64))
+    blob: Mapped[str] = mapped_column(ForeignKey("blobs.digest"))
+    maps: Mapped[list[dict[str, Any]]]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("model_id", "class_index", "spec_digest"),)
+
+
+class BasisTermRow(Base):
+    """One class space's part in a version's accumulated retain or forget basis."""
+
+    __tablename__ = "basis_terms"
+
+    model_id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    role: Mapped[str] = mapped_column(String(10), primary_key=True)
+    class_index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    class_space_id: Mapped[int] = mapped_column(ForeignKey("class_spaces.id"))
+
+    __table_args__ = (ForeignKeyConstraint(["model_id", "version"], ["versions.model_id", "versions.number"]),)
+
+
+class EvidenceRow(Base):
+    """What one evaluator measured on one version; measuring again adds a row."""
+
+    __tablename__ = "evidence"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model_id: Mapped[int]
+    version: Mapped[int]
+    evaluator: Mapped[str] = mapped_column(String(100))
+    plugin: Mapped[str] = mapped_column(String(200))
+    plugin_version: Mapped[str] = mapped_column(String(100))
+    metrics: Mapped[dict[str, Any]]
+    samples: Mapped[dict[str, Any]]
+    inputs_digest: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        ForeignKeyConstraint(["model_id", "version"], ["versions.model_id", "versions.number"]),
+        Index(None, "model_id", "version"),
+    )
+
+
+class AuditEventRow(Base):
+    """One entry of the audit history. Triggers refuse to change or delete it."""
+
+    __tablename__ = "audit_events"
+
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(50))
+    model: Mapped[str | None] = mapped_column(String(200))
+    request_id: Mapped[int | None]
+    leaf: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64))
+
+
+class AuditNoteRow(Base):
+    """Free text of an event, apart from the hashed leaf so that it can be erased without breaking the chain."""
+
+    __tablename__ = "audit_notes"
+
+    seq: Mapped[int] = mapped_column(ForeignKey("audit_events.seq"), primary_key=True, autoincrement=False)
+    salt: Mapped[str] = mapped_column(String(64))
+    text: Mapped[str] = mapped_column(Text)
+
+
+class AuditHeadRow(Base):
+    """The end of the audit history: one row, locked by whoever appends."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    size: Mapped[int]
+    digest: Mapped[str] = mapped_column(String(64))

@@ -1,0 +1,53 @@
+"""One transaction with its repositories: committed as a whole or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from .audit_log import AuditLog
+from .engine import WRITER, translated
+from .repositories import ClassSpaces, Models, Requests, Versions
+
+
+class Transaction:
+    """The repositories of one open transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self.models = Models(session)
+        self.versions = Versions(session)
+        self.requests = Requests(session)
+        self.spaces = ClassSpaces(session)
+        self.audit = AuditLog(session)
+
+
+class Database:
+    """Hands out transactions.
+
+    Args:
+        engine: From :func:`ledger.store.engine.open_engine`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._writer = engine.execution_options(**{WRITER: True})
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Open a transaction that sees one state of the database and is never committed."""
+        with translated(), Session(self.engine, expire_on_commit=False) as session:
+            yield Transaction(session)
+
+    @contextmanager
+    def write(self) -> Iterator[Transaction]:
+        """Open a transaction that excludes other writers; commit it unless the block raises."""
+        with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            transaction = Transaction(session)
+            # One lock, taken first and always: writers queue up here instead of deadlocking later.
+            transaction.audit.head(lock=True)
+            yield transaction
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()

@@ -1,0 +1,29 @@
+"""Entry point of alembic: uses the caller's connection, or ``-x url=...`` on the developer's command line."""
+
+from alembic import context
+from sqlalchemy import Connection
+
+from ledger.store.engine import VERSION_TABLE, WRITER, open_engine
+from ledger.store.tables import Base
+
+
+def run(connection: Connection) -> None:
+    """Run the migrations in the caller's transaction, schema changes included."""
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        version_table=VERSION_TABLE,
+        transactional_ddl=True,
+        compare_type=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+shared = context.config.attributes.get("connection")
+if shared is not None:
+    run(shared)
+else:
+    url = context.get_x_argument(as_dictionary=True).get("url", "sqlite:///ledger.db")
+    with open_engine(url).execution_options(**{WRITER: True}).begin() as own:
+        run(own)

@@ -1,0 +1,1 @@
+"""Schema migrations, run by alembic. A released revision is never edited."""

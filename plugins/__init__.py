@@ -1,0 +1,1 @@
+"""Built-in plugins: ordinary users of the hooks in ``ledger.hookspecs``."""

@@ -1,0 +1,57 @@
+"""Data source ``npz:PATH``: one NumPy archive with ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from ledger.digest import sha256_hex
+from ledger.errors import DataError
+from ledger.hookspecs import DataSource, hookimpl
+
+from .image_arrays import ArraySplit
+
+PREFIX = "npz:"
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+class NpzSource:
+    """Images (n, height, width[, channels]), uint8 or floating in [0, 1]; labels 0 to K - 1.
+
+    An optional array ``labels`` of strings names the classes; without it they are called by index.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in (*ARRAYS, "labels") if name in archive}
+        except FileNotFoundError:
+            raise DataError(f"there is no file {path}", "check the path after npz:") from None
+        except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
+            raise DataError(f"{path} is not a readable .npz archive of plain arrays: {error}") from error
+        missing = [name for name in ARRAYS if name not in arrays]
+        if missing:
+            raise DataError(f"{path} lacks {', '.join(missing)}", f"an npz source holds {', '.join(ARRAYS)}")
+        highest = int(max(arrays["y_train"].max(initial=-1), arrays["y_test"].max(initial=-1)))
+        self.labels = [str(x) for x in arrays.get("labels", np.arange(highest + 1))]
+        if highest >= len(self.labels):
+            raise DataError(f"{path} has class {highest} but names only {len(self.labels)} classes")
+        self.train = ArraySplit(_images(path, arrays["x_train"]), arrays["y_train"])
+        self.test = ArraySplit(_images(path, arrays["x_test"]), arrays["y_test"])
+        self.digest = sha256_hex(b"".join(arrays[name].tobytes() for name in ARRAYS))
+
+
+def _images(path: Path, images: np.ndarray) -> np.ndarray:
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4:
+        raise DataError(f"images in {path} have shape {images.shape}, not (n, height, width, channels)")
+    if images.dtype != np.uint8 and not (np.issubdtype(images.dtype, np.floating) and np.isfinite(images).all()):
+        raise DataError(f"images in {path} must be uint8, or finite floating values in [0, 1]")
+    return images
+
+
+@hookimpl
+def unledger_data_source(spec: str) -> DataSource | None:
+    """Answer to ``npz:PATH``."""
+    return NpzSource(Path(spec.removeprefix(PREFIX)).expanduser()) if spec.startswith(PREFIX) else None

@@ -1,0 +1,83 @@
+"""Layer handler for two-dimensional convolutions, with stride, padding, dilation and groups."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's customary name
+from torch import Tensor, nn
+
+from ledger.domain.linear_map import LinearMap
+from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
+
+
+class Conv2dHandler:
+    """``nn.Conv2d``: one map for each group; an input row is one unfolded patch.
+
+    Only the sampled patches are gathered; the unfolded feature map, kernel-area times its size, is
+    never formed. Padding is the layer's own, so a patch holds false zeros nowhere.
+    """
+
+    module_type = nn.Conv2d
+
+    def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
+        """Return one map for each group of channels."""
+        conv = _conv(module)
+        key = f"{name}.weight"
+        per_group = conv.out_channels // conv.groups
+        width = conv.weight[0].numel()
+        if conv.groups == 1:
+            return (LinearMap(key, key, start=0, stop=per_group, width=width),)
+        return tuple(
+            LinearMap(f"{key}[{g}]", key, start=g * per_group, stop=(g + 1) * per_group, width=width)
+            for g in range(conv.groups)
+        )
+
+    def input_rows(
+        self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler
+    ) -> Mapping[str, Tensor]:
+        """Return patches (n * p, channels / groups * kernel area) for each group."""
+        conv = _conv(module)
+        padded = _pad(inputs[0], conv)
+        corners, offsets = _patch_indices(conv, padded.shape[2], padded.shape[3])
+        images, channels = padded.shape[:2]
+        positions = sampler.positions(maps[0].parameter, images, len(corners))
+        corners = corners.expand(images, -1) if positions is None else corners[positions]
+        index = (corners.unsqueeze(-1) + offsets).flatten(1).to(padded.device)
+        patches = padded.flatten(2).gather(2, index.unsqueeze(1).expand(-1, channels, -1))
+        # (n, channels, p, kernel) -> (groups, n * p, channels / groups * kernel)
+        patches = patches.unflatten(1, (conv.groups, -1)).unflatten(3, (-1, len(offsets)))
+        grouped = patches.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
+        return {linear_map.key: rows for linear_map, rows in zip(maps, grouped, strict=True)}
+
+
+def _conv(module: nn.Module) -> nn.Conv2d:
+    assert isinstance(module, nn.Conv2d)
+    return module
+
+
+def _pad(images: Tensor, conv: nn.Conv2d) -> Tensor:
+    """Pad (n, c, h, w) exactly as the layer's forward pass does."""
+    # torch keeps (left, right, top, bottom) for string and non-zero padding modes in this attribute.
+    amounts: list[int] = conv._reversed_padding_repeated_twice
+    if not any(amounts):
+        return images
+    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+    return F.pad(images, amounts, mode=mode)
+
+
+def _patch_indices(conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return flat indices of every patch's first pixel (positions,), and offsets within a patch (kernel area,)."""
+    rows = torch.arange(0, height - conv.dilation[0] * (conv.kernel_size[0] - 1), conv.stride[0])
+    columns = torch.arange(0, width - conv.dilation[1] * (conv.kernel_size[1] - 1), conv.stride[1])
+    down = torch.arange(conv.kernel_size[0]) * conv.dilation[0]
+    across = torch.arange(conv.kernel_size[1]) * conv.dilation[1]
+    corners = (rows.unsqueeze(1) * width + columns).flatten()
+    offsets = (down.unsqueeze(1) * width + across).flatten()
+    return corners, offsets
+
+
+@hookimpl
+def unledger_layer_handlers() -> Sequence[LayerHandler]:
+    """Offer the handler for ``nn.Conv2d`` and its subclasses."""
+    return (Conv2dHandler(),)

@@ -1,0 +1,47 @@
+"""Model loader for ``timm/ARCH``: any classifier that timm builds, with weights of one's own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+from timm.data import resolve_model_data_config
+
+from ledger.digest import json_digest
+from ledger.domain.settings import Preprocessing
+from ledger.errors import UsageError
+from ledger.hookspecs import LoadedModel, hookimpl
+
+PREFIX = "timm/"
+
+
+@hookimpl
+def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int) -> LoadedModel | None:
+    """Build ``timm/ARCH`` without pretrained weights; options go to ``timm.create_model``."""
+    if not spec.startswith(PREFIX):
+        return None
+    arch = spec.removeprefix(PREFIX)
+    if not timm.is_model(arch):
+        near = timm.list_models(f"*{arch.split('_', maxsplit=1)[0]}*")[:5]
+        raise UsageError(
+            f"timm has no architecture called {arch!r}",
+            f"some that come near: {', '.join(near)}" if near else "see timm.list_models()",
+        )
+    try:
+        module = timm.create_model(arch, pretrained=False, num_classes=num_classes, **options)
+    except (TypeError, ValueError, AssertionError) as error:
+        raise UsageError(f"timm cannot build {arch} with {dict(options)}: {error}", "check --arch-option") from error
+    config = resolve_model_data_config(module)
+    channels = int(options.get("in_chans", config["input_size"][0]))
+    return LoadedModel(
+        module=module,
+        preprocessing=Preprocessing(
+            channels=channels,
+            height=config["input_size"][1],
+            width=config["input_size"][2],
+            mean=tuple(config["mean"])[:channels],
+            std=tuple(config["std"])[:channels],
+            interpolation=config["interpolation"],
+            crop_fraction=config["crop_pct"],
+        ),
+        code_digest=json_digest({"timm": timm.__version__, "arch": arch}),
+    )
