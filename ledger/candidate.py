@@ -1,5 +1,6 @@
 """Candidates: the registered weights edited for a set of forgotten classes, at a given strength."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ class Candidate:
     @property
     def size(self) -> float:
         """Root mean square of the relative changes: how large the whole edit is."""
-        return (sum(c.relative**2 for c in self.changes) / max(1, len(self.changes))) ** 0.5
+        return math.sqrt(sum(c.relative**2 for c in self.changes) / max(1, len(self.changes)))
 
 
 class CandidateBuilder:

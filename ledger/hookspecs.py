@@ -45,8 +45,10 @@ class LoadedModel:
 class Split(Protocol):
     """One part (train or test) of a data source."""
 
-    labels: Sequence[int]
-    """Class index of each image."""
+    @property
+    def labels(self) -> Sequence[int]:
+        """Class index of each image."""
+        ...
 
     def pixels(self, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
         """Return images as float32 in [0, 1], shape (n, channels, height, width), not yet normalised.
@@ -60,12 +62,25 @@ class Split(Protocol):
 class DataSource(Protocol):
     """Labelled images, split in a training and a test part."""
 
-    labels: Sequence[str]
-    """Class labels, in the order of the indices in ``Split.labels``."""
-    train: Split
-    test: Split
-    digest: str
-    """SHA-256 of what the source consists of, cheap to compute: names and sizes, or the arrays."""
+    @property
+    def labels(self) -> Sequence[str]:
+        """Class labels, in the order of the indices in ``Split.labels``."""
+        ...
+
+    @property
+    def train(self) -> Split:
+        """What the model was trained on."""
+        ...
+
+    @property
+    def test(self) -> Split:
+        """What it was not trained on; never used to choose anything."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what the source consists of, cheap to compute: names and sizes, or the arrays."""
+        ...
 
 
 class RowSampler(Protocol):
@@ -79,8 +94,10 @@ class RowSampler(Protocol):
 class LayerHandler(Protocol):
     """Knows one kind of layer: its linear maps and what flows into them."""
 
-    module_type: type[nn.Module]
-    """The layer class. The most specific handler in a layer's method resolution order wins."""
+    @property
+    def module_type(self) -> type[nn.Module]:
+        """The layer class. The most specific handler in a layer's method resolution order wins."""
+        ...
 
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return the linear maps of a layer called ``name``.
@@ -131,7 +148,10 @@ class EvaluationInput:
 class Evaluator(Protocol):
     """Measures one kind of evidence on a version."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        ...
 
     def evaluate(self, data: EvaluationInput) -> dict[str, Any]:
         """Return metrics as plain JSON values, in shares (0 to 1) unless named otherwise."""

@@ -14,7 +14,7 @@ from ledger.errors import CheckpointError, UnsupportedLayerError
 from ledger.hookspecs import LayerHandler
 from ledger.plugin_manager import Plugins, guarded
 
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # noqa: SLF001 - the only name that covers all batch and instance norms
 POSITIONAL = ("cls_token", "pos_embed", "dist_token", "reg_token")
 
 
@@ -119,14 +119,15 @@ class Network:
                 else:
                     self._refused[layer.name] = "its forward pass goes around the layer"
         return [
-            self._cover(f"{prefix}.{name}" if prefix else name, name, prefix, module, parameter, edited)
+            self._cover(prefix, name, module, parameter, edited)
             for prefix, module in self.module.named_modules()
             for name, parameter in module.named_parameters(recurse=False)
         ]
 
     def _cover(
-        self, full: str, name: str, prefix: str, module: nn.Module, parameter: Tensor, edited: Mapping[str, str]
+        self, prefix: str, name: str, module: nn.Module, parameter: Tensor, edited: Mapping[str, str]
     ) -> ParameterCoverage:
+        full = f"{prefix}.{name}" if prefix else name
         if full in edited:
             treatment, detail = Treatment.EDITED, edited[full]
         elif parameter.ndim <= 1 or isinstance(module, NORMS):
@@ -144,11 +145,7 @@ class Network:
             if handler is None:
                 continue
             try:
-                maps = tuple(
-                    guarded(
-                        lambda h=handler, n=name, m=module: h.linear_maps(n, m), f"{type(handler).__name__} on {name}"
-                    )  # type: ignore[misc]
-                )
+                maps = _linear_maps(handler, name, module)
             except UnsupportedLayerError as error:
                 self._refused[name] = error.message
                 continue
@@ -173,6 +170,10 @@ def build_network(plugins: Plugins, architecture: Architecture, num_classes: int
     """Build the network of an architecture; its weights are random until :meth:`Network.load`."""
     loaded = plugins.load_model(architecture.spec, architecture.options, num_classes)
     return Network(loaded.module, plugins.layer_handlers(), loaded.preprocessing, loaded.code_digest)
+
+
+def _linear_maps(handler: LayerHandler, name: str, module: nn.Module) -> tuple[LinearMap, ...]:
+    return tuple(guarded(lambda: handler.linear_maps(name, module), f"{type(handler).__name__} on {name}"))
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

@@ -147,8 +147,7 @@ def build_plugins() -> Plugins:
         manager.register(module, name=short)
         infos.append(PluginInfo(short, ours, builtin=True, hooks=_hooks(manager, module)))
     manager.check_pending()
-    for point in _wanted(entry_points(group=ENTRY_POINT_GROUP)):
-        infos.append(_load(manager, point))
+    infos += [_load(manager, point) for point in _wanted(entry_points(group=ENTRY_POINT_GROUP))]
     return Plugins(manager, infos)
 
 
@@ -170,7 +169,7 @@ def _load(manager: pluggy.PluginManager, point: EntryPoint) -> PluginInfo:
         manager.check_pending()
         return PluginInfo(point.name, release, builtin=False, hooks=_hooks(manager, plugin))
     # Whatever a third party's import does, the command must go on and say so.
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         if plugin is not None and manager.is_registered(plugin):
             manager.unregister(plugin)
         reason = f"{type(error).__name__}: {error}"

@@ -18,11 +18,15 @@ from ledger.errors import DataError
 
 @dataclass(frozen=True)
 class ClassSamples:
-    """Training images of one class, by index: calibration images are in neither of the others."""
+    """Training images of one class, by index: what alphas are chosen on is in no space's samples."""
 
     calibration: tuple[int, ...]
+    """For when the class is retained."""
+    forgotten_calibration: tuple[int, ...]
+    """For when it is forgotten; begins with the same images."""
     retain: tuple[int, ...]
     forget: tuple[int, ...]
+    """Begins with the retain samples."""
 
 
 def _generator(*parts: object) -> np.random.Generator:
@@ -33,8 +37,7 @@ def _generator(*parts: object) -> np.random.Generator:
 def choose_samples(labels: Sequence[int], class_index: int, settings: Settings) -> ClassSamples:
     """Choose a class's images from the training split.
 
-    At most a fifth of the class is set aside for calibration. The retain samples are the first of
-    the forget samples, so a smaller number of samples is a subset of a larger one.
+    At most a fifth of the class is set aside for calibration.
 
     Args:
         labels: Class index of every training image.
@@ -48,10 +51,12 @@ def choose_samples(labels: Sequence[int], class_index: int, settings: Settings) 
     if len(own) == 0:
         raise DataError(f"class {class_index} has no training image", "its space cannot be estimated")
     shuffled = [int(i) for i in _generator("samples", settings.seed, class_index).permutation(own)]
-    held = min(settings.calibration_samples, max(1, len(own) // 5))
-    rest = shuffled[held:] or shuffled
+    most = max(settings.calibration_samples, settings.forgotten_calibration_samples)
+    held = shuffled[: min(most, max(1, len(own) // 5))]
+    rest = shuffled[len(held) :] or shuffled
     return ClassSamples(
-        calibration=tuple(shuffled[:held]),
+        calibration=tuple(held[: settings.calibration_samples]),
+        forgotten_calibration=tuple(held[: settings.forgotten_calibration_samples]),
         retain=tuple(rest[: settings.retain_samples]),
         forget=tuple(rest[: settings.forget_samples]),
     )

@@ -3,7 +3,8 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from ledger.store.engine import VERSION_TABLE, WRITER, open_engine
+from ledger.store.engine import WRITER, open_engine
+from ledger.store.schema import VERSION_TABLE
 from ledger.store.tables import Base
 
 

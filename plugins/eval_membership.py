@@ -25,7 +25,8 @@ def true_class_probability(outputs: Outputs, classes: frozenset[int], *, among: 
     """Return the probability of the true class, float64 (n, 1), for images in (or not in) ``classes``."""
     inside = np.isin(outputs.labels, sorted(classes))
     picked = np.flatnonzero(inside if among else ~inside)
-    return outputs.probabilities[picked, outputs.labels[picked]][:, None]
+    values: np.ndarray = outputs.probabilities[picked, outputs.labels[picked]]
+    return values[:, None]
 
 
 def attack(members: np.ndarray, non_members: np.ndarray, attacked: np.ndarray, seed: int) -> float | None:

@@ -46,7 +46,7 @@ class Conv2dHandler:
         index = (corners.unsqueeze(-1) + offsets).flatten(1).to(padded.device)
         patches = padded.flatten(2).gather(2, index.unsqueeze(1).expand(-1, channels, -1))
         # (n, channels, p, kernel) -> (groups, n * p, channels / groups * kernel)
-        patches = patches.unflatten(1, (conv.groups, -1)).unflatten(3, (-1, len(offsets)))
+        patches = patches.view(images, conv.groups, channels // conv.groups, -1, len(offsets))
         grouped = patches.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
         return {linear_map.key: rows for linear_map, rows in zip(maps, grouped, strict=True)}
 
@@ -59,7 +59,7 @@ def _conv(module: nn.Module) -> nn.Conv2d:
 def _pad(images: Tensor, conv: nn.Conv2d) -> Tensor:
     """Pad (n, c, h, w) exactly as the layer's forward pass does."""
     # torch keeps (left, right, top, bottom) for string and non-zero padding modes in this attribute.
-    amounts: list[int] = conv._reversed_padding_repeated_twice
+    amounts: list[int] = conv._reversed_padding_repeated_twice  # noqa: SLF001 - public nowhere
     if not any(amounts):
         return images
     mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode

@@ -21,7 +21,11 @@ class LinearHandler:
         return (LinearMap(key, key, start=0, stop=module.out_features, width=module.in_features),)
 
     def input_rows(
-        self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler
+        self,
+        maps: Sequence[LinearMap],
+        module: nn.Module,  # noqa: ARG002 - part of the contract
+        inputs: tuple[Any, ...],
+        sampler: RowSampler,
     ) -> Mapping[str, Tensor]:
         """Return feature vectors (n, i); of a sequence (n, tokens, i), the sampled tokens."""
         features: Tensor = inputs[0]

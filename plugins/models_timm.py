@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
-from timm.data import resolve_model_data_config
+from timm.data.config import resolve_model_data_config
 
 from ledger.digest import json_digest
 from ledger.domain.settings import Preprocessing
@@ -30,7 +30,7 @@ def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int)
         module = timm.create_model(arch, pretrained=False, num_classes=num_classes, **options)
     except (TypeError, ValueError, AssertionError) as error:
         raise UsageError(f"timm cannot build {arch} with {dict(options)}: {error}", "check --arch-option") from error
-    config = resolve_model_data_config(module)
+    config = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
     channels = int(options.get("in_chans", config["input_size"][0]))
     return LoadedModel(
         module=module,

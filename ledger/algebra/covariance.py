@@ -100,13 +100,12 @@ class CovarianceAccumulator:
         floor = max(tolerance, float(shares[0]) * len(shares) * torch.finfo(torch.float64).eps)
         rank = min(self.max_rank, int((shares > floor).sum()))
         leading = vectors.flip(1)[:, :rank]
-        if factor is None:
-            columns = leading * shares[:rank].sqrt()
-        else:
-            columns = (factor.double().T @ leading) / self._trace**0.5
+        directions = (
+            leading * shares[:rank].sqrt() if factor is None else factor.double().T @ leading / self._trace**0.5
+        )
         beyond = float(shares[rank]) if rank < len(shares) else 0.0
         return Space(
-            factor=columns.float().contiguous(),
+            factor=directions.float().contiguous(),
             rows=self.rows,
             trace=self._trace,
             error_bound=beyond + self._cut / self._trace,

@@ -71,4 +71,5 @@ def stack(spaces: Sequence[Space], weights: Sequence[float]) -> Tensor:
     if stacked.shape[1] <= width:
         return stacked
     values, vectors = torch.linalg.eigh((stacked @ stacked.T).double())
-    return (vectors * values.clamp_min(0).sqrt()).to(stacked.dtype)
+    square: Tensor = vectors * values.clamp_min(0).sqrt()
+    return square.to(stacked.dtype)

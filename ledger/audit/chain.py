@@ -10,6 +10,7 @@ on with every digest recomputed. Both are found by whoever kept a digest from be
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ GENESIS = "0" * 64
 """What the first entry names as its predecessor."""
 
 LEAF_PREFIX = b"\x00"
+
+_HEAD = re.compile("([0-9]{1,18}):([0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ class Head:
         Raises:
             UsageError: The text has another form.
         """
-        size, _, digest = text.partition(":")
-        if not size.isdecimal() or len(digest) != 64 or set(digest) - set("0123456789abcdef"):
+        found = _HEAD.fullmatch(text)
+        if found is None:
             raise UsageError(f"{text!r} is not an audit head", "a head reads SIZE:SHA256, as audit verify prints it")
-        return cls(int(size), digest)
+        return cls(int(found[1]), found[2])
 
 
 def leaf_text(seq: int, previous: str, event: dict[str, Any]) -> str:
@@ -105,7 +108,7 @@ def _check(entry: Entry, expected: int, previous: str) -> dict[str, Any]:
         raise AuditError(f"entry {expected} was altered: its digest does not match its text", seq=expected)
     try:
         event = json.loads(entry.leaf)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AuditError(f"entry {expected} is not JSON: {error}", seq=expected) from error
     if not isinstance(event, dict) or event.get("seq") != expected:
         raise AuditError(f"entry {expected} carries another sequence number in its text", seq=expected)

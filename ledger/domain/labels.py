@@ -75,7 +75,8 @@ class LabelMap:
         return self.labels.index(name) if name in self.labels else None
 
     def _by_index(self, text: str) -> int | None:
-        if not (text.isascii() and text.isdigit()):
+        # No index is that long, and int() raises on thousands of digits.
+        if not (text.isascii() and text.isdigit() and len(text) <= 18):
             return None
         return int(text) if int(text) < len(self.labels) else None
 

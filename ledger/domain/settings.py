@@ -1,5 +1,6 @@
 """Settings that belong to a model: fixed at registration, so that state depends on the set forgotten alone."""
 
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -34,9 +35,11 @@ class Settings:
     max_rank: int = 128
     """Largest rank of one class space."""
     calibration_samples: int = 100
-    """Images per class, kept apart from the samples above, on which the alphas are chosen."""
-    alpha_r: tuple[float, ...] = (10.0, 30.0, 100.0, 300.0, 1000.0)
-    alpha_f: tuple[float, ...] = (3.0, 10.0, 30.0, 100.0)
+    """Images per retained class, kept apart from the samples above, on which the alphas are chosen."""
+    forgotten_calibration_samples: int = 500
+    """The same per forgotten class: more, because a share near zero needs more images to be seen."""
+    alpha_r: tuple[float, ...] = (30.0, 100.0, 200.0, 300.0, 500.0, 1000.0)
+    alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 100.0)
     max_forgotten_accuracy: float = 0.01
     """Gate: largest calibration accuracy on any forgotten class."""
     max_retained_drop: float = 0.05
@@ -52,12 +55,15 @@ class Settings:
             "rows_per_class",
             "max_rank",
             "calibration_samples",
+            "forgotten_calibration_samples",
             "min_retained",
             "batch_size",
         ):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if not self.alpha_r or not self.alpha_f or min(self.alpha_r + self.alpha_f) < 1:
+        object.__setattr__(self, "alpha_r", tuple(sorted(set(self.alpha_r))))
+        object.__setattr__(self, "alpha_f", tuple(sorted(set(self.alpha_f))))
+        if not self.alpha_r or not self.alpha_f or not all(1 <= a < math.inf for a in self.alpha_r + self.alpha_f):
             raise UsageError("every alpha must be at least 1", "1 means no importance scaling")
 
     def to_json(self) -> dict[str, Any]:

@@ -36,9 +36,11 @@ class BlobStore:
         digest = hashlib.sha256(data).hexdigest()
         target = self._path(digest)
         try:
-            if target.exists() and self._matches(target, digest):
+            if self._intact(target, digest):
                 return digest
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.parent.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._sync(self.root)
             self._write(target, data, digest)
         except OSError as error:
             reason = "no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
@@ -69,12 +71,18 @@ class BlobStore:
         return data
 
     def __contains__(self, digest: str) -> bool:
-        return self._path(digest).is_file()
+        path = self._path(digest)
+        return path.is_file() and not path.is_symlink()
 
     def _path(self, digest: str) -> Path:
         if len(digest) != 64 or set(digest) - HEX:
             raise BlobError(f"{digest!r} is not a SHA-256 digest")
         return self.root / digest[:2] / digest[2:]
+
+    @classmethod
+    def _intact(cls, path: Path, digest: str) -> bool:
+        # A link is no blob, whatever it points at: readers refuse it.
+        return path.is_file() and not path.is_symlink() and cls._matches(path, digest)
 
     @staticmethod
     def _matches(path: Path, digest: str) -> bool:
@@ -92,7 +100,7 @@ class BlobStore:
             if not self._matches(temporary, digest):
                 raise BlobError(f"the disk under {self.root} returned other bytes than were written")
             temporary.chmod(0o444)
-            if target.exists() and not self._matches(target, digest):
+            if os.path.lexists(target) and not self._intact(target, digest):
                 # An altered blob is replaced by its true bytes: the name promises them.
                 temporary.replace(target)
             else:

@@ -1,25 +1,18 @@
-"""Open a database safely: SQLite settings that are read back, schema version checks, upgrades."""
+"""Open a database safely: SQLite settings that are read back, one clock, errors in our own words."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.resources import as_file, files
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, Float, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
-from ledger.errors import ConflictError, IntegrityError, LedgerError, RetryLaterError, SchemaVersionError, UsageError
+from ledger.errors import IntegrityError, LedgerError, RetryLaterError, SchemaVersionError, UsageError
 
-VERSION_TABLE = "unledger_schema"
 BUSY_TIMEOUT_MS = 30_000
 WRITER = "unledger_writer"
 PRAGMAS = {"journal_mode": "truncate", "synchronous": 2, "foreign_keys": 1, "busy_timeout": BUSY_TIMEOUT_MS}
@@ -88,7 +81,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        text = str(error.orig).strip().splitlines()[0]
+        text = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
         lowered = text.lower()
         if "locked" in lowered or getattr(error.orig, "sqlstate", None) in ("40001", "40P01", "55P03"):
             raise RetryLaterError(
@@ -109,66 +102,3 @@ def translated() -> Iterator[None]:
         if "unable to open" in lowered or "connection" in lowered:
             raise LedgerError(f"the database cannot be opened: {text}", "see: unledger doctor") from error
         raise LedgerError(f"the database refused: {text}") from error
-
-
-@contextmanager
-def _alembic(connection: Connection) -> Iterator[Config]:
-    with as_file(files("ledger.migrations")) as scripts:
-        config = Config()
-        config.set_main_option("script_location", str(scripts).replace("%", "%%"))
-        config.attributes["connection"] = connection
-        yield config
-
-
-def schema_revisions(engine: Engine) -> tuple[str | None, str]:
-    """Return the database's schema revision (None if empty) and the one this release wants."""
-    with translated(), engine.connect() as connection, _alembic(connection) as config:
-        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-        head = ScriptDirectory.from_config(config).get_current_head()
-        if head is None:
-            raise LedgerError("this installation holds no migrations", "reinstall unledger")
-        return context.get_current_revision(), head
-
-
-def check_schema(engine: Engine) -> None:
-    """Refuse a database that this release cannot use as it is.
-
-    Raises:
-        SchemaVersionError: It is empty, older, or newer than this release.
-    """
-    current, head = schema_revisions(engine)
-    if current == head:
-        return
-    if current is None:
-        raise SchemaVersionError("the database has no ledger in it", "run: unledger init")
-    if current in _known_revisions(engine):
-        raise SchemaVersionError(
-            f"the database is at schema {current}, this release wants {head}", "run: unledger db upgrade"
-        )
-    raise SchemaVersionError(
-        f"the database is at schema {current}, which this release does not know: a newer one wrote it",
-        "upgrade unledger; nothing was changed",
-    )
-
-
-def _known_revisions(engine: Engine) -> set[str]:
-    with engine.connect() as connection, _alembic(connection) as config:
-        return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-
-
-def upgrade_schema(engine: Engine) -> str:
-    """Create or upgrade the schema in one transaction; return the revision reached.
-
-    Raises:
-        SchemaVersionError: The database belongs to a newer release.
-    """
-    current, head = schema_revisions(engine)
-    if current is not None and current not in _known_revisions(engine):
-        check_schema(engine)
-    writer = engine.execution_options(**{WRITER: True})
-    try:
-        with translated(), writer.begin() as connection, _alembic(connection) as config:
-            command.upgrade(config, "head")
-    except CommandError as error:
-        raise ConflictError(f"the schema cannot be upgraded: {error}") from error
-    return head

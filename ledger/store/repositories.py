@@ -288,8 +288,16 @@ class Requests:
         return sorted(first.values(), key=lambda request: request.id)
 
     def claim(self, request: Request, *, owner: str, ttl: float, at: datetime) -> Claim:
-        """Take a claimable request: its lease epoch rises, so that any earlier claim is void."""
-        epoch = request.lease_epoch + 1
+        """Take a claimable request: its lease epoch rises, so that any earlier claim is void.
+
+        Raises:
+            RetryLaterError: Somebody else holds it.
+        """
+        # The row decides, not what the caller saw: another worker may have been here since.
+        row = self._row(request.id)
+        if row.state == RequestState.RUNNING.value and (row.lease_expires or 0.0) > self._now():
+            raise RetryLaterError(f"request {row.id} is carried out by another worker", "nothing was written")
+        epoch = row.lease_epoch + 1
         claimed = self.act(
             request.id,
             Action.CLAIM,
@@ -297,7 +305,7 @@ class Requests:
             lease_owner=owner,
             lease_epoch=epoch,
             lease_expires=self._now() + ttl,
-            attempts=request.attempts + 1,
+            attempts=row.attempts + 1,
         )
         return Claim(claimed, owner, epoch)
 

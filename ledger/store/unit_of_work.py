@@ -32,11 +32,14 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._writer = engine.execution_options(**{WRITER: True})
+        # SQLite readers see one state anyway; PostgreSQL would show each statement the newest.
+        snapshot = engine.dialect.name == "postgresql"
+        self._reader = engine.execution_options(isolation_level="REPEATABLE READ") if snapshot else engine
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Open a transaction that sees one state of the database and is never committed."""
-        with translated(), Session(self.engine, expire_on_commit=False) as session:
+        with translated(), Session(self._reader, expire_on_commit=False) as session:
             yield Transaction(session)
 
     @contextmanager

@@ -1,0 +1,99 @@
+"""Where a ledger lives: a folder with ``unledger.toml``, a database and an object store."""
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ledger.errors import ConflictError, LedgerError, NotFoundError, UsageError
+
+FILE = "unledger.toml"
+HOME = "UNLEDGER_DIR"
+"""Environment variable that names the ledger's folder."""
+SQLITE = "sqlite:///"
+
+TEMPLATE = """\
+# An unledger ledger. Paths are relative to this file.
+database = {database}
+store = {store}
+"""
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of one ledger."""
+
+    root: Path
+    database: str
+    """SQLAlchemy URL; a relative SQLite path counts from ``root``."""
+    store: str
+
+    @property
+    def database_url(self) -> str:
+        """The database URL with an absolute path."""
+        path = self.database.removeprefix(SQLITE)
+        if path == self.database or path.startswith("/"):
+            return self.database
+        return f"{SQLITE}{self.root / path}"
+
+    @property
+    def store_path(self) -> Path:
+        """The folder of the object store."""
+        return self.root / self.store
+
+
+def create_config(root: Path, database: str, store: str) -> Config:
+    """Write a new ``unledger.toml``.
+
+    Raises:
+        ConflictError: The folder already holds a ledger.
+        LedgerError: The folder cannot be written.
+    """
+    config = Config(root.resolve(), database, store)
+    path = root / FILE
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with path.open("x") as file:
+            file.write(TEMPLATE.format(database=_quoted(database), store=_quoted(store)))
+    except FileExistsError:
+        raise ConflictError(f"{root} already holds a ledger", f"use it with --ledger {root}") from None
+    except OSError as error:
+        raise LedgerError(f"cannot create a ledger in {root}: {error.strerror}") from error
+    return config
+
+
+def find_config(folder: Path | None = None) -> Config:
+    """Find the ledger: the given folder, else ``UNLEDGER_DIR``, else this folder or one above it.
+
+    Raises:
+        NotFoundError: There is none.
+        UsageError: ``unledger.toml`` cannot be read.
+    """
+    named = folder or (Path(os.environ[HOME]) if os.environ.get(HOME) else None)
+    here = Path.cwd()
+    candidates = [named] if named else [here, *here.parents]
+    for candidate in candidates:
+        if (candidate / FILE).is_file():
+            return _read(candidate.resolve())
+    raise NotFoundError(
+        f"there is no ledger in {named or here}" + ("" if named else " or a folder above it"),
+        f"create one with: unledger init, or name one with --ledger DIR or {HOME}",
+    )
+
+
+def _read(root: Path) -> Config:
+    path = root / FILE
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    unknown = sorted(values.keys() - {"database", "store"})
+    if unknown or not all(isinstance(values.get(key), str) for key in ("database", "store")):
+        raise UsageError(f"{path} must set database and store" + (f", not {', '.join(unknown)}" if unknown else ""))
+    return Config(root, values["database"], values["store"])
+
+
+def _quoted(text: str) -> str:
+    # A TOML basic string escapes the same two characters as JSON here; newlines cannot occur in either value.
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

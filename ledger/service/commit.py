@@ -1,0 +1,65 @@
+"""Write a new version: the one place where a version, the alias and the audit history change together."""
+
+from datetime import datetime
+
+from ledger.domain.records import BasisTerm, Model, Version
+from ledger.errors import RetryLaterError
+from ledger.store.unit_of_work import Transaction
+
+
+def append_version(
+    tx: Transaction,
+    model: Model,
+    version: Version,
+    *,
+    size: int,
+    terms: tuple[BasisTerm, ...],
+    actor: str,
+    at: datetime,
+) -> int:
+    """Add a version and point the ``live`` alias at it; return the audit sequence number.
+
+    Args:
+        tx: A write transaction, committed by the caller together with whatever caused the version.
+        model: The version's model.
+        version: Its ``parent`` must still be the live version.
+        size: Bytes of the weights.
+        terms: The class spaces of its bases.
+        actor: Who causes it.
+        at: When.
+
+    Raises:
+        RetryLaterError: Another version became live since the computation began.
+    """
+    if version.parent is not None:
+        live = tx.versions.live(model)
+        if live.number != version.parent:
+            raise RetryLaterError(
+                f"version {live.number} of {model.name} became live while this was computed from version "
+                f"{version.parent}",
+                "run the same command again",
+            )
+    tx.spaces.add_blob(version.weights, size, "weights", at=at)
+    tx.versions.add(version, terms)
+    seq = tx.audit.append(
+        "version.created",
+        at=at,
+        actor=actor,
+        model=model.name,
+        request_id=version.request_id,
+        data={
+            "version": version.number,
+            "parent": version.parent,
+            "kind": version.kind.value,
+            "forgotten": sorted(version.forgotten),
+            "weights": version.weights,
+        }
+        | ({} if version.restores is None else {"restores": version.restores}),
+    )
+    tx.versions.move_live(model, version.number, at=at, audit_seq=seq)
+    return seq
+
+
+def next_number(tx: Transaction, model: Model) -> int:
+    """Return the number that the model's next version gets."""
+    return tx.versions.all(model)[-1].number + 1

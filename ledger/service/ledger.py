@@ -1,0 +1,68 @@
+"""An opened ledger: its database, object store, plugins and clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from ledger.config import Config
+from ledger.plugin_manager import Plugins, build_plugins
+from ledger.store.blobs import BlobStore
+from ledger.store.engine import open_engine
+from ledger.store.schema import check_schema, upgrade_schema
+from ledger.store.unit_of_work import Database
+
+
+def utc_now() -> datetime:
+    """Return the current time, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass
+class Ledger:
+    """What every use case is given.
+
+    Args:
+        config: Where it lives.
+        database: Transactions.
+        blobs: Object store.
+        actor: Who acts, recorded with every change.
+        clock: Read once at the start of each change.
+    """
+
+    config: Config
+    database: Database
+    blobs: BlobStore
+    actor: str
+    clock: Callable[[], datetime] = utc_now
+
+    @cached_property
+    def plugins(self) -> Plugins:
+        """The plugins, loaded when first needed: most commands never do."""
+        return build_plugins()
+
+    def close(self) -> None:
+        """Close the database's connections."""
+        self.database.close()
+
+
+def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now) -> Ledger:
+    """Open an existing ledger.
+
+    Raises:
+        SchemaVersionError: Its database is empty, older or newer than this release.
+    """
+    engine = open_engine(config.database_url)
+    check_schema(engine)
+    return Ledger(config, Database(engine), BlobStore(config.store_path), actor, clock)
+
+
+def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now) -> Ledger:
+    """Create the schema of a new ledger (or upgrade an older one) and open it."""
+    engine = open_engine(config.database_url)
+    upgrade_schema(engine)
+    ledger = Ledger(config, Database(engine), BlobStore(config.store_path), actor, clock)
+    with ledger.database.write() as tx:
+        if tx.audit.head().size == 0:
+            tx.audit.append("ledger.created", at=clock(), actor=actor)
+    return ledger

@@ -1,0 +1,61 @@
+"""What forgetting some classes would cost, measured before anybody files a request. Nothing is written."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.domain.records import Model
+
+from .evaluate import answers, measure
+from .ledger import Ledger
+from .progress import Progress
+from .requests import check_retained
+from .unlearning import missed_gates, search
+from .workbench import open_workbench
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The model as it would be with some more classes forgotten."""
+
+    model: Model
+    forgotten: frozenset[int]
+    """Everything that would be forgotten, earlier requests included."""
+    alpha_r: float
+    alpha_f: float
+    accuracy: dict[str, Any]
+    """Metrics of the ``accuracy`` evaluator, against the registered weights."""
+    confusion: dict[str, Any]
+    """Metrics of the ``confusion`` evaluator."""
+    missed_gates: tuple[str, ...]
+
+
+def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: Progress) -> Preview:
+    """Compute what a request for some classes would do now, on test images.
+
+    Args:
+        ledger: The ledger; left as it is.
+        model_name: The model.
+        texts: Classes, by label or index.
+        progress: Told about phases.
+
+    Raises:
+        UnknownClassError: A class is not the model's.
+        TooFewRetainedError: Too few classes would be left.
+    """
+    bench = open_workbench(ledger, model_name)
+    with ledger.database.read() as tx:
+        live = tx.versions.live(bench.model)
+    forgotten = live.forgotten | bench.model.labels.resolve_all(texts)
+    check_retained(bench.model, forgotten)
+    result = search(bench, bench.class_spaces(forgotten, progress, keep=False), forgotten, progress)
+    data, _ = answers(bench, result.candidate.state, bench.base_state, forgotten, progress, train_per_class=1)
+    evaluators = ledger.plugins.evaluators()
+    return Preview(
+        model=bench.model,
+        forgotten=forgotten,
+        alpha_r=result.candidate.strength.alpha_r,
+        alpha_f=result.candidate.strength.alpha_f,
+        accuracy=measure(evaluators["accuracy"][0], data),
+        confusion=measure(evaluators["confusion"][0], data),
+        missed_gates=tuple(missed_gates(bench, result)),
+    )

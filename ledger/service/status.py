@@ -1,0 +1,124 @@
+"""How a ledger is doing: what is live, what waits, what is late; and whether it can work at all."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ledger.config import Config
+from ledger.domain.records import Model, Request, Version
+from ledger.domain.states import OPEN_STATES, RequestState
+from ledger.errors import LedgerError
+from ledger.plugin_manager import build_plugins
+from ledger.store.blobs import BlobStore
+from ledger.store.engine import open_engine
+from ledger.store.schema import check_schema
+from ledger.store.unit_of_work import Database
+
+from .ledger import Ledger
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """One model's live version and requests."""
+
+    model: Model
+    live: Version
+    states: dict[RequestState, int]
+    open: tuple[Request, ...]
+    overdue: tuple[Request, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """The whole ledger at one moment."""
+
+    now: datetime
+    models: tuple[ModelStatus, ...]
+
+    @property
+    def overdue(self) -> tuple[Request, ...]:
+        """Open requests past their due dates, over all models."""
+        return tuple(request for status in self.models for request in status.overdue)
+
+
+def status(ledger: Ledger, model_name: str | None = None) -> Status:
+    """Return what is live, what is open and what is overdue."""
+    now = ledger.clock()
+    with ledger.database.read() as tx:
+        models = [tx.models.get(model_name)] if model_name else tx.models.all()
+        found = []
+        for model in models:
+            requests = tx.requests.all(model)
+            waiting = tuple(r for r in requests if r.state in OPEN_STATES)
+            found.append(
+                ModelStatus(
+                    model=model,
+                    live=tx.versions.live(model),
+                    states=dict(Counter(r.state for r in requests)),
+                    open=waiting,
+                    overdue=tuple(r for r in waiting if r.due_at < now),
+                )
+            )
+    return Status(now, tuple(found))
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing a ledger needs, and whether it has it."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def doctor(config: Config) -> list[Check]:
+    """Check everything that a ledger needs, without stopping at the first thing that fails."""
+    checks: list[Check] = []
+
+    def check(name: str, probe: Callable[[], str]) -> bool:
+        try:
+            detail, ok = probe(), True
+        except LedgerError as error:
+            detail, ok = error.message + (f" ({error.hint})" if error.hint else ""), False
+        checks.append(Check(name, ok, detail))
+        return ok
+
+    engine = open_engine(config.database_url)
+    database, blobs = Database(engine), BlobStore(config.store_path)
+
+    def schema() -> str:
+        check_schema(engine)
+        return f"{engine.dialect.name}, schema up to date"
+
+    def writable() -> str:
+        with database.write():
+            return "a write transaction can begin"
+
+    def audit() -> str:
+        with database.read() as tx:
+            return f"{tx.audit.verify().size} entries verify"
+
+    def objects() -> str:
+        with database.read() as tx:
+            known = tx.spaces.blobs()
+        missing = [digest for digest, _, _ in known if digest not in blobs]
+        if missing:
+            raise LedgerError(f"{len(missing)} of {len(known)} objects are missing", "restore them from a backup")
+        return f"{len(known)} objects, {sum(size for _, size, _ in known) / 1e6:.1f} MB"
+
+    if check("database", schema):
+        check("writable", writable)
+        check("audit history", audit)
+        check("object store", objects)
+    check("plugins", _plugins)
+    database.close()
+    return checks
+
+
+def _plugins() -> str:
+    infos = build_plugins().infos
+    broken = [f"{info.name}: {info.error}" for info in infos if info.error]
+    if broken:
+        raise LedgerError("; ".join(broken), "update or uninstall them; the other plugins work")
+    return f"{len(infos)} loaded"

@@ -1,0 +1,166 @@
+"""From a model and a set of classes to new weights: the whole computation, and nothing of it in SQL.
+
+The result is a function of the registered weights, the settings and the set, never of the requests
+that led to it; so requests compose in any order, and withdrawing one gives back the same bytes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ledger import checkpoints
+from ledger.candidate import CandidateBuilder
+from ledger.domain.records import BasisTerm, Role
+from ledger.errors import GateError
+from ledger.images import load_images
+from ledger.inference import logits
+from ledger.search import Batch, Calibration, SearchResult, StrengthSearch
+
+from .progress import Progress
+from .workbench import CollectedSpace, Workbench, environment
+
+FORGOTTEN_IMAGES = 1000
+"""Calibration images of all forgotten classes together, unless that leaves a class fewer than its share below."""
+FORGOTTEN_IMAGES_EACH = 50
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """New weights for a forgotten set, stored but not yet anybody's version."""
+
+    forgotten: frozenset[int]
+    weights: str
+    """Digest of the stored weights."""
+    size: int
+    """Their bytes."""
+    recipe: dict[str, Any]
+    terms: tuple[BasisTerm, ...]
+    missed_gates: tuple[str, ...]
+    """Why a person has to decide, one sentence each; empty if all gates passed."""
+
+    def require_gates(self) -> None:
+        """Raise :class:`GateError` if a gate was missed."""
+        if self.missed_gates:
+            raise GateError("; ".join(self.missed_gates), "accept it with: unledger request retry ID --waive-gates")
+
+
+def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress) -> Proposal:
+    """Compute and store the weights that have forgotten a set of classes.
+
+    For the empty set these are the registered weights themselves.
+
+    Raises:
+        DataError: The images changed, or one cannot be read.
+        NonFiniteError: NaN or infinity in activations, outputs or edited weights.
+    """
+    if not forgotten:
+        blob = workbench.ledger.blobs.get(workbench.base.weights)
+        recipe = {"environment": environment()}
+        return Proposal(forgotten, workbench.base.weights, len(blob), recipe, (), ())
+    collected = workbench.class_spaces(forgotten, progress)
+    result = search(workbench, collected, forgotten, progress)
+    progress.phase("write", 1)
+    data = checkpoints.serialise(result.candidate.state)
+    digest = workbench.ledger.blobs.put(data)
+    progress.step()
+    terms = [
+        BasisTerm(Role.FORGET if c.record.class_index in forgotten else Role.RETAIN, c.record.class_index, c.record.id)
+        for c in collected
+    ]
+    return Proposal(
+        forgotten=forgotten,
+        weights=digest,
+        size=len(data),
+        recipe=_recipe(result, collected),
+        terms=tuple(terms),
+        missed_gates=tuple(missed_gates(workbench, result)),
+    )
+
+
+def search(
+    workbench: Workbench, collected: Sequence[CollectedSpace], forgotten: frozenset[int], progress: Progress
+) -> SearchResult:
+    """Build candidates from class spaces and choose one.
+
+    Raises:
+        NonFiniteError: The chosen weights hold NaN or infinity.
+    """
+    progress.phase("alpha search")
+    maps = workbench.network.maps
+    inside = [c.spaces for c in collected if c.record.class_index in forgotten]
+    outside = [c.spaces for c in collected if c.record.class_index not in forgotten]
+    builder = CandidateBuilder(
+        workbench.base_state,
+        maps,
+        retain={m.key: [spaces[m.key] for spaces in outside] for m in maps},
+        forget={m.key: [spaces[m.key] for spaces in inside] for m in maps},
+    )
+    result = StrengthSearch(
+        builder,
+        classify=lambda state, images: logits(workbench.network, state, [images]).argmax(1),
+        base=workbench.base_state,
+        calibration=_calibration(workbench, forgotten),
+        forgotten=forgotten,
+        settings=workbench.model.settings,
+        on_trial=progress.step,
+    ).run()
+    checkpoints.require_finite(result.candidate.state, "the edited weights")
+    return result
+
+
+def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration:
+    each = max(FORGOTTEN_IMAGES_EACH, FORGOTTEN_IMAGES // len(forgotten))
+    inside = [workbench.samples(k).forgotten_calibration[:each] for k in sorted(forgotten)]
+    outside = [workbench.samples(k).calibration for k in range(len(workbench.model.labels)) if k not in forgotten]
+    return Calibration(tuple(_batches(workbench, inside)), tuple(_batches(workbench, outside)))
+
+
+def _batches(workbench: Workbench, per_class: Sequence[Sequence[int]]) -> Iterator[Batch]:
+    """Yield batches that take turns between the classes."""
+    longest = max(len(indices) for indices in per_class)
+    mixed = [indices[i] for i in range(longest) for indices in per_class if i < len(indices)]
+    labels = np.asarray(workbench.source.train.labels)
+    size = workbench.model.settings.batch_size
+    for start in range(0, len(mixed), size):
+        part = mixed[start : start + size]
+        images: Tensor = load_images(workbench.source.train, part, workbench.model.preprocessing)
+        yield Batch(images, torch.from_numpy(labels[part]).long())
+
+
+def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
+    """Yield a sentence for each quality gate that a search result misses."""
+    settings, labels = workbench.model.settings, workbench.model.labels
+    for k, accuracy in sorted(result.forgotten.items()):
+        if accuracy > settings.max_forgotten_accuracy:
+            yield (
+                f"{labels[k]} is still recognised in {accuracy:.1%} of calibration images, "
+                f"the gate allows {settings.max_forgotten_accuracy:.1%}"
+            )
+    drop = result.base_retained - result.retained
+    if drop > settings.max_retained_drop:
+        yield (
+            f"retained classes lose {100 * drop:.1f} points on calibration images, "
+            f"the gate allows {100 * settings.max_retained_drop:.1f}"
+        )
+
+
+def _recipe(result: SearchResult, collected: Sequence[CollectedSpace]) -> dict[str, Any]:
+    strength = result.candidate.strength
+    return {
+        "solver": "activation projection",
+        "alpha_r": strength.alpha_r,
+        "alpha_f": strength.alpha_f,
+        "effective_alpha_f": strength.effective_alpha_f,
+        "edit": result.candidate.size,
+        "maps": [
+            {"key": c.key, "change": c.relative, "retain_rank": c.retain_rank, "forget_rank": c.forget_rank}
+            for c in result.candidate.changes
+        ],
+        "search": result.to_json(),
+        "class_spaces": {str(c.record.class_index): c.record.blob for c in collected},
+        "environment": environment(),
+    }

@@ -1,0 +1,89 @@
+"""Withdraw a fulfilled request: the model gets back what only that request made it forget."""
+
+from ledger.domain.records import Request, Version, VersionKind
+from ledger.domain.states import Action, RequestState, next_state
+from ledger.errors import RetryLaterError
+from ledger.store.unit_of_work import Transaction
+
+from .commit import append_version, next_number
+from .ledger import Ledger
+from .progress import Progress
+from .requests import decide
+from .unlearning import propose
+from .workbench import open_workbench
+
+
+def withdraw(
+    ledger: Ledger, request_id: int, reason: str, progress: Progress, *, waive_gates: bool = False
+) -> tuple[Request, Version | None]:
+    """Withdraw a request, from the middle of the history if need be.
+
+    The new version forgets what all other fulfilled requests ask for: its weights are those the
+    model would have had if this request had never been filed. Classes that the live version forgets
+    for no fulfilled request (after a rollback) stay forgotten.
+
+    Returns:
+        The request, and the new version, or None where no weights change: the request was only
+        reopened, or every class of it is asked for by another one.
+
+    Raises:
+        TransitionError: The request is neither fulfilled nor reopened.
+        GateError: Without the request, the other classes miss a quality gate.
+        RetryLaterError: Another version became live meanwhile.
+    """
+    with ledger.database.read() as tx:
+        request = tx.requests.get(request_id)
+        next_state(request.state, Action.WITHDRAW, request_id=request_id)
+        model = tx.models.by_id(request.model_id)
+        parent = tx.versions.live(model)
+        readmitted = _readmitted(tx, request, parent)
+    if request.state is RequestState.REOPENED:
+        return decide(ledger, request_id, Action.WITHDRAW, reason), None
+    proposal = None
+    if readmitted:
+        proposal = propose(open_workbench(ledger, model.name), parent.forgotten - readmitted, progress)
+        if not waive_gates:
+            proposal.require_gates()
+    now = ledger.clock()
+    with ledger.database.write() as tx:
+        if tx.versions.live(model) != parent or _readmitted(tx, request, parent) != readmitted:
+            raise RetryLaterError(f"{model.name} or its requests changed meanwhile", "run the same command again")
+        version = None
+        if proposal is not None:
+            version = Version(
+                model_id=model.id,
+                number=next_number(tx, model),
+                parent=parent.number,
+                kind=VersionKind.WITHDRAW,
+                request_id=request_id,
+                restores=None,
+                forgotten=proposal.forgotten,
+                weights=proposal.weights,
+                recipe=proposal.recipe,
+                created_at=now,
+            )
+            append_version(tx, model, version, size=proposal.size, terms=proposal.terms, actor=ledger.actor, at=now)
+        number = version.number if version else parent.number
+        after = tx.requests.act(request_id, Action.WITHDRAW, at=now, outcome=reason or f"withdrawn in version {number}")
+        tx.audit.append(
+            "request.withdrawn",
+            at=now,
+            actor=ledger.actor,
+            model=model.name,
+            request_id=request_id,
+            data={
+                "from": request.state.value,
+                "state": after.state.value,
+                "version": number,
+                "readmitted": sorted(readmitted),
+            },
+            note=reason,
+        )
+    return after, version
+
+
+def _readmitted(tx: Transaction, request: Request, live: Version) -> frozenset[int]:
+    """Return the forgotten classes that no other fulfilled request of the model asks for."""
+    fulfilled = tx.requests.all(tx.models.by_id(request.model_id), [RequestState.FULFILLED])
+    still_wanted = frozenset[int]().union(*(other.classes for other in fulfilled if other.id != request.id))
+    return (request.classes & live.forgotten) - still_wanted

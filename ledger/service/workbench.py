@@ -1,0 +1,200 @@
+"""A model laid out for work: its network with the registered weights, its images, and its class spaces."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ledger import checkpoints, images
+from ledger.activations import collect_spaces
+from ledger.algebra.spaces import Space
+from ledger.digest import json_digest, sha256_hex
+from ledger.domain.records import ClassSpace, MapSummary, Model, Version
+from ledger.errors import DataError
+from ledger.hookspecs import DataSource, Split
+from ledger.network import Network, build_network
+from ledger.sampling import ClassSamples, PositionSampler, choose_samples
+
+from .ledger import Ledger
+from .progress import Progress, counted
+
+
+@dataclass(frozen=True)
+class CollectedSpace:
+    """A class space with its factors at hand."""
+
+    record: ClassSpace
+    spaces: dict[str, Space]
+    """By map key."""
+
+
+@dataclass
+class Workbench:
+    """Everything that stays the same while one model is worked on.
+
+    Args:
+        ledger: The ledger.
+        model: The registered model.
+        base: Its version 0.
+    """
+
+    ledger: Ledger
+    model: Model
+    base: Version
+
+    @cached_property
+    def network(self) -> Network:
+        """The network, holding the registered weights."""
+        network = build_network(self.ledger.plugins, self.model.architecture, len(self.model.labels))
+        network.load(self.base_state, f"version 0 of {self.model.name}")
+        return network
+
+    @cached_property
+    def base_state(self) -> dict[str, Tensor]:
+        """The registered weights."""
+        return self.weights(self.base)
+
+    @cached_property
+    def source(self) -> DataSource:
+        """The images.
+
+        Raises:
+            DataError: They are not what they were when the model was registered.
+        """
+        source = self.ledger.plugins.data_source(self.model.data_spec)
+        if source.digest != self.model.data_digest:
+            raise DataError(
+                f"the data of {self.model.name} ({self.model.data_spec}) changed since it was registered",
+                "restore it, or register the model again with the data as it is now",
+            )
+        return source
+
+    def weights(self, version: Version) -> dict[str, Tensor]:
+        """Return a version's weights, verified against its digest."""
+        source = f"version {version.number} of {self.model.name}"
+        return checkpoints.parse(self.ledger.blobs.get(version.weights), source)
+
+    def samples(self, class_index: int) -> ClassSamples:
+        """Return which training images of a class are used for what."""
+        return choose_samples(self.source.train.labels, class_index, self.model.settings)
+
+    def batches(self, split: Split, indices: Sequence[int]) -> Iterable[Tensor]:
+        """Yield preprocessed images of a split."""
+        return images.iterate(split, indices, self.model.preprocessing, self.model.settings.batch_size)
+
+    def class_spaces(self, forgotten: frozenset[int], progress: Progress, *, keep: bool = True) -> list[CollectedSpace]:
+        """Return every class's space, in class order, collecting those not yet in the ledger.
+
+        Args:
+            forgotten: Classes whose forget samples are wanted; of the others, the retain samples.
+            progress: Counts classes.
+            keep: Store what had to be collected, each as soon as it is there, so that interrupted work
+                continues where it stopped and later requests find it.
+        """
+        progress.phase("class spaces", len(self.model.labels))
+        classes = range(len(self.model.labels))
+        return [self._class_space(k, forgotten=k in forgotten, keep=keep) for k in counted(progress, classes)]
+
+    def _class_space(self, class_index: int, *, forgotten: bool, keep: bool) -> CollectedSpace:
+        chosen = self.samples(class_index)
+        wanted = chosen.forget if forgotten else chosen.retain
+        digest = self._spec_digest(wanted)
+        with self.ledger.database.read() as tx:
+            known = tx.spaces.find(self.model, class_index, digest)
+        if known is not None and known.blob in self.ledger.blobs:
+            return _loaded(known, self.ledger.blobs.get(known.blob))
+        record, data = self._collect(class_index, wanted, digest)
+        return _loaded(self._keep(record, data) if keep else record, data)
+
+    def _spec_digest(self, wanted: Sequence[int]) -> str:
+        """Digest of everything that decides a class space's bytes, beside the machine."""
+        settings = self.model.settings
+        return json_digest(
+            {
+                "weights": self.base.weights,
+                "data": self.model.data_digest,
+                "samples": list(wanted),
+                "seed": settings.seed,
+                "rows_per_class": settings.rows_per_class,
+                "max_rank": settings.max_rank,
+                "batch_size": settings.batch_size,
+            }
+        )
+
+    def _collect(self, class_index: int, wanted: Sequence[int], spec_digest: str) -> tuple[ClassSpace, bytes]:
+        settings = self.model.settings
+        sampler = PositionSampler(settings.seed, class_index, math.ceil(settings.rows_per_class / len(wanted)))
+        seen = hashlib.sha256()
+        batches = images.digest_while(self.batches(self.source.train, wanted), seen)
+        spaces = collect_spaces(self.network, batches, sampler, max_rank=settings.max_rank)
+        data = checkpoints.serialise({key: space.factor for key, space in spaces.items()})
+        record = ClassSpace(
+            id=0,
+            model_id=self.model.id,
+            class_index=class_index,
+            spec_digest=spec_digest,
+            samples=tuple(wanted),
+            samples_digest=seen.hexdigest(),
+            blob=sha256_hex(data),
+            size=len(data),
+            maps=tuple(
+                MapSummary(key, space.width, space.rank, space.rows, space.trace, space.error_bound)
+                for key, space in spaces.items()
+            ),
+            created_at=self.ledger.clock(),
+        )
+        return record, data
+
+    def _keep(self, record: ClassSpace, data: bytes) -> ClassSpace:
+        self.ledger.blobs.put(data)
+        with self.ledger.database.write() as tx:
+            tx.spaces.add_blob(record.blob, record.size, "class space", at=record.created_at)
+            stored = tx.spaces.add(record)
+            tx.audit.append(
+                "class_space.collected",
+                at=record.created_at,
+                actor=self.ledger.actor,
+                model=self.model.name,
+                data={
+                    "class": record.class_index,
+                    "images": len(record.samples),
+                    "samples": record.samples_digest,
+                    "spec": record.spec_digest,
+                    "blob": record.blob,
+                },
+            )
+        return stored
+
+
+def _loaded(record: ClassSpace, data: bytes) -> CollectedSpace:
+    """Read the factors from their stored form, also right after collecting them: the same bytes either way."""
+    factors = checkpoints.parse(data, f"the class space of class {record.class_index}")
+    spaces = {m.key: Space(factors[m.key], m.rows, m.trace, m.error_bound) for m in record.maps}
+    return CollectedSpace(record, spaces)
+
+
+def open_workbench(ledger: Ledger, model_name: str) -> Workbench:
+    """Lay a model out for work.
+
+    Raises:
+        NotFoundError: There is no such model.
+    """
+    with ledger.database.read() as tx:
+        model = tx.models.get(model_name)
+        return Workbench(ledger, model, tx.versions.get(model, 0))
+
+
+def environment() -> dict[str, object]:
+    """Return what besides the inputs decides the last bits of a result."""
+    from importlib.metadata import version
+
+    return {
+        "unledger": version("unledger"),
+        "torch": torch.__version__,
+        "device": "cpu",
+        "threads": torch.get_num_threads(),
+    }
