@@ -1,16 +1,19 @@
 """Choose the alphas on calibration images: forget enough, then keep the most.
 
-For each ``alpha_r`` the weakest ``alpha_f`` whose forgotten accuracy meets the target is found by
-bisection (a stronger one forgets more and costs more); among those, the candidate with the highest
-retained accuracy wins, and near-ties go to the smallest edit. That maximises the paper's
-``acc_r (1 - acc_f)`` where ``acc_f`` is held near zero, at a fraction of the grid's cost: a candidate
-is dropped at the first batch that proves it cannot pass. No test image is ever looked at, and the
-result is a function of the forgotten set.
+For each ``alpha_r`` the weakest ``alpha_f`` that forgets is found by bisection (a stronger one forgets
+more and costs more); among those, the candidate with the highest retained confidence wins, and
+near-ties go to the smallest edit. That maximises the paper's ``acc_r (1 - acc_f)`` where ``acc_f`` is
+held near zero, at a fraction of the grid's cost: a candidate is dropped at the first batch that proves
+it cannot pass. No test image is ever looked at, and the result is a function of the forgotten set.
+
+Confidence, the mean probability of the true class, judges beside accuracy because a few dozen training
+images that a network knows by heart are all still right long before unseen ones suffer
+(``docs/adr/0003-choosing-alpha.md``).
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,11 +24,15 @@ from ledger.domain.settings import Settings
 
 TARGET = 0.5
 """Share of the gate that calibration accuracy may use up: unseen images scatter around it."""
+GUESSING = 0.75
+"""Mean probability that a forgotten class may keep on its own images, as a share of an even guess."""
+LEAST_CONFIDENCE = 0.02
+"""What it may keep however many classes there are."""
 TIE = 0.0025
-"""Retained accuracies closer than this are a tie: fewer than a few images of a thousand."""
+"""Retained confidences closer than this are a tie."""
 
-Classify = Callable[[Mapping[str, Tensor], Tensor], Tensor]
-"""Weights and images (n, c, h, w) to predicted class indices (n,)."""
+Predict = Callable[[Mapping[str, Tensor], Tensor], Tensor]
+"""Weights and images (n, c, h, w) to class probabilities (n, classes)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +52,16 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Judgement:
+    """How some weights answer some images."""
+
+    accuracy: float
+    """Share of images whose true class has the highest probability."""
+    confidence: float
+    """Mean probability of the true class."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """One pair of alphas that was tried."""
 
@@ -56,8 +73,8 @@ class Trial:
     """Highest calibration accuracy of a forgotten class, over the images seen before it was judged."""
     passed: bool
     """Whether every forgotten class met the target."""
-    retained: float | None
-    """Calibration accuracy on the retained classes; None if it was not needed or cannot win."""
+    retained: float | None = None
+    """Confidence on the retained classes; None if it was not needed or could not win."""
 
 
 @dataclass(frozen=True)
@@ -65,19 +82,20 @@ class SearchResult:
     """The chosen candidate and how it was chosen."""
 
     candidate: Candidate
-    forgotten: dict[int, float]
-    """Calibration accuracy of each forgotten class under the candidate."""
-    retained: float
-    base_retained: float
-    """Calibration accuracy on the retained classes, under the candidate and the registered weights."""
+    forgotten: dict[int, Judgement]
+    """Each forgotten class under the candidate, on calibration images."""
+    retained: Judgement
+    """The retained classes under the candidate."""
+    base_retained: Judgement
+    """The retained classes under the registered weights."""
     trials: tuple[Trial, ...]
 
     def to_json(self) -> dict[str, object]:
         """Return what a version's recipe records of the search."""
         return {
-            "retained": self.retained,
-            "base_retained": self.base_retained,
-            "forgotten": {str(k): v for k, v in self.forgotten.items()},
+            "retained": asdict(self.retained),
+            "base_retained": asdict(self.base_retained),
+            "forgotten": {str(k): asdict(judged) for k, judged in self.forgotten.items()},
             "trials": [asdict(trial) for trial in self.trials],
         }
 
@@ -87,7 +105,8 @@ class StrengthSearch:
 
     Args:
         builder: Makes candidates from shared factors.
-        classify: Runs the network.
+        predict: Runs the network.
+        classes: How many the network knows.
         base: The registered weights.
         calibration: Held-out training images.
         forgotten: The classes to forget.
@@ -98,7 +117,8 @@ class StrengthSearch:
     def __init__(
         self,
         builder: CandidateBuilder,
-        classify: Classify,
+        predict: Predict,
+        classes: int,
         base: Mapping[str, Tensor],
         calibration: Calibration,
         forgotten: frozenset[int],
@@ -107,17 +127,15 @@ class StrengthSearch:
         on_trial: Callable[[], None] = lambda: None,
     ) -> None:
         self._builder = builder
-        self._classify = classify
+        self._predict = predict
         self._base = base
         self._calibration = calibration
-        self._forgotten = forgotten
         self._settings = settings
         self._on_trial = on_trial
-        self._target = settings.max_forgotten_accuracy * TARGET
-        self._trials: list[Trial] = []
         labels = torch.cat([batch.labels for batch in calibration.forgotten])
-        self._allowed = {k: math.floor(self._target * int((labels == k).sum())) for k in sorted(forgotten)}
-        self._retained_images = sum(len(batch.labels) for batch in calibration.retained)
+        self._most_confidence = max(GUESSING / classes, LEAST_CONFIDENCE)
+        self._images = {k: int((labels == k).sum()) for k in sorted(forgotten)}
+        self._trials: dict[tuple[float, float], Trial] = {}
 
     def run(self) -> SearchResult:
         """Search the grid; where nothing meets the target, return the pair that forgets most."""
@@ -125,10 +143,10 @@ class StrengthSearch:
         chosen = self._best_retained(passing) if passing else self._last_resort()
         return SearchResult(
             candidate=chosen,
-            forgotten=self._class_accuracy(chosen),
-            retained=self._accuracy(chosen.state),
-            base_retained=self._accuracy(self._base),
-            trials=tuple(self._trials),
+            forgotten={k: self._judge(chosen.state, self._calibration.forgotten, only=k) for k in self._images},
+            retained=self._judge(chosen.state, self._calibration.retained),
+            base_retained=self._judge(self._base, self._calibration.retained),
+            trials=tuple(self._trials.values()),
         )
 
     def _weakest(self, alpha_r: float) -> Candidate | None:
@@ -137,70 +155,77 @@ class StrengthSearch:
         low, high, found = 0, len(grid), None
         while low < high:
             middle = (low + high) // 2
-            candidate = self._try(alpha_r, grid[middle])
-            if candidate is None:
-                low = middle + 1
-            else:
+            candidate = self._build(alpha_r, grid[middle])
+            if self._forgets(candidate):
                 high, found = middle, candidate
+            else:
+                low = middle + 1
         return found
 
-    def _try(self, alpha_r: float, alpha_f: float) -> Candidate | None:
-        candidate = self._builder.build(Strength(alpha_r, alpha_f, len(self._forgotten)))
-        correct, seen, passed = dict.fromkeys(self._allowed, 0), dict.fromkeys(self._allowed, 0), True
+    def _forgets(self, candidate: Candidate) -> bool:
+        hits, mass, seen = (dict.fromkeys(self._images, 0.0) for _ in range(3))
         for batch in self._calibration.forgotten:
-            hits = self._classify(candidate.state, batch.images) == batch.labels
-            for k in self._allowed:
+            correct, confidence = self._answers(candidate.state, batch)
+            for k in self._images:
                 of_class = batch.labels == k
-                correct[k] += int(hits[of_class].sum())
-                seen[k] += int(of_class.sum())
-            # Counts only grow: once a class is over its allowance, no further image can help.
-            passed = all(correct[k] <= self._allowed[k] for k in self._allowed)
+                hits[k] += float(correct[of_class].sum())
+                mass[k] += float(confidence[of_class].sum())
+                seen[k] += float(of_class.sum())
+            # Both sums only grow: once a class is over its allowance, no further image can help.
+            passed = not any(self._over(k, hits[k], mass[k]) for k in self._images)
             if not passed:
                 break
-        worst = max(correct[k] / max(1, seen[k]) for k in self._allowed)
-        self._trials.append(Trial(alpha_r, alpha_f, candidate.size, worst, passed, None))
+        worst = max(hits[k] / max(1.0, seen[k]) for k in self._images)
+        pair = candidate.strength.alpha_r, candidate.strength.alpha_f
+        self._trials[pair] = Trial(*pair, candidate.size, worst, passed)
         self._on_trial()
-        return candidate if passed else None
+        return passed
+
+    def _over(self, k: int, hits: float, mass: float) -> bool:
+        allowed = math.floor(self._settings.max_forgotten_accuracy * TARGET * self._images[k])
+        return hits > allowed or mass > self._most_confidence * self._images[k]
 
     def _best_retained(self, passing: Sequence[Candidate]) -> Candidate:
-        margin = math.floor(TIE * self._retained_images)
-        fewest = self._retained_images
-        judged: list[tuple[int, Candidate]] = []
+        images = sum(len(batch.labels) for batch in self._calibration.retained)
+        least = float(images)
+        judged: list[tuple[float, Candidate]] = []
         for candidate in passing:
-            misses = self._misses(candidate.state, give_up=fewest + margin)
-            if misses is None:
+            lost = self._lost(candidate, give_up=least + TIE * images)
+            if lost is None:
                 continue
-            self._note_retained(candidate, 1 - misses / self._retained_images)
-            judged.append((misses, candidate))
-            fewest = min(fewest, misses)
-        tied = [candidate for misses, candidate in judged if misses <= fewest + margin]
+            pair = candidate.strength.alpha_r, candidate.strength.alpha_f
+            self._trials[pair] = replace(self._trials[pair], retained=1 - lost / images)
+            judged.append((lost, candidate))
+            least = min(least, lost)
+        tied = [candidate for lost, candidate in judged if lost <= least + TIE * images]
         return min(tied, key=lambda candidate: candidate.size)
+
+    def _lost(self, candidate: Candidate, *, give_up: float) -> float | None:
+        """Return the summed probability of wrong classes, or None as soon as it exceeds ``give_up``."""
+        lost = 0.0
+        for batch in self._calibration.retained:
+            lost += float((1 - self._answers(candidate.state, batch)[1]).sum())
+            if lost > give_up:
+                return None
+        return lost
 
     def _last_resort(self) -> Candidate:
         # Judged on unequal numbers of images, but nothing here can pass the gate anyway: a person decides.
-        best = min(self._trials, key=lambda trial: (trial.forgotten, trial.edit))
-        return self._builder.build(Strength(best.alpha_r, best.alpha_f, len(self._forgotten)))
+        best = min(self._trials.values(), key=lambda trial: (trial.forgotten, trial.edit))
+        return self._build(best.alpha_r, best.alpha_f)
 
-    def _misses(self, state: Mapping[str, Tensor], *, give_up: int) -> int | None:
-        misses = 0
-        for batch in self._calibration.retained:
-            misses += int((self._classify(state, batch.images) != batch.labels).sum())
-            if misses > give_up:
-                return None
-        return misses
+    def _build(self, alpha_r: float, alpha_f: float) -> Candidate:
+        return self._builder.build(Strength(alpha_r, alpha_f, len(self._images)))
 
-    def _accuracy(self, state: Mapping[str, Tensor]) -> float:
-        misses = self._misses(state, give_up=self._retained_images)
-        return 1 - (misses or 0) / self._retained_images
+    def _judge(self, state: Mapping[str, Tensor], batches: Sequence[Batch], *, only: int | None = None) -> Judgement:
+        answers = [self._answers(state, batch) for batch in batches]
+        labels = torch.cat([batch.labels for batch in batches])
+        chosen = torch.ones_like(labels, dtype=torch.bool) if only is None else labels == only
+        correct, confidence = (torch.cat(parts)[chosen].double() for parts in zip(*answers, strict=True))
+        return Judgement(float(correct.mean()), float(confidence.mean()))
 
-    def _class_accuracy(self, candidate: Candidate) -> dict[int, float]:
-        labels = torch.cat([batch.labels for batch in self._calibration.forgotten])
-        predicted = torch.cat([self._classify(candidate.state, b.images) for b in self._calibration.forgotten])
-        return {k: float((predicted == labels)[labels == k].double().mean()) for k in self._allowed}
-
-    def _note_retained(self, candidate: Candidate, accuracy: float) -> None:
-        pair = (candidate.strength.alpha_r, candidate.strength.alpha_f)
-        self._trials = [
-            Trial(**{**asdict(trial), "retained": accuracy}) if (trial.alpha_r, trial.alpha_f) == pair else trial
-            for trial in self._trials
-        ]
+    def _answers(self, state: Mapping[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return, for each image, whether it is answered correctly and its true class's probability."""
+        probabilities = self._predict(state, batch.images)
+        confidence = probabilities.gather(1, batch.labels.unsqueeze(1)).squeeze(1)
+        return probabilities.argmax(1) == batch.labels, confidence

@@ -38,8 +38,8 @@ class Settings:
     """Images per retained class, kept apart from the samples above, on which the alphas are chosen."""
     forgotten_calibration_samples: int = 500
     """The same per forgotten class: more, because a share near zero needs more images to be seen."""
-    alpha_r: tuple[float, ...] = (30.0, 100.0, 200.0, 300.0, 500.0, 1000.0)
-    alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 100.0)
+    alpha_r: tuple[float, ...] = (30.0, 50.0, 100.0, 200.0, 300.0, 500.0, 1000.0)
+    alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
     max_forgotten_accuracy: float = 0.01
     """Gate: largest calibration accuracy on any forgotten class."""
     max_retained_drop: float = 0.05

@@ -101,7 +101,8 @@ def search(
     )
     result = StrengthSearch(
         builder,
-        classify=lambda state, images: logits(workbench.network, state, [images]).argmax(1),
+        predict=lambda state, images: torch.softmax(logits(workbench.network, state, [images]), dim=1),
+        classes=len(workbench.model.labels),
         base=workbench.base_state,
         calibration=_calibration(workbench, forgotten),
         forgotten=forgotten,
@@ -134,13 +135,13 @@ def _batches(workbench: Workbench, per_class: Sequence[Sequence[int]]) -> Iterat
 def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
     """Yield a sentence for each quality gate that a search result misses."""
     settings, labels = workbench.model.settings, workbench.model.labels
-    for k, accuracy in sorted(result.forgotten.items()):
-        if accuracy > settings.max_forgotten_accuracy:
+    for k, judged in sorted(result.forgotten.items()):
+        if judged.accuracy > settings.max_forgotten_accuracy:
             yield (
-                f"{labels[k]} is still recognised in {accuracy:.1%} of calibration images, "
+                f"{labels[k]} is still recognised in {judged.accuracy:.1%} of calibration images, "
                 f"the gate allows {settings.max_forgotten_accuracy:.1%}"
             )
-    drop = result.base_retained - result.retained
+    drop = result.base_retained.accuracy - result.retained.accuracy
     if drop > settings.max_retained_drop:
         yield (
             f"retained classes lose {100 * drop:.1f} points on calibration images, "

@@ -146,7 +146,8 @@ class AuditLog:
             .order_by(AuditEventRow.seq)
             .execution_options(populate_existing=True)
         )
-        yield from self._session.execute(query).yield_per(PAGE).tuples()
+        for event, salt, note in self._session.execute(query).yield_per(PAGE):  # noqa: UP028 - a Row is no tuple
+            yield event, salt, note
 
     def _head_row(self, *, lock: bool) -> AuditHeadRow:
         query = select(AuditHeadRow).where(AuditHeadRow.id == HEAD_ID)

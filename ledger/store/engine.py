@@ -48,7 +48,7 @@ def open_engine(url: str) -> Engine:
         if backend not in ("sqlite", "postgresql"):
             raise UsageError(f"{backend} is not supported", "use sqlite:///PATH or postgresql+psycopg://...")
         engine = create_engine(url)
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise UsageError(f"{url!r} is not a database URL: {error}") from error
     except ModuleNotFoundError as error:
         raise UsageError(f"the database driver {error.name} is missing", "pip install 'unledger[postgres]'") from error

@@ -1,0 +1,99 @@
+"""The ``unledger`` command: global options and the error boundary. Every subcommand lives in a module of its own."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ledger import __version__
+from ledger.errors import LedgerError
+
+from . import audit, demo, models, people, requests, setup, versions, worker
+from .render import say
+
+
+class ErrorBoundary(TyperGroup):
+    """Turns our errors into a message, a hint and a stable exit code; nothing else is caught."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except LedgerError as error:
+            say(f"[bold red]error:[/] {_plain(error.message)}")
+            if error.hint:
+                say(f"[cyan]hint:[/] {_plain(error.hint)}")
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt:
+            say("interrupted; nothing half-done was kept")
+            raise typer.Exit(130) from None
+        except BrokenPipeError:
+            # Whoever read our output has seen enough; without this, Python complains once more at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+
+app = typer.Typer(
+    cls=ErrorBoundary,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="An unlearning ledger: make an image classifier forget classes, on request, and account for it.",
+    epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 state conflict, 5 integrity, 6 gate failed, "
+    "7 refused, 8 overdue, 75 retry later, 130 interrupted.",
+)
+
+
+def _plain(text: str) -> str:
+    """Escape what Rich would take for markup, and control characters that a terminal would obey."""
+    shown = "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
+    return shown.replace("[", r"\[")
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value
+    if wanted:
+        print(f"unledger {__version__}")  # noqa: T201 - data goes to stdout
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    ctx: typer.Context,
+    ledger: Annotated[
+        Path | None, typer.Option("--ledger", "-L", help="The ledger's folder. Else $UNLEDGER_DIR, else here or above.")
+    ] = None,
+    actor: Annotated[
+        str | None,
+        typer.Option(help="Who acts, recorded with every change. Else $UNLEDGER_ACTOR, else the login name."),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback does the work
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Remember the global options for the subcommand."""
+    ctx.obj = people.Session(ledger, actor)
+
+
+app.command("demo", rich_help_panel="Start")(demo.demo)
+app.command("init", rich_help_panel="Start")(setup.init)
+app.command("doctor", rich_help_panel="Start")(setup.doctor)
+app.add_typer(models.app, name="model", rich_help_panel="Models")
+app.command("evaluate", rich_help_panel="Models")(versions.evaluate)
+app.command("rollback", rich_help_panel="Models")(versions.rollback)
+app.command("report", rich_help_panel="Models")(versions.report)
+app.command("preview", rich_help_panel="Requests")(requests.preview)
+app.command("forget", rich_help_panel="Requests")(requests.forget)
+app.add_typer(requests.app, name="request", rich_help_panel="Requests")
+app.command("work", rich_help_panel="Requests")(worker.work)
+app.command("status", rich_help_panel="Requests")(worker.status)
+app.add_typer(audit.app, name="audit", rich_help_panel="The ledger itself")
+app.add_typer(setup.db_app, name="db", rich_help_panel="The ledger itself")
+app.command("plugins", rich_help_panel="The ledger itself")(setup.plugins)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

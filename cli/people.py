@@ -1,0 +1,78 @@
+"""Who is at the keyboard, and which ledger they mean."""
+
+import getpass
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from ledger.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from ledger.service.ledger import Ledger
+
+ACTOR = "UNLEDGER_ACTOR"
+
+
+@dataclass(frozen=True)
+class Session:
+    """The global options of one command."""
+
+    folder: Path | None
+    actor: str | None
+
+    @property
+    def who(self) -> str:
+        """The actor to record."""
+        return self.actor or os.environ.get(ACTOR) or getpass.getuser()
+
+    @contextmanager
+    def ledger(self) -> "Iterator[Ledger]":
+        """Open the ledger for one command."""
+        from ledger.config import find_config
+        from ledger.service.ledger import open_ledger
+
+        opened = open_ledger(find_config(self.folder), self.who)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+
+def session(ctx: typer.Context) -> Session:
+    """Return the global options."""
+    found = ctx.find_object(Session)
+    return found if found is not None else Session(None, None)
+
+
+def split_reference(reference: str) -> tuple[str, int | None]:
+    """Read ``MODEL``, ``MODEL:N`` or ``MODEL@live``; None means the live version.
+
+    Raises:
+        UsageError: What follows the colon is no version number.
+    """
+    name, colon, number = reference.partition(":")
+    if not colon:
+        return reference.removesuffix("@live"), None
+    if not number.isdecimal():
+        raise UsageError(f"{reference!r} names no version", "write MODEL, MODEL:N or MODEL@live")
+    return name, int(number)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something severe.
+
+    Raises:
+        RefusedError: The answer is no, or nobody is there to ask.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise RefusedError("this needs a confirmation and nobody is at the keyboard", "add --yes")
+    if not typer.confirm(question, err=True):
+        raise RefusedError("not confirmed; nothing was changed")

@@ -1,0 +1,114 @@
+"""Output: data on stdout as tables or JSON, talk on stderr, progress on a terminal only."""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Tell the person something; never data."""
+    err.print(text)
+
+
+def emit_json(document: Any) -> None:
+    """Print one JSON document to stdout, untouched by any styling."""
+    json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=_json_value)
+    sys.stdout.write("\n")
+
+
+def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+    """Print a table; columns whose name begins with ``#`` are numbers, aligned right."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        number = column.startswith("#")
+        table.add_column(column.removeprefix("#"), justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    out.print(table)
+
+
+def percent(share: float | None) -> str:
+    """Return a share as per cent, or a dash."""
+    return "-" if share is None else f"{100 * share:.1f}%"
+
+
+def day(moment: datetime) -> str:
+    """Return a moment's date and minute, in UTC."""
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def size(count: int) -> str:
+    """Return a number of bytes in decimal units."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _cell(value: Any) -> str:
+    text = day(value) if isinstance(value, datetime) else "" if value is None else str(value)
+    return text.replace("[", r"\[")
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+class PhaseProgress:
+    """Shows the phases of long work: a bar each on a terminal, a line each elsewhere."""
+
+    def __init__(self) -> None:
+        self._bars = RichProgress(
+            TextColumn("{task.description:16}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self._task: Any = None
+        self._name = ""
+        self._steps = 0
+        self._began = 0.0
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish()
+        self._bars.stop()
+
+    def phase(self, name: str, total: int | None = None) -> None:
+        """Begin a phase."""
+        self._finish()
+        self._name, self._steps, self._began = name, 0, time.perf_counter()
+        self._task = self._bars.add_task(name, total=total)
+
+    def step(self) -> None:
+        """Count one step."""
+        self._steps += 1
+        self._bars.advance(self._task)
+
+    def _finish(self) -> None:
+        if not self._name:
+            return
+        if not err.is_terminal:
+            err.print(f"  {self._name}: {self._steps} steps in {time.perf_counter() - self._began:.1f} s")
+        else:
+            self._bars.update(self._task, total=self._steps, completed=self._steps)
+            self._bars.stop_task(self._task)
+        self._name = ""
