@@ -2,7 +2,7 @@
 
 import json as jsonlib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from .people import session
 from .render import emit_json, emit_table, say
 from .setup import Json
 
+EXPORTED = {"seq", "leaf", "digest"}
 app = typer.Typer(no_args_is_help=True, help="Read, verify and export the audit history.")
 
 
@@ -33,7 +34,7 @@ def log(
         emit_json(documents.listing("audit", (documents.event(e) for e in events)))
         return
     emit_table(
-        ["#seq", "when", "event", "#request", "#version", "who", "note"],
+        ["#seq", "when", "event", "#req", "#ver", "who", "~note"],
         ((e.seq, e.at, e.kind, e.request_id, e.data.get("version"), e.actor, e.note) for e in events),
     )
 
@@ -54,7 +55,7 @@ def verify(
     kept = Head.parse(against) if against else None
     try:
         if file is not None:
-            entries = [Entry(*(line.get(key) for key in ("seq", "leaf", "digest"))) for line in _exported(file)]
+            entries = [Entry(line["seq"], line["leaf"], line["digest"]) for line in _exported(file)]
             for _ in check(entries, kept=kept):
                 pass
             head = Head(len(entries), entries[-1].digest) if entries else Head(0, "0" * 64)
@@ -96,13 +97,13 @@ def export(
     say(f"wrote {len(lines)} entries to {output}")
 
 
-def _exported(file: Path) -> list[dict[str, object]]:
+def _exported(file: Path) -> list[dict[str, Any]]:
     try:
         lines = [jsonlib.loads(line) for line in file.read_text().splitlines()]
     except FileNotFoundError:
         raise NotFoundError(f"there is no file {file}") from None
     except (OSError, ValueError) as error:
         raise AuditError(f"{file} is not an exported history: {error}", seq=1) from error
-    if not all(isinstance(line, dict) and isinstance(line.get("leaf"), str) for line in lines):
+    if not all(isinstance(line, dict) and EXPORTED <= line.keys() for line in lines):
         raise AuditError(f"{file} is not an exported history", seq=1)
     return lines

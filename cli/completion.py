@@ -29,7 +29,7 @@ def model_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def class_labels(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a class label of the model named earlier on the line."""
-    name = ctx.params.get("model")
+    name: str = ctx.params.get("model") or ""
 
     def query(ledger: Any) -> list[str]:
         with ledger.database.read() as tx:

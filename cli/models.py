@@ -60,9 +60,9 @@ def add(
         raise UsageError(f"{weights} is a folder", "name the safetensors file in it")
     registration = Registration(
         name=name,
-        architecture=Architecture(arch, dict(_pair(text) for text in arch_option or ())),
+        architecture=Architecture(_absolute(arch), dict(_pair(text) for text in arch_option or ())),
         weights=weights,
-        data_spec=data,
+        data_spec=_absolute(data),
         labels=_label_lines(labels),
         preprocessing=_preprocessing(preprocessing, input_size, mean, std),
         settings=_settings(Settings, setting or []),
@@ -85,7 +85,7 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
         emit_json(documents.listing("models", (documents.model(m, live) for m, live in found)))
         return
     emit_table(
-        ["model", "architecture", "#classes", "#live", "forgotten"],
+        ["model", "architecture", "#classes", "#live", "~forgotten"],
         (
             (m.name, m.architecture.spec, len(m.labels), live.number, ", ".join(m.labels.names(live.forgotten)) or "-")
             for m, live in found
@@ -123,7 +123,7 @@ def show(ctx: typer.Context, model: Reference, json: Json = False) -> None:
     if "accuracy" in measured:
         test = measured["accuracy"].metrics["test"]
         rows.append(("test accuracy", f"retained {percent(test['retained'])}, forgotten {percent(test['forgotten'])}"))
-    emit_table(["", ""], rows, title=m.name)
+    emit_table(["", "~"], rows, title=m.name)
 
 
 @app.command()
@@ -159,11 +159,11 @@ def versions(
                 ", ".join(known.model.labels.names(v.forgotten)) or "-",
                 percent(test.get("retained")),
                 percent(test.get("forgotten")),
-                v.weights[:12],
-                v.created_at,
+                v.weights[:8],
+                f"{v.created_at:%Y-%m-%d}",
             )
         )
-    emit_table(["#version", "kind", "#request", "forgotten", "#kept acc", "#gone acc", "weights", "created"], rows)
+    emit_table(["#version", "kind", "#req", "~forgotten", "#kept", "#gone", "weights", "created"], rows)
 
 
 @app.command()
@@ -200,7 +200,7 @@ def verify(ctx: typer.Context, model: Name, json: Json = False) -> None:
     if json:
         emit_json(documents.listing("verification", ({"object": n, "problem": p or None} for n, p in results)))
     else:
-        emit_table(["object", "result"], ((name, problem or "ok") for name, problem in results))
+        emit_table(["object", "~result"], ((name, problem or "ok") for name, problem in results))
     bad = [name for name, problem in results if problem]
     if bad:
         raise IntegrityError(f"{len(bad)} of {len(results)} objects are damaged", "restore them from a backup")
@@ -233,7 +233,7 @@ def coverage(ctx: typer.Context, model: Name, json: Json = False) -> None:
         emit_json(documents.listing("coverage", items))
         return
     emit_table(
-        ["parameter", "shape", "treatment", "by"],
+        ["parameter", "shape", "treatment", "~by"],
         ((p.name, "x".join(map(str, p.shape)), p.treatment.value, p.detail) for p in parameters),
     )
 
@@ -275,6 +275,15 @@ def _version(known: "History", number: int) -> Any:
     if not found:
         raise NotFoundError(f"{known.model.name} has no version {number}", f"its last is {known.versions[-1].number}")
     return found[0]
+
+
+def _absolute(spec: str) -> str:
+    """Return ``KIND:PATH`` or ``FILE.py:factory`` with an absolute path: later commands run elsewhere."""
+    kind, _, path = spec.partition(":")
+    if kind in ("folder", "npz"):
+        return f"{kind}:{Path(path).expanduser().resolve()}"
+    file, _, factory = spec.rpartition(":")
+    return f"{Path(file).expanduser().resolve()}:{factory}" if file.endswith(".py") else spec
 
 
 def _label_lines(path: Path | None) -> tuple[str, ...] | None:

@@ -28,11 +28,20 @@ def emit_json(document: Any) -> None:
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print a table; columns whose name begins with ``#`` are numbers, aligned right."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, header_style="dim")
+    """Print a table that fits 80 columns where it can.
+
+    Args:
+        columns: Headings. ``#`` before one aligns numbers to the right; ``~`` lets the column wrap.
+        rows: Values, one for each column.
+        title: Printed above.
+    """
+    if title is not None:
+        out.print(_cell(title), style="bold")
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        number = column.startswith("#")
-        table.add_column(column.removeprefix("#"), justify="right" if number else "left", overflow="fold")
+        number, wraps = column.startswith("#"), column.startswith("~")
+        name = column.removeprefix("#").removeprefix("~")
+        table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=not wraps)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     out.print(table)
@@ -102,6 +111,10 @@ class PhaseProgress:
         """Count one step."""
         self._steps += 1
         self._bars.advance(self._task)
+
+    def end(self) -> None:
+        """End the current phase: what is said next is about something else."""
+        self._finish()
 
     def _finish(self) -> None:
         if not self._name:

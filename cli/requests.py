@@ -32,7 +32,6 @@ Classes = Annotated[
 ]
 Number = Annotated[int, typer.Argument(metavar="ID", autocompletion=request_numbers, help="A request's number.")]
 Reason = Annotated[str, typer.Option(help="Why; kept beside the audit history.")]
-CLOSEST = 5
 
 
 def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json: Json = False) -> None:
@@ -182,8 +181,8 @@ def show(ctx: typer.Context, request: Number, json: Json = False) -> None:
         emit_json(documents.document("request", {**body, "events": [documents.event(e) for e in events]}))
         return
     body["classes"] = ", ".join(body["classes"])
-    emit_table(["", ""], ((k.replace("_", " "), v) for k, v in body.items() if v not in (None, "", False)))
-    emit_table(["#seq", "when", "event", "who", "note"], ((e.seq, e.at, e.kind, e.actor, e.note) for e in events))
+    emit_table(["", "~"], ((k.replace("_", " "), v) for k, v in body.items() if v not in (None, "", False)))
+    emit_table(["#seq", "when", "event", "who", "~note"], ((e.seq, e.at, e.kind, e.actor, e.note) for e in events))
 
 
 def _decision(action: Action, doc: str) -> None:
@@ -243,7 +242,7 @@ def _table(rows: Any, now: datetime) -> None:
         return f"{request.due_at:%Y-%m-%d} ({days_left(request.due_at, now)} d)" if request.is_open else ""
 
     emit_table(
-        ["#id", "model", "classes", "state", "due", "#version", "outcome"],
+        ["#id", "model", "~classes", "state", "due", "#ver", "~outcome"],
         (
             (r.id, name, ", ".join(labels.names(r.classes)), r.state.value, due(r), r.version, r.outcome)
             for name, labels, r in rows
@@ -274,7 +273,7 @@ def _from_line(labels: "LabelMap", who: str, where: str, line: str) -> "NewReque
         values = jsonlib.loads(line)
         texts = values.pop("classes")
         dates = {k: parse_date(str(values.pop(k))) for k in ("received_at", "due_at") if k in values}
-        return NewRequest(labels.resolve_all([str(text) for text in texts]), who, **values, **dates)
+        return NewRequest(labels.resolve_all([str(text) for text in texts]), who, **(values | dates))
     except (ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{where} is no request: {error}",

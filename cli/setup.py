@@ -46,7 +46,7 @@ def doctor(ctx: typer.Context, json: Json = False) -> None:
     if json:
         emit_json(listing("checks", (vars(check) for check in checks)))
     else:
-        emit_table(["check", "", "detail"], [(c.name, "ok" if c.ok else "FAILED", c.detail) for c in checks])
+        emit_table(["check", "", "~detail"], [(c.name, "ok" if c.ok else "FAILED", c.detail) for c in checks])
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
 
@@ -106,7 +106,7 @@ def plugins(
             )
             for i in infos
         )
-        emit_table(["plugin", "version", "origin", "hooks"], rows)
+        emit_table(["plugin", "version", "origin", "~hooks"], rows)
     broken = [info for info in infos if info.error]
     for info in broken:
         say(f"[yellow]warning:[/] plugin {info.name} is not in use: {info.error}")

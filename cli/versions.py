@@ -108,7 +108,7 @@ def rollback(
             say(f"known again after this: {', '.join(labels.names(back)) or 'nothing'}")
             if plan.reopened:
                 emit_table(
-                    ["#id", "classes", "due", "#days left"],
+                    ["#id", "~classes", "due", "#days left"],
                     (
                         (r.id, ", ".join(labels.names(r.classes)), f"{r.due_at:%Y-%m-%d}", plan.days_left(r))
                         for r in plan.reopened

@@ -44,6 +44,7 @@ def carry_out(ledger: "Ledger", model: str | None, *, once: bool = False) -> Non
     done = 0
     with PhaseProgress() as progress:
         for outcome in work_off(ledger, progress, model_name=model):
+            progress.end()
             done += 1
             labels = ", ".join(outcome.model.labels.names(outcome.request.classes))
             what = f"request {outcome.request.id} ({outcome.model.name}: {labels})"
@@ -96,7 +97,7 @@ def status(
         emit_json(documents.document("status", body))
     else:
         emit_table(
-            ["model", "#live", "forgotten", "#open", "#overdue"],
+            ["model", "#live", "~forgotten", "#open", "#overdue"],
             (
                 (
                     s.model.name,
@@ -121,6 +122,6 @@ def status(
             for r in sorted(requests, key=lambda r: (r.due_at, r.id))
         ]
         if rows:
-            emit_table(["#id", "model", "classes", "state", "due", "#days left"], rows, title="open requests")
+            emit_table(["#id", "model", "~classes", "state", "due", "#days left"], rows, title="open requests")
     if overdue and found.overdue:
         raise OverdueError(f"{len(found.overdue)} requests are past their due dates", "carry them out or deny them")

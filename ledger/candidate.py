@@ -75,9 +75,9 @@ class CandidateBuilder:
                 state[m.parameter] = original.clone()
             rows = state[m.parameter].flatten(1)[m.start : m.stop]
             delta = self._factors[m.key].delta(strength)
-            before = rows.float()
-            rows.copy_((before + delta).to(original.dtype))
-            norm = float(torch.linalg.norm(before))
+            # Before the rows are overwritten: of float32 weights, .float() is the same memory.
+            norm = float(torch.linalg.norm(rows.float()))
+            rows.copy_((rows.float() + delta).to(original.dtype))
             relative = float(torch.linalg.norm(delta)) / norm if norm else 0.0
             changes.append(MapChange(m.key, relative, *self._ranks[m.key]))
         return Candidate(strength, state, tuple(changes))

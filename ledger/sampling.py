@@ -18,15 +18,20 @@ from ledger.errors import DataError
 
 @dataclass(frozen=True)
 class ClassSamples:
-    """Training images of one class, by index: what alphas are chosen on is in no space's samples."""
+    """Training images of one class, by index: what retained classes are judged on is in no space's samples."""
 
     calibration: tuple[int, ...]
-    """For when the class is retained."""
-    forgotten_calibration: tuple[int, ...]
-    """For when it is forgotten; begins with the same images."""
     retain: tuple[int, ...]
     forget: tuple[int, ...]
-    """Begins with the retain samples."""
+    """The same images as the retain samples, and more (or fewer) of them."""
+
+    @property
+    def to_be_forgotten(self) -> tuple[int, ...]:
+        """Images on which forgetting the class is judged: held-out ones first, then those of its forget space.
+
+        Few classes have enough held-out images to see a share of one per cent.
+        """
+        return tuple(dict.fromkeys(self.calibration + self.forget))
 
 
 def _generator(*parts: object) -> np.random.Generator:
@@ -51,12 +56,10 @@ def choose_samples(labels: Sequence[int], class_index: int, settings: Settings) 
     if len(own) == 0:
         raise DataError(f"class {class_index} has no training image", "its space cannot be estimated")
     shuffled = [int(i) for i in _generator("samples", settings.seed, class_index).permutation(own)]
-    most = max(settings.calibration_samples, settings.forgotten_calibration_samples)
-    held = shuffled[: min(most, max(1, len(own) // 5))]
-    rest = shuffled[len(held) :] or shuffled
+    held = min(settings.calibration_samples, max(1, len(own) // 5))
+    rest = shuffled[held:] or shuffled
     return ClassSamples(
-        calibration=tuple(held[: settings.calibration_samples]),
-        forgotten_calibration=tuple(held[: settings.forgotten_calibration_samples]),
+        calibration=tuple(shuffled[:held]),
         retain=tuple(rest[: settings.retain_samples]),
         forget=tuple(rest[: settings.forget_samples]),
     )

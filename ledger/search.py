@@ -24,10 +24,8 @@ from ledger.domain.settings import Settings
 
 TARGET = 0.5
 """Share of the gate that calibration accuracy may use up: unseen images scatter around it."""
-GUESSING = 0.75
-"""Mean probability that a forgotten class may keep on its own images, as a share of an even guess."""
 LEAST_CONFIDENCE = 0.02
-"""What it may keep however many classes there are."""
+"""Mean probability that a forgotten class may keep however many classes there are; else an even guess."""
 TIE = 0.0025
 """Retained confidences closer than this are a tie."""
 
@@ -45,7 +43,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Held-out training images, mixed over classes so that every batch says something of each."""
+    """Training images to judge by, mixed over classes so that every batch says something of each.
+
+    Those of retained classes are held out from every class space. Those of forgotten classes are not all:
+    a share near zero needs more images to be seen than can be spared.
+    """
 
     forgotten: Sequence[Batch]
     retained: Sequence[Batch]
@@ -108,7 +110,7 @@ class StrengthSearch:
         predict: Runs the network.
         classes: How many the network knows.
         base: The registered weights.
-        calibration: Held-out training images.
+        calibration: Training images to judge by.
         forgotten: The classes to forget.
         settings: The grid and the gate.
         on_trial: Called after each trial.
@@ -133,7 +135,7 @@ class StrengthSearch:
         self._settings = settings
         self._on_trial = on_trial
         labels = torch.cat([batch.labels for batch in calibration.forgotten])
-        self._most_confidence = max(GUESSING / classes, LEAST_CONFIDENCE)
+        self._most_confidence = max(1 / classes, LEAST_CONFIDENCE)
         self._images = {k: int((labels == k).sum()) for k in sorted(forgotten)}
         self._trials: dict[tuple[float, float], Trial] = {}
 

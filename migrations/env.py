@@ -25,6 +25,9 @@ shared = context.config.attributes.get("connection")
 if shared is not None:
     run(shared)
 else:
-    url = context.get_x_argument(as_dictionary=True).get("url", "sqlite:///ledger.db")
-    with open_engine(url).execution_options(**{WRITER: True}).begin() as own:
-        run(own)
+    engine = open_engine(context.get_x_argument(as_dictionary=True).get("url", "sqlite:///ledger.db"))
+    try:
+        with engine.execution_options(**{WRITER: True}).begin() as own:
+            run(own)
+    finally:
+        engine.dispose()

@@ -8,6 +8,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's customary name
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
+from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
 
@@ -23,6 +24,7 @@ class Conv2dHandler:
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return one map for each group of channels."""
         conv = _conv(module)
+        _require_plain(conv)
         key = f"{name}.weight"
         per_group = conv.out_channels // conv.groups
         width = conv.weight[0].numel()
@@ -54,6 +56,13 @@ class Conv2dHandler:
 def _conv(module: nn.Module) -> nn.Conv2d:
     assert isinstance(module, nn.Conv2d)
     return module
+
+
+def _require_plain(conv: nn.Conv2d) -> None:
+    """Refuse subclasses that pad or rescale on their own: what flows into their product is not known here."""
+    kind = type(conv)
+    if kind.forward is not nn.Conv2d.forward or kind._conv_forward is not nn.Conv2d._conv_forward:  # noqa: SLF001
+        raise UnsupportedLayerError(f"{kind.__name__} computes its output in its own way")
 
 
 def _pad(images: Tensor, conv: nn.Conv2d) -> Tensor:

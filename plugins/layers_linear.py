@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
+from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
 
@@ -17,6 +18,8 @@ class LinearHandler:
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return the layer's single map."""
         assert isinstance(module, nn.Linear)
+        if type(module).forward is not nn.Linear.forward:
+            raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
         key = f"{name}.weight"
         return (LinearMap(key, key, start=0, stop=module.out_features, width=module.in_features),)
 

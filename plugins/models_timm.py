@@ -1,5 +1,6 @@
 """Model loader for ``timm/ARCH``: any classifier that timm builds, with weights of one's own."""
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int)
         return None
     arch = spec.removeprefix(PREFIX)
     if not timm.is_model(arch):
-        near = timm.list_models(f"*{arch.split('_', maxsplit=1)[0]}*")[:5]
+        near = difflib.get_close_matches(arch, timm.list_models(), n=5)
         raise UsageError(
             f"timm has no architecture called {arch!r}",
             f"some that come near: {', '.join(near)}" if near else "see timm.list_models()",

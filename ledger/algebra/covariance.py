@@ -68,7 +68,8 @@ class CovarianceAccumulator:
         self._filled = 0
         self._trace += float(chunk.double().square().sum())
         if self.width <= CHUNK_ROWS:
-            gram = (chunk.T @ chunk).double()
+            rows = chunk.double()
+            gram = rows.T @ rows
             self._gram = gram if self._gram is None else self._gram + gram
             return
         stacked = chunk if self._factor is None else torch.cat([self._factor, chunk])

@@ -51,7 +51,8 @@ def forget_weights(spaces: Sequence[Space]) -> list[float]:
     """Weight forgotten classes equally: each contributes its own normalised space, whatever its size.
 
     ``projection.Strength`` multiplies the forget alpha by the number of classes, so that a class
-    forgotten together with others is forgotten as thoroughly as alone.
+    forgotten together with others is forgotten about as thoroughly as alone (a direction that one class
+    alone uses is scaled by at least ``alpha_f / (alpha_f + 1)`` of what it would be).
     """
     return [1.0 / len(spaces)] * len(spaces)
 

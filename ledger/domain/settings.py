@@ -35,9 +35,7 @@ class Settings:
     max_rank: int = 128
     """Largest rank of one class space."""
     calibration_samples: int = 100
-    """Images per retained class, kept apart from the samples above, on which the alphas are chosen."""
-    forgotten_calibration_samples: int = 500
-    """The same per forgotten class: more, because a share near zero needs more images to be seen."""
+    """Images per class, kept apart from the samples above, on which the alphas are chosen."""
     alpha_r: tuple[float, ...] = (30.0, 50.0, 100.0, 200.0, 300.0, 500.0, 1000.0)
     alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
     max_forgotten_accuracy: float = 0.01
@@ -55,7 +53,6 @@ class Settings:
             "rows_per_class",
             "max_rank",
             "calibration_samples",
-            "forgotten_calibration_samples",
             "min_retained",
             "batch_size",
         ):

@@ -24,7 +24,7 @@ from .progress import Progress
 from .workbench import CollectedSpace, Workbench, environment
 
 FORGOTTEN_IMAGES = 1000
-"""Calibration images of all forgotten classes together, unless that leaves a class fewer than its share below."""
+"""Images that forgetting is judged on, all forgotten classes together; more if each would get fewer than below."""
 FORGOTTEN_IMAGES_EACH = 50
 
 
@@ -115,7 +115,7 @@ def search(
 
 def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration:
     each = max(FORGOTTEN_IMAGES_EACH, FORGOTTEN_IMAGES // len(forgotten))
-    inside = [workbench.samples(k).forgotten_calibration[:each] for k in sorted(forgotten)]
+    inside = [workbench.samples(k).to_be_forgotten[:each] for k in sorted(forgotten)]
     outside = [workbench.samples(k).calibration for k in range(len(workbench.model.labels)) if k not in forgotten]
     return Calibration(tuple(_batches(workbench, inside)), tuple(_batches(workbench, outside)))
 

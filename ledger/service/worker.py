@@ -11,11 +11,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from ledger.domain.records import Model, Request, Version, VersionKind
 from ledger.domain.states import Action, RequestState
 from ledger.errors import GateError, LedgerError, RetryLaterError
 from ledger.store.repositories import Claim
+from ledger.store.unit_of_work import Transaction
 
 from .commit import append_version, next_number
 from .ledger import Ledger
@@ -73,21 +75,11 @@ def claim_next(ledger: Ledger, owner: str, model_name: str | None = None) -> Cla
     with ledger.database.write() as tx:
         now = ledger.clock()
         model = tx.models.get(model_name) if model_name else None
-        for request in tx.requests.claimable(model):
+        while offered := tx.requests.claimable(model):
+            request = offered[0]
             name = tx.models.by_id(request.model_id).name
             if request.state is RequestState.RUNNING and request.attempts >= MOST_CRASHES:
-                outcome = f"its worker vanished {request.attempts} times"
-                tx.requests.act(
-                    request.id, Action.QUARANTINE, at=now, outcome=outcome, lease_owner=None, lease_expires=None
-                )
-                tx.audit.append(
-                    "request.quarantined",
-                    at=now,
-                    actor=ledger.actor,
-                    model=name,
-                    request_id=request.id,
-                    data={"attempts": request.attempts, "state": RequestState.QUARANTINED.value},
-                )
+                _quarantine(tx, ledger, name, request, now)
                 continue
             claim = tx.requests.claim(request, owner=owner, ttl=LEASE_SECONDS, at=now)
             tx.audit.append(
@@ -100,6 +92,19 @@ def claim_next(ledger: Ledger, owner: str, model_name: str | None = None) -> Cla
             )
             return claim
     return None
+
+
+def _quarantine(tx: Transaction, ledger: Ledger, name: str, request: Request, now: datetime) -> None:
+    outcome = f"its worker vanished {request.attempts} times"
+    tx.requests.act(request.id, Action.QUARANTINE, at=now, outcome=outcome, lease_owner=None, lease_expires=None)
+    tx.audit.append(
+        "request.quarantined",
+        at=now,
+        actor=ledger.actor,
+        model=name,
+        request_id=request.id,
+        data={"attempts": request.attempts, "state": RequestState.QUARANTINED.value},
+    )
 
 
 def carry_out(ledger: Ledger, workbench: Workbench, claim: Claim, progress: Progress) -> Outcome:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, Engine, column, inspect, select, table
+from sqlalchemy import Connection, Engine, column, inspect, select, table, text
 
 from ledger.errors import ConflictError, SchemaVersionError
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 VERSION_TABLE = "unledger_schema"
+UPGRADE_LOCK = 0x756E6C64
+"""Number of the advisory lock that upgrades of a PostgreSQL database take; ASCII for "unld"."""
 HEAD = "r0001"
 """The revision this release works with: the newest under ``migrations/versions``, which a test compares."""
 
@@ -84,5 +86,8 @@ def upgrade_schema(engine: Engine) -> str:
 
     writer = engine.execution_options(**{WRITER: True})
     with translated(), writer.begin() as connection, _alembic(connection) as config:
+        if connection.dialect.name == "postgresql":
+            # SQLite's writer holds the only lock already; here, others that upgrade at once must wait.
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
         command.upgrade(config, "head")
     return HEAD

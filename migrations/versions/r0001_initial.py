@@ -193,6 +193,12 @@ def _append_only() -> None:
                 f"CREATE TRIGGER audit_events_no_{action.lower()} BEFORE {action} ON audit_events "
                 f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
             )
+        # INSERT OR REPLACE deletes without asking the trigger above.
+        op.execute(
+            "CREATE TRIGGER audit_events_no_replace BEFORE INSERT ON audit_events "
+            "WHEN EXISTS (SELECT 1 FROM audit_events WHERE seq = NEW.seq) "
+            f"BEGIN SELECT RAISE(ABORT, '{REFUSAL}'); END"
+        )
         return
     op.execute(
         "CREATE FUNCTION audit_events_refuse() RETURNS trigger LANGUAGE plpgsql AS "

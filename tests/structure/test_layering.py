@@ -1,0 +1,157 @@
+"""Imports go downwards only, and some rooms may know only a few others. Read from the source, not from a run."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HOUSES = {"ledger": "ledger", "plugins": "ledger.plugins", "cli": "ledger.cli", "migrations": "ledger.migrations"}
+FLOORS = [
+    {"ledger.cli", "ledger.report"},
+    {"ledger.service"},
+    {
+        "ledger.activations",
+        "ledger.candidate",
+        "ledger.demo_training",
+        "ledger.images",
+        "ledger.inference",
+        "ledger.network",
+        "ledger.sampling",
+        "ledger.search",
+        "ledger.checkpoints",
+        "ledger.plugin_manager",
+        "ledger.config",
+        "ledger.store",
+    },
+    {"ledger.hookspecs", "ledger.algebra", "ledger.audit", "ledger.digest"},
+    {"ledger.domain"},
+    {"ledger.errors", "ledger"},
+]
+"""From the top down. A module may import from its own floor and from those below."""
+PLUGINS_MAY_IMPORT = {"ledger.hookspecs", "ledger.domain", "ledger.errors", "ledger.algebra", "ledger.digest"}
+
+
+def modules() -> Iterator[tuple[str, Path]]:
+    """Yield every module's import name and file."""
+    for folder, name in HOUSES.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            yield ".".join([name, *(part for part in parts if part != "__init__")]), path
+
+
+def imported(name: str, path: Path) -> Iterator[str]:
+    """Yield the absolute names a module imports, function-level imports included, type-only ones left out."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    tree = ast.parse(path.read_text())
+    skipped = {
+        node
+        for guard in ast.walk(tree)
+        if isinstance(guard, ast.If) and ast.unparse(guard.test) == "TYPE_CHECKING"
+        for node in ast.walk(guard)
+    }
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.rsplit(".", node.level - 1)[0] if node.level else ""
+            source = f"{base}.{node.module}" if base and node.module else base or node.module or ""
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def floor_of(name: str) -> int | None:
+    """Return the index of a module's floor: the longest listed prefix decides."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        prefix = ".".join(parts[:length])
+        for index, rooms in enumerate(FLOORS):
+            if prefix in rooms and (prefix != "ledger" or len(parts) <= 2):
+                return index
+    return None
+
+
+MODULES = dict(modules())
+
+
+def test_the_walk_finds_the_code() -> None:
+    assert {"ledger.errors", "ledger.plugins.layers_conv", "ledger.cli.main", "ledger.store.engine"} <= MODULES.keys()
+    assert "ledger.errors.LedgerError" in set(imported("ledger.cli.main", MODULES["ledger.cli.main"]))
+
+
+@pytest.mark.parametrize(
+    "name", sorted(n for n in MODULES if not n.startswith(("ledger.plugins", "ledger.migrations")))
+)
+def test_imports_go_downwards(name: str) -> None:
+    own = floor_of(name)
+    assert own is not None, f"{name} stands on no floor: add it to FLOORS"
+    uphill = [
+        target
+        for target in imported(name, MODULES[name])
+        if target.split(".")[0] == "ledger" and (floor := floor_of(target)) is not None and floor < own
+    ]
+    assert uphill == []
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.startswith("ledger.") and ".cli" not in n))
+def test_the_core_knows_neither_plugins_nor_faces(name: str) -> None:
+    if name.startswith("ledger.plugins"):
+        return
+    assert [t for t in imported(name, MODULES[name]) if t.startswith(("ledger.plugins", "ledger.cli"))] == []
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.startswith("ledger.plugins.")))
+def test_plugins_know_only_what_any_plugin_may(name: str) -> None:
+    foreign = [
+        target
+        for target in imported(name, MODULES[name])
+        if target.startswith("ledger.")
+        and not target.startswith("ledger.plugins")
+        and not any(target.startswith(allowed) for allowed in PLUGINS_MAY_IMPORT)
+    ]
+    assert foreign == []
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [("ledger.algebra", {"torch"}), ("ledger.audit", set()), ("ledger.domain", set()), ("ledger.errors", set())],
+)
+def test_pure_packages_import_only(package: str, allowed: set[str]) -> None:
+    for name, path in MODULES.items():
+        if name == package or name.startswith(package + "."):
+            roots = {target.split(".")[0] for target in imported(name, path)}
+            assert roots - sys.stdlib_module_names - {"ledger"} <= allowed, name
+
+
+def test_sql_stays_in_the_store() -> None:
+    for name, path in MODULES.items():
+        knows_sql = any(t.split(".")[0] in ("sqlalchemy", "alembic") for t in imported(name, path))
+        assert not knows_sql or name.startswith(("ledger.store", "ledger.migrations")), name
+
+
+def test_pickle_is_nowhere() -> None:
+    for name, path in MODULES.items():
+        assert not any(t.split(".")[0] in ("pickle", "cloudpickle", "dill") for t in imported(name, path)), name
+        assert "torch.load(" not in path.read_text().replace("torch.load(sys.argv[1], weights_only=True)", ""), name
+
+
+@pytest.mark.parametrize("name", ["utils", "helpers", "common", "misc"])
+def test_no_room_without_a_concept(name: str) -> None:
+    assert not [module for module in MODULES if module.rpartition(".")[2] == name]
+
+
+def test_modules_are_of_readable_size() -> None:
+    long = {name: lines for name, path in MODULES.items() if (lines := len(path.read_text().splitlines())) > 500}
+    assert long == {}
+
+
+@pytest.mark.parametrize("statement", ["import ledger", "import ledger.hookspecs", "import ledger.cli.main"])
+def test_light_imports_stay_light(statement: str) -> None:
+    heavy = "{'torch', 'timm', 'numpy', 'sqlalchemy', 'sklearn'}"
+    code = f"import sys; {statement}; print(sorted({heavy} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    assert result.stdout.strip() == "[]"
