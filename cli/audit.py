@@ -104,6 +104,6 @@ def _exported(file: Path) -> list[dict[str, Any]]:
         raise NotFoundError(f"there is no file {file}") from None
     except (OSError, ValueError) as error:
         raise AuditError(f"{file} is not an exported history: {error}", seq=1) from error
-    if not all(isinstance(line, dict) and EXPORTED <= line.keys() for line in lines):
+    if not all(isinstance(line, dict) and line.keys() >= EXPORTED for line in lines):
         raise AuditError(f"{file} is not an exported history", seq=1)
     return lines

@@ -94,15 +94,11 @@ def _train(path: Path) -> None:
 
 def _run(ctx: typer.Context, comment: str, line: str) -> None:
     """Print a command as one would type it, then run it in this process."""
-    from typer.main import get_command
-
-    from .main import app
-
     say("")
     if comment:
         say(f"[dim]# {comment}[/]")
     say(f"[bold green]$[/] [bold]unledger {line}[/]")
-    code = get_command(app).main(["--actor", session(ctx).who, *shlex.split(line)], standalone_mode=False)
+    code = ctx.find_root().command.main(["--actor", session(ctx).who, *shlex.split(line)], standalone_mode=False)
     if code:
         raise typer.Exit(int(code))
 

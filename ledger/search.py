@@ -1,10 +1,11 @@
 """Choose the alphas on calibration images: forget enough, then keep the most.
 
-For each ``alpha_r`` the weakest ``alpha_f`` that forgets is found by bisection (a stronger one forgets
-more and costs more); among those, the candidate with the highest retained confidence wins, and
-near-ties go to the smallest edit. That maximises the paper's ``acc_r (1 - acc_f)`` where ``acc_f`` is
-held near zero, at a fraction of the grid's cost: a candidate is dropped at the first batch that proves
-it cannot pass. No test image is ever looked at, and the result is a function of the forgotten set.
+For each ``alpha_r`` the weakest ``alpha_f`` that forgets is found by climbing the grid like a staircase
+(a stronger one forgets more and costs more); among those, the candidate with the highest retained
+confidence wins, and near-ties go to the smallest edit. That maximises the paper's
+``acc_r (1 - acc_f)`` where ``acc_f`` is held near zero, at a fraction of the grid's cost: a candidate
+is dropped at the first batch that proves it cannot pass. No test image is ever looked at, and the
+result is a function of the forgotten set.
 
 Confidence, the mean probability of the true class, judges beside accuracy because a few dozen training
 images that a network knows by heart are all still right long before unseen ones suffer
@@ -12,7 +13,7 @@ images that a network knows by heart are all still right long before unseen ones
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -141,7 +142,7 @@ class StrengthSearch:
 
     def run(self) -> SearchResult:
         """Search the grid; where nothing meets the target, return the pair that forgets most."""
-        passing = [found for alpha_r in self._settings.alpha_r if (found := self._weakest(alpha_r)) is not None]
+        passing = list(self._staircase())
         chosen = self._best_retained(passing) if passing else self._last_resort()
         return SearchResult(
             candidate=chosen,
@@ -151,18 +152,21 @@ class StrengthSearch:
             trials=tuple(self._trials.values()),
         )
 
-    def _weakest(self, alpha_r: float) -> Candidate | None:
-        """Return the candidate of the smallest passing ``alpha_f``, or None if none passes."""
-        grid = self._settings.alpha_f
-        low, high, found = 0, len(grid), None
-        while low < high:
-            middle = (low + high) // 2
-            candidate = self._build(alpha_r, grid[middle])
-            if self._forgets(candidate):
-                high, found = middle, candidate
-            else:
-                low = middle + 1
-        return found
+    def _staircase(self) -> Iterator[Candidate]:
+        """Yield, for each ``alpha_r`` in rising order, the candidate of the weakest ``alpha_f`` that forgets.
+
+        More protection needs more removal, so the climb goes on where it stood at the step before. Pairs
+        that do not forget are dropped after a batch or two; there is one that does for each ``alpha_r``.
+        """
+        steps = iter(self._settings.alpha_f)
+        alpha_f = next(steps)
+        for alpha_r in self._settings.alpha_r:
+            while not self._forgets(candidate := self._build(alpha_r, alpha_f)):
+                following = next(steps, None)
+                if following is None:
+                    return
+                alpha_f = following
+            yield candidate
 
     def _forgets(self, candidate: Candidate) -> bool:
         hits, mass, seen = (dict.fromkeys(self._images, 0.0) for _ in range(3))

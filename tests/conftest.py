@@ -65,7 +65,9 @@ def _clean_environment() -> Iterator[None]:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    # Numeric libraries leave their own settings behind when a test is the first to import them.
+    theirs = ("PYTEST_CURRENT_TEST", "KMP_", "TORCHINDUCTOR_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
 
 
 @pytest.fixture(autouse=True)

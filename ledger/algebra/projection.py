@@ -58,14 +58,15 @@ class ProjectionFactors:
         self._weight_retain = weight @ retain
         self._weight_forget = weight @ forget
         self._cross = retain.T @ forget
-        self._retain_importance: dict[float, Tensor] = {}
+        self._alpha_r = 0.0
+        self._retain_importance = self._cross
 
     def delta(self, strength: Strength) -> Tensor:
         """Return ``-W (I - P_r) P_f``, shape (o, i), in the weight's dtype."""
-        a_r = self._retain_importance.get(strength.alpha_r)
-        if a_r is None:
-            a_r = importance(self._retain_gram, strength.alpha_r).to(self._cross.dtype)
-            self._retain_importance[strength.alpha_r] = a_r
+        if strength.alpha_r != self._alpha_r:
+            # Only the last one is kept: a grid is walked alpha_r by alpha_r, and each is an (r, r) matrix.
+            self._retain_importance = importance(self._retain_gram, strength.alpha_r).to(self._cross.dtype)
+            self._alpha_r = strength.alpha_r
         a_f = importance(self._forget_gram, strength.effective_alpha_f).to(self._cross.dtype)
-        removed = self._weight_forget - self._weight_retain @ (a_r @ self._cross)
+        removed = self._weight_forget - self._weight_retain @ (self._retain_importance @ self._cross)
         return -(removed @ a_f) @ self.forget.T

@@ -32,7 +32,7 @@ class Settings:
     """Images per forgotten class that estimate the forget space."""
     rows_per_class: int = 1024
     """Input rows per class and linear map to aim for; decides how many positions of a feature map are sampled."""
-    max_rank: int = 128
+    max_rank: int = 96
     """Largest rank of one class space."""
     calibration_samples: int = 100
     """Images per class, kept apart from the samples above, on which the alphas are chosen."""

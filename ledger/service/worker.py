@@ -16,7 +16,7 @@ from datetime import datetime
 from ledger.domain.records import Model, Request, Version, VersionKind
 from ledger.domain.states import Action, RequestState
 from ledger.errors import GateError, LedgerError, RetryLaterError
-from ledger.store.repositories import Claim
+from ledger.store.requests import Claim
 from ledger.store.unit_of_work import Transaction
 
 from .commit import append_version, next_number

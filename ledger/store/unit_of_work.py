@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 
 from .audit_log import AuditLog
 from .engine import WRITER, translated
-from .repositories import ClassSpaces, Models, Requests, Versions
+from .models import Models, Versions
+from .requests import Requests
+from .spaces import ClassSpaces
 
 
 class Transaction:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from ledger.domain.records import Model, Request
 from ledger.domain.states import Action, RequestState
 from ledger.errors import RetryLaterError, TransitionError
-from ledger.store.repositories import Claim
+from ledger.store.requests import Claim
 from ledger.store.unit_of_work import Database
 
 FileRequest = Callable[..., Request]

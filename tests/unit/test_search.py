@@ -74,7 +74,7 @@ def test_the_search_is_a_function_of_the_set(base: dict[str, Tensor]) -> None:
     torch.testing.assert_close(first.candidate.state["weight"], second.candidate.state["weight"], rtol=0, atol=0)
 
 
-def test_bisection_finds_what_the_whole_grid_holds(base: dict[str, Tensor]) -> None:
+def test_the_staircase_finds_what_the_whole_grid_holds(base: dict[str, Tensor]) -> None:
     forgotten = frozenset({2})
     chosen = search(base, forgotten).run()
     rows, labels = features(2, 40, seed=102), 2

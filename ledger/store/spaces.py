@@ -1,0 +1,71 @@
+"""Collected class spaces, and the stored objects that anything refers to: queries only."""
+
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ledger.domain.records import ClassSpace, Model
+
+from . import convert
+from .tables import BlobRow, ClassSpaceRow
+
+
+class ClassSpaces:
+    """Collected class spaces, and the blobs that things refer to."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def find(self, model: Model, class_index: int, spec_digest: str) -> ClassSpace | None:
+        """Return the class space collected to this specification, if there is one."""
+        query = select(ClassSpaceRow).where(
+            ClassSpaceRow.model_id == model.id,
+            ClassSpaceRow.class_index == class_index,
+            ClassSpaceRow.spec_digest == spec_digest,
+        )
+        row = self._session.scalar(query)
+        return None if row is None else self._convert(row)
+
+    def all(self, model: Model) -> list[ClassSpace]:
+        """Return every class space of a model."""
+        query = select(ClassSpaceRow).where(ClassSpaceRow.model_id == model.id).order_by(ClassSpaceRow.id)
+        return [self._convert(row) for row in self._session.scalars(query)]
+
+    def add(self, space: ClassSpace) -> ClassSpace:
+        """Insert a class space; its id is assigned here. One collected meanwhile by somebody else is kept."""
+        existing = self._session.scalar(
+            select(ClassSpaceRow).where(
+                ClassSpaceRow.model_id == space.model_id,
+                ClassSpaceRow.class_index == space.class_index,
+                ClassSpaceRow.spec_digest == space.spec_digest,
+            )
+        )
+        if existing is not None:
+            return self._convert(existing)
+        row = ClassSpaceRow(
+            model_id=space.model_id,
+            class_index=space.class_index,
+            spec_digest=space.spec_digest,
+            samples=list(space.samples),
+            samples_digest=space.samples_digest,
+            blob=space.blob,
+            maps=convert.map_summaries(space),
+            created_at=space.created_at,
+        )
+        self._session.add(row)
+        self._session.flush()
+        return self._convert(row)
+
+    def add_blob(self, digest: str, size: int, kind: str, *, at: datetime) -> None:
+        """Note that a stored object is referred to."""
+        if self._session.get(BlobRow, digest) is None:
+            self._session.add(BlobRow(digest=digest, size=size, kind=kind, created_at=at))
+            self._session.flush()
+
+    def blobs(self) -> list[tuple[str, int, str]]:
+        """Return digest, size and kind of every referred object."""
+        return [(row.digest, row.size, row.kind) for row in self._session.scalars(select(BlobRow))]
+
+    def _convert(self, row: ClassSpaceRow) -> ClassSpace:
+        return convert.class_space(row, self._session.get_one(BlobRow, row.blob).size)
