@@ -1,0 +1,78 @@
+"""How a version was computed: its search, its strength, its layers and the class spaces behind it."""
+
+from collections.abc import Iterator, Sequence
+
+from ledger.domain.records import Role, Version
+
+from .figures import Figure
+from .measured import Recipe
+from .recipe_charts import MOST_MAPS, map_chart, search_chart, shown_maps
+from .view import Report
+from .words import count, number, percent, size
+
+
+def how(report: Report, version: Version, recipe: Recipe) -> Iterator[Figure]:
+    """Yield drawings of the search and of the change in each linear map."""
+    uid = f"v{version.number}"
+    if recipe.trials:
+        gate = report.model.settings.max_forgotten_accuracy
+        chart = search_chart(f"{uid}-search", recipe.trials, base=recipe.base_retained.confidence, gate=gate)
+        caption = (
+            f"{count(len(recipe.trials), 'trial')} on calibration images, none of them test images. ◆ forgets enough, "
+            f"○ does not; the ring marks the one chosen. Dotted: the gate, {percent(gate)}."
+        )
+        yield Figure(chart, "The search for the strength, %", caption)
+    if recipe.maps:
+        shown = shown_maps(recipe.maps)
+        caption = "Ranks: of the retain and of the forget basis. Biases and normalisation layers are never edited."
+        if len(shown) < len(recipe.maps):
+            caption = f"Shown: the {MOST_MAPS} of {len(recipe.maps)} linear maps that changed most. {caption}"
+        yield Figure(map_chart(f"{uid}-maps", shown), "What changed, layer by layer", caption)
+
+
+def facts(report: Report, recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield single values of a recipe, each with its name."""
+    settings = report.model.settings
+    if recipe.alpha_r is not None:
+        yield "αr, importance of the retain space", number(recipe.alpha_r)
+    if recipe.alpha_f is not None:
+        effective = recipe.effective_alpha_f
+        more = f"; effective {number(effective)} for the joint forget space" if effective is not None else ""
+        yield "αf, importance of the forget space", f"{number(recipe.alpha_f)}{more}"
+    if recipe.edit is not None:
+        yield "Size of the edit", f"{percent(recipe.edit)} of the weights' norm, root mean square over the linear maps"
+    if recipe.retained.accuracy is not None:
+        before = percent(recipe.base_retained.accuracy)
+        gate = f"the gate allows a loss of {100 * settings.max_retained_drop:g} points"
+        told = f"{percent(recipe.retained.accuracy)} correct ({before} before; {gate})"
+        yield "Retained classes, calibration images", told
+    worst = max((j.accuracy for j in recipe.forgotten.values() if j.accuracy is not None), default=None)
+    if worst is not None:
+        gate = percent(settings.max_forgotten_accuracy)
+        yield "Forgotten classes, calibration images", f"at most {percent(worst)} correct (the gate allows {gate})"
+    yield from recipe.facts
+
+
+def spaces(report: Report, version: Version) -> Iterator[tuple[str, ...]]:
+    """Yield a table row for each basis: classes, images, ranks, error bound, bytes."""
+    by_id = {space.id: space for space in report.history.spaces}
+    terms = report.history.bases.get(version.number, ())
+    for role in (Role.RETAIN, Role.FORGET):
+        found = [by_id[t.class_space_id] for t in terms if t.role is role and t.class_space_id in by_id]
+        if not found:
+            continue
+        maps = [summary for space in found for summary in space.maps]
+        ranks = sorted(summary.rank for summary in maps)
+        yield (
+            role.value,
+            str(len(found)),
+            _range([len(space.samples) for space in found]),
+            f"{ranks[len(ranks) // 2]} (most {ranks[-1]})" if ranks else "–",
+            number(max((summary.error_bound for summary in maps), default=None)),
+            size(sum(space.size for space in found)),
+        )
+
+
+def _range(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low}–{high}"

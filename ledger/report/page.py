@@ -1,0 +1,145 @@
+"""Write the report: one HTML file without scripts, links to elsewhere or anything to load."""
+
+import base64
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import version as installed_version
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
+from markupsafe import Markup
+
+from ledger.domain.records import Version
+from ledger.errors import LedgerError
+from ledger.service.ledger import Ledger
+
+from . import words
+from .deadlines import deadlines
+from .measured import recipe
+from .panels import Panel, panels
+from .svg import named, plain
+from .timeline import Node, lanes_left_out, timeline
+from .verdict import untested, verdict
+from .view import Report, gather
+
+TEMPLATE, STYLE = "page.html.j2", "page.css"
+
+
+def write_report(ledger: Ledger, model_name: str, output: Path) -> None:
+    """Write a report on a model; a file of that name is replaced, all at once.
+
+    Raises:
+        NotFoundError: There is no such model.
+        LedgerError: The file cannot be written.
+    """
+    _write(output, render(gather(ledger, model_name)).encode())
+
+
+def render(report: Report) -> str:
+    """Return the page.
+
+    Two pages of the same ledger differ in the printed time alone, and in what follows from it: days
+    left and what is overdue.
+    """
+    style = _resource(STYLE)
+    shown = panels(report)
+    waiting, closed = deadlines(report)
+    nodes = [_node(report, version) for version in report.history.versions]
+    return _template().render(
+        report=report,
+        model=report.model,
+        style=Markup(style),  # noqa: S704 - our own file
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        verdict=verdict(report),
+        forgotten=report.model.labels.names(report.live.forgotten),
+        timeline=timeline("timeline", nodes, report.model.labels.labels),
+        lanes_left_out=lanes_left_out(nodes),
+        nodes=nodes,
+        periods={v.number: _periods(report, v) for v in report.history.versions},
+        panels=shown,
+        environment=recipe(report.live.recipe).environment,
+        unmeasured=_unmeasured(report, shown),
+        waiting=waiting,
+        closed=closed,
+        untested=untested(report),
+        release=installed_version("unledger"),
+        words=words,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=FunctionLoader(_resource),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_printable,
+    )
+    environment.filters["named"] = named
+    return environment.get_template(TEMPLATE)
+
+
+def _resource(name: str) -> str:
+    return (files("ledger.report") / name).read_text(encoding="utf-8")
+
+
+def _printable(value: object) -> object:
+    # Markup has been through this already; escaping is the environment's part.
+    return value if isinstance(value, Markup) or not isinstance(value, str) else plain(value)
+
+
+def _node(report: Report, version: Version) -> Node:
+    newly, again = report.changes(version)
+    labels = report.model.labels
+    return Node(
+        number=version.number,
+        kind=version.kind,
+        date=words.day(version.created_at),
+        live=version == report.live,
+        newly=labels.names(newly),
+        again=labels.names(again),
+        forgotten=version.forgotten,
+        restores=version.restores,
+        reopened=report.remarks.reopened.get(version.number, ()),
+    )
+
+
+def _periods(report: Report, version: Version) -> str:
+    told = (f"{words.day(a)} – {words.day(b) if b else 'today'}" for a, b in report.periods(version))
+    return ", ".join(told)
+
+
+def _unmeasured(report: Report, shown: Sequence[Panel]) -> tuple[int, ...]:
+    drawn = {panel.version.number for panel in shown}
+    return tuple(v.number for v in report.history.versions if v.number not in drawn)
+
+
+def _write(output: Path, data: bytes) -> None:
+    # Through links, so that a link stays one and only a regular file is ever replaced.
+    target = output.resolve()
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.partial")
+    try:
+        if target.exists() and not target.is_file():
+            raise LedgerError(f"cannot write {output}: it is not a file", "name an HTML file with -o")
+        with temporary.open("xb") as file:
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise LedgerError(
+            f"cannot write {output}: {error.strerror}", "check that the folder exists and can be written"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,74 @@
+"""What the evidence comes to, in plain sentences, and what it leaves open."""
+
+from collections.abc import Iterator
+
+from . import measured
+from .measured import Accuracy
+from .view import REGISTERED, Report
+from .words import percent, short_listing
+
+
+def verdict(report: Report) -> str:
+    """Return the report in one or two sentences."""
+    live, labels = report.live, report.model.labels
+    names = labels.names(live.forgotten)
+    if names:
+        opening = f"Version {live.number} is live. It has forgotten {short_listing(names)}"
+    elif live.number == 0:
+        opening = "Version 0 is live, the weights as they were registered. Nothing has been forgotten"
+    else:
+        opening = f"Version {live.number} is live. It forgets nothing"
+    found = report.measurement(live)
+    evidence = found.evidence.get("accuracy") if found else None
+    accuracy = measured.accuracy(evidence.metrics, len(labels)) if evidence else None
+    if found is None or accuracy is None:
+        return f"{opening}. How well it answers has not been measured."
+    compared = report.compared(found.source, "accuracy")
+    before = "before" if compared == REGISTERED else f"for {compared}"
+    return f"{opening}; {_answers(report, accuracy, before)}"
+
+
+def _answers(report: Report, accuracy: Accuracy, before: str) -> str:
+    forgotten = report.live.forgotten
+    outside = [k for k in range(len(report.model.labels)) if k not in forgotten]
+    old, new = accuracy.test.means(outside)
+    subject = "retained classes" if forgotten else "its classes"
+    if new is None:
+        text = f"{subject} were not measured on test images."
+    else:
+        text = f"{subject} answer correctly {percent(new)} of the time on test images ({percent(old)} {before})."
+    left = {k: share for k in sorted(forgotten) if (share := accuracy.test.after[k]) is not None}
+    if not left:
+        return text
+    gate = report.model.settings.max_forgotten_accuracy
+    still = [f"{report.model.labels[k]} ({percent(share)})" for k, share in left.items() if share > gate]
+    if still:
+        return f"{text} Still recognised more often than the gate of {percent(gate)} allows: {short_listing(still)}."
+    if not any(left.values()):
+        return f"{text} Not one test image of a forgotten class is recognised."
+    return f"{text} No forgotten class is recognised in more than {percent(max(left.values()))} of its test images."
+
+
+def untested(report: Report) -> tuple[str, ...]:
+    """Return the usual kinds of evidence that nobody recorded on the live version; none if it forgets nothing."""
+    return tuple(_untested(report)) if report.live.forgotten else ()
+
+
+def _untested(report: Report) -> Iterator[str]:
+    found = report.measurement(report.live)
+    recorded = " ".join(found.evidence) if found else ""
+    against = {report.remarks.compared.get((found.source, name)) for name in found.evidence} if found else set()
+    if not ("accuracy" in recorded and "confusion" in recorded):
+        yield "how often each class is answered correctly, and what its images are taken for"
+    if "probe" not in recorded:
+        yield "whether a linear probe on the features inside the network still tells the forgotten classes apart"
+    if "relearn" not in recorded:
+        yield "how quickly the forgotten classes come back when the model is trained on a few of their images"
+    if "file" in against:
+        yield "that the weights it was compared with were really trained without the forgotten classes"
+    else:
+        yield "how far it is from a model trained anew without the forgotten classes"
+    if "membership" in recorded:
+        yield "any membership attack stronger than the population attacks above"
+    else:
+        yield "whether membership attacks take the forgotten images for images it was trained on"

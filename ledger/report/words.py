@@ -1,0 +1,91 @@
+"""Numbers, dates and lists as people read them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from .svg import named, shorten
+
+SPACE = "\u00a0"
+"""Keeps a number and its unit on one line."""
+
+
+def listing(names: Sequence[str], most: int = 6) -> str:
+    """Return ``a, b and c``, or the first few and how many more."""
+    clean = [named(name) for name in names]
+    if len(clean) > most:
+        clean = [*clean[: most - 1], f"{len(clean) - most + 1} more"]
+    if len(clean) < 2:
+        return "".join(clean)
+    return f"{', '.join(clean[:-1])} and {clean[-1]}"
+
+
+def short_listing(names: Sequence[str], most: int = 6) -> str:
+    """Return a list for running text, with every long name cut."""
+    return listing([shorten(name, 260) for name in names], most)
+
+
+def percent(share: float | None) -> str:
+    """Return a share in percent, never rounded to none or all where it is neither."""
+    if share is None:
+        return "not measured"
+    if 0 < share < 0.0005:
+        return f"under 0.1{SPACE}%"
+    if 0.9995 <= share < 1:
+        return f"over 99.9{SPACE}%"
+    return f"{100 * share:.1f}{SPACE}%"
+
+
+def bare_percent(share: float | None) -> str:
+    """Return a share in percent without its sign, for charts and tables."""
+    return "–" if share is None else f"{100 * share:.1f}"
+
+
+def points(change: float | None) -> str:
+    """Return a difference of shares in percentage points, with its sign."""
+    if change is None:
+        return "–"
+    rounded = round(100 * change, 1)
+    return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded):.1f}"
+
+
+def number(value: float | None) -> str:
+    """Return a number with at most four significant digits."""
+    return "–" if value is None else f"{value:,.4g}"
+
+
+def setting(value: object) -> str:
+    """Return a setting as it would be typed."""
+    if isinstance(value, tuple | list):
+        return ", ".join(setting(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def count(amount: int, noun: str, several: str = "") -> str:
+    """Return an amount with its noun."""
+    return f"{amount:,}{SPACE}{noun if amount == 1 else several or noun + 's'}"
+
+
+def numbered(noun: str, numbers: Sequence[int]) -> str:
+    """Return ``version 2`` or ``versions 2 and 3``."""
+    return f"{noun}{'' if len(numbers) == 1 else 's'} {listing([str(n) for n in numbers], 12)}"
+
+
+def size(amount: float) -> str:
+    """Return an amount of bytes."""
+    for unit in ("bytes", "kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.0f}{SPACE}{unit}" if unit == "bytes" else f"{amount:.1f}{SPACE}{unit}"
+        amount /= 1000
+    return f"{amount:.1f}{SPACE}GB"
+
+
+def day(moment: datetime) -> str:
+    """Return a date."""
+    return f"{moment:%Y-%m-%d}"
+
+
+def due_in(days: int) -> str:
+    """Say how long a due date is off."""
+    if days < 0:
+        return f"{count(-days, 'day')} late"
+    return "due today" if days == 0 else f"{count(days, 'day')} left"

@@ -1,0 +1,454 @@
+"""The report as a whole: one file that stands alone, says what the ledger holds, and survives odd ledgers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections import Counter
+from contextlib import closing
+from html.parser import HTMLParser
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from ledger.errors import LedgerError, NotFoundError
+from ledger.report.page import render, write_report
+from ledger.report.view import gather
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.report.conftest import NewSample, Sample
+
+VOID = frozenset({"meta", "br", "link", "input", "img", "hr"})
+
+
+class Page(HTMLParser):
+    """Parses strictly: every tag must be closed where it should be."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+    def values(self, attribute: str) -> list[str]:
+        return [value or "" for _, name, value in self.attributes if name == attribute]
+
+
+def page(sample: Sample) -> Page:
+    return Page(render(gather(sample.ledger, sample.name)))
+
+
+def drawings(text: str) -> list[ET.Element]:
+    return [ET.fromstring(found) for found in re.findall(r"<svg.*?</svg>", text, re.DOTALL)]
+
+
+def tamper(sample: Sample, statement: str) -> None:
+    """Alter the history as somebody with access to the file can."""
+    with closing(sqlite3.connect(sample.ledger.config.root / "ledger.db")) as database:
+        for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            database.execute(f"DROP TRIGGER {name}")
+        database.execute(statement)
+        database.commit()
+
+
+# -- the file ---------------------------------------------------------------------------------------
+
+
+def test_file_needs_nothing_else(sample: Sample) -> None:
+    text = render(gather(sample.ledger, sample.name))
+    assert "http" not in text.replace("http-equiv", "").lower()
+    assert not re.search(r"<script|<link|<img|<iframe|url\(|@import|javascript:", text, re.IGNORECASE)
+    names = {name for _, name, _ in Page(text).attributes}
+    assert not {name for name in names if name.startswith("on") or name in ("src", "style", "srcset", "action")}
+
+
+def test_policy_allows_the_styles_of_the_page_and_nothing_else(sample: Sample) -> None:
+    text = render(gather(sample.ledger, sample.name))
+    style = re.search(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert style
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    policy = next(v for v in Page(text).values("content") if v.startswith("default-src"))
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+
+
+def test_tags_balance_and_references_lead_somewhere(sample: Sample) -> None:
+    found = page(sample)
+    ids = Counter(found.values("id"))
+    assert set(ids.values()) == {1}
+    targets = [value.removeprefix("#") for value in found.values("href")]
+    targets += [target for value in found.values("aria-labelledby") for target in value.split()]
+    assert targets
+    assert set(targets) <= ids.keys()
+
+
+def test_headings_descend_one_level_at_a_time(sample: Sample) -> None:
+    levels = [int(n) for n in re.findall(r"<h([1-6])", render(gather(sample.ledger, sample.name)))]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_drawings_are_xml_with_a_name_and_a_description(sample: Sample) -> None:
+    found = drawings(render(gather(sample.ledger, sample.name)))
+    assert len(found) > 10
+    for drawing in found:
+        assert drawing.get("role") == "img"
+        assert [child.tag for child in drawing][:2] == ["title", "desc"]
+        assert all(child.text for child in list(drawing)[:2])
+
+
+def test_same_ledger_same_bytes(sample: Sample) -> None:
+    assert render(gather(sample.ledger, sample.name)) == render(gather(sample.ledger, sample.name))
+
+
+def test_time_is_printed_once(sample: Sample) -> None:
+    sample.later(0.3)  # away from the hour at which requests are due and days are counted
+    first = gather(sample.ledger, sample.name)
+    before = render(first)
+    sample.later(1 / 24 / 60)
+    second = gather(sample.ledger, sample.name)
+    stamps = [f"{report.now:%Y-%m-%d %H:%M:%S}" for report in (first, second)]
+    assert [before.count(stamp) for stamp in stamps] == [1, 0]
+    assert render(second) == before.replace(stamps[0], stamps[1])
+
+
+def test_report_does_not_import_torch() -> None:
+    code = "import sys, ledger.report.page; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# -- what it says -----------------------------------------------------------------------------------
+
+
+def test_every_version_and_forgotten_class_is_there(sample: Sample) -> None:
+    text = page(sample).text
+    for number in range(4):
+        assert f"version {number}" in text
+    for name in ("owl", "tit", "crow"):
+        assert name in text
+
+
+def test_verdict_names_what_is_forgotten_and_how_the_rest_fares(sample: Sample) -> None:
+    report = gather(sample.ledger, sample.name)
+    text = page(sample).text
+    assert "Version 3 is live. It has forgotten owl; retained classes answer correctly" in text
+    assert report.live.number == 3
+
+
+def test_verdict_says_when_a_forgotten_class_is_still_recognised(new_sample: NewSample) -> None:
+    sample = new_sample()
+    version = sample.forget(0, 3)
+    metrics = sample.accuracy(6, version.forgotten)
+    metrics["test"]["per_class"][3] = 0.12
+    sample.record(version, "accuracy", metrics)
+    assert "Still recognised more often than the gate of 1.0 % allows: kite (12.0 %)." in page(sample).text
+
+
+def test_rollback_is_drawn_and_explained(sample: Sample) -> None:
+    text = render(gather(sample.ledger, sample.name))
+    found = Page(text)
+    assert "A rollback reopened 1 request." in found.text
+    assert "reopens #2" in found.text
+    assert "“the owls <b>complained</b>”" in found.text
+    assert "b" not in found.tags
+    timeline = drawings(text)[0]
+    assert [path for path in timeline.iter("path") if path.get("class") == "way"]
+
+
+def test_restored_version_shows_evidence_on_its_weights(sample: Sample) -> None:
+    text = page(sample).text
+    assert "Measured on version 1, which has the very same weights." in text
+    assert "The recipe below is that of version 1." in text
+
+
+def test_withdrawal_says_what_is_known_again(new_sample: NewSample) -> None:
+    sample = new_sample()
+    sample.forget(0)
+    sample.forget(2)
+    sample.withdraw(1)
+    text = page(sample).text
+    assert "because request 1 was withdrawn" in text
+    assert "Version 3, 2025-04-04, withdrawal; knows owl again; live." in text
+
+
+def test_waived_gates_are_told(new_sample: NewSample) -> None:
+    sample = new_sample()
+    version = sample.forget(1)
+    with sample.ledger.database.write() as tx:
+        data = {"version": version.number, "gates_missed": 2}
+        tx.audit.append("request.fulfilled", at=sample.now[0], actor="ada", model=sample.name, data=data)
+    assert "although it missed 2 quality gates" in page(sample).text
+
+
+def test_open_requests_come_with_the_days_they_have_left(sample: Sample) -> None:
+    sample.later(2)
+    text = page(sample).text
+    assert "2 open, none overdue" in text
+    sample.later(60)
+    assert "2 open, 2 overdue" in page(sample).text
+    assert re.search(r"\d+ days late", page(sample).text)
+
+
+def test_reasons_and_people_stay_out(sample: Sample) -> None:
+    sample.file(5, reason="my address is 1 Main Street", external_id="T-77")
+    text = page(sample).text
+    assert "Main Street" not in text
+    assert "bob" not in text
+
+
+def test_limits_are_stated(sample: Sample) -> None:
+    text = page(sample).text
+    assert "approximate unlearning with recorded evidence" in text
+    assert "as good as the oldest head somebody else keeps" in text
+    assert "linear probe" in text
+    assert "relearn" not in text
+    assert "trained anew without the forgotten classes" in text
+
+
+def test_evidence_that_was_recorded_is_not_called_missing(new_sample: NewSample) -> None:
+    sample = new_sample()
+    version = sample.forget(1)
+    sample.record(version, "probe", {"accuracy": 0.3, "layers": {"a": [1, 2]}, "note": "<i>", "ok": True})
+    sample.record(version, "accuracy", sample.accuracy(6, version.forgotten), against="file")
+    found = page(sample)
+    assert "linear probe" not in found.text
+    assert "weights from a file" in found.text
+    assert "really trained without" in found.text
+    assert "layers.a" in found.text
+    assert "i" not in found.tags
+
+
+def test_comparison_with_another_version_is_named(new_sample: NewSample) -> None:
+    sample = new_sample()
+    sample.forget(1)
+    version = sample.forget(2)
+    sample.record(version, "accuracy", sample.accuracy(6, version.forgotten), against="1")
+    assert "% for version 1)" in page(sample).text
+
+
+def test_audit_head_is_printed_when_it_verifies(sample: Sample) -> None:
+    with sample.ledger.database.read() as tx:
+        head = str(tx.audit.head())
+    found = page(sample)
+    assert f"verified to its head {head}" in found.text
+    assert "alert" not in found.values("role")
+
+
+# -- ledgers that something is wrong with ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_events SET leaf = replace(leaf, 'ada', 'eve') WHERE seq = 4",
+        "UPDATE audit_events SET leaf = 'not JSON' WHERE seq = 4",
+        "DELETE FROM audit_events WHERE seq = 4",
+    ],
+)
+def test_broken_history_is_shown_first(sample: Sample, statement: str) -> None:
+    tamper(sample, statement)
+    found = page(sample)
+    assert "alert" in found.values("role")
+    assert "The audit history does not verify First bad entry: 4 ." in found.text
+    assert "not verified" in found.text
+    assert "complained" not in found.text
+
+
+def test_missing_head_is_shown(sample: Sample) -> None:
+    tamper(sample, "DELETE FROM audit_head")
+    assert "The audit history does not verify" in page(sample).text
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "</style></svg><img src=x onerror=alert(1)>",
+    "{{ model }}{% raw %}",
+    "'\"&amp;",
+    "x" * 400,
+    "日本語の長いラベルの名前です",
+    "\x00\x1b[31m\ud800",
+    "a\u202egnp.exe",
+    "",
+    " \n ",
+)
+
+
+def test_hostile_labels_stay_text(new_sample: NewSample) -> None:
+    sample = new_sample(HOSTILE)
+    sample.measure(sample.forget(*range(5)))
+    sample.forget(7)
+    sample.roll_back(1, HOSTILE[1])
+    text = render(gather(sample.ledger, sample.name))
+    found = Page(text)
+    text.encode()
+    assert not {"script", "img"} & found.tags.keys()
+    assert "<script>alert(1)</script>" in found.text
+    assert "{{ model }}{% raw %}" in found.text
+    assert HOSTILE[4] in found.text
+    assert not re.search("[\x00-\x08\x0b-\x1f\u202a-\u202e\ud800-\udfff]", text)
+    assert drawings(text)
+    assert found.tags.keys() == page(new_sample_of_plain(new_sample)).tags.keys()
+
+
+def new_sample_of_plain(new_sample: NewSample) -> Sample:
+    sample = new_sample([f"class {k}" for k in range(len(HOSTILE))])
+    sample.measure(sample.forget(*range(5)))
+    sample.forget(7)
+    sample.roll_back(1, "reason")
+    return sample
+
+
+def test_model_without_a_past(new_sample: NewSample) -> None:
+    text = page(new_sample(("a", "b"))).text
+    assert "Version 0 is live, the weights as they were registered. Nothing has been forgotten." in text
+    assert "Nothing has been measured on this version." in text
+    assert "No request has been filed." in text
+
+
+def test_live_version_without_evidence(new_sample: NewSample) -> None:
+    sample = new_sample()
+    sample.measure(sample.forget(0))
+    sample.forget(1)
+    text = page(sample).text
+    assert "How well it answers has not been measured." in text
+    assert "unledger evaluate birds:2" in text
+
+
+NOTHING: dict[str, Any] = {"per_class": [None] * 6, "retained": None, "forgotten": None}
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "metrics"),
+    [
+        ("accuracy", {}),
+        ("accuracy", {"test": NOTHING, "train": NOTHING, "base_test": NOTHING, "base_train": NOTHING}),
+        ("accuracy", {"test": {"per_class": [0.5, None, "x", True, 10**400, 0.2]}, "base_test": []}),
+        ("accuracy", {"test": {"per_class": [0.5]}}),
+        ("confusion", {"matrix": None}),
+        ("confusion", {"matrix": [[0] * 6] * 6}),
+        ("confusion", {"matrix": [[0] * 6] * 6, "base_matrix": [[1] * 6] * 6}),
+        ("confusion", {"matrix": [[-1] * 6] * 6, "base_matrix": "?"}),
+        ("membership", {"paper": None, "salun": None, "base_paper": None, "base_salun": None}),
+        ("membership", {"paper": 0.5}),
+        ("others", {"a": {"b": {"c": None}}, "d": [], "e": ""}),
+    ],
+)
+def test_missing_and_odd_metrics(new_sample: NewSample, evaluator: str, metrics: dict[str, Any]) -> None:
+    sample = new_sample()
+    sample.record(sample.forget(0, 1), evaluator, metrics)
+    text = render(gather(sample.ledger, sample.name))
+    Page(text)
+    assert all(drawing.get("viewBox") for drawing in drawings(text))
+    assert not re.search(r"\bnan\b", text)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {},
+        {"alpha_r": None, "search": None, "maps": {}, "environment": []},
+        {"search": {"trials": [{}, None, {"edit": 0.0, "forgotten": 0.0}], "retained": 0.9, "forgotten": {"x": 1}}},
+        {"maps": [{"key": None, "change": 0.0}, {"change": "?"}, {"key": "<b>", "change": 3e9, "retain_rank": None}]},
+    ],
+)
+def test_missing_and_odd_recipes(new_sample: NewSample, recipe: dict[str, Any]) -> None:
+    sample = new_sample()
+    sample.forget(0, recipe=recipe)
+    found = page(sample)
+    assert "b" not in found.tags
+
+
+# -- large models ------------------------------------------------------------------------------------
+
+
+def test_hundred_classes(new_sample: NewSample) -> None:
+    sample = new_sample([f"class {k}" for k in range(100)])
+    sample.measure(sample.forget(3, 4, *range(40, 60)))
+    text = render(gather(sample.ledger, sample.name))
+    found = Page(text)
+    assert "the 15 of 78 retained classes that changed most" in found.text
+    assert "Of 78 retained classes" in found.text
+    assert "the 15 of 22 forgotten classes that are still recognised most" in found.text
+    assert "and 17 more" in found.text
+    assert len(text) < 400_000
+    rows = next(d for d in drawings(text) if d.get("aria-labelledby", "").startswith("v1-test"))
+    assert len(list(rows.iter("g"))) == 22 + 15
+
+
+# -- writing -----------------------------------------------------------------------------------------
+
+
+def test_written_file_is_the_page(sample: Sample, tmp_path: Path) -> None:
+    output = tmp_path / "report.html"
+    write_report(sample.ledger, sample.name, output)
+    assert output.read_bytes().decode() == render(gather(sample.ledger, sample.name))
+    assert [path.name for path in tmp_path.glob("*report*")] == ["report.html"]
+
+
+def test_unknown_model(sample: Sample, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        write_report(sample.ledger, "fish", tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", ["no/such/folder.html", "ledger", "ledger/unledger.toml/x.html"])
+def test_file_that_cannot_be_written(sample: Sample, tmp_path: Path, name: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(LedgerError, match="cannot write"):
+        write_report(sample.ledger, sample.name, tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_failed_write_leaves_the_old_file(sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "report.html"
+    output.write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(LedgerError, match="No space left"):
+        write_report(sample.ledger, sample.name, output)
+    assert output.read_text() == "old"
+    assert [path.name for path in tmp_path.glob(".*partial")] == []
+
+
+def test_replaced_file_keeps_its_permissions_and_links(sample: Sample, tmp_path: Path) -> None:
+    output, link = tmp_path / "report.html", tmp_path / "latest.html"
+    output.write_text("old")
+    output.chmod(0o600)
+    link.symlink_to(output)
+    write_report(sample.ledger, sample.name, link)
+    assert link.is_symlink()
+    assert output.read_text().startswith("<!DOCTYPE html>")
+    assert stat.S_IMODE(output.stat().st_mode) == 0o600
