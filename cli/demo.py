@@ -10,7 +10,7 @@ import typer
 from ledger.errors import ConflictError, GateError
 
 from .people import session
-from .render import PhaseProgress, err, percent, say
+from .render import PhaseProgress, percent, say
 
 ARCHITECTURE = "timm/test_resnet"
 SIZE = 64
@@ -55,8 +55,8 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder.")] = Path("unledger-demo"),
 ) -> None:
     """Train a small model on real digits, forget three of them, roll back, audit: offline, in a minute."""
-    if folder.exists() and any(folder.iterdir()):
-        raise ConflictError(f"{folder} is not empty", "name a new folder: unledger demo DIR")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConflictError(f"{folder} is not an empty folder", "name a new folder: unledger demo DIR")
     folder.mkdir(parents=True, exist_ok=True)
     home = Path.cwd()
     os.chdir(folder)
@@ -77,7 +77,7 @@ def _train(path: Path) -> None:
     from ledger.domain.settings import Preprocessing
     from ledger.plugin_manager import build_plugins
 
-    say(f"\n[dim]# Train {ARCHITECTURE} on scikit-learn's handwritten digits, 1,797 real scans.[/]")
+    say((f"\n# Train {ARCHITECTURE} on scikit-learn's handwritten digits, 1,797 real scans.", "dim"))
     plugins = build_plugins()
     # The network's initial weights come from torch's global generator.
     torch.manual_seed(SEED)
@@ -96,8 +96,8 @@ def _run(ctx: typer.Context, comment: str, line: str) -> None:
     """Print a command as one would type it, then run it in this process."""
     say("")
     if comment:
-        say(f"[dim]# {comment}[/]")
-    say(f"[bold green]$[/] [bold]unledger {line}[/]")
+        say((f"# {comment}", "dim"))
+    say(("$", "bold green"), (f" unledger {line}", "bold"))
     code = ctx.find_root().command.main(["--actor", session(ctx).who, *shlex.split(line)], standalone_mode=False)
     if code:
         raise typer.Exit(int(code))
@@ -117,7 +117,7 @@ def _conclude(ctx: typer.Context, folder: Path) -> None:
         say(f"forgotten {known.model.labels[k]}: {percent(was)} -> {percent(now)} test accuracy")
     say(f"retained classes: {percent(before['retained'])} -> {percent(after['retained'])} mean test accuracy")
     say("audit verify ok")
-    err.print(f"go on by hand: cd {folder} && unledger status   (and open report.html)")
+    say(f"go on by hand: cd {folder} && unledger status   (and open report.html)")
     worst = max(after["per_class"][k] for k in known.live.forgotten)
     if worst > 0.01 or before["retained"] - after["retained"] > 0.02:
         raise GateError("the demonstration did not show what it promises", "see the report for what it measured")

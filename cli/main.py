@@ -23,11 +23,11 @@ class ErrorBoundary(TyperGroup):
         try:
             return super().invoke(ctx)
         except LedgerError as error:
-            say(f"[bold red]error:[/] {_plain(error.message)}")
+            say(("error:", "bold red"), f" {error.message}")
             if error.hint:
-                say(f"[cyan]hint:[/] {_plain(error.hint)}")
+                say(("hint:", "cyan"), f" {error.hint}")
             raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, typer.Abort):
             say("interrupted; nothing half-done was kept")
             raise typer.Exit(130) from None
         except BrokenPipeError:
@@ -45,12 +45,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 state conflict, 5 integrity, 6 gate failed, "
     "7 refused, 8 overdue, 75 retry later, 130 interrupted.",
 )
-
-
-def _plain(text: str) -> str:
-    """Escape what Rich would take for markup, and control characters that a terminal would obey."""
-    shown = "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
-    return shown.replace("[", r"\[")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the option's value

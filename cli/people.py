@@ -33,13 +33,20 @@ class Session:
 
     @contextmanager
     def ledger(self) -> "Iterator[Ledger]":
-        """Open the ledger for one command."""
+        """Open the ledger for one command.
+
+        Raises:
+            UsageError: A number was given that the database cannot even look for.
+        """
         from ledger.config import find_config
         from ledger.service.ledger import open_ledger
 
         opened = open_ledger(find_config(self.folder), self.who)
         try:
             yield opened
+        except OverflowError as error:
+            # SQLite's driver, about a number that no row can have.
+            raise UsageError(f"a number is too large: {error}", "check the numbers on the command line") from error
         finally:
             opened.close()
 

@@ -1,6 +1,7 @@
 """``unledger model add``: what a person says about a model, read from options."""
 
 import json as jsonlib
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,11 +97,19 @@ def _settings(kind: Any, texts: list[str]) -> Any:
     if unknown:
         raise UsageError(f"there is no setting called {', '.join(unknown)}", f"settings: {', '.join(known)}")
     for key, value in values.items():
-        if isinstance(known[key], tuple) != isinstance(value, tuple) or isinstance(value, str | bool):
+        if not _fits(value, known[key]):
             raise UsageError(
                 f"{key} cannot be {value!r}", f"its default is {known[key]!r}; lists are written as [1, 2]"
             )
     return kind(**values)
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a setting's value is of its default's kind: a whole number, a finite number, or a list of these."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_fits(item, 1.0) for item in value)
+    kinds = int if isinstance(default, int) else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _preprocessing(path: Path | None, input_size: str | None, mean: str | None, std: str | None) -> dict[str, Any]:

@@ -11,14 +11,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
+from rich.text import Text
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def say(text: str) -> None:
-    """Tell the person something; never data."""
-    err.print(text)
+def say(*parts: str | tuple[str, str]) -> None:
+    """Tell the person something; never data.
+
+    Args:
+        parts: Literal text, or text with its style. Labels, paths and reasons may hold anything: nothing
+            in them is read as markup or obeyed by the terminal.
+    """
+    pairs = ((part, "") if isinstance(part, str) else part for part in parts)
+    err.print(Text.assemble(*((_visible(text), style) for text, style in pairs)))
 
 
 def emit_json(document: Any) -> None:
@@ -36,14 +43,14 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: 
         title: Printed above.
     """
     if title is not None:
-        out.print(_cell(title), style="bold")
+        out.print(Text(_visible(title)), style="bold")
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         number, wraps = column.startswith("#"), column.startswith("~")
         name = column.removeprefix("#").removeprefix("~")
         table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=not wraps)
     for row in rows:
-        table.add_row(*(_cell(value) for value in row))
+        table.add_row(*(Text(_cell(value)) for value in row))
     out.print(table)
 
 
@@ -63,8 +70,12 @@ def size(count: int) -> str:
 
 
 def _cell(value: Any) -> str:
-    text = day(value) if isinstance(value, datetime) else "" if value is None else str(value)
-    return text.replace("[", r"\[")
+    return day(value) if isinstance(value, datetime) else "" if value is None else _visible(str(value))
+
+
+def _visible(text: str) -> str:
+    """Spell out control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 def _json_value(value: Any) -> Any:

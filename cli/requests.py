@@ -31,6 +31,7 @@ Classes = Annotated[
     typer.Option("--class", "-c", metavar="CLASS", autocompletion=class_labels, help="Label or index; repeatable."),
 ]
 Number = Annotated[int, typer.Argument(metavar="ID", autocompletion=request_numbers, help="A request's number.")]
+LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
 Reason = Annotated[str, typer.Option(help="Why; kept beside the audit history.")]
 
 
@@ -75,7 +76,7 @@ def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json:
     )
     say(f"retained classes: {percent(before['retained'])} before, {percent(after['retained'])} after")
     for reason in result.missed_gates:
-        say(f"[yellow]a gate would stop this:[/] {reason}")
+        say(("a gate would stop this:", "yellow"), f" {reason}")
     say(f"next: unledger forget {model} {' '.join(f'-c {text}' for text in classes)}")
 
 
@@ -267,15 +268,18 @@ def _lines(file: str) -> list[tuple[str, str]]:
 def _from_line(labels: "LabelMap", who: str, where: str, line: str) -> "NewRequest":
     from ledger.domain.records import NewRequest
 
-    if not line.startswith("{"):
-        return NewRequest(labels.resolve_all([part.strip() for part in line.split(",")]), who)
     try:
+        if not line.startswith("{"):
+            return NewRequest(labels.resolve_all([part.strip() for part in line.split(",")]), who)
         values = jsonlib.loads(line)
         texts = values.pop("classes")
-        dates = {k: parse_date(str(values.pop(k))) for k in ("received_at", "due_at") if k in values}
+        if not isinstance(texts, list) or not all(isinstance(value, str) for value in values.values()):
+            raise TypeError("classes must be a list, everything else a text")
+        dates = {k: parse_date(values.pop(k)) for k in ("received_at", "due_at") if k in values}
         return NewRequest(labels.resolve_all([str(text) for text in texts]), who, **(values | dates))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(
-            f"{where} is no request: {error}",
-            'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}',
-        ) from error
+    except UsageError as error:
+        raise type(error)(f"{where}: {error.message}", error.hint) from error
+    except KeyError as error:
+        raise UsageError(f"{where} is no request: it lacks {error}", LINE_HINT) from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{where} is no request: {error}", LINE_HINT) from error

@@ -109,6 +109,6 @@ def plugins(
         emit_table(["plugin", "version", "origin", "~hooks"], rows)
     broken = [info for info in infos if info.error]
     for info in broken:
-        say(f"[yellow]warning:[/] plugin {info.name} is not in use: {info.error}")
+        say(("warning:", "yellow"), f" plugin {info.name} is not in use: {info.error}")
     if check and broken:
         raise ConflictError(f"{len(broken)} plugins are broken", "update or uninstall them")

@@ -50,14 +50,16 @@ def carry_out(ledger: "Ledger", model: str | None, *, once: bool = False) -> Non
             what = f"request {outcome.request.id} ({outcome.model.name}: {labels})"
             if outcome.error is not None:
                 failures.append(outcome.error)
-                say(f"{what} is [red]{outcome.request.state.value}[/]: {outcome.error.message}")
+                say(f"{what} is ", (outcome.request.state.value, "red"), f": {outcome.error.message}")
             elif outcome.version is None:
                 say(f"{what} is fulfilled: already forgotten in version {outcome.request.version}")
             else:
                 recipe = outcome.version.recipe
                 say(
-                    f"{what} is [green]fulfilled[/] by version {outcome.version.number} "
-                    f"(alpha_r {recipe['alpha_r']:g}, alpha_f {recipe['alpha_f']:g})"
+                    f"{what} is ",
+                    ("fulfilled", "green"),
+                    f" by version {outcome.version.number} "
+                    f"(alpha_r {recipe['alpha_r']:g}, alpha_f {recipe['alpha_f']:g})",
                 )
             if once:
                 break

@@ -1,5 +1,6 @@
 """Weights as safetensors bytes: read with every check, written so that equal weights are equal bytes."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,11 +30,12 @@ def read_file(path: Path) -> bytes:
     except OSError as error:
         raise CheckpointError(f"cannot read the weights file {path}: {error.strerror}") from error
     if path.suffix.lower() in PICKLE_SUFFIXES or data.startswith(PICKLE_MAGICS):
+        converted = Path(f"{path.stem}.converted.safetensors")
         raise CheckpointError(
             f"{path} is a pickle, which can run any code when it is loaded",
             'convert it once, where you trust it: python -c "import sys, torch, safetensors.torch as st; '
-            "st.save_file({k: v.contiguous() for k, v in torch.load(sys.argv[1], weights_only=True).items()}, "
-            f'sys.argv[2])" {path} {path.with_suffix(".safetensors").name}',
+            "st.save_file({k: v.contiguous().clone() for k, v in torch.load(sys.argv[1], weights_only=True).items()}, "
+            f'sys.argv[2])" {shlex.quote(str(path))} {shlex.quote(str(converted))}',
         )
     return data
 

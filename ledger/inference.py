@@ -16,8 +16,11 @@ def logits(network: Network, state: Mapping[str, Tensor], batches: Iterable[Tens
     Raises:
         NonFiniteError: A logit is NaN or infinite.
     """
+    # A checkpoint may be stored in another precision than the network computes in.
+    held = network.state()
+    weights = {name: tensor.to(held[name].dtype) for name, tensor in state.items()}
     with torch.inference_mode():
-        answers = [functional_call(network.module, dict(state), (batch,)) for batch in batches]
+        answers = [functional_call(network.module, weights, (batch,)) for batch in batches]
     result = torch.cat(answers).float()
     if not bool(torch.isfinite(result).all()):
         raise NonFiniteError("the network's outputs hold NaN or infinity", "check the weights and the images")

@@ -80,10 +80,14 @@ def _decode(path: Path, preprocessing: Preprocessing) -> np.ndarray:
             left out would make the record of what was used untrue.
     """
     height, width = preprocessing.height, preprocessing.width
+    mode = MODES.get(preprocessing.channels)
+    if mode is None:
+        raise DataError(f"images have 1, 3 or 4 channels, the model takes {preprocessing.channels}")
     try:
         with Image.open(path) as opened:
-            image = opened.convert(MODES[preprocessing.channels])
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            image = opened.convert(mode)
+    # What the decoders of broken files raise is not written down anywhere.
+    except Exception as error:
         raise DataError(f"cannot read the image {path}: {error}", "replace or remove the file") from error
     if image.size != (width, height):
         scale = max(width / image.width, height / image.height) / preprocessing.crop_fraction

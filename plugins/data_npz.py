@@ -32,7 +32,11 @@ class NpzSource:
         missing = [name for name in ARRAYS if name not in arrays]
         if missing:
             raise DataError(f"{path} lacks {', '.join(missing)}", f"an npz source holds {', '.join(ARRAYS)}")
+        for split in ("train", "test"):
+            _check_labels(path, split, arrays[f"x_{split}"], arrays[f"y_{split}"])
         highest = int(max(arrays["y_train"].max(initial=-1), arrays["y_test"].max(initial=-1)))
+        if "labels" not in arrays and highest >= len(arrays["y_train"]):
+            raise DataError(f"{path} has class {highest} but only {len(arrays['y_train'])} training images")
         self.labels = [str(x) for x in arrays.get("labels", np.arange(highest + 1))]
         if highest >= len(self.labels):
             raise DataError(f"{path} has class {highest} but names only {len(self.labels)} classes")
@@ -41,13 +45,21 @@ class NpzSource:
         self.digest = sha256_hex(b"".join(arrays[name].tobytes() for name in ARRAYS))
 
 
+def _check_labels(path: Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
+        raise DataError(f"y_{split} in {path} is not a list of class indices from 0", "store integers of shape (n,)")
+    if len(images) != len(labels):
+        raise DataError(f"{path} has {len(images)} images in x_{split} but {len(labels)} labels in y_{split}")
+
+
 def _images(path: Path, images: np.ndarray) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4:
         raise DataError(f"images in {path} have shape {images.shape}, not (n, height, width, channels)")
-    if images.dtype != np.uint8 and not (np.issubdtype(images.dtype, np.floating) and np.isfinite(images).all()):
-        raise DataError(f"images in {path} must be uint8, or finite floating values in [0, 1]")
+    floating = np.issubdtype(images.dtype, np.floating)
+    if images.dtype != np.uint8 and not (floating and ((images >= 0) & (images <= 1)).all()):
+        raise DataError(f"images in {path} must be uint8, or floating values in [0, 1]")
     return images
 
 

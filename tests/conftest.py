@@ -1,9 +1,11 @@
 """Shared fixtures: a clean environment, fixed seeds, and a database of each supported kind."""
 
+import hashlib
 import os
 import pwd
 import random
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -283,3 +285,114 @@ def file_request() -> Callable[..., Request]:
         return transaction.requests.add({**values, **changes})
 
     return insert
+
+
+# -- a trained network --------------------------------------------------------------------------------
+
+DIGITS_FACTORY = '''\
+"""A small network for digits; while a file ``slow`` lies beside this one, every forward pass takes a while."""
+
+import time
+from pathlib import Path
+
+from torch import Tensor, nn
+
+SLOW = Path(__file__).with_name("slow")
+
+
+class Digits(nn.Sequential):
+    def forward(self, images: Tensor) -> Tensor:
+        if SLOW.exists():
+            time.sleep(0.2)
+        return super().forward(images)
+
+
+def build(num_classes: int, width: int = 16) -> nn.Module:
+    return Digits(
+        nn.Conv2d(1, width, 4, stride=4),
+        nn.ReLU(),
+        nn.Conv2d(width, 2 * width, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32 * width, 64),
+        nn.ReLU(),
+        nn.Linear(64, num_classes),
+    )
+'''
+DIGITS_SETTINGS: dict[str, Any] = {
+    "retain_samples": 40,
+    "forget_samples": 90,
+    "rows_per_class": 160,
+    "max_rank": 64,
+    "calibration_samples": 25,
+    "alpha_r": (30.0, 100.0),
+    "alpha_f": (3.0, 10.0, 30.0, 100.0),
+    "max_retained_drop": 0.1,
+}
+
+
+@dataclass(frozen=True)
+class TrainedDigits:
+    """A network that knows scikit-learn's digits, as the files somebody would register."""
+
+    factory: Path
+    weights: Path
+    preprocessing = Preprocessing(channels=1, height=32, width=32, mean=(0.3,), std=(0.35,))
+    settings = Settings(**DIGITS_SETTINGS)
+
+    @property
+    def architecture(self) -> str:
+        """The specification of its architecture."""
+        return f"{self.factory}:build"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Return what ``model add`` is told about it, beside the settings."""
+        files = ("--arch", self.architecture, "--weights", str(self.weights), "--data", "digits")
+        return (*files, "--input-size", "1x32x32", "--mean", "0.3", "--std", "0.35")
+
+    @property
+    def set_options(self) -> tuple[str, ...]:
+        """Return the settings as ``model add`` is told them: few samples and alphas, to be quick."""
+        values = ((key, list(v) if isinstance(v, tuple) else v) for key, v in DIGITS_SETTINGS.items())
+        return tuple(text for key, value in values for text in ("--set", f"{key}={value}"))
+
+
+@pytest.fixture(scope="session")
+def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> TrainedDigits:
+    """Train the network once; it must be good, or forgetting would prove nothing."""
+    from ledger import checkpoints
+    from ledger.demo_training import train_classifier
+    from ledger.plugin_manager import build_plugins
+
+    folder = tmp_path_factory.mktemp("digits")
+    trained = TrainedDigits(folder / "digits_network.py", folder / "digits.safetensors")
+    trained.factory.write_text(DIGITS_FACTORY)
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    plugins = build_plugins()
+    network = plugins.load_model(trained.architecture, {}, 10).module
+    accuracy = train_classifier(network, plugins.data_source("digits"), trained.preprocessing, seed=0, epochs=8)
+    assert accuracy >= 0.95
+    trained.weights.write_bytes(checkpoints.serialise(network.state_dict()))
+    return trained
+
+
+@pytest.fixture(scope="session")
+def contents() -> Callable[[Path], dict[str, Any]]:
+    """Read everything a SQLite ledger's folder holds: the rows of every table, and every object's digest."""
+
+    def read(root: Path) -> dict[str, Any]:
+        with closing(sqlite3.connect(root / "ledger.db")) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+            found: dict[str, Any] = {
+                name: sorted(connection.execute(f"SELECT * FROM {name}"), key=repr) for (name,) in names.fetchall()
+            }
+        objects = sorted(path for path in (root / "objects").rglob("*") if path.is_file())
+        found["objects"] = {
+            str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in objects
+        }
+        return found
+
+    return read

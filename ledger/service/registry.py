@@ -1,5 +1,6 @@
 """Register models, and open up their bytes: differences, integrity, coverage, export."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,15 @@ from ledger.digest import canonical_json
 from ledger.domain.labels import LabelMap
 from ledger.domain.records import Architecture, Model, Version, VersionKind
 from ledger.domain.settings import Preprocessing, Settings
-from ledger.errors import CheckpointError, ConflictError, DataError, LedgerError, UnsupportedLayerError, UsageError
+from ledger.errors import (
+    CheckpointError,
+    ConflictError,
+    DataError,
+    LedgerError,
+    NonFiniteError,
+    UnsupportedLayerError,
+    UsageError,
+)
 from ledger.hookspecs import DataSource
 from ledger.images import load_images
 from ledger.network import Network, ParameterCoverage, Treatment, build_network
@@ -46,6 +55,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
 
     Raises:
         ConflictError: The name is taken.
+        UsageError: The preprocessing makes no sense.
         CheckpointError: The weights do not fit the network, or are no safetensors file.
         NonFiniteError: Weights or outputs hold NaN or infinity.
         DataError: A class has no images, or the label map disagrees with the data.
@@ -59,6 +69,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     network = build_network(ledger.plugins, registration.architecture, len(labels))
     network.load(state, str(registration.weights))
     preprocessing = replace(network.expected or Preprocessing(), **registration.preprocessing)
+    _check_preprocessing(preprocessing)
     example = load_images(source.train, [0], preprocessing)
     _check_outputs(network, example, len(labels))
     _check_coverage(network.coverage(example), registration.allow_unhandled)
@@ -139,11 +150,26 @@ def _labels(registration: Registration, source: DataSource) -> LabelMap:
     return labels
 
 
+def _check_preprocessing(preprocessing: Preprocessing) -> None:
+    shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
+    if min(shape) < 1:
+        raise UsageError(f"an input size of {'x'.join(map(str, shape))} holds no pixel", "e.g. --input-size 3x32x32")
+    for name in ("mean", "std"):
+        values = getattr(preprocessing, name)
+        if len(values) not in (1, preprocessing.channels):
+            raise UsageError(
+                f"{name} has {len(values)} values for {preprocessing.channels} channels",
+                f"set --{name} and --input-size",
+            )
+    if not all(math.isfinite(value) for value in preprocessing.mean + preprocessing.std) or min(preprocessing.std) <= 0:
+        raise UsageError("mean and std must be finite, and std above zero", "e.g. --mean 0.5 --std 0.5")
+
+
 def _check_outputs(network: Network, example: Tensor, classes: int) -> None:
     try:
         with torch.inference_mode():
             outputs = network.module(example)
-    except RuntimeError as error:
+    except Exception as error:
         raise DataError(
             f"the network cannot take images of shape {tuple(example.shape[1:])}: {error}", "set --input-size"
         ) from error
@@ -153,6 +179,8 @@ def _check_outputs(network: Network, example: Tensor, classes: int) -> None:
             f"the network answers {shape} for one image, not logits of shape (1, {classes})",
             "it must return one logit for each class of the data",
         )
+    if not bool(torch.isfinite(outputs).all()):
+        raise NonFiniteError("the network answers NaN or infinity for an image of the data", "check the weights")
 
 
 def _check_coverage(coverage: Sequence[ParameterCoverage], allowed: frozenset[str]) -> None:
@@ -224,7 +252,7 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
     """Write a version as a folder: ``model.safetensors`` and ``config.json`` (labels, preprocessing, provenance).
 
     Raises:
-        ConflictError: The folder exists and is not empty.
+        ConflictError: There is something of that name, other than an empty folder.
     """
     known = history(ledger, model_name)
     wanted = known.live.number if number is None else number
@@ -232,8 +260,8 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
         version = tx.versions.get(known.model, wanted)
         head = tx.audit.head()
     data = ledger.blobs.get(version.weights)
-    if folder.exists() and any(folder.iterdir()):
-        raise ConflictError(f"{folder} is not empty", "name a new folder")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConflictError(f"{folder} is not an empty folder", "name a new folder")
     pre = known.model.preprocessing
     config = {
         "architecture": known.model.architecture.spec.removeprefix("timm/"),

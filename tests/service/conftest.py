@@ -1,0 +1,230 @@
+"""A desk to work at: an opened ledger with the trained digits network in it, and the use cases in short form."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ledger.config import create_config, find_config
+from ledger.domain.records import Architecture, NewRequest
+from ledger.domain.states import Action, RequestState
+from ledger.service.evaluate import evaluate
+from ledger.service.ledger import create_ledger, open_ledger
+from ledger.service.progress import Silent
+from ledger.service.registry import Registration, register
+from ledger.service.requests import decide, enqueue, show_request
+from ledger.service.rollback import plan_rollback, roll_back
+from ledger.service.withdraw import withdraw
+from ledger.service.worker import work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ledger.domain.records import AuditEvent, Model, Request, Version
+    from ledger.domain.settings import Settings
+    from ledger.service.ledger import Ledger
+    from ledger.service.worker import Outcome
+    from tests.conftest import TrainedDigits
+
+    Contents = Callable[[Path], dict[str, Any]]
+
+MODEL = "digits"
+START = datetime(2026, 1, 5, 9, tzinfo=UTC)
+
+
+@dataclass
+class Desk:
+    """An opened ledger whose clock the test turns."""
+
+    root: Path
+    digits: TrainedDigits
+    contents: Contents
+    now: datetime = START
+    ledger: Ledger = field(init=False)
+    _opened: list[Ledger] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.ledger = self.open_again()
+
+    def open_again(self) -> Ledger:
+        """Open the same ledger once more, as another process would."""
+        self._opened.append(open_ledger(find_config(self.root), "tester", clock=lambda: self.now))
+        return self._opened[-1]
+
+    def close(self) -> None:
+        """Close every connection."""
+        for ledger in self._opened:
+            ledger.close()
+
+    def later(self, days: float = 1) -> datetime:
+        """Let time pass, and say what time it is then."""
+        self.now += timedelta(days=days)
+        return self.now
+
+    # -- acts -------------------------------------------------------------------------------------
+
+    def register(self, name: str, settings: Settings | None = None, **changes: Any) -> Model:
+        """Register the digits network under another name, or something else."""
+        said: dict[str, Any] = {
+            "architecture": Architecture(self.digits.architecture, {}),
+            "weights": self.digits.weights,
+            "data_spec": "digits",
+            "labels": None,
+            "preprocessing": vars(self.digits.preprocessing),
+            "settings": settings or self.digits.settings,
+        }
+        return register(self.ledger, Registration(name=name, **{**said, **changes}))
+
+    def file(self, *classes: int, model: str = MODEL, **changes: Any) -> Request:
+        """File a request."""
+        return enqueue(self.ledger, model, [NewRequest(frozenset(classes), "tester", **changes)])[0].request
+
+    def work(self, model: str | None = None) -> list[Outcome]:
+        """Work the queue off."""
+        return list(work(self.ledger, Silent(), model_name=model))
+
+    def forget(self, *classes: int, model: str = MODEL) -> Version:
+        """File a request, carry it out, and return the version that did it."""
+        filed = self.file(*classes, model=model)
+        [done] = self.work(model)
+        assert (done.request.id, done.request.state, done.error) == (filed.id, RequestState.FULFILLED, None)
+        assert done.version is not None
+        return done.version
+
+    def withdraw(self, number: int, **options: Any) -> Version | None:
+        """Withdraw a request."""
+        return withdraw(self.ledger, number, "asked to", Silent(), **options)[1]
+
+    def decide(self, number: int, action: Action, **options: Any) -> Request:
+        """Decide about a request."""
+        return decide(self.ledger, number, action, "", **options)
+
+    def retry(self, number: int, **options: Any) -> Version | None:
+        """Retry a request and carry it out."""
+        self.decide(number, Action.RETRY, **options)
+        [done] = self.work()
+        assert (done.request.id, done.request.state) == (number, RequestState.FULFILLED)
+        return done.version
+
+    def roll_back(self, number: int) -> Version:
+        """Roll back."""
+        return roll_back(self.ledger, plan_rollback(self.ledger, MODEL, number), "second thoughts")
+
+    # -- looks ------------------------------------------------------------------------------------
+
+    def versions(self, model: str = MODEL) -> list[Version]:
+        """Return every version."""
+        with self.ledger.database.read() as tx:
+            return tx.versions.all(tx.models.get(model))
+
+    def live(self, model: str = MODEL) -> Version:
+        """Return the live version."""
+        with self.ledger.database.read() as tx:
+            return tx.versions.live(tx.models.get(model))
+
+    def request(self, number: int) -> Request:
+        """Return a request."""
+        return show_request(self.ledger, number)[1]
+
+    def state(self, number: int) -> RequestState:
+        """Return where a request stands."""
+        return self.request(number).state
+
+    def events(self, kind: str) -> list[AuditEvent]:
+        """Return the audit events of one kind."""
+        with self.ledger.database.read() as tx:
+            tx.audit.verify()
+            return [event for event in tx.audit.events() if event.kind == kind]
+
+    def test_accuracy(self, number: int | None = None) -> list[float]:
+        """Measure every class's test accuracy in a version."""
+        measured = evaluate(self.ledger, MODEL, number, Silent(), only=["accuracy"], train_per_class=1)
+        each: list[float] = measured.evidence["accuracy"].metrics["test"]["per_class"]
+        return each
+
+    def everything(self) -> dict[str, Any]:
+        """Return all rows and objects."""
+        return self.contents(self.root)
+
+    @contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """Check that the block leaves every row and object as it is, and a history that verifies."""
+        before = self.everything()
+        yield
+        assert self.everything() == before
+        with self.ledger.database.read() as tx:
+            tx.audit.verify()
+
+    # -- accidents --------------------------------------------------------------------------------
+
+    def expire(self, number: int) -> None:
+        """Let a request's lease run out, as if its worker had stopped minutes ago."""
+        with closing(sqlite3.connect(self.root / "ledger.db")) as connection:
+            connection.execute("UPDATE requests SET lease_expires = 1 WHERE id = ?", (number,))
+            connection.commit()
+
+
+@pytest.fixture(scope="session")
+def _registered(tmp_path_factory: pytest.TempPathFactory, trained_digits: TrainedDigits, contents: Contents) -> Path:
+    """A ledger with the digits network in it, from which each test starts."""
+    root = tmp_path_factory.mktemp("registered")
+    create_ledger(create_config(root, "sqlite:///ledger.db", "objects"), "tester", clock=lambda: START).close()
+    desk = Desk(root, trained_digits, contents)
+    desk.register(MODEL)
+    desk.close()
+    return root
+
+
+@pytest.fixture(scope="session")
+def _two_forgotten(
+    tmp_path_factory: pytest.TempPathFactory, _registered: Path, trained_digits: TrainedDigits, contents: Contents
+) -> Path:
+    """The same after two requests were carried out: version 1 has forgotten 3, version 2 also 7."""
+    root = tmp_path_factory.mktemp("forgotten") / "ledger"
+    shutil.copytree(_registered, root)
+    desk = Desk(root, trained_digits, contents)
+    for digit in (3, 7):
+        desk.forget(digit)
+    desk.close()
+    return root
+
+
+@pytest.fixture
+def open_desk(tmp_path: Path, trained_digits: TrainedDigits, contents: Contents) -> Iterator[Callable[[Path], Desk]]:
+    """Copy a prepared folder and open the ledger in it."""
+    desks: list[Desk] = []
+
+    def build(prepared: Path) -> Desk:
+        root = tmp_path / f"ledger{len(desks)}"
+        shutil.copytree(prepared, root)
+        desks.append(Desk(root, trained_digits, contents))
+        return desks[-1]
+
+    yield build
+    for desk in desks:
+        desk.close()
+
+
+@pytest.fixture
+def desk(open_desk: Callable[[Path], Desk], _registered: Path) -> Desk:
+    """A desk with the digits network registered and nothing asked of it."""
+    return open_desk(_registered)
+
+
+@pytest.fixture
+def second_desk(open_desk: Callable[[Path], Desk], _registered: Path) -> Desk:
+    """Another one, to compare with: nothing that happens at the first is seen here."""
+    return open_desk(_registered)
+
+
+@pytest.fixture
+def two_forgotten(open_desk: Callable[[Path], Desk], _two_forgotten: Path) -> Desk:
+    """A desk where request 1 made version 1 forget 3, and request 2 made version 2 forget 7 as well."""
+    return open_desk(_two_forgotten)
