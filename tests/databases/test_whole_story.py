@@ -46,7 +46,8 @@ def trained(tmp_path: Path) -> Path:
     images, labels = torch.from_numpy(x_train).unsqueeze(1), torch.from_numpy(y_train)
     for _ in range(60):
         optimiser.zero_grad()
-        torch.nn.functional.cross_entropy(network(images), labels).backward()
+        loss: torch.Tensor = torch.nn.functional.cross_entropy(network(images), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     save_file(network.state_dict(), tmp_path / "net.safetensors")
     return tmp_path
