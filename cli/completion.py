@@ -29,7 +29,8 @@ def model_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def class_labels(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a class label of the model named earlier on the line."""
-    name: str = ctx.params.get("model") or ""
+    # After a bare `-c` the parser gives up on the rest of the line, and the model is still among its arguments.
+    name: str = ctx.params.get("model") or next((word for word in ctx.args if not word.startswith("-")), "")
 
     def query(ledger: Any) -> list[str]:
         with ledger.database.read() as tx:
