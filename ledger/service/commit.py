@@ -1,10 +1,15 @@
 """Write a new version: the one place where a version, the alias and the audit history change together."""
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from ledger.domain.records import BasisTerm, Model, Version
+from ledger.domain.records import BasisTerm, Model, Version, VersionKind
 from ledger.errors import RetryLaterError
 from ledger.store.unit_of_work import Transaction
+
+if TYPE_CHECKING:
+    # Its module imports torch, which a rollback does without.
+    from .unlearning import Proposal
 
 
 def append_version(
@@ -58,6 +63,38 @@ def append_version(
     )
     tx.versions.move_live(model, version.number, at=at, audit_seq=seq)
     return seq
+
+
+def append_proposal(
+    tx: Transaction,
+    model: Model,
+    proposal: "Proposal",
+    parent: Version,
+    kind: VersionKind,
+    request_id: int,
+    *,
+    actor: str,
+    at: datetime,
+) -> Version:
+    """Make computed weights the model's next version and live, for the request that asked for them.
+
+    Raises:
+        RetryLaterError: ``parent`` is no longer the live version.
+    """
+    version = Version(
+        model_id=model.id,
+        number=next_number(tx, model),
+        parent=parent.number,
+        kind=kind,
+        request_id=request_id,
+        restores=None,
+        forgotten=proposal.forgotten,
+        weights=proposal.weights,
+        recipe=proposal.recipe,
+        created_at=at,
+    )
+    append_version(tx, model, version, size=proposal.size, terms=proposal.terms, actor=actor, at=at)
+    return version
 
 
 def next_number(tx: Transaction, model: Model) -> int:

@@ -5,7 +5,7 @@ from ledger.domain.states import Action, RequestState, next_state
 from ledger.errors import RetryLaterError
 from ledger.store.unit_of_work import Transaction
 
-from .commit import append_version, next_number
+from .commit import append_proposal
 from .ledger import Ledger
 from .progress import Progress
 from .requests import decide
@@ -50,19 +50,9 @@ def withdraw(
             raise RetryLaterError(f"{model.name} or its requests changed meanwhile", "run the same command again")
         version = None
         if proposal is not None:
-            version = Version(
-                model_id=model.id,
-                number=next_number(tx, model),
-                parent=parent.number,
-                kind=VersionKind.WITHDRAW,
-                request_id=request_id,
-                restores=None,
-                forgotten=proposal.forgotten,
-                weights=proposal.weights,
-                recipe=proposal.recipe,
-                created_at=now,
+            version = append_proposal(
+                tx, model, proposal, parent, VersionKind.WITHDRAW, request_id, actor=ledger.actor, at=now
             )
-            append_version(tx, model, version, size=proposal.size, terms=proposal.terms, actor=ledger.actor, at=now)
         number = version.number if version else parent.number
         after = tx.requests.act(request_id, Action.WITHDRAW, at=now, outcome=reason or f"withdrawn in version {number}")
         tx.audit.append(

@@ -19,7 +19,7 @@ from ledger.errors import GateError, LedgerError, RetryLaterError
 from ledger.store.requests import Claim
 from ledger.store.unit_of_work import Transaction
 
-from .commit import append_version, next_number
+from .commit import append_proposal
 from .ledger import Ledger
 from .progress import Progress
 from .requests import check_retained
@@ -146,19 +146,9 @@ def _carry_out(ledger: Ledger, workbench: Workbench, claim: Claim, progress: Pro
     with ledger.database.write() as tx:
         version = None
         if proposal is not None:
-            version = Version(
-                model_id=model.id,
-                number=next_number(tx, model),
-                parent=parent.number,
-                kind=VersionKind.FORGET,
-                request_id=request.id,
-                restores=None,
-                forgotten=forgotten,
-                weights=proposal.weights,
-                recipe=proposal.recipe,
-                created_at=now,
+            version = append_proposal(
+                tx, model, proposal, parent, VersionKind.FORGET, request.id, actor=ledger.actor, at=now
             )
-            append_version(tx, model, version, size=proposal.size, terms=proposal.terms, actor=ledger.actor, at=now)
         elif tx.versions.live(model).number != parent.number:
             raise RetryLaterError("another version became live meanwhile", "run the same command again")
         number = version.number if version else parent.number
