@@ -84,6 +84,10 @@ def test_the_whole_story(database_url: str, trained: Path, run: Run) -> None:
         *("--data", f"npz:{trained / 'data.npz'}", "--input-size", "1x6x6", "--mean", "0.3", "--std", "0.3"),
         *("--set", "max_retained_drop=0.2"),
     )
+    before = run("audit", "verify", "--json")["head"], sorted((trained / "ledger").rglob("*"))
+    preview = run("preview", "rows", "-c", "1", "--json")
+    assert preview["accuracy"]["test"]["per_class"][1] == 0.0
+    assert before == (run("audit", "verify", "--json")["head"], sorted((trained / "ledger").rglob("*")))
     run("forget", "rows", "-c", "1", "--due", "2031-05-06")
     run("forget", "rows", "-c", "3", "-c", "4")
     run("work", "--drain")

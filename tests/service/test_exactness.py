@@ -52,7 +52,8 @@ def test_withdrawing_one_gives_the_bytes_of_the_other_alone(
     assert (version.number, version.parent, version.kind) == (3, 2, VersionKind.WITHDRAW)
     assert version.forgotten == {7}
     assert version.weights == one_only(7)
-    assert two_forgotten.test_accuracy()[3] == two_forgotten.test_accuracy(0)[3]
+    assert two_forgotten.test_accuracy(2)[3] <= 0.05
+    assert two_forgotten.test_accuracy()[3] > 0.9
     assert two_forgotten.state(1) is RequestState.WITHDRAWN
     assert two_forgotten.state(2) is RequestState.FULFILLED
 
@@ -87,10 +88,11 @@ def test_a_retry_after_a_rollback_gives_the_same_bytes(two_forgotten: Desk) -> N
 def test_nothing_is_collected_twice(two_forgotten: Desk) -> None:
     with two_forgotten.ledger.database.read() as tx:
         spaces = tx.spaces.all(tx.models.get("digits"))
-    # Ten classes' retain samples, and the forget samples of two.
-    assert len(spaces) == 12
+    # Of nine classes the retain samples, of 3 and then of 7 the forget samples.
+    assert len(spaces) == 11
     two_forgotten.withdraw(1)
     two_forgotten.forget(3)
+    # Only the retain samples of 3 were missing.
     assert len(two_forgotten.events("class_space.collected")) == 12
 
 
