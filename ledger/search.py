@@ -142,8 +142,7 @@ class StrengthSearch:
 
     def run(self) -> SearchResult:
         """Search the grid; where nothing meets the target, return the pair that forgets most."""
-        passing = list(self._staircase())
-        chosen = self._best_retained(passing) if passing else self._last_resort()
+        chosen = self._best() or self._last_resort()
         return SearchResult(
             candidate=chosen,
             forgotten={k: self._judge(chosen.state, self._calibration.forgotten, only=k) for k in self._images},
@@ -191,20 +190,25 @@ class StrengthSearch:
         allowed = math.floor(self._settings.max_forgotten_accuracy * TARGET * self._images[k])
         return hits > allowed or mass > self._most_confidence * self._images[k]
 
-    def _best_retained(self, passing: Sequence[Candidate]) -> Candidate:
+    def _best(self) -> Candidate | None:
+        """Return the candidate that forgets and retains most, or None if none forgets.
+
+        Only its figures are kept of each candidate: building the winner again costs less than holding
+        every one's weights.
+        """
         images = sum(len(batch.labels) for batch in self._calibration.retained)
         least = float(images)
-        judged: list[tuple[float, Candidate]] = []
-        for candidate in passing:
+        judged: list[tuple[float, float, Strength]] = []
+        for candidate in self._staircase():
             lost = self._lost(candidate, give_up=least + TIE * images)
             if lost is None:
                 continue
             pair = candidate.strength.alpha_r, candidate.strength.alpha_f
             self._trials[pair] = replace(self._trials[pair], retained=1 - lost / images)
-            judged.append((lost, candidate))
+            judged.append((lost, candidate.size, candidate.strength))
             least = min(least, lost)
-        tied = [candidate for lost, candidate in judged if lost <= least + TIE * images]
-        return min(tied, key=lambda candidate: candidate.size)
+        tied = [(size, strength) for lost, size, strength in judged if lost <= least + TIE * images]
+        return self._builder.build(min(tied)[1]) if tied else None
 
     def _lost(self, candidate: Candidate, *, give_up: float) -> float | None:
         """Return the summed probability of wrong classes, or None as soon as it exceeds ``give_up``."""
