@@ -64,8 +64,8 @@ def add(
 
 def _absolute(spec: str) -> str:
     """Return ``KIND:PATH`` or ``FILE.py:factory`` with an absolute path: later commands run elsewhere."""
-    kind, _, path = spec.partition(":")
-    if kind in ("folder", "npz"):
+    kind, colon, path = spec.partition(":")
+    if colon and kind in ("folder", "npz"):
         return f"{kind}:{Path(path).expanduser().resolve()}"
     file, _, factory = spec.rpartition(":")
     return f"{Path(file).expanduser().resolve()}:{factory}" if file.endswith(".py") else spec

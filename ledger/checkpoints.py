@@ -34,7 +34,8 @@ def read_file(path: Path) -> bytes:
         raise CheckpointError(
             f"{path} is a pickle, which can run any code when it is loaded",
             'convert it once, where you trust it: python -c "import sys, torch, safetensors.torch as st; '
-            "st.save_file({k: v.contiguous().clone() for k, v in torch.load(sys.argv[1], weights_only=True).items()}, "
+            "d = torch.load(open(sys.argv[1], 'rb'), weights_only=True); "
+            "st.save_file({k: v.contiguous().clone() for k, v in d.items()}, "
             f'sys.argv[2])" {shlex.quote(str(path))} {shlex.quote(str(converted))}',
         )
     return data

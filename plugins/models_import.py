@@ -3,16 +3,18 @@
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from ledger.digest import sha256_hex
-from ledger.errors import PluginError, UsageError
+from ledger.errors import LedgerError, PluginError, UsageError
 from ledger.hookspecs import LoadedModel, hookimpl
+
+T = TypeVar("T")
 
 
 @hookimpl
@@ -26,12 +28,14 @@ def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int)
     if not callable(factory):
         raise UsageError(f"{place} has no callable {name!r}", "write the factory's name after the colon")
     arguments = dict(options)
-    if "num_classes" in inspect.signature(factory).parameters:
+    signature = inspect.signature(factory)
+    if "num_classes" in signature.parameters:
         arguments["num_classes"] = num_classes
     try:
-        network = factory(**arguments)
+        signature.bind(**arguments)
     except TypeError as error:
         raise UsageError(f"{spec} cannot be called with {arguments}: {error}", "check --arch-option") from error
+    network = _run(lambda: factory(**arguments), spec)
     if not isinstance(network, nn.Module):
         raise PluginError(f"{spec} returned {type(network).__name__}, not a torch module")
     source = inspect.getsourcefile(module)
@@ -45,14 +49,27 @@ def _module(place: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(path.stem, path)
         if not path.is_file() or spec is None or spec.loader is None:
             raise UsageError(f"there is no file {place}", "give the path of the Python file that defines the factory")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module, loader = importlib.util.module_from_spec(spec), spec.loader
+        _run(lambda: loader.exec_module(module), place)
         return module
     try:
-        return importlib.import_module(place)
-    except ModuleNotFoundError as error:
-        if error.name is not None and not f"{place}.".startswith(f"{error.name}."):
+        return _run(lambda: importlib.import_module(place), place)
+    except PluginError as error:
+        missing = error.__cause__
+        if not isinstance(missing, ModuleNotFoundError) or not f"{place}.".startswith(f"{missing.name}."):
             raise
         raise UsageError(
             f"cannot import {place!r}", "add its folder to PYTHONPATH, or give the file: path/to/file.py:factory"
+        ) from error
+
+
+def _run(call: Callable[[], T], whose: str) -> T:
+    """Run code that is neither ours nor a plugin's, and name it if it fails: it may even exit, as scripts do."""
+    try:
+        return call()
+    except LedgerError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{whose} failed: {type(error).__name__}: {error}", "it must be importable, and build a network, by itself"
         ) from error
