@@ -63,12 +63,18 @@ def options(
         str | None,
         typer.Option(help="Who acts, recorded with every change. Else $UNLEDGER_ACTOR, else the login name."),
     ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            envvar="UNLEDGER_DEVICE", help="Where to compute: auto (CUDA where there is one), cpu, cuda, cuda:N."
+        ),
+    ] = "auto",
     version: Annotated[  # noqa: ARG001 - its callback does the work
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     """Remember the global options for the subcommand."""
-    ctx.obj = people.Session(ledger, actor)
+    ctx.obj = people.Session(ledger, actor, device)
 
 
 app.command("demo", rich_help_panel="Start")(demo.demo)

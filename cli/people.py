@@ -25,6 +25,7 @@ class Session:
 
     folder: Path | None
     actor: str | None
+    device: str = "auto"
 
     @property
     def who(self) -> str:
@@ -41,7 +42,7 @@ class Session:
         from ledger.config import find_config
         from ledger.service.ledger import open_ledger
 
-        opened = open_ledger(find_config(self.folder), self.who)
+        opened = open_ledger(find_config(self.folder), self.who, device=self.device)
         try:
             yield opened
         except OverflowError as error:

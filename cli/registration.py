@@ -18,7 +18,7 @@ def add(
     name: Annotated[str, typer.Argument(help="What to call it.")],
     arch: Annotated[str, typer.Option(help="timm/ARCH, pkg.mod:factory or FILE.py:factory.")],
     weights: Annotated[Path, typer.Option(help="A safetensors file; kept as version 0.")],
-    data: Annotated[str, typer.Option(help="digits, folder:PATH (train/ and test/ or val/) or npz:PATH.")],
+    data: Annotated[str, typer.Option(help="digits, digit-pairs, folder:PATH (train/ and test/ or val/) or npz:PATH.")],
     labels: Annotated[
         Path | None, typer.Option(help="Class labels in output order, one a line. Default: the data's.")
     ] = None,

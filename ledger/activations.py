@@ -15,7 +15,7 @@ from ledger.plugin_manager import guarded
 
 
 def collect_spaces(
-    network: Network, batches: Iterable[Tensor], sampler: RowSampler, *, max_rank: int
+    network: Network, batches: Iterable[Tensor], sampler: RowSampler, *, max_rank: int, tolerance: float = 0.0
 ) -> dict[str, Space]:
     """Return the space of every linear map, from one forward pass over one class's images.
 
@@ -27,6 +27,7 @@ def collect_spaces(
         batches: Preprocessed images (n, channels, height, width).
         sampler: Chooses positions of feature maps.
         max_rank: Largest rank kept for one map.
+        tolerance: Share of a map's energy up to which a direction is dropped.
 
     Raises:
         NonFiniteError: A layer's input holds NaN or infinity.
@@ -51,7 +52,7 @@ def collect_spaces(
     try:
         with torch.inference_mode():
             for batch in batches:
-                network.module(batch)
+                network.module(network.placed(batch))
     finally:
         for hook in hooks:
             hook.remove()
@@ -60,4 +61,4 @@ def collect_spaces(
         raise UnsupportedLayerError(
             f"the forward pass never called {', '.join(silent[:3])}", "see unledger model coverage"
         )
-    return {key: accumulator.space() for key, accumulator in accumulators.items()}
+    return {key: accumulator.space(tolerance=tolerance) for key, accumulator in accumulators.items()}

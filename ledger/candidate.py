@@ -1,15 +1,32 @@
-"""Candidates: the registered weights edited for a set of forgotten classes, at a given strength."""
+"""Candidates: the registered weights edited for a set of forgotten classes, by a recipe."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from ledger.algebra.projection import ProjectionFactors, Strength
+from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.spaces import Space, forget_weights, retain_weights, stack
+from ledger.algebra.strength import Strength
 from ledger.domain.linear_map import LinearMap
+from ledger.hookspecs import Solver
+from ledger.plugin_manager import guarded
+
+Spaces = Callable[[str], Sequence[Space]]
+"""A map's key to the spaces of some classes, in class order."""
+
+
+@dataclass(frozen=True, order=True)
+class Recipe:
+    """How a candidate is made: with which solver, from which layer on, how strongly."""
+
+    solver: str
+    depth: int
+    """Number of layers edited, counted from the output."""
+    strength: Strength
 
 
 @dataclass(frozen=True)
@@ -27,7 +44,7 @@ class MapChange:
 class Candidate:
     """A new state dict for a forgotten set, not yet judged."""
 
-    strength: Strength
+    recipe: Recipe
     state: dict[str, Tensor]
     changes: tuple[MapChange, ...]
 
@@ -38,46 +55,75 @@ class Candidate:
 
 
 class CandidateBuilder:
-    """Holds the factors that every strength shares, so that one more candidate costs little.
+    """Holds the factors that every recipe shares, so that one more candidate costs little.
 
     Args:
         base: The registered weights, by name; never changed.
-        maps: The linear maps to edit.
-        retain: Spaces of the retained classes, in class order, for each map key.
-        forget: Spaces of the forgotten classes, in class order, for each map key.
+        layers: The linear maps of each editable layer, in the order in which images pass through them.
+        retain: Gives a map's spaces of the retained classes.
+        forget: Gives a map's spaces of the forgotten classes.
+        solvers: By name.
+        forgotten: Class indices, which are outputs of the classifier.
+        classes: How many the network knows. The last layer is the classifier if it has as many outputs.
     """
 
     def __init__(
         self,
         base: Mapping[str, Tensor],
-        maps: Sequence[LinearMap],
-        retain: Mapping[str, Sequence[Space]],
-        forget: Mapping[str, Sequence[Space]],
+        layers: Sequence[Sequence[LinearMap]],
+        retain: Spaces,
+        forget: Spaces,
+        solvers: Mapping[str, Solver],
+        *,
+        forgotten: Sequence[int] = (),
+        classes: int = 0,
     ) -> None:
+        self._forgotten = forgotten
+        self._classes = classes
         self._base = base
-        self._maps = maps
-        self._ranks: dict[str, tuple[int, int]] = {}
-        self._factors: dict[str, ProjectionFactors] = {}
-        for m in maps:
-            retained = stack(retain[m.key], retain_weights(retain[m.key]))
-            forgotten = stack(forget[m.key], forget_weights(forget[m.key]))
-            weight = base[m.parameter].flatten(1)[m.start : m.stop].float()
-            self._factors[m.key] = ProjectionFactors(weight, retained, forgotten)
-            self._ranks[m.key] = (retained.shape[1], forgotten.shape[1])
+        self._layers = layers
+        self._retain = retain
+        self._forget = forget
+        self._solvers = solvers
+        self._factors: dict[str, MapFactors] = {}
+        self._norms: dict[str, float] = {}
 
-    def build(self, strength: Strength) -> Candidate:
-        """Return the weights edited at one strength; untouched tensors are shared with the base."""
+    def depths(self, wanted: Sequence[int] = ()) -> tuple[int, ...]:
+        """Return numbers of layers to edit: those wanted, or all, half of them and so on down to one."""
+        layers = len(self._layers)
+        if wanted:
+            return tuple(dict.fromkeys(min(depth, layers) for depth in wanted))
+        depths = [layers]
+        while depths[-1] > 1:
+            depths.append(math.ceil(depths[-1] / 2))
+        return tuple(depths)
+
+    def build(self, recipe: Recipe) -> Candidate:
+        """Return the weights edited by one recipe; untouched tensors are shared with the base."""
         state = dict(self._base)
         changes = []
-        for m in self._maps:
+        solver = self._solvers[recipe.solver]
+        for m in (m for layer in self._layers[-recipe.depth :] for m in layer):
             original = self._base[m.parameter]
             if state[m.parameter] is original:
-                state[m.parameter] = original.clone()
+                # Laid out plainly, so that its rows are a view.
+                state[m.parameter] = original.clone(memory_format=torch.contiguous_format)
+            factors = self._factors_of(m)
+            delta = guarded(partial(solver.delta, factors, recipe.strength), f"solver {recipe.solver} on {m.key}")
             rows = state[m.parameter].flatten(1)[m.start : m.stop]
-            delta = self._factors[m.key].delta(strength)
-            # Before the rows are overwritten: of float32 weights, .float() is the same memory.
-            norm = float(torch.linalg.norm(rows.float()))
-            rows.copy_((rows.float() + delta).to(original.dtype))
+            rows.copy_((factors.weight + delta).to(original.dtype))
+            norm = self._norms[m.key]
             relative = float(torch.linalg.norm(delta)) / norm if norm else 0.0
-            changes.append(MapChange(m.key, relative, *self._ranks[m.key]))
-        return Candidate(strength, state, tuple(changes))
+            changes.append(MapChange(m.key, relative, factors.retain.shape[1], factors.forget.shape[1]))
+        return Candidate(recipe, state, tuple(changes))
+
+    def _factors_of(self, m: LinearMap) -> MapFactors:
+        if m.key not in self._factors:
+            retain, forget = self._retain(m.key), self._forget(m.key)
+            retained = stack(retain, retain_weights(retain))
+            forgotten = stack(forget, forget_weights(forget))
+            weight = self._base[m.parameter].flatten(1)[m.start : m.stop].float()
+            own = self._forgotten if m in self._layers[-1] and weight.shape[0] == self._classes else None
+            self._factors[m.key] = MapFactors(weight, retained, forgotten, own)
+            self._norms[m.key] = float(torch.linalg.norm(weight))
+        return self._factors[m.key]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
+    from ledger.algebra.map_factors import MapFactors
+    from ledger.algebra.strength import Strength
     from ledger.domain.linear_map import LinearMap
     from ledger.domain.settings import Preprocessing
 
@@ -121,6 +123,27 @@ class LayerHandler(Protocol):
         ...
 
 
+class Solver(Protocol):
+    """Computes the edit of one linear map from its retain and forget spaces."""
+
+    @property
+    def name(self) -> str:
+        """What users call it, and what a version records."""
+        ...
+
+    def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
+        """Return what to add to the weight, float32 (o, i).
+
+        Must be a function of its arguments alone: the weights of a version depend on the set of forgotten
+        classes, not on what was computed before.
+
+        Args:
+            factors: The weight, factors of both spaces, and products that all strengths share.
+            strength: The two alphas, larger meaning more protection and more removal.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Outputs:
     """A network's answers for one split, in the split's sampled order."""
@@ -196,6 +219,12 @@ def unledger_data_source(spec: str) -> DataSource | None:
 @hookspec
 def unledger_layer_handlers() -> Sequence[LayerHandler]:
     """Return the layer handlers this plugin offers. All plugins are asked; later-registered ones win ties."""
+    raise NotImplementedError
+
+
+@hookspec
+def unledger_solvers() -> Sequence[Solver]:
+    """Return the solvers this plugin offers. All plugins are asked; names must be unique."""
     raise NotImplementedError
 
 

@@ -16,12 +16,19 @@ def logits(network: Network, state: Mapping[str, Tensor], batches: Iterable[Tens
     Raises:
         NonFiniteError: A logit is NaN or infinite.
     """
-    # A checkpoint may be stored in another precision than the network computes in.
-    held = network.state()
-    weights = {name: tensor.to(held[name].dtype) for name, tensor in state.items()}
+    weights = network.adapted(state)
     with torch.inference_mode():
-        answers = [functional_call(network.module, weights, (batch,)) for batch in batches]
-    result = torch.cat(answers).float()
+        answers = [functional_call(network.module, weights, (network.placed(batch),)) for batch in batches]
+    return checked(torch.cat(answers))
+
+
+def checked(answer: Tensor) -> Tensor:
+    """Return logits as float32 on the processor.
+
+    Raises:
+        NonFiniteError: One is NaN or infinite.
+    """
+    result = answer.float().cpu()
     if not bool(torch.isfinite(result).all()):
         raise NonFiniteError("the network's outputs hold NaN or infinity", "check the weights and the images")
     return result

@@ -66,6 +66,7 @@ class Network:
         self.module = module.eval()
         self.expected = expected
         self.code_digest = code_digest
+        self.device = torch.device("cpu")
         self._refused: dict[str, str] = {}
         self.layers = tuple(self._editable(handlers))
 
@@ -73,6 +74,32 @@ class Network:
     def maps(self) -> tuple[LinearMap, ...]:
         """Every linear map, in the order of the network's modules."""
         return tuple(linear_map for layer in self.layers for linear_map in layer.maps)
+
+    def move(self, device: torch.device) -> None:
+        """Compute on a device from now on; images and weights given later may be anywhere.
+
+        Convolutions are laid out channels last: on processors they then run up to twice as fast.
+        """
+        self.device = device
+        self.module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def placed(self, images: Tensor) -> Tensor:
+        """Return images (n, channels, height, width) where and how the network computes."""
+        return images.to(self.device).contiguous(memory_format=torch.channels_last)
+
+    def adapted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return weights where and how the network computes: on its device, in its precision, channels last."""
+        held = self.module.state_dict()
+        moved = {name: tensor.to(self.device, held[name].dtype) for name, tensor in state.items()}
+        return {
+            name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+            for name, tensor in moved.items()
+        }
+
+    def sort_layers(self, example: Tensor) -> None:
+        """Put the layers in the order in which an image passes through them; those it passes by go first."""
+        order = {name: position for position, name in enumerate(self._called(example))}
+        self.layers = tuple(sorted(self.layers, key=lambda layer: order.get(layer.name, -1)))
 
     def state(self) -> dict[str, Tensor]:
         """Return the current weights and buffers, by name."""
@@ -151,15 +178,16 @@ class Network:
                 continue
             yield EditableLayer(name, module, handler, maps)
 
-    def _called(self, example: Tensor) -> set[str]:
-        called: set[str] = set()
+    def _called(self, example: Tensor) -> dict[str, None]:
+        """Return the names of the layers that a forward pass calls, in the order of their first calls."""
+        called: dict[str, None] = {}
         hooks = [
-            layer.module.register_forward_pre_hook(lambda _m, _i, name=layer.name: called.add(name))
+            layer.module.register_forward_pre_hook(lambda _m, _i, name=layer.name: called.setdefault(name))
             for layer in self.layers
         ]
         try:
             with torch.inference_mode():
-                self.module(example)
+                self.module(self.placed(example))
         finally:
             for hook in hooks:
                 hook.remove()

@@ -11,7 +11,7 @@ import pluggy
 
 from ledger import hookspecs
 from ledger.errors import LedgerError, PluginError, UnknownDataSpecError, UsageError
-from ledger.hookspecs import DataSource, Evaluator, LayerHandler, LoadedModel
+from ledger.hookspecs import DataSource, Evaluator, LayerHandler, LoadedModel, Solver
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,10 +20,13 @@ BUILTINS = (
     "ledger.plugins.models_timm",
     "ledger.plugins.models_import",
     "ledger.plugins.data_digits",
+    "ledger.plugins.data_digit_pairs",
     "ledger.plugins.data_folder",
     "ledger.plugins.data_npz",
     "ledger.plugins.layers_linear",
     "ledger.plugins.layers_conv",
+    "ledger.plugins.solver_projection",
+    "ledger.plugins.solver_least_squares",
     "ledger.plugins.eval_accuracy",
     "ledger.plugins.eval_confusion",
     "ledger.plugins.eval_membership",
@@ -81,7 +84,8 @@ class Plugins:
         source = self._first("unledger_data_source", spec=spec)
         if source is None:
             raise UnknownDataSpecError(
-                f"no plugin reads the data specification {spec!r}", "use digits, folder:PATH or npz:PATH"
+                f"no plugin reads the data specification {spec!r}",
+                "use digits, digit-pairs, folder:PATH or npz:PATH",
             )
         return cast(DataSource, source)
 
@@ -91,6 +95,18 @@ class Plugins:
         for _, handlers in self._each("unledger_layer_handlers"):
             found.update({handler.module_type: handler for handler in handlers})
         return found
+
+    def solvers(self, names: Sequence[str]) -> dict[str, Solver]:
+        """Return the solvers of these names.
+
+        Raises:
+            UsageError: No plugin offers one of them.
+        """
+        found = {solver.name: solver for _, solvers in self._each("unledger_solvers") for solver in solvers}
+        unknown = sorted(set(names) - found.keys())
+        if unknown:
+            raise UsageError(f"no solver is called {', '.join(unknown)}", f"solvers: {', '.join(sorted(found))}")
+        return {name: found[name] for name in names}
 
     def evaluators(self) -> dict[str, tuple[Evaluator, PluginInfo]]:
         """Return every evaluator by name, with the plugin it comes from."""

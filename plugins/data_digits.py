@@ -1,5 +1,7 @@
 """Data source ``digits``: scikit-learn's bundled handwritten digits, 1,797 real scans of 8x8 pixels."""
 
+from typing import NamedTuple
+
 import numpy as np
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -10,17 +12,32 @@ from ledger.hookspecs import DataSource, hookimpl
 from .image_arrays import ArraySplit
 
 
+class Scans(NamedTuple):
+    """Scanned digits."""
+
+    images: np.ndarray
+    """uint8, shape (n, 8, 8, 1)."""
+    digits: np.ndarray
+    """Which digit each shows."""
+
+
+def split_scans() -> tuple[Scans, Scans]:
+    """Return three quarters for training and one for test, stratified by digit, the same at every call."""
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
+    train, test = train_test_split(np.arange(len(images)), test_size=0.25, random_state=0, stratify=bunch.target)
+    return Scans(images[train], bunch.target[train]), Scans(images[test], bunch.target[test])
+
+
 class Digits:
-    """Three quarters for training, one for test, stratified by class, the same at every call."""
+    """The ten digits, split by :func:`split_scans`."""
 
     def __init__(self) -> None:
-        bunch = load_digits()
-        images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., None]
-        train, test = train_test_split(np.arange(len(images)), test_size=0.25, random_state=0, stratify=bunch.target)
+        train, test = split_scans()
         self.labels = [str(digit) for digit in range(10)]
-        self.train = ArraySplit(images[train], bunch.target[train])
-        self.test = ArraySplit(images[test], bunch.target[test])
-        self.digest = sha256_hex(images[train].tobytes() + images[test].tobytes())
+        self.train = ArraySplit(*train)
+        self.test = ArraySplit(*test)
+        self.digest = sha256_hex(train.images.tobytes() + test.images.tobytes())
 
 
 @hookimpl

@@ -4,23 +4,38 @@ Index convention, here and in the other modules of this package: ``n`` rows, ``i
 linear map, ``o`` outputs, ``r`` rank.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from .compression import EXACT, compress, compress_gram
 from .spaces import Space
 
 CHUNK_ROWS = 1024
-"""Rows folded in at a time. Also the largest eigenproblem solved here, and so the widest map whose
-Gram matrix is kept dense."""
+"""Rows folded in at a time."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an accumulator has seen, to be merged into another one."""
+
+    rows: int
+    trace: float
+    cut: float
+    """Upper estimate of the energy cut off so far, in the units of ``G``."""
+    gram: Tensor | None
+    """Of a narrow map: float64 (i, i)."""
+    factor: Tensor | None
+    """Of a wide map: float32 (r, i)."""
 
 
 class CovarianceAccumulator:
     """Accumulate ``G = sum x x^T`` (uncentred) over rows that arrive in batches of any size.
 
     Narrow maps keep the exact Gram matrix in float64. Wide ones keep a factor ``F`` (r, i) with
-    ``F^T F`` close to ``G``: each time the buffer is full, the factor and the buffer are replaced by
-    the ``max_rank`` leading eigenpairs of their joint Gram matrix, found in the smaller of its two
-    (primal or dual) forms. What is cut off is added to the error bound, never forgotten.
+    ``F^T F`` close to ``G``: each time the buffer is full, the factor and the buffer are compressed
+    together. What is cut off is added to the error bound, never forgotten.
 
     Rows pass through a buffer of fixed size, so the result does not depend on how they were batched,
     to the last bit, and memory does not grow with their number.
@@ -53,12 +68,31 @@ class CovarianceAccumulator:
             buffer = self._buffer = torch.empty(CHUNK_ROWS, self.width, device=rows.device)
         start = 0
         while start < rows.shape[0]:
+            if self._filled == CHUNK_ROWS:
+                self._fold()
             stop = min(rows.shape[0], start + CHUNK_ROWS - self._filled)
             buffer[self._filled : self._filled + stop - start] = rows[start:stop]
             self._filled += stop - start
             start = stop
-            if self._filled == CHUNK_ROWS:
-                self._fold()
+
+    def seen(self) -> "Seen":
+        """Return everything seen so far, in the form in which accumulators merge."""
+        self._fold()
+        return Seen(self.rows, self._trace, self._cut, self._gram, self._factor)
+
+    def merge(self, other: "Seen") -> None:
+        """Fold in what another accumulator of the same width has seen.
+
+        Exact for narrow maps up to rounding; for wide ones the two error bounds add up.
+        """
+        self._fold()
+        self.rows += other.rows
+        self._trace += other.trace
+        self._cut += other.cut
+        if other.gram is not None:
+            self._gram = other.gram if self._gram is None else self._gram + other.gram
+        if other.factor is not None:
+            self._compress(other.factor)
 
     def _fold(self) -> None:
         """Empty the buffer into the Gram matrix or the factor."""
@@ -66,18 +100,19 @@ class CovarianceAccumulator:
             return
         chunk = self._buffer[: self._filled]
         self._filled = 0
-        self._trace += float(chunk.double().square().sum())
-        if self.width <= CHUNK_ROWS:
+        if self.width <= EXACT:
             rows = chunk.double()
             gram = rows.T @ rows
+            self._trace += float(gram.diagonal().sum())
             self._gram = gram if self._gram is None else self._gram + gram
-            return
-        stacked = chunk if self._factor is None else torch.cat([self._factor, chunk])
-        # Dual form: the nonzero eigenvalues of X^T X (i, i) are those of X X^T (n, n), and n < i here.
-        values, vectors = torch.linalg.eigh((stacked @ stacked.T).double())
-        rank = min(self.max_rank, len(values))
-        self._cut += float(values[-rank - 1].clamp_min(0)) if rank < len(values) else 0.0
-        self._factor = vectors[:, -rank:].to(stacked.dtype).T @ stacked
+        else:
+            self._trace += float(torch.linalg.vector_norm(chunk, dtype=torch.float64)) ** 2
+            self._compress(chunk)
+
+    def _compress(self, rows: Tensor) -> None:
+        stacked = rows if self._factor is None else torch.cat([self._factor, rows])
+        compressed = compress(stacked, self.max_rank)
+        self._factor, self._cut = compressed.factor, self._cut + compressed.cut
 
     def space(self, *, tolerance: float = 0.0) -> Space:
         """Return the accumulated rows' space, normalised to trace 1.
@@ -87,27 +122,16 @@ class CovarianceAccumulator:
                 ``max_rank`` would keep them.
         """
         self._fold()
+        floor = tolerance * self._trace
+        if self._gram is not None:
+            final = compress_gram(self._gram, self.max_rank, floor=floor)
+        elif self._factor is not None:
+            final = compress(self._factor, self.max_rank, floor=floor)
         if self.rows == 0 or self._trace == 0.0:
             return Space.empty(self.width, rows=self.rows)
-        if self._gram is not None:
-            values, vectors = torch.linalg.eigh(self._gram)
-            factor = None
-        else:
-            assert self._factor is not None
-            values, vectors = torch.linalg.eigh((self._factor @ self._factor.T).double())
-            factor = self._factor
-        shares = values.flip(0).clamp_min(0) / self._trace
-        # Eigenvalues below float64 rounding of the largest are noise, whatever the caller tolerates.
-        floor = max(tolerance, float(shares[0]) * len(shares) * torch.finfo(torch.float64).eps)
-        rank = min(self.max_rank, int((shares > floor).sum()))
-        leading = vectors.flip(1)[:, :rank]
-        directions = (
-            leading * shares[:rank].sqrt() if factor is None else factor.double().T @ leading / self._trace**0.5
-        )
-        beyond = float(shares[rank]) if rank < len(shares) else 0.0
         return Space(
-            factor=directions.float().contiguous(),
+            factor=(final.factor / self._trace**0.5).T.contiguous(),
             rows=self.rows,
             trace=self._trace,
-            error_bound=beyond + self._cut / self._trace,
+            error_bound=(final.cut + self._cut) / self._trace,
         )

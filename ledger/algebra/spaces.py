@@ -6,10 +6,15 @@ here a space is the factor ``F = U diag(sqrt(s))`` of shape (i, r), so that ``C 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from .compression import compress
+
+LARGEST_STACK = 1024
+"""Largest rank of a sum of spaces. What it cuts off only widens what counts as nobody's."""
 
 
 @dataclass(frozen=True)
@@ -17,18 +22,22 @@ class Space:
     """The second moment of one class's input rows at one linear map, normalised to trace 1."""
 
     factor: Tensor
-    """float32 (i, r): ``F`` with ``F F^T`` close to ``G / tr(G)``."""
+    """(i, r), float32 or, as stored, float16: ``F`` with ``F F^T`` close to ``G / tr(G)``."""
     rows: int
     """Number of input rows seen, ``n``."""
     trace: float
     """``tr(G)`` of the rows before normalisation: their summed squared length."""
     error_bound: float
-    """Upper bound of the spectral norm of ``G / tr(G) - F F^T``."""
+    """Upper estimate of the spectral norm of ``G / tr(G) - F F^T``: a bound wherever the decomposition was exact."""
 
     @classmethod
     def empty(cls, width: int, *, rows: int = 0) -> "Space":
         """Return the space of no rows, or of rows that are all zero: rank 0, no energy."""
         return cls(torch.zeros(width, 0), rows=rows, trace=0.0, error_bound=0.0)
+
+    def to(self, device: torch.device) -> "Space":
+        """Return the same space with its factor on a device."""
+        return replace(self, factor=self.factor.to(device))
 
     @property
     def width(self) -> int:
@@ -50,7 +59,7 @@ def retain_weights(spaces: Sequence[Space]) -> list[float]:
 def forget_weights(spaces: Sequence[Space]) -> list[float]:
     """Weight forgotten classes equally: each contributes its own normalised space, whatever its size.
 
-    ``projection.Strength`` multiplies the forget alpha by the number of classes, so that a class
+    ``strength.Strength`` multiplies the forget alpha by the number of classes, so that a class
     forgotten together with others is forgotten about as thoroughly as alone (a direction that one class
     alone uses is scaled by at least ``alpha_f / (alpha_f + 1)`` of what it would be).
     """
@@ -60,17 +69,17 @@ def forget_weights(spaces: Sequence[Space]) -> list[float]:
 def stack(spaces: Sequence[Space], weights: Sequence[float]) -> Tensor:
     """Return a factor of the weighted sum of spaces, in the order given.
 
+    Exact while the columns fit; more columns than ``LARGEST_STACK`` (or the width) are compressed to as many.
+
     Args:
         spaces: At least one space, all of the same width.
         weights: Non-negative, one for each space.
 
     Returns:
-        float32 (i, sum r), or (i, i) where that is smaller.
+        float32 (i, r), r at most ``LARGEST_STACK``.
     """
-    stacked = torch.cat([s.factor * w**0.5 for s, w in zip(spaces, weights, strict=True)], dim=1)
-    width = stacked.shape[0]
-    if stacked.shape[1] <= width:
+    stacked = torch.cat([s.factor.float() * w**0.5 for s, w in zip(spaces, weights, strict=True)], dim=1)
+    width, columns = stacked.shape
+    if columns <= min(width, LARGEST_STACK):
         return stacked
-    values, vectors = torch.linalg.eigh((stacked @ stacked.T).double())
-    square: Tensor = vectors * values.clamp_min(0).sqrt()
-    return square.to(stacked.dtype)
+    return compress(stacked.T.contiguous(), LARGEST_STACK).factor.T.contiguous()

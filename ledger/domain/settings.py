@@ -30,14 +30,22 @@ class Settings:
     """Images per retained class that estimate the retain space."""
     forget_samples: int = 900
     """Images per forgotten class that estimate the forget space."""
-    rows_per_class: int = 1024
+    rows_per_class: int = 512
     """Input rows per class and linear map to aim for; decides how many positions of a feature map are sampled."""
-    max_rank: int = 96
+    max_rank: int = 64
     """Largest rank of one class space."""
+    space_tolerance: float = 1e-4
+    """Share of a class's energy up to which a direction is not stored."""
     calibration_samples: int = 100
-    """Images per class, kept apart from the samples above, on which the alphas are chosen."""
-    alpha_r: tuple[float, ...] = (30.0, 50.0, 100.0, 200.0, 300.0, 500.0, 1000.0)
-    alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 50.0, 100.0)
+    """Images per class, kept apart from the samples above, on which candidates are judged."""
+    solvers: tuple[str, ...] = ("projection", "least-squares")
+    """Ways to compute an edit that compete with each other."""
+    depths: tuple[int, ...] = ()
+    """Numbers of layers to edit, counted from the output; the largest that will do is taken; empty: a ladder."""
+    alpha_r: tuple[float, ...] = (100.0, 300.0, 1000.0, 1e5)
+    alpha_f: tuple[float, ...] = (1, 2, 3, 5, 10, 20, 30, 50, 100, 300, 1000, 3000, 1e4, 1e5)
+    retained_bar: float = 0.005
+    """Largest fall of calibration confidence on the retained classes at which the deepest edit is taken."""
     max_forgotten_accuracy: float = 0.01
     """Gate: largest calibration accuracy on any forgotten class."""
     max_retained_drop: float = 0.05
@@ -60,6 +68,12 @@ class Settings:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
         object.__setattr__(self, "alpha_r", tuple(sorted(set(self.alpha_r))))
         object.__setattr__(self, "alpha_f", tuple(sorted(set(self.alpha_f))))
+        for name in ("solvers", "depths"):
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
+        if not self.solvers:
+            raise UsageError("solvers must name at least one", "for example projection")
+        if not all(isinstance(depth, int) and depth >= 1 for depth in self.depths):
+            raise UsageError("every depth must be a whole number of at least 1", "1 edits the last layer only")
         if not self.alpha_r or not self.alpha_f or not all(1 <= a < math.inf for a in self.alpha_r + self.alpha_f):
             raise UsageError("every alpha must be at least 1", "1 means no importance scaling")
 

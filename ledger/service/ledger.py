@@ -28,6 +28,7 @@ class Ledger:
         blobs: Object store.
         actor: Who acts, recorded with every change.
         clock: Read once at the start of each change.
+        device: Where to compute: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     """
 
     config: Config
@@ -35,6 +36,7 @@ class Ledger:
     blobs: BlobStore
     actor: str
     clock: Callable[[], datetime] = utc_now
+    device: str = "auto"
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -46,7 +48,7 @@ class Ledger:
         self.database.close()
 
 
-def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now) -> Ledger:
+def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now, *, device: str = "auto") -> Ledger:
     """Open an existing ledger.
 
     Raises:
@@ -54,7 +56,7 @@ def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_
     """
     engine = open_engine(config.database_url)
     check_schema(engine)
-    return Ledger(config, Database(engine), BlobStore(config.store_path), actor, clock)
+    return Ledger(config, Database(engine), BlobStore(config.store_path), actor, clock, device)
 
 
 def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now) -> Ledger:

@@ -20,6 +20,9 @@ class Preview:
     model: Model
     forgotten: frozenset[int]
     """Everything that would be forgotten, earlier requests included."""
+    solver: str
+    depth: int
+    """Number of layers edited, counted from the output."""
     alpha_r: float
     alpha_f: float
     accuracy: dict[str, Any]
@@ -48,13 +51,16 @@ def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: P
     forgotten = live.forgotten | bench.model.labels.resolve_all(texts)
     check_retained(bench.model, forgotten)
     result = search(bench, bench.class_spaces(forgotten, progress, keep=False), forgotten, progress)
+    recipe = result.candidate.recipe
     data, _ = answers(bench, result.candidate.state, bench.base_state, forgotten, progress, train_per_class=1)
     evaluators = ledger.plugins.evaluators()
     return Preview(
         model=bench.model,
         forgotten=forgotten,
-        alpha_r=result.candidate.strength.alpha_r,
-        alpha_f=result.candidate.strength.alpha_f,
+        solver=recipe.solver,
+        depth=recipe.depth,
+        alpha_r=recipe.strength.alpha_r,
+        alpha_f=recipe.strength.alpha_f,
         accuracy=measure(evaluators["accuracy"][0], data),
         confusion=measure(evaluators["confusion"][0], data),
         missed_gates=tuple(missed_gates(bench, result)),

@@ -55,7 +55,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
 
     Raises:
         ConflictError: The name is taken.
-        UsageError: The preprocessing makes no sense.
+        UsageError: The preprocessing makes no sense, or no plugin offers a solver.
         CheckpointError: The weights do not fit the network, or are no safetensors file.
         NonFiniteError: Weights or outputs hold NaN or infinity.
         DataError: A class has no images, or the label map disagrees with the data.
@@ -66,6 +66,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     state = checkpoints.parse(data, str(registration.weights))
     source = ledger.plugins.data_source(registration.data_spec)
     labels = _labels(registration, source)
+    ledger.plugins.solvers(registration.settings.solvers)
     network = build_network(ledger.plugins, registration.architecture, len(labels))
     network.load(state, str(registration.weights))
     preprocessing = replace(network.expected or Preprocessing(), **registration.preprocessing)
@@ -73,6 +74,8 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     example = load_images(source.train, [0], preprocessing)
     _check_outputs(network, example, len(labels))
     _check_coverage(network.coverage(example), registration.allow_unhandled)
+    if not network.layers:
+        raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
     digest = ledger.blobs.put(data)
     now = ledger.clock()
     with ledger.database.write() as tx:
@@ -112,7 +115,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
             restores=None,
             forgotten=frozenset(),
             weights=digest,
-            recipe={"environment": environment(), "code": network.code_digest},
+            recipe={"environment": environment(network.device), "code": network.code_digest},
             created_at=now,
         )
         append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=now)

@@ -13,19 +13,24 @@ import torch
 from torch import Tensor
 
 from ledger import checkpoints
+from ledger.calibration import Batch, Calibration, Panel
 from ledger.candidate import CandidateBuilder
 from ledger.domain.records import BasisTerm, Role
 from ledger.errors import GateError
 from ledger.images import load_images
-from ledger.inference import logits
-from ledger.search import Batch, Calibration, SearchResult, StrengthSearch
+from ledger.search import RecipeSearch, SearchResult
 
 from .progress import Progress
 from .workbench import CollectedSpace, Workbench, environment
 
-FORGOTTEN_IMAGES = 1000
+FORGOTTEN_IMAGES = 400
 """Images that forgetting is judged on, all forgotten classes together; more if each would get fewer than below."""
 FORGOTTEN_IMAGES_EACH = 50
+RETAINED_IMAGES = 320
+"""Images that retention is judged on, all classes together; more if each would get fewer than below."""
+RETAINED_IMAGES_EACH = 10
+CALIBRATION_BATCH = 32
+"""Small, since most candidates are given up after a batch or two."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
     """
     if not forgotten:
         blob = workbench.ledger.blobs.get(workbench.base.weights)
-        recipe = {"environment": environment()}
+        recipe = {"environment": environment(workbench.device)}
         return Proposal(forgotten, workbench.base.weights, len(blob), recipe, (), ())
     collected = workbench.class_spaces(forgotten, progress)
     result = search(workbench, collected, forgotten, progress)
@@ -75,7 +80,7 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
         forgotten=forgotten,
         weights=digest,
         size=len(data),
-        recipe=_recipe(result, collected),
+        recipe=_recipe(workbench, result, collected),
         terms=tuple(terms),
         missed_gates=tuple(missed_gates(workbench, result)),
     )
@@ -90,23 +95,25 @@ def search(
         NonFiniteError: The chosen weights hold NaN or infinity.
     """
     progress.phase("alpha search")
-    maps = workbench.network.maps
+    network, device, settings = workbench.network, workbench.device, workbench.model.settings
+    base = {name: tensor.to(device) for name, tensor in workbench.base_state.items()}
     inside = [c.spaces for c in collected if c.record.class_index in forgotten]
     outside = [c.spaces for c in collected if c.record.class_index not in forgotten]
     builder = CandidateBuilder(
-        workbench.base_state,
-        maps,
-        retain={m.key: [spaces[m.key] for spaces in outside] for m in maps},
-        forget={m.key: [spaces[m.key] for spaces in inside] for m in maps},
-    )
-    result = StrengthSearch(
-        builder,
-        predict=lambda state, images: torch.softmax(logits(workbench.network, state, [images]), dim=1),
+        base,
+        [layer.maps for layer in network.layers],
+        retain=lambda key: [spaces[key].to(device) for spaces in outside],
+        forget=lambda key: [spaces[key].to(device) for spaces in inside],
+        solvers=workbench.ledger.plugins.solvers(settings.solvers),
+        forgotten=sorted(forgotten),
         classes=len(workbench.model.labels),
-        base=workbench.base_state,
-        calibration=_calibration(workbench, forgotten),
+    )
+    result = RecipeSearch(
+        builder,
+        Panel(network, _calibration(workbench, forgotten), builder.depths(settings.depths)),
+        classes=len(workbench.model.labels),
         forgotten=forgotten,
-        settings=workbench.model.settings,
+        settings=settings,
         on_trial=progress.step,
     ).run()
     checkpoints.require_finite(result.candidate.state, "the edited weights")
@@ -116,7 +123,9 @@ def search(
 def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration:
     each = max(FORGOTTEN_IMAGES_EACH, FORGOTTEN_IMAGES // len(forgotten))
     inside = [workbench.samples(k).to_be_forgotten[:each] for k in sorted(forgotten)]
-    outside = [workbench.samples(k).calibration for k in range(len(workbench.model.labels)) if k not in forgotten]
+    retained = [k for k in range(len(workbench.model.labels)) if k not in forgotten]
+    each = max(RETAINED_IMAGES_EACH, RETAINED_IMAGES // len(retained))
+    outside = [workbench.samples(k).calibration[:each] for k in retained]
     return Calibration(tuple(_batches(workbench, inside)), tuple(_batches(workbench, outside)))
 
 
@@ -125,7 +134,7 @@ def _batches(workbench: Workbench, per_class: Sequence[Sequence[int]]) -> Iterat
     longest = max(len(indices) for indices in per_class)
     mixed = [indices[i] for i in range(longest) for indices in per_class if i < len(indices)]
     labels = np.asarray(workbench.source.train.labels)
-    size = workbench.model.settings.batch_size
+    size = min(CALIBRATION_BATCH, workbench.model.settings.batch_size)
     for start in range(0, len(mixed), size):
         part = mixed[start : start + size]
         images: Tensor = load_images(workbench.source.train, part, workbench.model.preprocessing)
@@ -149,10 +158,13 @@ def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
         )
 
 
-def _recipe(result: SearchResult, collected: Sequence[CollectedSpace]) -> dict[str, Any]:
-    strength = result.candidate.strength
+def _recipe(workbench: Workbench, result: SearchResult, collected: Sequence[CollectedSpace]) -> dict[str, Any]:
+    recipe = result.candidate.recipe
+    strength = recipe.strength
     return {
-        "solver": "activation projection",
+        "solver": recipe.solver,
+        "depth": recipe.depth,
+        "layers": len(workbench.network.layers),
         "alpha_r": strength.alpha_r,
         "alpha_f": strength.alpha_f,
         "effective_alpha_f": strength.effective_alpha_f,
@@ -163,5 +175,5 @@ def _recipe(result: SearchResult, collected: Sequence[CollectedSpace]) -> dict[s
         ],
         "search": result.to_json(),
         "class_spaces": {str(c.record.class_index): c.record.blob for c in collected},
-        "environment": environment(),
+        "environment": environment(workbench.device),
     }

@@ -12,6 +12,7 @@ from torch import Tensor
 from ledger import checkpoints, images
 from ledger.activations import collect_spaces
 from ledger.algebra.spaces import Space
+from ledger.device import choose_device
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.records import ClassSpace, MapSummary, Model, Version
 from ledger.errors import DataError
@@ -51,7 +52,14 @@ class Workbench:
         """The network, holding the registered weights."""
         network = build_network(self.ledger.plugins, self.model.architecture, len(self.model.labels))
         network.load(self.base_state, f"version 0 of {self.model.name}")
+        network.move(self.device)
+        network.sort_layers(images.load_images(self.source.train, [0], self.model.preprocessing))
         return network
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where to compute."""
+        return choose_device(self.ledger.device)
 
     @cached_property
     def base_state(self) -> dict[str, Tensor]:
@@ -121,6 +129,7 @@ class Workbench:
                 "seed": settings.seed,
                 "rows_per_class": settings.rows_per_class,
                 "max_rank": settings.max_rank,
+                "space_tolerance": settings.space_tolerance,
                 "batch_size": settings.batch_size,
             }
         )
@@ -130,8 +139,11 @@ class Workbench:
         sampler = PositionSampler(settings.seed, class_index, math.ceil(settings.rows_per_class / len(wanted)))
         seen = hashlib.sha256()
         batches = images.digest_while(self.batches(self.source.train, wanted), seen)
-        spaces = collect_spaces(self.network, batches, sampler, max_rank=settings.max_rank)
-        data = checkpoints.serialise({key: space.factor for key, space in spaces.items()})
+        spaces = collect_spaces(
+            self.network, batches, sampler, max_rank=settings.max_rank, tolerance=settings.space_tolerance
+        )
+        # Half precision: its rounding, 5e-4 of an entry, is far below what the rank cuts off.
+        data = checkpoints.serialise({key: space.factor.half() for key, space in spaces.items()})
         record = ClassSpace(
             id=0,
             model_id=self.model.id,
@@ -188,13 +200,13 @@ def open_workbench(ledger: Ledger, model_name: str) -> Workbench:
         return Workbench(ledger, model, tx.versions.get(model, 0))
 
 
-def environment() -> dict[str, object]:
+def environment(device: torch.device) -> dict[str, object]:
     """Return what besides the inputs decides the last bits of a result."""
     from importlib.metadata import version
 
     return {
         "unledger": version("unledger"),
         "torch": torch.__version__,
-        "device": "cpu",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
     }

@@ -352,7 +352,8 @@ def test_a_label_file_must_be_readable(empty: Cli, rows: Rows) -> None:
 
 @pytest.mark.parametrize("spec", ["digitz", "cifar10", "folder", "", "s3://bucket/images"])
 def test_an_unknown_data_specification(empty: Cli, rows: Rows, spec: str) -> None:
-    assert "use digits, folder:PATH or npz:PATH" in refuse(empty, UnknownDataSpecError, rows.options(data=spec))
+    said = refuse(empty, UnknownDataSpecError, rows.options(data=spec))
+    assert "use digits, digit-pairs, folder:PATH or npz:PATH" in said
 
 
 TARGETS = np.arange(100) % 5

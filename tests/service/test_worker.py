@@ -390,6 +390,24 @@ def test_a_withdrawal_that_somebody_overtook_changes_nothing(
     assert two_forgotten.live().number == 3
 
 
+def test_a_withdrawal_does_not_bring_back_what_somebody_asked_for_meanwhile(
+    two_forgotten: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def computed(*arguments: Any) -> Proposal:
+        proposal = propose(*arguments)
+        # A receipt makes no version, so the live one is still what the computation began from.
+        assert two_forgotten.file(3).no_op
+        return proposal
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger.service.withdraw.propose", computed)
+        with pytest.raises(RetryLaterError, match="changed meanwhile"):
+            two_forgotten.withdraw(1)
+    assert two_forgotten.state(1) is RequestState.FULFILLED
+    assert two_forgotten.withdraw(1) is None
+    assert two_forgotten.live().forgotten == {3, 7}
+
+
 def test_three_vanished_workers_are_enough(desk: Desk) -> None:
     desk.file(3)
     waiting = desk.file(7)

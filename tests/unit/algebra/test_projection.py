@@ -3,6 +3,7 @@
 Source: Kodge, Saha, Roy, arXiv 2312.00761, section 4.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ledger.algebra.covariance import CovarianceAccumulator
-from ledger.algebra.projection import ProjectionFactors, Strength, importance
+from ledger.algebra.map_factors import MapFactors
+from ledger.algebra.projection import projection_delta
 from ledger.algebra.spaces import Space, forget_weights, retain_weights, stack
+from ledger.algebra.strength import Strength
 
 ALPHAS = st.sampled_from([1.0, 1.5, 3.0, 30.0, 1000.0])
 
@@ -40,6 +43,23 @@ def defined_projection(rows: Tensor, alpha: float) -> Tensor:
     energies = sigma.square() / sigma.square().sum()
     projection: Tensor = u * (alpha * energies / ((alpha - 1) * energies + 1)) @ u.T
     return projection
+
+
+def scaled_projection(factor: Tensor, alpha: float) -> Tensor:
+    """Return ``P`` of a forget space: what the edit of an identity takes away where nothing is retained."""
+    width = factor.shape[0]
+    nothing = factor.new_zeros(width, 0)
+    identity = torch.eye(width, dtype=factor.dtype)
+    return -projection_delta(MapFactors(identity, nothing, factor), Strength(1.0, alpha))
+
+
+def protecting_projection(factor: Tensor, alpha: float) -> Tensor:
+    """Return ``P`` of a retain space: what it leaves of the edit of an identity by the projector on everything."""
+    width = factor.shape[0]
+    identity = torch.eye(width, dtype=factor.dtype)
+    # At alpha 1 the forget space I / i has the projection I / i.
+    delta = projection_delta(MapFactors(identity, factor, identity / width**0.5), Strength(alpha, 1.0))
+    return identity + width * delta
 
 
 def defined_delta(weight: Tensor, retain: Tensor, forget: Tensor, strength: Strength) -> Tensor:
@@ -73,7 +93,7 @@ def test_delta_equals_its_definition(
     weight = normal(out, width, seed=seed)
     retain, forget = normal(retained, width, seed=seed + 1), normal(forgotten, width, seed=seed + 2)
     strength = Strength(alpha_r, alpha_f, classes)
-    delta = ProjectionFactors(weight, factor_of(retain), factor_of(forget)).delta(strength)
+    delta = projection_delta(MapFactors(weight, factor_of(retain), factor_of(forget)), strength)
     assert delta.shape == weight.shape
     # Inverses of matrices of condition up to alpha, 5,000 here: 1e-16 * 5e3, with room for the sums.
     torch.testing.assert_close(delta, defined_delta(weight, retain, forget, strength), rtol=0, atol=1e-10)
@@ -84,8 +104,8 @@ def test_float32_stays_close_to_the_definition(width: int, alpha_r: float, alpha
     weight = normal(4, width, seed=seed)
     retain, forget = normal(20, width, seed=seed + 1), normal(20, width, seed=seed + 2)
     strength = Strength(alpha_r, alpha_f)
-    factors = ProjectionFactors(weight.float(), factor_of(retain).float(), factor_of(forget).float())
-    delta = factors.delta(strength)
+    factors = MapFactors(weight.float(), factor_of(retain).float(), factor_of(forget).float())
+    delta = projection_delta(factors, strength)
     assert delta.dtype == torch.float32
     # Two float32 products of entries of order alpha * s: a few hundred roundings of 6e-8 at most.
     torch.testing.assert_close(
@@ -103,7 +123,7 @@ def test_the_whole_way_from_rows_to_delta_equals_the_definition() -> None:
         accumulator.update(own)
         spaces.append(accumulator.space())
     weight = normal(5, width, seed=9)
-    factors = ProjectionFactors(
+    factors = MapFactors(
         weight.float(),
         stack(spaces[:3], retain_weights(spaces[:3])),
         stack(spaces[3:], forget_weights(spaces[3:])),
@@ -112,14 +132,17 @@ def test_the_whole_way_from_rows_to_delta_equals_the_definition() -> None:
     expected = defined_delta(weight, torch.cat(rows[:3]), rows[3], strength)
     assert float(expected.norm()) > 0.1
     # Spaces and products are float32.
-    torch.testing.assert_close(factors.delta(strength), expected.float(), rtol=0, atol=2e-5)
+    torch.testing.assert_close(projection_delta(factors, strength), expected.float(), rtol=0, atol=2e-5)
 
 
+@pytest.mark.parametrize("projection_of", [scaled_projection, protecting_projection])
 @given(rank=st.integers(1, 10), width=st.integers(10, 14), alpha=ALPHAS, seed=st.integers(0, 2**16))
-def test_importance_is_the_scaled_spectrum(rank: int, width: int, alpha: float, seed: int) -> None:
+def test_either_projection_is_the_scaled_spectrum(
+    projection_of: Callable[[Tensor, float], Tensor], rank: int, width: int, alpha: float, seed: int
+) -> None:
     rows = normal(rank, width, seed=seed)
-    factor = factor_of(rows)
-    projection = factor @ importance(factor.T @ factor, alpha) @ factor.T
+    projection = projection_of(factor_of(rows), alpha)
+    # One inverse of condition up to alpha, 1,000 here: 1e-16 * 1e3, with room for the sums.
     torch.testing.assert_close(projection, defined_projection(rows, alpha), rtol=0, atol=1e-11)
     values = torch.linalg.eigvalsh(projection)
     # Shares between nothing and everything; the margin is rounding.
@@ -127,29 +150,54 @@ def test_importance_is_the_scaled_spectrum(rank: int, width: int, alpha: float, 
     assert float(values[-1]) <= 1 + 1e-12
 
 
-def test_importance_at_alpha_one_is_the_identity() -> None:
+@pytest.mark.parametrize("projection_of", [scaled_projection, protecting_projection])
+def test_a_projection_at_alpha_one_is_the_space_itself(projection_of: Callable[[Tensor, float], Tensor]) -> None:
     factor = factor_of(normal(4, 7))
-    torch.testing.assert_close(importance(factor.T @ factor, 1.0), torch.eye(4, dtype=torch.float64))
+    torch.testing.assert_close(projection_of(factor, 1.0), factor @ factor.T)
 
 
-def test_importance_grows_with_alpha_towards_a_projector() -> None:
+@pytest.mark.parametrize("projection_of", [scaled_projection, protecting_projection])
+def test_importance_grows_with_alpha_towards_a_projector(projection_of: Callable[[Tensor, float], Tensor]) -> None:
     basis = directions(6, 3)
     factor = basis * torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64).sqrt()
-    shares = []
-    for alpha in (1.0, 10.0, 1e3, 1e9):
-        projection = factor @ importance(factor.T @ factor, alpha) @ factor.T
-        shares.append((basis.T @ projection @ basis).diagonal())
+    shares = [(basis.T @ projection_of(factor, alpha) @ basis).diagonal() for alpha in (1.0, 10.0, 1e3, 1e9)]
     assert all(bool((a < b).all()) for a, b in pairwise(shares))
-    # lambda = 1 - (1 - s) / (alpha s) to first order: 1e-8 for the weakest direction.
-    torch.testing.assert_close(shares[-1], torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-8)
+    # lambda = 1 - (1 - s) / (alpha s) to first order, 1e-8 for the weakest direction; rounding of alpha * 1e-16.
+    torch.testing.assert_close(shares[-1], torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-7)
+
+
+@given(
+    alphas=st.lists(st.floats(1.0, 1e4), min_size=2, max_size=2).map(sorted),
+    kept=ALPHAS,
+    seed=st.integers(0, 2**16),
+)
+def test_a_larger_forget_alpha_takes_more_and_a_larger_retain_alpha_protects_more(
+    alphas: list[float], kept: float, seed: int
+) -> None:
+    """On directions that both spaces share, each with its own energy in each of them."""
+    basis = directions(8, 4, seed)
+    energies = normal(2, 4, seed=seed + 1).square() + 0.01
+    retain, forget = (basis * (e / e.sum()).sqrt() for e in energies)
+    factors = MapFactors(torch.eye(8, dtype=torch.float64), retain, forget)
+
+    def taken(strength: Strength) -> Tensor:
+        shares: Tensor = -(basis.T @ projection_delta(factors, strength) @ basis).diagonal()
+        return shares
+
+    # The margin is rounding.
+    assert bool((taken(Strength(kept, alphas[0])) <= taken(Strength(kept, alphas[1])) + 1e-11).all())
+    assert bool((taken(Strength(alphas[0], kept)) >= taken(Strength(alphas[1], kept)) - 1e-11).all())
 
 
 def test_how_the_factor_is_rotated_does_not_matter() -> None:
     weight, retain, forget = normal(4, 9), factor_of(normal(5, 9, seed=1)), factor_of(normal(6, 9, seed=2))
-    turned = ProjectionFactors(weight, retain @ directions(5, 5), forget @ directions(6, 6))
+    turned = MapFactors(weight, retain @ directions(5, 5), forget @ directions(6, 6))
     strength = Strength(100.0, 3.0)
     torch.testing.assert_close(
-        turned.delta(strength), ProjectionFactors(weight, retain, forget).delta(strength), rtol=1e-9, atol=1e-12
+        projection_delta(turned, strength),
+        projection_delta(MapFactors(weight, retain, forget), strength),
+        rtol=1e-9,
+        atol=1e-12,
     )
 
 
@@ -160,8 +208,8 @@ def test_directions_of_the_retain_space_are_protected_in_the_limit() -> None:
     retain = torch.cat([shared, basis[:, 2:]], dim=1) / 3**0.5
     forget = torch.cat([shared, own], dim=1) / 2**0.5
     weight = normal(5, 8)
-    factors = ProjectionFactors(weight, retain, forget)
-    weak, strong = factors.delta(Strength(1.0, 1e9)), factors.delta(Strength(1e9, 1e9))
+    factors = MapFactors(weight, retain, forget)
+    weak, strong = projection_delta(factors, Strength(1.0, 1e9)), projection_delta(factors, Strength(1e9, 1e9))
     assert float((weak @ shared).norm()) > 0.5 * float((weight @ shared).norm())
     # 1e-9 / s away from the limit.
     torch.testing.assert_close(strong @ shared, torch.zeros_like(weight[:, :1]), rtol=0, atol=1e-7)
@@ -173,16 +221,18 @@ def test_weights_that_read_the_retain_space_alone_are_protected_in_the_limit() -
     """Whatever the angle between the spaces: ``W (I - P_r)`` is all that the edit may take from."""
     retained = directions(8, 3, seed=1)
     weight = normal(5, 3) @ retained.T
-    factors = ProjectionFactors(weight, retained / 3**0.5, factor_of(normal(4, 8, seed=2)))
-    assert float(factors.delta(Strength(1.0, 100.0)).norm()) > 0.1 * float(weight.norm())
-    torch.testing.assert_close(factors.delta(Strength(1e9, 100.0)), torch.zeros_like(weight), rtol=0, atol=1e-6)
+    factors = MapFactors(weight, retained / 3**0.5, factor_of(normal(4, 8, seed=2)))
+    assert float(projection_delta(factors, Strength(1.0, 100.0)).norm()) > 0.1 * float(weight.norm())
+    torch.testing.assert_close(
+        projection_delta(factors, Strength(1e9, 100.0)), torch.zeros_like(weight), rtol=0, atol=1e-6
+    )
 
 
 def test_inputs_outside_the_forget_space_are_never_affected() -> None:
     basis = directions(8, 8, seed=3)
     forget, outside = basis[:, :3] / 3**0.5, basis[:, 3:]
-    factors = ProjectionFactors(normal(5, 8), factor_of(normal(6, 8, seed=4)), forget)
-    delta = factors.delta(Strength(3.0, 1000.0))
+    factors = MapFactors(normal(5, 8), factor_of(normal(6, 8, seed=4)), forget)
+    delta = projection_delta(factors, Strength(3.0, 1000.0))
     assert float(delta.norm()) > 0.1
     torch.testing.assert_close(delta @ outside, torch.zeros(5, 5, dtype=torch.float64), rtol=0, atol=1e-12)
 
@@ -193,7 +243,7 @@ def test_directions_of_the_forget_space_alone_are_removed_by_their_importance(al
     retain, own = basis[:, :4] / 2.0, basis[:, 4:]
     energies = torch.tensor([0.8, 0.2], dtype=torch.float64)
     weight = normal(3, 9)
-    delta = ProjectionFactors(weight, retain, own * energies.sqrt()).delta(Strength(100.0, alpha_f))
+    delta = projection_delta(MapFactors(weight, retain, own * energies.sqrt()), Strength(100.0, alpha_f))
     removed = alpha_f * energies / ((alpha_f - 1) * energies + 1)
     torch.testing.assert_close((weight + delta) @ own, (weight @ own) * (1 - removed), rtol=0, atol=1e-9)
 
@@ -214,15 +264,15 @@ def test_classes_forgotten_together_are_forgotten_as_thoroughly_as_alone(classes
     weight = normal(4, width)
     joint_space = torch.cat(own, dim=1) / classes**0.5
 
-    def removed(factors: ProjectionFactors, strength: Strength) -> Tensor:
+    def removed(factors: MapFactors, strength: Strength) -> Tensor:
         directions_of_one = basis[:, :2]
-        taken = (factors.delta(strength) @ directions_of_one).norm(dim=0)
+        taken = (projection_delta(factors, strength) @ directions_of_one).norm(dim=0)
         share: Tensor = taken / (weight @ directions_of_one).norm(dim=0)
         return share
 
-    alone = removed(ProjectionFactors(weight, retain, own[0]), Strength(100.0, alpha_f))
-    joint = removed(ProjectionFactors(weight, retain, joint_space), Strength(100.0, alpha_f, classes))
-    unscaled = removed(ProjectionFactors(weight, retain, joint_space), Strength(100.0, alpha_f))
+    alone = removed(MapFactors(weight, retain, own[0]), Strength(100.0, alpha_f))
+    joint = removed(MapFactors(weight, retain, joint_space), Strength(100.0, alpha_f, classes))
+    unscaled = removed(MapFactors(weight, retain, joint_space), Strength(100.0, alpha_f))
     share = energies / classes
     expected = alpha_f * energies / ((alpha_f * classes - 1) * share + 1)
     torch.testing.assert_close(joint, expected, rtol=1e-9, atol=0)
@@ -235,8 +285,8 @@ def test_a_class_that_was_forgotten_had_been_read_before() -> None:
     basis = directions(12, 5, seed=7)
     forgotten_rows, retained_rows = normal(50, 2) @ basis[:, :2].T, normal(50, 3, seed=1) @ basis[:, 2:].T
     weight = normal(4, 12)
-    edited = weight + ProjectionFactors(weight, factor_of(retained_rows), factor_of(forgotten_rows)).delta(
-        Strength(100.0, 1e4)
+    edited = weight + projection_delta(
+        MapFactors(weight, factor_of(retained_rows), factor_of(forgotten_rows)), Strength(100.0, 1e4)
     )
     before, after = (forgotten_rows @ w.T for w in (weight, edited))
     assert float(before.norm()) > 5
@@ -247,36 +297,30 @@ def test_a_class_that_was_forgotten_had_been_read_before() -> None:
 def test_a_grid_of_alphas_gives_the_same_bits_in_any_order() -> None:
     weight, retain, forget = torch.randn(3, 6), torch.randn(6, 4) / 5, torch.randn(6, 3) / 5
     grid = [Strength(r, f) for r in (10.0, 100.0) for f in (3.0, 30.0)]
-    forwards, backwards = (ProjectionFactors(weight, retain, forget) for _ in range(2))
-    found = {strength: forwards.delta(strength) for strength in grid}
+    forwards, backwards = (MapFactors(weight, retain, forget) for _ in range(2))
+    found = {strength: projection_delta(forwards, strength) for strength in grid}
     for strength in reversed(grid):
-        assert torch.equal(backwards.delta(strength), found[strength])
-        assert torch.equal(ProjectionFactors(weight, retain, forget).delta(strength), found[strength])
+        assert torch.equal(projection_delta(backwards, strength), found[strength])
+        assert torch.equal(projection_delta(MapFactors(weight, retain, forget), strength), found[strength])
     assert len({found[strength].sum().item() for strength in grid}) == len(grid)
 
 
 def test_the_weight_is_not_changed() -> None:
     weight = torch.randn(3, 6)
     before = weight.clone()
-    ProjectionFactors(weight, torch.randn(6, 2) / 3, torch.randn(6, 2) / 3).delta(Strength(10.0, 3.0))
+    projection_delta(MapFactors(weight, torch.randn(6, 2) / 3, torch.randn(6, 2) / 3), Strength(10.0, 3.0))
     assert torch.equal(weight, before)
 
 
 def test_nothing_to_forget_changes_nothing_and_nothing_to_retain_protects_nothing() -> None:
     weight, some, none = torch.randn(3, 6), torch.randn(6, 2) / 3, Space.empty(6).factor
     strength = Strength(10.0, 3.0)
-    torch.testing.assert_close(ProjectionFactors(weight, some, none).delta(strength), torch.zeros(3, 6), rtol=0, atol=0)
-    unprotected = ProjectionFactors(weight, none, some).delta(strength)
-    expected = -weight.double() @ (some.double() @ importance(some.double().T @ some.double(), 3.0) @ some.double().T)
+    torch.testing.assert_close(
+        projection_delta(MapFactors(weight, some, none), strength), torch.zeros(3, 6), rtol=0, atol=0
+    )
+    unprotected = projection_delta(MapFactors(weight, none, some), strength)
+    energies = some.double() @ some.double().T
+    scaled = 3.0 * energies @ torch.linalg.inv(2.0 * energies + torch.eye(6, dtype=torch.float64))
+    expected = -weight.double() @ scaled
     # One float32 product.
     torch.testing.assert_close(unprotected, expected.float(), rtol=1e-5, atol=1e-5)
-
-
-def test_strengths_order_by_retain_then_forget_alpha_and_scale_with_the_number_of_classes() -> None:
-    assert sorted([Strength(30.0, 3.0), Strength(10.0, 100.0), Strength(10.0, 3.0)]) == [
-        Strength(10.0, 3.0),
-        Strength(10.0, 100.0),
-        Strength(30.0, 3.0),
-    ]
-    assert Strength(10.0, 3.0).effective_alpha_f == 3.0
-    assert Strength(10.0, 3.0, classes=4).effective_alpha_f == 12.0

@@ -1,11 +1,15 @@
 """Weighted sums of spaces, and the weights of retained and forgotten classes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ledger.algebra import compression
+from ledger.algebra import spaces as spaces_module
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.spaces import Space, forget_weights, retain_weights, stack
 
@@ -59,6 +63,99 @@ def test_a_narrow_stack_is_the_factors_side_by_side_in_the_order_given() -> None
     assert not torch.equal(factor, swapped)
     # The order of columns is all that differs.
     torch.testing.assert_close(second_moment(factor), second_moment(swapped))
+
+
+def fading_spaces(width: int, ranks: list[int], decay: float = 0.8) -> tuple[list[Space], list[float]]:
+    """Return spaces whose directions fade, each in its own ones, and weights for them."""
+    scales = decay ** torch.arange(max(ranks))
+    factors = [torch.linalg.qr(torch.randn(width, r))[0] * scales[:r] for r in ranks]
+    return [Space(f, rows=9, trace=1.0, error_bound=0.0) for f in factors], [1.0 / (1 + k) for k in range(len(ranks))]
+
+
+def weighted_sum(spaces: list[Space], weights: list[float]) -> Tensor:
+    return torch.stack([w * second_moment(s.factor) for s, w in zip(spaces, weights, strict=True)]).sum(dim=0)
+
+
+@pytest.mark.parametrize(
+    ("width", "exact"), [(20, 288), (60, 288), (60, 0)], ids=["few inputs", "few columns", "iterated"]
+)
+@pytest.mark.parametrize("largest", [8, 12])
+def test_a_sum_of_more_directions_than_the_largest_stack_is_compressed_to_as_many(
+    width: int, exact: int, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spaces_module, "LARGEST_STACK", largest)
+    monkeypatch.setattr(compression, "EXACT", exact)
+    # 45 columns: more than rank and oversampling, so that the widest map's are iterated.
+    spaces, weights = fading_spaces(width, [15, 15, 15])
+    factor = stack(spaces, weights)
+    whole = weighted_sum(spaces, weights)
+    assert factor.shape == (width, largest)
+    assert factor.dtype == torch.float32
+    assert factor.is_contiguous()
+    missing = torch.linalg.eigvalsh(whole - second_moment(factor))
+    values = torch.linalg.eigvalsh(whole).flip(0)
+    # Nothing is invented, and no more is cut than the first eigenvalue left out; iteration may miss a little of it.
+    assert float(missing[0]) >= -1e-6
+    assert float(missing[-1]) <= float(values[largest]) * (1.5 if exact == 0 else 1.0) + 1e-6
+    assert float(values[largest]) > 0.05
+
+
+@pytest.mark.parametrize("width", [5, 8])
+def test_a_sum_that_only_exceeds_the_width_is_exact(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces_module, "LARGEST_STACK", 8)
+    spaces, weights = fading_spaces(width, [5, 4, 3])
+    factor = stack(spaces, weights)
+    assert factor.shape == (width, width)
+    # Float32 entries of order 1.
+    torch.testing.assert_close(second_moment(factor), weighted_sum(spaces, weights), rtol=0, atol=1e-6)
+
+
+def test_a_sum_that_just_fits_is_left_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces_module, "LARGEST_STACK", 8)
+    spaces, weights = fading_spaces(20, [5, 3])
+    expected = torch.cat([s.factor * w**0.5 for s, w in zip(spaces, weights, strict=True)], dim=1)
+    assert torch.equal(stack(spaces, weights), expected)
+
+
+def test_compressed_sums_of_the_same_spaces_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces_module, "LARGEST_STACK", 8)
+    for exact in (0, 288):
+        monkeypatch.setattr(compression, "EXACT", exact)
+        spaces, weights = fading_spaces(60, [15, 15, 15])
+        assert torch.equal(stack(spaces, weights), stack(spaces, weights))
+
+
+@pytest.mark.parametrize("largest", [4, 8])
+def test_directions_shared_by_all_spaces_survive_any_compression(largest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spaces_module, "LARGEST_STACK", largest)
+    shared = torch.linalg.qr(torch.randn(30, 3))[0]
+    spaces = [Space(shared @ torch.randn(3, 3), rows=3, trace=1.0, error_bound=0.0) for _ in range(5)]
+    factor = stack(spaces, [0.2] * 5)
+    # Fifteen columns, but three directions; float32 entries of order 1.
+    assert factor.shape[1] <= largest
+    torch.testing.assert_close(second_moment(factor), weighted_sum(spaces, [0.2] * 5), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("ranks", [[2, 3], [5, 5, 5]])
+def test_factors_as_stored_in_float16_are_summed_in_float32(ranks: list[int]) -> None:
+    spaces, weights = fading_spaces(8, ranks)
+    stored = [replace(s, factor=s.factor.half()) for s in spaces]
+    widened = [replace(s, factor=s.factor.float()) for s in stored]
+    factor = stack(stored, weights)
+    assert factor.dtype == torch.float32
+    assert torch.equal(factor, stack(widened, weights))
+    # Half precision keeps eleven bits of each entry.
+    torch.testing.assert_close(second_moment(factor), weighted_sum(spaces, weights), rtol=0, atol=4e-3)
+
+
+def test_a_space_moves_to_a_device_whole() -> None:
+    space = space_of(torch.randn(4, 5))
+    moved = space.to(torch.device("meta"))
+    assert moved.factor.device.type == "meta"
+    assert space.factor.device.type == "cpu"
+    assert (moved.width, moved.rank, moved.rows) == (5, 4, 4)
+    assert (moved.trace, moved.error_bound) == (space.trace, space.error_bound)
+    assert torch.equal(space.to(torch.device("cpu")).factor, space.factor)
 
 
 def test_the_same_spaces_in_the_same_order_give_the_same_bits() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, fields
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,13 @@ from ledger.domain.settings import Preprocessing, Settings, preprocessing_from_j
 from ledger.errors import UsageError
 
 COUNTS = tuple(field.name for field in fields(Settings) if field.type is int and field.name != "seed")
+SHARES = tuple(field.name for field in fields(Settings) if field.type is float)
 ALPHAS = st.lists(st.floats(1, 1e6), min_size=1, max_size=5).map(tuple)
+
+
+def with_value(name: str, value: object) -> dict[str, Any]:
+    """Return keyword arguments whose name is a parameter."""
+    return {name: value}
 
 
 @given(
@@ -19,18 +26,27 @@ ALPHAS = st.lists(st.floats(1, 1e6), min_size=1, max_size=5).map(tuple)
     counts=st.lists(st.integers(1, 10**6), min_size=len(COUNTS), max_size=len(COUNTS)),
     alpha_r=ALPHAS,
     alpha_f=ALPHAS,
-    gate=st.floats(0, 1),
+    solvers=st.lists(st.text(min_size=1), min_size=1, max_size=3).map(tuple),
+    depths=st.lists(st.integers(1, 200), max_size=4).map(tuple),
+    shares=st.lists(st.floats(0, 1), min_size=len(SHARES), max_size=len(SHARES)),
 )
 def test_settings_come_back_from_json_as_they_were(
-    seed: int, counts: list[int], alpha_r: tuple[float, ...], alpha_f: tuple[float, ...], gate: float
+    seed: int,
+    counts: list[int],
+    alpha_r: tuple[float, ...],
+    alpha_f: tuple[float, ...],
+    solvers: tuple[str, ...],
+    depths: tuple[int, ...],
+    shares: list[float],
 ) -> None:
-    values = dict(zip(COUNTS, counts, strict=True))
-    settings = Settings(seed=seed, alpha_r=alpha_r, alpha_f=alpha_f, max_retained_drop=gate, **values)
+    values: dict[str, Any] = {**dict(zip(COUNTS, counts, strict=True)), **dict(zip(SHARES, shares, strict=True))}
+    settings = Settings(seed=seed, alpha_r=alpha_r, alpha_f=alpha_f, solvers=solvers, depths=depths, **values)
     assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
 
 
 def test_every_whole_number_but_the_seed_is_a_count() -> None:
     assert {"retain_samples", "forget_samples", "max_rank", "min_retained", "batch_size"} < set(COUNTS)
+    assert {"space_tolerance", "retained_bar", "max_forgotten_accuracy", "max_retained_drop"} <= set(SHARES)
 
 
 def test_every_setting_is_written() -> None:
@@ -51,8 +67,8 @@ def test_values_of_another_release_are_ignored_and_missing_ones_take_the_default
 @pytest.mark.parametrize("value", [0, -1])
 def test_a_count_below_one_is_refused(name: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"{name} must be at least 1, not {value}"):
-        Settings(**{name: value})  # type: ignore[arg-type]
-    Settings(**{name: 1})  # type: ignore[arg-type]
+        Settings(**with_value(name, value))
+    Settings(**with_value(name, 1))
 
 
 @pytest.mark.parametrize("name", ["alpha_r", "alpha_f"])
@@ -61,7 +77,7 @@ def test_a_count_below_one_is_refused(name: str, value: int) -> None:
 )
 def test_alphas_that_cannot_scale_are_refused(name: str, value: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="every alpha must be"):
-        Settings(**{name: value})  # type: ignore[arg-type]
+        Settings(**with_value(name, value))
 
 
 def test_alphas_are_a_grid_without_order_or_repetition() -> None:
@@ -71,6 +87,34 @@ def test_alphas_are_a_grid_without_order_or_repetition() -> None:
 
 def test_an_alpha_of_one_is_the_smallest_allowed() -> None:
     assert Settings(alpha_r=(1.0,), alpha_f=(1.0,)).alpha_r == (1.0,)
+
+
+def test_by_default_both_solvers_compete_at_every_depth() -> None:
+    assert Settings().solvers == ("projection", "least-squares")
+    assert Settings().depths == ()
+    assert 0 < Settings().retained_bar <= Settings().max_retained_drop
+
+
+def test_solvers_and_depths_keep_their_order_and_lose_what_repeats() -> None:
+    assert Settings(solvers=("b", "a", "b")).solvers == ("b", "a")
+    assert Settings(depths=(2, 5, 2, 1)).depths == (2, 5, 1)
+
+
+def test_a_model_without_a_solver_is_refused() -> None:
+    with pytest.raises(UsageError, match="solvers must name at least one"):
+        Settings(solvers=())
+
+
+@pytest.mark.parametrize("depths", [(0,), (-1,), (1.5,), (3, 0), (1, 2.0), ("1",), (None,)])
+def test_a_depth_that_counts_no_layers_is_refused(depths: Any) -> None:
+    with pytest.raises(UsageError, match="every depth must be a whole number of at least 1"):
+        Settings(depths=depths)
+    assert Settings(depths=(1,)).depths == (1,)
+
+
+def test_settings_written_before_there_were_solvers_can_be_read() -> None:
+    written = {k: v for k, v in Settings(seed=3).to_json().items() if k not in {"solvers", "depths", "retained_bar"}}
+    assert Settings.from_json(json.loads(json.dumps(written))) == Settings(seed=3)
 
 
 def test_refused_json_is_refused_on_reading_too() -> None:

@@ -1,0 +1,99 @@
+"""The leading part of many input rows: ``F`` (r, i) with ``F^T F`` below and close to ``X^T X``.
+
+Whichever way ``F`` is found it is ``V^T X`` for orthonormal ``V`` (n, r), or its equal from the Gram matrix, so
+``X^T X - F^T F`` is positive semi-definite: compressing never invents energy, and compressing again what
+was compressed before adds the two errors at most.
+
+Three forms, by cost (``docs/adr/0006-class-spaces.md``): few rows are decomposed through their (n, n) Gram
+matrix, narrow ones through the (i, i) one, both exactly and in float64; what is large both ways by subspace
+iteration (Halko, Martinsson, Tropp, arXiv 0909.4061, algorithm 4.4), which reads the rows four times and
+forms no square matrix of either size.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+EXACT = 288
+"""Largest eigenproblem that is solved whole; 288 is a 3x3 convolution of 32 channels."""
+OVERSAMPLING = 16
+"""Directions tried beyond the rank; the first of them shows how much is cut off."""
+PASSES = 1
+"""Subspace iterations. With a spectrum that falls as activations' do, a second one gains a few per cent of the cut."""
+CAUTION = 3.0
+"""A Ritz value approaches its eigenvalue from below; the reported cut is this multiple of it."""
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """The leading directions of some rows."""
+
+    factor: Tensor
+    """float32 (r, i), rows in falling order of energy."""
+    cut: float
+    """Upper estimate of the spectral norm of ``X^T X - F^T F``, at most the trace that was cut, which is a bound."""
+
+
+def compress(rows: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
+    """Return the ``rank`` leading directions of rows, fewer where their energies are at or below ``floor``.
+
+    Deterministic: the start of the iteration depends on the shape alone.
+
+    Args:
+        rows: ``X``, float32 (n, i), finite.
+        rank: Largest number of directions.
+        floor: Energy (eigenvalue of ``X^T X``) up to which a direction is dropped.
+    """
+    n, width = rows.shape
+    if min(n, width) <= EXACT or min(n, width) <= rank + OVERSAMPLING:
+        values, factor = _exact(rows)
+    else:
+        values, factor = _iterated(rows, rank + OVERSAMPLING)
+    # Eigenvalues below rounding of the largest are noise, whatever the caller tolerates.
+    noise = float(values[0].clamp_min(0)) * max(n, width) * torch.finfo(torch.float64).eps if len(values) else 0.0
+    kept = min(rank, int((values > max(floor, noise)).sum()))
+    beyond = float(values[kept].clamp_min(0)) if kept < len(values) else 0.0
+    energy = float(torch.linalg.vector_norm(rows, dtype=torch.float64)) ** 2
+    exact = len(values) == min(n, width)
+    cut = beyond if exact else min(CAUTION * beyond, max(0.0, energy - float(values[:kept].sum())))
+    return Compressed(factor[:kept].contiguous(), cut)
+
+
+def compress_gram(gram: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
+    """Return the leading directions of rows of which only ``X^T X`` (i, i), in float64, was kept."""
+    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    kept = min(rank, int((values > max(floor, float(values[0]) * len(values) * torch.finfo(gram.dtype).eps)).sum()))
+    factor = (vectors[:, :kept] * values[:kept].sqrt()).T.float().contiguous()
+    return Compressed(factor, float(values[kept]) if kept < len(values) else 0.0)
+
+
+def _exact(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return all eigenvalues of ``X^T X`` in falling order, float64, and ``F`` with a row for each."""
+    double = rows.double()
+    if rows.shape[0] <= rows.shape[1]:
+        values, vectors = torch.linalg.eigh(double @ double.T)
+        return values.flip(0), (vectors.flip(1).T @ double).float()
+    values, vectors = torch.linalg.eigh(double.T @ double)
+    values = values.flip(0).clamp_min(0)
+    return values, (vectors.flip(1) * values.sqrt()).T.float()
+
+
+def _iterated(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return the leading ``size`` Ritz values, float64, and ``F`` with a row for each."""
+    # From the processor's generator on every device, so that all devices start from the same directions.
+    generator = torch.Generator().manual_seed(size)
+    start = torch.randn(rows.shape[1], size, generator=generator).to(rows.device)
+    basis = _orthonormal(rows @ start)
+    for _ in range(PASSES):
+        basis = _orthonormal(rows @ (rows.T @ basis))
+    inside = basis.T @ rows
+    inside_double = inside.double()
+    values, vectors = torch.linalg.eigh(inside_double @ inside_double.T)
+    return values.flip(0), vectors.flip(1).T.float() @ inside
+
+
+def _orthonormal(columns: Tensor) -> Tensor:
+    basis: Tensor = torch.linalg.qr(columns)[0]
+    return basis

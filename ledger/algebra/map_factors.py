@@ -1,0 +1,72 @@
+"""Everything about one linear map and its two spaces that no strength changes: what a grid of alphas shares."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class MapFactors:
+    """A weight, a retain space ``C_R = F_R F_R^T`` and a forget space ``C_F = F_F F_F^T``, and their products.
+
+    Each product is formed when a solver first asks for it. None is an (i, i) matrix.
+
+    Args:
+        weight: ``W``, float32 (o, i).
+        retain: ``F_R``, float32 (i, r_r).
+        forget: ``F_F``, float32 (i, r_f).
+        own_outputs: Of the classifier: the outputs that belong to forgotten classes. None where outputs belong to
+            no class.
+    """
+
+    def __init__(
+        self, weight: Tensor, retain: Tensor, forget: Tensor, own_outputs: Sequence[int] | None = None
+    ) -> None:
+        self.own_outputs = own_outputs
+        self.weight = weight
+        self.retain = retain
+        self.forget = forget
+        self._resolved: tuple[float, Tensor] | None = None
+
+    @cached_property
+    def weight_retain(self) -> Tensor:
+        """``W F_R``, float32 (o, r_r)."""
+        return self.weight @ self.retain
+
+    @cached_property
+    def weight_forget(self) -> Tensor:
+        """``W F_F``, float32 (o, r_f)."""
+        return self.weight @ self.forget
+
+    @cached_property
+    def retain_gram(self) -> Tensor:
+        """``F_R^T F_R``, float64 (r_r, r_r)."""
+        return (self.retain.T @ self.retain).double()
+
+    @cached_property
+    def forget_gram(self) -> Tensor:
+        """``F_F^T F_F``, float64 (r_f, r_f)."""
+        return (self.forget.T @ self.forget).double()
+
+    @cached_property
+    def cross(self) -> Tensor:
+        """``F_R^T F_F``, float64 (r_r, r_f)."""
+        return (self.retain.T @ self.forget).double()
+
+    def resolved_cross(self, scale: float) -> Tensor:
+        """Return ``(scale F_R^T F_R + I)^-1 F_R^T F_F``, float64 (r_r, r_f), by one Cholesky factorisation.
+
+        Only the last one is kept: a grid is walked ``alpha_r`` by ``alpha_r``.
+        """
+        if self._resolved is None or self._resolved[0] != scale:
+            self._resolved = scale, torch.cholesky_solve(self.cross, shifted_cholesky(self.retain_gram, scale))
+        return self._resolved[1]
+
+
+def shifted_cholesky(gram: Tensor, scale: float) -> Tensor:
+    """Return the Cholesky factor of ``scale * gram + I`` for a positive semi-definite float64 ``gram``."""
+    shifted = scale * gram
+    shifted.diagonal().add_(1.0)
+    factor: Tensor = torch.linalg.cholesky(shifted)
+    return factor

@@ -1,0 +1,178 @@
+"""Run a network from one of its layers on, for images whose way to that layer has been recorded.
+
+Candidates that edit only the last layers differ from the registered network only there, so the way to the
+first edited layer is walked once for all of them. Nothing of an architecture need be known: modules that are
+over before the layer begins are answered from the record, and which of those answers the rest really
+reads is found by asking with NaN and infinities in the place of each.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+NONSENSE = (torch.nan, torch.inf, -torch.inf)
+"""Stand-ins: NaN shows in whatever is computed of it, the infinities in comparisons, which NaN never passes."""
+
+
+@dataclass
+class _Trace:
+    """When each module's first call began and ended, and how often it was called."""
+
+    began: dict[nn.Module, int] = field(default_factory=dict)
+    ended: dict[nn.Module, int] = field(default_factory=dict)
+    calls: dict[nn.Module, int] = field(default_factory=dict)
+    outputs: dict[nn.Module, Any] = field(default_factory=dict)
+    now: int = 0
+
+    def enter(self, module: nn.Module, _inputs: Any) -> None:
+        """Note that a call begins."""
+        self.now += 1
+        self.began.setdefault(module, self.now)
+        self.calls[module] = self.calls.get(module, 0) + 1
+
+    def leave(self, module: nn.Module, _inputs: Any, output: Any) -> None:
+        """Note that a call ends."""
+        self.now += 1
+        self.ended.setdefault(module, self.now)
+        # A copy: the next module may work in place.
+        self.outputs[module] = output.clone() if isinstance(output, Tensor) else output
+
+
+class Resumption:
+    """Knows how to enter a network at a layer.
+
+    Args:
+        module: The network, in evaluation mode.
+        start: The layer to enter at.
+        example: A few preprocessed images, to see which way they go.
+    """
+
+    def __init__(self, module: nn.Module, start: nn.Module, example: Tensor) -> None:
+        self._module = module
+        trace = _Trace()
+        expected = self._traced(trace, example)
+        with torch.inference_mode():
+            # Other images in between: what a module keeps on the side for later must not look like an answer.
+            module(example.flip(0))
+        self._skipped = tuple(_over_before(module, start, trace))
+        self._read: tuple[nn.Module, ...] = ()
+        if self._skipped:
+            outputs = {skipped: trace.outputs[skipped] for skipped in self._skipped}
+            self._read = self._find_read(outputs, example, expected)
+
+    @property
+    def reads(self) -> tuple[nn.Module, ...]:
+        """The modules whose outputs :meth:`run` needs recorded; none if nothing can be skipped."""
+        return self._read
+
+    def run(self, state: Mapping[str, Tensor], recorded: Sequence[Tensor], images: Tensor) -> Tensor:
+        """Return the network's answer under ``state`` for images that were recorded.
+
+        Args:
+            state: Before the layer, the weights that the record was made with.
+            recorded: An output of each of :attr:`reads`, as :func:`record` returns them.
+            images: The images themselves, which only their number and what nobody skips is read of.
+        """
+        answers = dict(zip(self._read, recorded, strict=True))
+        with torch.inference_mode(), self._answering(answers, len(images)):
+            answer: Tensor = functional_call(self._module, dict(state), (images,))
+            return answer
+
+    def _traced(self, trace: _Trace, example: Tensor) -> Tensor:
+        hooks = []
+        for module in self._module.modules():
+            hooks += [module.register_forward_pre_hook(trace.enter), module.register_forward_hook(trace.leave)]
+        try:
+            with torch.inference_mode():
+                answer: Tensor = self._module(example)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return answer
+
+    def _find_read(
+        self, outputs: Mapping[nn.Module, Tensor], example: Tensor, expected: Tensor
+    ) -> tuple[nn.Module, ...]:
+        """Return the skipped modules whose outputs reach the answer; none if the network cannot be entered so."""
+        last = self._skipped[-1]
+        if self._same((last,), outputs, example, expected):
+            return (last,)
+        needed = tuple(
+            m
+            for m in self._skipped
+            if not self._same([other for other in self._skipped if other is not m], outputs, example, expected)
+        )
+        return needed if self._same(needed, outputs, example, expected) else ()
+
+    def _same(
+        self, real: Sequence[nn.Module], outputs: Mapping[nn.Module, Tensor], example: Tensor, expected: Tensor
+    ) -> bool:
+        """Whether the answer stays the same whatever every skipped module but ``real`` says."""
+        self._shapes = {m: tuple(outputs[m].shape[1:]) for m in self._skipped}
+        known = {m: outputs[m] for m in real}
+        try:
+            for nonsense in NONSENSE:
+                with torch.inference_mode(), self._answering(known, len(example), nonsense):
+                    if not torch.equal(self._module(example), expected):
+                        return False
+        # A network that writes into a stand-in, or checks values, cannot be entered in the middle.
+        except Exception:  # noqa: BLE001
+            return False
+        return True
+
+    @contextmanager
+    def _answering(
+        self, answers: Mapping[nn.Module, Tensor], images: int, nonsense: float = torch.nan
+    ) -> Iterator[None]:
+        """Let skipped modules answer from the record, or with nonsense, while the block runs."""
+        nothing = torch.full((), nonsense)
+        try:
+            for m in self._skipped:
+                known = answers.get(m)
+                # A stand-in takes no memory. What is known is copied: the next module may work in place.
+                answer = nothing.expand(images, *self._shapes[m]) if known is None else known
+                m.forward = _constant(answer, copied=known is not None)
+            yield
+        finally:
+            for m in self._skipped:
+                vars(m).pop("forward", None)
+
+
+def record(module: nn.Module, reads: Iterable[nn.Module], images: Tensor) -> tuple[Tensor, dict[nn.Module, Tensor]]:
+    """Return the network's answer to images, and what some of its modules put out on the way."""
+    kept: dict[nn.Module, Tensor] = {}
+    hooks = [m.register_forward_hook(lambda m, _i, output: kept.update({m: output.clone()})) for m in set(reads)]
+    try:
+        with torch.inference_mode():
+            return module(images), kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _constant(answer: Tensor, *, copied: bool) -> Any:
+    return lambda *_args, **_kwargs: answer.clone() if copied else answer
+
+
+def _over_before(module: nn.Module, start: nn.Module, trace: _Trace) -> list[nn.Module]:
+    """Return the outermost modules that are called once, and over before ``start`` begins, in that order."""
+    if trace.calls.get(start) != 1:
+        return []
+    found: set[nn.Module] = set()
+
+    def visit(parent: nn.Module) -> None:
+        for child in parent.children():
+            over = trace.ended.get(child, trace.now + 1) < trace.began[start]
+            replaceable = over and isinstance(trace.outputs[child], Tensor) and "forward" not in vars(child)
+            if replaceable and trace.calls[child] == 1:
+                found.add(child)
+            else:
+                visit(child)
+
+    visit(module)
+    return sorted(found, key=lambda m: trace.ended[m])

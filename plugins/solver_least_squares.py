@@ -1,0 +1,26 @@
+"""Solver ``least-squares``: the closest weights that answer as before when retained and nothing when forgotten."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ledger.algebra.least_squares import least_squares_delta
+from ledger.algebra.map_factors import MapFactors
+from ledger.algebra.strength import Strength
+from ledger.hookspecs import Solver, hookimpl
+
+
+class LeastSquaresSolver:
+    """``W <- W (alpha_r C_R + I) (alpha_r C_R + alpha_f C_F + I)^-1``."""
+
+    name = "least-squares"
+
+    def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
+        """Return the change of one map's weight."""
+        return least_squares_delta(factors, strength)
+
+
+@hookimpl
+def unledger_solvers() -> Sequence[Solver]:
+    """Offer least squares."""
+    return (LeastSquaresSolver(),)

@@ -1,0 +1,220 @@
+"""What a panel answers is what a plain pass answers, however much of the network it leaves out."""
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from ledger import calibration
+from ledger.calibration import Answers, Batch, Calibration, Judgement, Panel
+from ledger.errors import NonFiniteError
+from ledger.network import Network
+from ledger.plugin_manager import build_plugins
+
+DEPTHS = (1, 2, 3, 4)
+CLASSES = 3
+
+
+class Counting(nn.Identity):
+    """Counts how often images really pass through."""
+
+    passes = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes += 1
+        return x
+
+
+class Small(nn.Module):
+    """Two convolutions, a block that is added to its input, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counting = Counting()
+        self.stem = nn.Conv2d(2, 4, 3, padding=1)
+        self.act = nn.ReLU(inplace=True)
+        self.block = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        self.squeeze = nn.Linear(4, 6)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.stem(self.counting(x)))
+        x = x + self.block(x)
+        answer: Tensor = self.head(torch.relu(self.squeeze(x.mean((2, 3)))))
+        return answer
+
+
+@pytest.fixture
+def network() -> Network:
+    torch.manual_seed(0)
+    return Network(Small(), build_plugins().layer_handlers(), None, "")
+
+
+def batch(seed: int, count: int = 6) -> Batch:
+    images = torch.randn(count, 2, 5, 5, generator=torch.Generator().manual_seed(seed))
+    return Batch(images, torch.arange(count) % CLASSES)
+
+
+@pytest.fixture
+def shown() -> Calibration:
+    return Calibration(forgotten=(batch(1), batch(2, 3)), retained=(batch(3), batch(4, 5)))
+
+
+def edited(network: Network, depth: int, by: float = 0.3) -> dict[str, Tensor]:
+    """Return weights that differ from the registered ones in the last layers."""
+    generator = torch.Generator().manual_seed(depth)
+    state = {name: tensor.clone() for name, tensor in network.state().items()}
+    for layer in network.layers[-depth:]:
+        weight = state[f"{layer.name}.weight"]
+        weight += by * torch.randn(weight.shape, generator=generator)
+    return state
+
+
+def plain(network: Network, state: Mapping[str, Tensor], shown: Batch) -> Answers:
+    """Return the answers of a pass through the whole network, in the plainest way."""
+    with torch.inference_mode():
+        logits = functional_call(network.module, network.adapted(state), (network.placed(shown.images),))
+    p = torch.softmax(logits, dim=1)
+    own = p[torch.arange(len(shown.labels)), shown.labels]
+    highest = p.amax(1)
+    return Answers(p.argmax(1) == shown.labels, own >= highest / 2, own)
+
+
+def same(first: Answers, second: Answers) -> None:
+    for name in ("correct", "close", "confidence"):
+        torch.testing.assert_close(getattr(first, name), getattr(second, name), rtol=0, atol=0)
+
+
+def everything(shown: Calibration) -> tuple[Batch, ...]:
+    return (*shown.forgotten, *shown.retained)
+
+
+def check(network: Network, shown: Calibration, panel: Panel) -> None:
+    """Ask about every depth and batch, back and forth, and compare."""
+    for depth in (*DEPTHS, *reversed(DEPTHS)):
+        state = edited(network, depth)
+        for images in everything(shown):
+            expected = plain(network, state, images)
+            assert not torch.equal(expected.confidence, plain(network, network.state(), images).confidence)
+            same(panel.ask(state, depth, images), expected)
+            same(panel.base(images), plain(network, network.state(), images))
+
+
+def test_a_panel_answers_at_every_depth_what_a_plain_pass_answers(network: Network, shown: Calibration) -> None:
+    check(network, shown, Panel(network, shown, DEPTHS))
+
+
+def test_so_it_does_on_a_network_laid_out_channels_last(network: Network, shown: Calibration) -> None:
+    network.move(torch.device("cpu"))
+    check(network, shown, Panel(network, shown, DEPTHS))
+
+
+def test_depths_that_it_was_not_told_of_are_answered_by_whole_passes(network: Network, shown: Calibration) -> None:
+    panel = Panel(network, shown, (1,))
+    for depth in DEPTHS:
+        state = edited(network, depth)
+        same(panel.ask(state, depth, shown.retained[0]), plain(network, state, shown.retained[0]))
+
+
+def test_registered_weights_walk_each_batch_once_for_all_depths(network: Network, shown: Calibration) -> None:
+    counting = network.module.counting
+    assert isinstance(counting, Counting)
+    panel = Panel(network, shown, DEPTHS)
+    before = counting.passes
+    for images in everything(shown):
+        panel.base(images)
+    assert counting.passes == before + 4
+    for depth in (1, 2, 3):
+        for images in everything(shown):
+            panel.ask(edited(network, depth), depth, images)
+    assert counting.passes == before + 4
+
+
+def test_without_memory_for_records_every_answer_is_a_whole_pass(
+    network: Network, shown: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = network.module.counting
+    assert isinstance(counting, Counting)
+    monkeypatch.setattr(calibration, "MOST_RECORDED", 0)
+    panel = Panel(network, shown, DEPTHS)
+    before = counting.passes
+    panel.ask(edited(network, 1), 1, shown.retained[0])
+    panel.ask(edited(network, 1), 1, shown.retained[0])
+    assert counting.passes == before + 2
+    check(network, shown, panel)
+
+
+def test_memory_goes_to_shallow_edits_first(
+    network: Network, shown: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counting = network.module.counting
+    assert isinstance(counting, Counting)
+    # What squeeze puts out, 6 numbers of 4 bytes, for each of the 20 images.
+    monkeypatch.setattr(calibration, "MOST_RECORDED", 6 * 4 * 20)
+    panel = Panel(network, shown, DEPTHS)
+    panel.base(shown.retained[0])
+    before = counting.passes
+    panel.ask(edited(network, 1), 1, shown.retained[0])
+    assert counting.passes == before
+    panel.ask(edited(network, 2), 2, shown.retained[0])
+    assert counting.passes == before + 1
+    check(network, shown, panel)
+
+
+def test_answers_that_are_no_numbers_are_an_error(network: Network, shown: Calibration) -> None:
+    panel = Panel(network, shown, DEPTHS)
+    for depth in DEPTHS:
+        with pytest.raises(NonFiniteError, match="NaN or infinity"):
+            panel.ask(edited(network, depth, by=float("nan")), depth, shown.retained[0])
+    # The panel is as good as before.
+    check(network, shown, panel)
+
+
+def test_the_network_is_left_as_it_was(network: Network, shown: Calibration) -> None:
+    before = {name: tensor.clone() for name, tensor in network.state().items()}
+    images = [b.images.clone() for b in everything(shown)]
+    check(network, shown, Panel(network, shown, DEPTHS))
+    for name, tensor in network.state().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+    for b, pixels in zip(everything(shown), images, strict=True):
+        torch.testing.assert_close(b.images, pixels, rtol=0, atol=0)
+    assert not network.module.training
+    assert not any("forward" in vars(m) or m._forward_hooks for m in network.module.modules())
+
+
+# -- judgements ---------------------------------------------------------------------------------------
+
+
+def answers(correct: list[bool], confidence: list[float]) -> Answers:
+    return Answers(torch.tensor(correct), torch.tensor(correct), torch.tensor(confidence))
+
+
+def test_a_judgement_averages_over_images_not_over_batches() -> None:
+    judged = Judgement.of([answers([True, False, True], [0.5, 0.25, 0.75]), answers([False], [0.0])])
+    assert judged == Judgement(accuracy=0.5, confidence=0.375)
+
+
+def test_a_judgement_of_chosen_images_looks_at_no_other() -> None:
+    shown = [answers([True, False], [0.5, 0.25]), answers([True], [1.0])]
+    assert Judgement.of(shown, torch.tensor([True, False, True])) == Judgement(1.0, 0.75)
+    assert Judgement.of(shown, torch.tensor([False, True, False])) == Judgement(0.0, 0.25)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0, 1, width=32)), min_size=2, max_size=30),
+    st.data(),
+)
+def test_a_judgement_does_not_depend_on_how_images_are_batched(
+    seen: list[tuple[bool, float]], data: st.DataObject
+) -> None:
+    cut = data.draw(st.integers(1, len(seen) - 1))
+    correct, confidence = [c for c, _ in seen], [p for _, p in seen]
+    whole = Judgement.of([answers(correct, confidence)])
+    parts = Judgement.of([answers(correct[:cut], confidence[:cut]), answers(correct[cut:], confidence[cut:])])
+    assert whole == parts
+    assert whole.accuracy == pytest.approx(sum(correct) / len(correct))
+    assert whole.confidence == pytest.approx(sum(confidence) / len(confidence))
