@@ -69,6 +69,8 @@ def show(ctx: typer.Context, model: Reference, json: Json = False) -> None:
         ("weights", version.weights),
     ]
     if "alpha_r" in version.recipe:
+        rows.append(("solver", version.recipe["solver"]))
+        rows.append(("edited", f"the last {version.recipe['depth']} of {version.recipe['layers']} layers"))
         rows.append(("alphas (r, f)", f"{version.recipe['alpha_r']:g}, {version.recipe['alpha_f']:g}"))
     if "accuracy" in measured:
         test = measured["accuracy"].metrics["test"]

@@ -35,6 +35,18 @@ def add(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the unlearning, e.g. retain_samples=50."),
     ] = None,
+    solver: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Try only this solver; repeatable. Default: all built in.")
+    ] = None,
+    depth: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Edit only the last N layers; repeatable. Default: searched.")
+    ] = None,
+    alpha_r: Annotated[
+        list[float] | None, typer.Option(help="Fix how strongly retained classes are protected; repeatable.")
+    ] = None,
+    alpha_f: Annotated[
+        list[float] | None, typer.Option(help="Fix how strongly forgotten classes are removed; repeatable.")
+    ] = None,
     allow_unhandled: Annotated[
         list[str] | None, typer.Option(metavar="WEIGHT", help="Accept that this weight is never edited.")
     ] = None,
@@ -53,7 +65,9 @@ def add(
         data_spec=_absolute(data),
         labels=_label_lines(labels),
         preprocessing=_preprocessing(preprocessing, input_size, mean, std),
-        settings=_settings(Settings, setting or []),
+        settings=_settings(
+            Settings, setting or [], {"solvers": solver, "depths": depth, "alpha_r": alpha_r, "alpha_f": alpha_f}
+        ),
         allow_unhandled=frozenset(allow_unhandled or ()),
     )
     with session(ctx).ledger() as ledger:
@@ -90,8 +104,9 @@ def _pair(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _settings(kind: Any, texts: list[str]) -> Any:
+def _settings(kind: Any, texts: list[str], options: dict[str, list[Any] | None]) -> Any:
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in map(_pair, texts)}
+    values |= {key: tuple(value) for key, value in options.items() if value}
     known = kind().to_json()
     unknown = sorted(values.keys() - known.keys())
     if unknown:
@@ -107,7 +122,11 @@ def _settings(kind: Any, texts: list[str]) -> Any:
 def _fits(value: Any, default: Any) -> bool:
     """Whether a setting's value is of its default's kind: a whole number, a finite number, or a list of these."""
     if isinstance(default, tuple):
-        return isinstance(value, tuple) and all(_fits(item, 1.0) for item in value)
+        # An empty list says nothing of its items; of the settings, only depths are empty by default.
+        example = default[0] if default else 1
+        return isinstance(value, tuple) and all(_fits(item, example) for item in value)
+    if isinstance(default, str):
+        return isinstance(value, str)
     kinds = int if isinstance(default, int) else (int, float)
     return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
 

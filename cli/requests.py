@@ -48,6 +48,8 @@ def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json:
         body = {
             "model": model,
             "forgotten": list(labels.names(result.forgotten)),
+            "solver": result.solver,
+            "depth": result.depth,
             "alpha_r": result.alpha_r,
             "alpha_f": result.alpha_f,
             "accuracy": result.accuracy,

@@ -59,7 +59,8 @@ def carry_out(ledger: "Ledger", model: str | None, *, once: bool = False) -> Non
                     f"{what} is ",
                     ("fulfilled", "green"),
                     f" by version {outcome.version.number} "
-                    f"(alpha_r {recipe['alpha_r']:g}, alpha_f {recipe['alpha_f']:g})",
+                    f"({recipe['solver']} of the last {recipe['depth']} of {recipe['layers']} layers, "
+                    f"alpha_r {recipe['alpha_r']:g}, alpha_f {recipe['alpha_f']:g})",
                 )
             if once:
                 break

@@ -21,7 +21,7 @@ def how(report: Report, version: Version, recipe: Recipe) -> Iterator[Figure]:
             f"{count(len(recipe.trials), 'trial')} on calibration images, none of them test images. ◆ forgets enough, "
             f"○ does not; the ring marks the one chosen. Dotted: the gate, {percent(gate)}."
         )
-        yield Figure(chart, "The search for the strength, %", caption)
+        yield Figure(chart, "The search for solver, depth and strength, %", caption)
     if recipe.maps:
         shown = shown_maps(recipe.maps)
         caption = "Ranks: of the retain and of the forget basis. Biases and normalisation layers are never edited."

@@ -129,8 +129,11 @@ def _matrix(values: object, classes: int) -> Matrix | None:
 
 @dataclass(frozen=True)
 class Trial:
-    """One strength that the search tried."""
+    """One recipe that the search tried."""
 
+    solver: str | None
+    depth: int | None
+    """Number of layers edited, counted from the output."""
     alpha_r: float | None
     alpha_f: float | None
     edit: float
@@ -206,7 +209,10 @@ def _trial(item: Mapping[str, Any], values: Mapping[str, Any]) -> Trial | None:
         return None
     # The size tells trials apart that share their alphas but differ in something this release does not know.
     settings = ("alpha_r", "alpha_f", "edit")
+    depth = share(item.get("depth"))
     return Trial(
+        solver=str(item["solver"]) if "solver" in item else None,
+        depth=None if depth is None else int(depth),
         alpha_r=share(item.get("alpha_r")),
         alpha_f=share(item.get("alpha_f")),
         edit=edit,

@@ -81,7 +81,9 @@ def _trial(trial: Trial, x: float, y: float) -> Markup:
 
 def told(trial: Trial) -> str:
     """Return a trial in words."""
-    text = f"αr {number(trial.alpha_r)}, αf {number(trial.alpha_f)}: edit {percent(trial.edit)}, "
+    text = f"{trial.solver}, " if trial.solver else ""
+    text += f"last {count(trial.depth, 'layer')}, " if trial.depth is not None else ""
+    text += f"αr {number(trial.alpha_r)}, αf {number(trial.alpha_f)}: edit {percent(trial.edit)}, "
     text += f"forgotten {percent(trial.forgotten)}"
     if trial.retained is not None:
         text += f", retained confidence {percent(trial.retained)}"

@@ -182,6 +182,8 @@ class Sample:
         """Make up how a version was computed."""
         trials: list[dict[str, Any]] = [
             {
+                "solver": "projection",
+                "depth": 3,
                 "alpha_r": r,
                 "alpha_f": f,
                 "edit": 0.01 * f / r + 0.02 * f,
@@ -193,7 +195,9 @@ class Sample:
             for f in (1.0, 3.0, 5.0, 10.0)
         ]
         return {
-            "solver": "activation projection",
+            "solver": "projection",
+            "depth": 3,
+            "layers": 5,
             "alpha_r": 100.0,
             "alpha_f": 5.0,
             "effective_alpha_f": 5.0 * max(1, len(forgotten)),

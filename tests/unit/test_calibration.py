@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ledger import calibration
-from ledger.calibration import Answers, Batch, Calibration, Judgement, Panel
+from ledger.calibration import CLOSE, Answers, Batch, Calibration, Judgement, Panel
 from ledger.errors import NonFiniteError
 from ledger.network import Network
 from ledger.plugin_manager import build_plugins
@@ -81,7 +81,7 @@ def plain(network: Network, state: Mapping[str, Tensor], shown: Batch) -> Answer
     p = torch.softmax(logits, dim=1)
     own = p[torch.arange(len(shown.labels)), shown.labels]
     highest = p.amax(1)
-    return Answers(p.argmax(1) == shown.labels, own >= highest / 2, own)
+    return Answers(p.argmax(1) == shown.labels, own >= CLOSE * highest, own)
 
 
 def same(first: Answers, second: Answers) -> None:

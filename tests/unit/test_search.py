@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
-from ledger.calibration import Batch, Calibration, Panel
+from ledger.calibration import CLOSE, Batch, Calibration, Panel
 from ledger.candidate import Candidate, CandidateBuilder, Recipe
 from ledger.domain.settings import Settings
 from ledger.inference import logits
@@ -141,8 +141,8 @@ class Case:
         p, labels = self.probabilities(state, self.shown.forgotten)
         for k in self.forgotten:
             own, highest = p[labels == k, k], p[labels == k].amax(1)
-            hits = float((p[labels == k].argmax(1) == k).float().mean())
-            close = float((2 * own >= highest).float().mean())
+            hits = float((p[labels == k].argmax(1) == k).double().mean())
+            close = float((own >= CLOSE * highest).double().mean())
             gate = settings.max_forgotten_accuracy
             if hits > gate * TARGET or close > gate or float(own.mean()) > 1 / CLASSES:
                 return False

@@ -84,7 +84,7 @@ def test_all_directions_reproduce_the_rows(shape: tuple[int, int]) -> None:
 
 @any_form
 def test_the_cut_is_the_first_eigenvalue_left_out_or_a_cautious_multiple_of_it(shape: tuple[int, int]) -> None:
-    rows = decaying_rows(shape, decay=0.8)
+    rows = decaying_rows(shape, decay=0.85)
     fifth = float(eigenvalues(rows)[4])
     assert fifth > 0.1
     caution = CAUTION if shape == SHAPES["iterated"] else 1.0
