@@ -34,7 +34,7 @@ LEAST_CONFIDENCE = 0.02
 """Mean probability that a forgotten class may keep however many classes there are; else an even guess."""
 TIE = 0.0025
 """Retained confidences closer than this are a tie."""
-SCREEN = 128
+SCREEN = 96
 """Retained images that rank candidates; the winner is verified on all."""
 SCREEN_FORGOTTEN = 64
 """Forgotten images that candidates are screened on before they are ranked."""

@@ -43,7 +43,7 @@ class Settings:
     depths: tuple[int, ...] = ()
     """Numbers of layers to edit, counted from the output; the largest that will do is taken; empty: a ladder."""
     alpha_r: tuple[float, ...] = (100.0, 300.0, 1000.0, 1e5)
-    alpha_f: tuple[float, ...] = (1, 2, 3, 5, 10, 20, 30, 50, 100, 300, 1000, 3000, 1e4, 1e5)
+    alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5)
     retained_bar: float = 0.005
     """Largest fall of calibration confidence on the retained classes at which the deepest edit is taken."""
     max_forgotten_accuracy: float = 0.01

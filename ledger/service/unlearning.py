@@ -23,10 +23,10 @@ from ledger.search import RecipeSearch, SearchResult
 from .progress import Progress
 from .workbench import CollectedSpace, Workbench, environment
 
-FORGOTTEN_IMAGES = 400
+FORGOTTEN_IMAGES = 300
 """Images that forgetting is judged on, all forgotten classes together; more if each would get fewer than below."""
 FORGOTTEN_IMAGES_EACH = 50
-RETAINED_IMAGES = 320
+RETAINED_IMAGES = 256
 """Images that retention is judged on, all classes together; more if each would get fewer than below."""
 RETAINED_IMAGES_EACH = 10
 CALIBRATION_BATCH = 32

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ledger.domain.records import VersionKind
+from ledger.domain.settings import Settings
 from ledger.domain.states import RequestState
+from ledger.service.workbench import Workbench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,3 +108,33 @@ def test_a_version_names_the_spaces_of_both_its_bases(two_forgotten: Desk) -> No
         assert spaces[term.class_space_id].class_index == term.class_index
         wanted = 90 if term.role == "forget" else 40
         assert len(spaces[term.class_space_id].samples) == wanted
+
+
+def test_what_is_fixed_at_registration_is_what_is_used(desk: Desk) -> None:
+    fixed = {"solvers": ("projection",), "depths": (2,), "alpha_r": (100.0,), "alpha_f": (3.0,)}
+    desk.register("fixed", Settings(**{**vars(desk.digits.settings), **fixed, "max_forgotten_accuracy": 1.0}))
+    recipe = desk.forget(3, model="fixed").recipe
+    assert (recipe["solver"], recipe["depth"], recipe["layers"]) == ("projection", 2, 4)
+    assert (recipe["alpha_r"], recipe["alpha_f"]) == (100.0, 3.0)
+    assert {(trial["solver"], trial["depth"]) for trial in recipe["search"]["trials"]} == {("projection", 2)}
+
+
+def test_a_class_is_collected_once_for_all_later_requests(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    collected: list[int] = []
+
+    def counting(bench: Workbench, class_index: int, *rest: Any) -> Any:
+        collected.append(class_index)
+        return collect(bench, class_index, *rest)
+
+    collect = Workbench._collect
+    monkeypatch.setattr(Workbench, "_collect", counting)
+    desk.forget(3)
+    assert sorted(collected) == list(range(10))
+    collected.clear()
+    desk.forget(7)
+    # Of its retain samples 7 had a space; as a forgotten class it needs one of its forget samples.
+    assert collected == [7]
+    collected.clear()
+    desk.withdraw(2)
+    desk.forget(7)
+    assert collected == []

@@ -97,7 +97,8 @@ def test_a_person_may_accept_what_a_gate_would_not(desk: Desk) -> None:
 
 
 def test_losing_too_much_of_the_rest_is_a_missed_gate_too(desk: Desk) -> None:
-    ruthless = Settings(**{**vars(desk.digits.settings), "alpha_r": (1.0,), "alpha_f": (1e6,), "max_retained_drop": 0})
+    changes = {"solvers": ("projection",), "depths": (4,), "alpha_r": (1.0,), "alpha_f": (1e6,), "max_retained_drop": 0}
+    ruthless = Settings(**{**vars(desk.digits.settings), **changes})
     desk.register("ruthless", ruthless)
     desk.file(3, model="ruthless")
     [done] = desk.work()

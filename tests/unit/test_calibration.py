@@ -113,6 +113,22 @@ def test_so_it_does_on_a_network_laid_out_channels_last(network: Network, shown:
     check(network, shown, Panel(network, shown, DEPTHS))
 
 
+@pytest.mark.parametrize(("share", "close"), [(1.1, True), (CLOSE + 0.01, True), (CLOSE - 0.01, False), (0.1, False)])
+def test_a_class_is_close_from_a_share_of_the_highest_probability_on(*, share: float, close: bool) -> None:
+    # A network that hands logits through; class 0 has the share of class 1, and class 2 almost nothing.
+    handing = nn.Linear(CLASSES, CLASSES)
+    with torch.no_grad():
+        handing.weight.copy_(torch.eye(CLASSES))
+        handing.bias.zero_()
+    network = Network(nn.Sequential(nn.Flatten(), handing), build_plugins().layer_handlers(), None, "")
+    logits = torch.tensor([share, 1.0, 1e-6]).log().reshape(1, CLASSES, 1, 1).repeat(4, 1, 1, 1)
+    images = Batch(logits, torch.zeros(4, dtype=torch.long))
+    answers = Panel(network, Calibration((images,), (images,)), (1,)).ask(network.state(), 1, images)
+    assert answers.close.tolist() == [close] * 4
+    assert answers.correct.tolist() == [share > 1] * 4
+    torch.testing.assert_close(answers.confidence, torch.full((4,), share / (share + 1 + 1e-6)))
+
+
 def test_depths_that_it_was_not_told_of_are_answered_by_whole_passes(network: Network, shown: Calibration) -> None:
     panel = Panel(network, shown, (1,))
     for depth in DEPTHS:

@@ -1,6 +1,7 @@
 """The search for a recipe, on linear networks small enough to know what must come out."""
 
-from collections.abc import Callable, Collection, Iterable
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ledger.algebra.covariance import CovarianceAccumulator
+from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
 from ledger.calibration import CLOSE, Batch, Calibration, Panel
 from ledger.candidate import Candidate, CandidateBuilder, Recipe
 from ledger.domain.settings import Settings
+from ledger.hookspecs import Solver
 from ledger.inference import logits
 from ledger.network import Network
 from ledger.plugin_manager import build_plugins
@@ -101,7 +104,12 @@ class Case:
     """A network, a set to forget, and what it takes to search."""
 
     def __init__(
-        self, net: Network, forgotten: Collection[int], images: Images = features, shown: Calibration | None = None
+        self,
+        net: Network,
+        forgotten: Collection[int],
+        images: Images = features,
+        shown: Calibration | None = None,
+        solvers: Mapping[str, Solver] | None = None,
     ) -> None:
         self.net = net
         self.forgotten = frozenset(forgotten)
@@ -112,7 +120,9 @@ class Case:
             [layer.maps for layer in net.layers],
             retain=lambda key: [found[k][key] for k in self.retained],
             forget=lambda key: [found[k][key] for k in sorted(self.forgotten)],
-            solvers=PLUGINS.solvers(["projection", "least-squares"]),
+            solvers=solvers or PLUGINS.solvers(["projection", "least-squares"]),
+            forgotten=sorted(self.forgotten),
+            classes=CLASSES,
         )
         self.shown = shown or Calibration(batches(self.forgotten, images, 40), batches(self.retained, images, 80))
 
@@ -325,7 +335,7 @@ def test_forgotten_images_beyond_the_screened_ones_count() -> None:
     def stubborn(k: int, count: int, seed: int) -> Tensor:
         # After those that are screened, images that are further out than any of the class space.
         images = features(k, count, seed)
-        images[SCREEN_FORGOTTEN:, k] *= 1.2
+        images[SCREEN_FORGOTTEN:, k] *= 1.5
         return images
 
     settings = Settings(solvers=("projection",), depths=(1,), alpha_r=(100.0,), alpha_f=(1.0, 30.0, 1000.0, 1e4))
@@ -336,6 +346,86 @@ def test_forgotten_images_beyond_the_screened_ones_count() -> None:
     assert case.forgets(result.candidate.state)
     assert not case.forgets(easy.candidate.state)
     assert result.candidate.recipe.strength.alpha_f > easy.candidate.recipe.strength.alpha_f
+
+
+@pytest.mark.parametrize(("share", "counts"), [(0.99, True), (CLOSE + 0.01, True), (CLOSE - 0.01, False)])
+@pytest.mark.parametrize("place", [0, 30])
+def test_an_image_whose_class_comes_second_by_a_whisker_calls_for_a_stronger_candidate(
+    *, share: float, counts: bool, place: int
+) -> None:
+    # Without a bar, so that nothing but forgetting decides.
+    fixed = Settings(solvers=("projection",), depths=(1,), alpha_r=(100.0,), retained_bar=1.0)
+    settings = replace(fixed, alpha_f=(1.0, 30.0, 1000.0, 1e4))
+    plain = Case(network(1), {2})
+    weak = plain.search(settings).candidate
+    # An image far from classes 0 and 1, at which the weak candidate gives class 2 that share of the favoured.
+    ahead = weak.state["1.weight"][2] - weak.state["1.weight"][FAVOURED]
+    rest = torch.eye(WIDTH)[SHARED] - (torch.eye(WIDTH)[0] + torch.eye(WIDTH)[1]) / 2
+    image = rest + torch.eye(WIDTH)[2] * (math.log(share) - ahead @ rest) / ahead[2]
+
+    def whisker(k: int, count: int, seed: int) -> Tensor:
+        images = features(k, count, seed)
+        images[place] = image.reshape(WIDTH, 1, 1)
+        return images
+
+    case = Case(network(1), {2}, shown=Calibration(batches({2}, whisker, 40), plain.shown.retained))
+    p, labels = case.probabilities(weak.state, case.shown.forgotten)
+    assert not (p.argmax(1) == labels).any()
+    assert float(p[:, 2].mean()) < 1 / CLASSES
+    assert float(p[place, 2] / p[place].amax()) == pytest.approx(share, abs=1e-3)
+    result = case.search(settings)
+    assert case.forgets(result.candidate.state)
+    assert (result.candidate.recipe.strength.alpha_f > weak.recipe.strength.alpha_f) == counts
+    # Where one such image in forty is allowed, the weak one passes.
+    assert case.search(replace(settings, max_forgotten_accuracy=1 / 40)).candidate.recipe == weak.recipe
+
+
+class Stub:
+    """Silences class 2 and, if hasty, whatever lies along axis 4."""
+
+    def __init__(self, name: str, *, hasty: bool) -> None:
+        self.name = name
+        self._hasty = hasty
+
+    def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
+        change = torch.zeros_like(factors.weight)
+        change[2] = -factors.weight[2]
+        if self._hasty:
+            change[:, 4] = -factors.weight[:, 4]
+        return change
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("harm", [False, True])
+def test_solvers_that_were_not_needed_are_asked_when_the_ones_that_were_fail_on_all_images(
+    *, depth: int, harm: bool
+) -> None:
+    def late(k: int, count: int, seed: int) -> Tensor:
+        # Beyond those that are screened, images of class 1 lie along axis 4.
+        images = features(k, count, seed)
+        if harm and k == 1:
+            images[60:, 4] = images[60:, 1]
+            images[60:, 1] = 0
+        return images
+
+    net = network(2)
+    with torch.no_grad():
+        net.layers[-1].module.weight[1, 4] = 3  # type: ignore[operator]
+    shown = Calibration(batches({2}, features, 40), batches([0, 1, 3], late, 120))
+    assert SCREEN < 3 * 60
+    stubs = {stub.name: stub for stub in (Stub("hasty", hasty=True), Stub("careful", hasty=False))}
+    case = Case(net, {2}, features, shown, stubs)
+    assert case.knows()
+    settings = Settings(solvers=("hasty", "careful"), depths=(depth,), alpha_r=(10.0,), alpha_f=(1.0,))
+    result = case.search(settings)
+    tried = [(t.solver, t.depth) for t in result.trials]
+    # Hasty edits lose nothing on the screen, so nothing else is looked at unless they fail beyond it.
+    assert tried == ([("hasty", depth), ("careful", depth)] if harm else [("hasty", depth)])
+    assert (result.candidate.recipe.solver, result.candidate.recipe.depth) == tried[-1]
+    assert result.base_retained.confidence - result.retained.confidence <= settings.retained_bar
+    if harm:
+        hasty = case.build("hasty", depth, 10.0, 1.0)
+        assert case.confidence(net.state()) - case.confidence(hasty.state) > settings.retained_bar
 
 
 # -- where nothing will do ----------------------------------------------------------------------------
@@ -355,8 +445,15 @@ def test_where_nothing_forgets_what_forgets_most_is_returned() -> None:
     result = case.search(weak)
     assert not any(trial.passed for trial in result.trials)
     assert result.forgotten[0].accuracy > weak.max_forgotten_accuracy
-    most = min(result.trials, key=lambda t: (t.forgotten, t.edit))
-    assert trial_of(result) == most
+    assert len({trial.solver for trial in result.trials}) == 2
+
+    def left(trial: Trial) -> float:
+        # All were given up after the first images.
+        first = case.shown.forgotten[:1]
+        p, labels = case.probabilities(case.build(trial.solver, 1, trial.alpha_r, trial.alpha_f).state, first)
+        return float((p.argmax(1) == labels).double().sum() + p[:, 0].double().sum())
+
+    assert trial_of(result) == min(result.trials, key=left)
 
 
 def test_where_forgetting_always_costs_too_much_the_least_bad_is_returned() -> None:
