@@ -35,14 +35,8 @@ def least_squares_delta(factors: MapFactors, strength: Strength) -> Tensor:
         strength: Both alphas at least 0; at ``alpha_f = 0`` nothing changes.
     """
     alpha_r, alpha_f, dtype = strength.alpha_r, strength.effective_alpha_f, factors.weight.dtype
-    resolved = alpha_r * factors.resolved_cross(alpha_r)
-    # What protection leaves of the forget space: F - F_R Z, and its inner products with F.
-    left = factors.forget - factors.retain @ resolved.to(dtype)
-    inner = factors.forget_gram - factors.cross.T @ resolved
-    # Exactly symmetric and positive semi-definite in theory; rounding may take a little of both.
-    inner = (inner + inner.T) / 2
-    values, vectors = torch.linalg.eigh(inner)
-    shrink = (vectors * (alpha_f / (1.0 + alpha_f * values.clamp_min(0.0)))) @ vectors.T
+    left, values, vectors = factors.unprotected(alpha_r)
+    shrink = (vectors * (alpha_f / (1.0 + alpha_f * values))) @ vectors.T
     if factors.own_outputs is None or len(factors.own_outputs) == len(factors.weight):
         whole: Tensor = -(factors.weight_forget @ shrink.to(dtype)) @ left.T
         return whole

@@ -28,6 +28,7 @@ class MapFactors:
         self.retain = retain
         self.forget = forget
         self._resolved: tuple[float, Tensor] | None = None
+        self._unprotected: tuple[float, Tensor, Tensor, Tensor] | None = None
 
     @cached_property
     def weight_retain(self) -> Tensor:
@@ -62,6 +63,22 @@ class MapFactors:
         if self._resolved is None or self._resolved[0] != scale:
             self._resolved = scale, torch.cholesky_solve(self.cross, shifted_cholesky(self.retain_gram, scale))
         return self._resolved[1]
+
+    def unprotected(self, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what protecting the retain space, ``A = scale C_R + I``, leaves of the forget space.
+
+        Returns:
+            ``A^-1 F_F``, float32 (i, r_f), and the eigenvalues and eigenvectors of ``F_F^T A^-1 F_F`` (r_f, r_f) in
+            float64. Only the last are kept, as above.
+        """
+        if self._unprotected is None or self._unprotected[0] != scale:
+            resolved = scale * self.resolved_cross(scale)
+            left = self.forget - self.retain @ resolved.to(self.weight.dtype)
+            inner = self.forget_gram - self.cross.T @ resolved
+            # Exactly symmetric and positive semi-definite in theory; rounding may take a little of both.
+            values, vectors = torch.linalg.eigh((inner + inner.T) / 2)
+            self._unprotected = scale, left, values.clamp_min(0.0), vectors
+        return self._unprotected[1:]
 
 
 def shifted_cholesky(gram: Tensor, scale: float) -> Tensor:
