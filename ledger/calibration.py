@@ -1,15 +1,17 @@
 """Training images that candidates are judged on, and what has been computed of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ledger.candidate import Candidate
 from ledger.inference import checked
 from ledger.network import Network
-from ledger.resume import Resumption, record
+from ledger.resume import Resumption, Trace, record
 
 CLOSE = 0.8
 """Share of the highest probability at which the true class counts as close."""
@@ -83,29 +85,31 @@ class Panel:
         self._resumptions = self._worth_recording(depths)
         self._base: dict[int, Answers] = {}
         self._records: dict[int, dict[nn.Module, Tensor]] = {}
-        self._adapted: tuple[Mapping[str, Tensor] | None, dict[str, Tensor]] = (None, {})
+        # Weak, so that weights nobody else wants any more are not kept.
+        self._adapted: WeakKeyDictionary[Candidate, dict[str, Tensor]] = WeakKeyDictionary()
 
     def base(self, batch: Batch) -> Answers:
         """Return the registered weights' answers to one batch."""
         self._record(batch)
         return self._base[id(batch)]
 
-    def ask(self, state: Mapping[str, Tensor], depth: int, batch: Batch) -> Answers:
-        """Return the answers to one batch of weights that differ from the registered ones in the last ``depth`` layers.
+    def ask(self, candidate: Candidate, batch: Batch) -> Answers:
+        """Return a candidate's answers to one batch.
 
         Raises:
             NonFiniteError: An answer is NaN or infinite.
         """
-        if self._adapted[0] is not state:
-            self._adapted = state, self._network.adapted(state)
+        if candidate not in self._adapted:
+            self._adapted[candidate] = self._network.adapted(candidate.state)
+        weights = self._adapted[candidate]
         images = self._network.placed(batch.images)
-        resumption = self._resumptions.get(depth)
+        resumption = self._resumptions.get(candidate.recipe.depth)
         if resumption is None:
             with torch.inference_mode():
-                answer: Tensor = functional_call(self._network.module, self._adapted[1], (images,))
+                answer: Tensor = functional_call(self._network.module, weights, (images,))
         else:
             kept = self._record(batch)
-            answer = resumption.run(self._adapted[1], [kept[m] for m in resumption.reads], images)
+            answer = resumption.run(weights, [kept[m] for m in resumption.reads], images)
         return _answers(answer, batch)
 
     def _record(self, batch: Batch) -> dict[nn.Module, Tensor]:
@@ -119,14 +123,13 @@ class Panel:
     def _worth_recording(self, depths: Sequence[int]) -> dict[int, Resumption]:
         """Return a way in for each depth, shallow ones first, as far as memory for the records goes."""
         layers = self._network.layers
-        example = self._network.placed(self.calibration.retained[0].images[:4])
+        trace = Trace(self._network.module, self._network.placed(self.calibration.retained[0].images[:2]))
         images = sum(len(b.labels) for b in (*self.calibration.forgotten, *self.calibration.retained))
         found: dict[int, Resumption] = {}
         spent = 0
         for depth in sorted(depths):
-            resumption = Resumption(self._network.module, layers[-depth].module, example)
-            _, kept = record(self._network.module, resumption.reads, example)
-            spent += sum(t.numel() * t.element_size() for t in kept.values()) * images // len(example)
+            resumption = Resumption(trace, layers[-depth].module)
+            spent += trace.bytes_per_image(resumption.reads) * images
             if resumption.reads and spent <= MOST_RECORDED:
                 found[depth] = resumption
         return found

@@ -40,9 +40,9 @@ class MapChange:
     forget_rank: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """A new state dict for a forgotten set, not yet judged."""
+    """A new state dict for a forgotten set, not yet judged. Two are the same only if they are one."""
 
     recipe: Recipe
     state: dict[str, Tensor]
@@ -65,6 +65,8 @@ class CandidateBuilder:
         solvers: By name.
         forgotten: Class indices, which are outputs of the classifier.
         classes: How many the network knows. The last layer is the classifier if it has as many outputs.
+        held: The same weights as a network holds them: candidates take over their memory layout, and share what they
+            do not edit.
     """
 
     def __init__(
@@ -77,7 +79,9 @@ class CandidateBuilder:
         *,
         forgotten: Sequence[int] = (),
         classes: int = 0,
+        held: Mapping[str, Tensor] | None = None,
     ) -> None:
+        self._held = held or base
         self._forgotten = forgotten
         self._classes = classes
         self._base = base
@@ -99,19 +103,17 @@ class CandidateBuilder:
         return tuple(depths)
 
     def build(self, recipe: Recipe) -> Candidate:
-        """Return the weights edited by one recipe; untouched tensors are shared with the base."""
-        state = dict(self._base)
+        """Return the weights edited by one recipe; untouched tensors are shared."""
+        state = dict(self._held)
         changes = []
         solver = self._solvers[recipe.solver]
         for m in (m for layer in self._layers[-recipe.depth :] for m in layer):
-            original = self._base[m.parameter]
-            if state[m.parameter] is original:
-                # Laid out plainly, so that its rows are a view.
-                state[m.parameter] = original.clone(memory_format=torch.contiguous_format)
+            if state[m.parameter] is self._held[m.parameter]:
+                state[m.parameter] = self._held[m.parameter].clone()
             factors = self._factors_of(m)
             delta = guarded(partial(solver.delta, factors, recipe.strength), f"solver {recipe.solver} on {m.key}")
-            rows = state[m.parameter].flatten(1)[m.start : m.stop]
-            rows.copy_((factors.weight + delta).to(original.dtype))
+            rows = state[m.parameter][m.start : m.stop]
+            rows.copy_((factors.weight + delta).view(rows.shape))
             norm = self._norms[m.key]
             relative = float(torch.linalg.norm(delta)) / norm if norm else 0.0
             changes.append(MapChange(m.key, relative, factors.retain.shape[1], factors.forget.shape[1]))

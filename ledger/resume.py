@@ -8,7 +8,6 @@ reads is found by asking with NaN and infinities in the place of each.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,24 +18,48 @@ NONSENSE = (torch.nan, torch.inf, -torch.inf)
 """Stand-ins: NaN shows in whatever is computed of it, the infinities in comparisons, which NaN never passes."""
 
 
-@dataclass
-class _Trace:
-    """When each module's first call began and ended, and how often it was called."""
+class Trace:
+    """One pass of a few images: when each module's first call began and ended, how often it was called, what it said.
 
-    began: dict[nn.Module, int] = field(default_factory=dict)
-    ended: dict[nn.Module, int] = field(default_factory=dict)
-    calls: dict[nn.Module, int] = field(default_factory=dict)
-    outputs: dict[nn.Module, Any] = field(default_factory=dict)
-    now: int = 0
+    Args:
+        module: The network, in evaluation mode.
+        example: Preprocessed images, to see which way they go.
+    """
 
-    def enter(self, module: nn.Module, _inputs: Any) -> None:
-        """Note that a call begins."""
+    def __init__(self, module: nn.Module, example: Tensor) -> None:
+        self.module = module
+        self._example = example
+        self.began: dict[nn.Module, int] = {}
+        self.ended: dict[nn.Module, int] = {}
+        self.calls: dict[nn.Module, int] = {}
+        self.outputs: dict[nn.Module, Any] = {}
+        self.now = 0
+        hooks = []
+        for part in module.modules():
+            hooks += [part.register_forward_pre_hook(self._enter), part.register_forward_hook(self._leave)]
+        try:
+            with torch.inference_mode():
+                self.answer: Tensor = module(self.example)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @property
+    def example(self) -> Tensor:
+        """The images; a copy, since a network may work in place."""
+        return self._example.clone()
+
+    def bytes_per_image(self, modules: Iterable[nn.Module]) -> int:
+        """Return how much memory the outputs of some modules take."""
+        outputs = [self.outputs[m] for m in modules]
+        return sum(t.numel() * t.element_size() for t in outputs) // len(self._example)
+
+    def _enter(self, module: nn.Module, _inputs: Any) -> None:
         self.now += 1
         self.began.setdefault(module, self.now)
         self.calls[module] = self.calls.get(module, 0) + 1
 
-    def leave(self, module: nn.Module, _inputs: Any, output: Any) -> None:
-        """Note that a call ends."""
+    def _leave(self, module: nn.Module, _inputs: Any, output: Any) -> None:
         self.now += 1
         self.ended.setdefault(module, self.now)
         # A copy: the next module may work in place.
@@ -47,23 +70,17 @@ class Resumption:
     """Knows how to enter a network at a layer.
 
     Args:
-        module: The network, in evaluation mode.
+        trace: How images pass through the network.
         start: The layer to enter at.
-        example: A few preprocessed images, to see which way they go.
     """
 
-    def __init__(self, module: nn.Module, start: nn.Module, example: Tensor) -> None:
-        self._module = module
-        trace = _Trace()
-        expected = self._traced(trace, example)
+    def __init__(self, trace: Trace, start: nn.Module) -> None:
+        self._module = trace.module
         with torch.inference_mode():
             # Other images in between: what a module keeps on the side for later must not look like an answer.
-            module(example.flip(0))
-        self._skipped = tuple(_over_before(module, start, trace))
-        self._read: tuple[nn.Module, ...] = ()
-        if self._skipped:
-            outputs = {skipped: trace.outputs[skipped] for skipped in self._skipped}
-            self._read = self._find_read(outputs, example, expected)
+            self._module(trace.example.flip(0))
+        self._skipped = tuple(_over_before(start, trace))
+        self._read: tuple[nn.Module, ...] = self._find_read(trace) if self._skipped else ()
 
     @property
     def reads(self) -> tuple[nn.Module, ...]:
@@ -83,42 +100,25 @@ class Resumption:
             answer: Tensor = functional_call(self._module, dict(state), (images,))
             return answer
 
-    def _traced(self, trace: _Trace, example: Tensor) -> Tensor:
-        hooks = []
-        for module in self._module.modules():
-            hooks += [module.register_forward_pre_hook(trace.enter), module.register_forward_hook(trace.leave)]
-        try:
-            with torch.inference_mode():
-                answer: Tensor = self._module(example)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return answer
-
-    def _find_read(
-        self, outputs: Mapping[nn.Module, Tensor], example: Tensor, expected: Tensor
-    ) -> tuple[nn.Module, ...]:
+    def _find_read(self, trace: Trace) -> tuple[nn.Module, ...]:
         """Return the skipped modules whose outputs reach the answer; none if the network cannot be entered so."""
         last = self._skipped[-1]
-        if self._same((last,), outputs, example, expected):
+        if self._same((last,), trace):
             return (last,)
         needed = tuple(
-            m
-            for m in self._skipped
-            if not self._same([other for other in self._skipped if other is not m], outputs, example, expected)
+            m for m in self._skipped if not self._same([other for other in self._skipped if other is not m], trace)
         )
-        return needed if self._same(needed, outputs, example, expected) else ()
+        return needed if self._same(needed, trace) else ()
 
-    def _same(
-        self, real: Sequence[nn.Module], outputs: Mapping[nn.Module, Tensor], example: Tensor, expected: Tensor
-    ) -> bool:
+    def _same(self, real: Sequence[nn.Module], trace: Trace) -> bool:
         """Whether the answer stays the same whatever every skipped module but ``real`` says."""
-        self._shapes = {m: tuple(outputs[m].shape[1:]) for m in self._skipped}
-        known = {m: outputs[m] for m in real}
+        self._shapes = {m: tuple(trace.outputs[m].shape[1:]) for m in self._skipped}
+        known = {m: trace.outputs[m] for m in real}
         try:
             for nonsense in NONSENSE:
+                example = trace.example
                 with torch.inference_mode(), self._answering(known, len(example), nonsense):
-                    if not torch.equal(self._module(example), expected):
+                    if not torch.equal(self._module(example), trace.answer):
                         return False
         # A network that writes into a stand-in, or checks values, cannot be entered in the middle.
         except Exception:  # noqa: BLE001
@@ -159,7 +159,7 @@ def _constant(answer: Tensor, *, copied: bool) -> Any:
     return lambda *_args, **_kwargs: answer.clone() if copied else answer
 
 
-def _over_before(module: nn.Module, start: nn.Module, trace: _Trace) -> list[nn.Module]:
+def _over_before(start: nn.Module, trace: Trace) -> list[nn.Module]:
     """Return the outermost modules that are called once, and over before ``start`` begins, in that order."""
     if trace.calls.get(start) != 1:
         return []
@@ -174,5 +174,5 @@ def _over_before(module: nn.Module, start: nn.Module, trace: _Trace) -> list[nn.
             else:
                 visit(child)
 
-    visit(module)
+    visit(trace.module)
     return sorted(found, key=lambda m: trace.ended[m])

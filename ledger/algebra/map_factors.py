@@ -42,13 +42,13 @@ class MapFactors:
 
     @cached_property
     def retain_gram(self) -> Tensor:
-        """``F_R^T F_R``, float64 (r_r, r_r)."""
-        return (self.retain.T @ self.retain).double()
+        """``F_R^T F_R``, float32 (r_r, r_r)."""
+        return self.retain.T @ self.retain
 
     @cached_property
     def forget_gram(self) -> Tensor:
-        """``F_F^T F_F``, float64 (r_f, r_f)."""
-        return (self.forget.T @ self.forget).double()
+        """``F_F^T F_F``, float32 (r_f, r_f)."""
+        return self.forget.T @ self.forget
 
     @cached_property
     def cross(self) -> Tensor:
@@ -82,8 +82,8 @@ class MapFactors:
 
 
 def shifted_cholesky(gram: Tensor, scale: float) -> Tensor:
-    """Return the Cholesky factor of ``scale * gram + I`` for a positive semi-definite float64 ``gram``."""
-    shifted = scale * gram
+    """Return the Cholesky factor, float64, of ``scale * gram + I`` for a positive semi-definite ``gram``."""
+    shifted = scale * gram.double()
     shifted.diagonal().add_(1.0)
     factor: Tensor = torch.linalg.cholesky(shifted)
     return factor

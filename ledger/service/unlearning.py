@@ -97,6 +97,8 @@ def search(
     progress.phase("alpha search")
     network, device, settings = workbench.network, workbench.device, workbench.model.settings
     base = {name: tensor.to(device) for name, tensor in workbench.base_state.items()}
+    # Where a checkpoint has another precision than the network, what will be stored is what must be judged.
+    held = {name: own if own.dtype == base[name].dtype else base[name] for name, own in network.state().items()}
     inside = [c.spaces for c in collected if c.record.class_index in forgotten]
     outside = [c.spaces for c in collected if c.record.class_index not in forgotten]
     builder = CandidateBuilder(
@@ -107,6 +109,7 @@ def search(
         solvers=workbench.ledger.plugins.solvers(settings.solvers),
         forgotten=sorted(forgotten),
         classes=len(workbench.model.labels),
+        held=held,
     )
     result = RecipeSearch(
         builder,

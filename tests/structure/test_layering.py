@@ -19,6 +19,7 @@ FLOORS = [
         "ledger.candidate",
         "ledger.demo_training",
         "ledger.device",
+        "ledger.examiner",
         "ledger.images",
         "ledger.inference",
         "ledger.network",

@@ -1,5 +1,7 @@
 """What a panel answers is what a plain pass answers, however much of the network it leaves out."""
 
+import gc
+import weakref
 from collections.abc import Mapping
 
 import pytest
@@ -10,7 +12,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ledger import calibration
+from ledger.algebra.strength import Strength
 from ledger.calibration import CLOSE, Answers, Batch, Calibration, Judgement, Panel
+from ledger.candidate import Candidate, Recipe
 from ledger.errors import NonFiniteError
 from ledger.network import Network
 from ledger.plugin_manager import build_plugins
@@ -74,6 +78,10 @@ def edited(network: Network, depth: int, by: float = 0.3) -> dict[str, Tensor]:
     return state
 
 
+def candidate(state: dict[str, Tensor], depth: int) -> Candidate:
+    return Candidate(Recipe("any", depth, Strength(1.0, 1.0)), state, ())
+
+
 def plain(network: Network, state: Mapping[str, Tensor], shown: Batch) -> Answers:
     """Return the answers of a pass through the whole network, in the plainest way."""
     with torch.inference_mode():
@@ -97,10 +105,11 @@ def check(network: Network, shown: Calibration, panel: Panel) -> None:
     """Ask about every depth and batch, back and forth, and compare."""
     for depth in (*DEPTHS, *reversed(DEPTHS)):
         state = edited(network, depth)
+        asked = candidate(state, depth)
         for images in everything(shown):
             expected = plain(network, state, images)
             assert not torch.equal(expected.confidence, plain(network, network.state(), images).confidence)
-            same(panel.ask(state, depth, images), expected)
+            same(panel.ask(asked, images), expected)
             same(panel.base(images), plain(network, network.state(), images))
 
 
@@ -123,7 +132,7 @@ def test_a_class_is_close_from_a_share_of_the_highest_probability_on(*, share: f
     network = Network(nn.Sequential(nn.Flatten(), handing), build_plugins().layer_handlers(), None, "")
     logits = torch.tensor([share, 1.0, 1e-6]).log().reshape(1, CLASSES, 1, 1).repeat(4, 1, 1, 1)
     images = Batch(logits, torch.zeros(4, dtype=torch.long))
-    answers = Panel(network, Calibration((images,), (images,)), (1,)).ask(network.state(), 1, images)
+    answers = Panel(network, Calibration((images,), (images,)), (1,)).ask(candidate(network.state(), 1), images)
     assert answers.close.tolist() == [close] * 4
     assert answers.correct.tolist() == [share > 1] * 4
     torch.testing.assert_close(answers.confidence, torch.full((4,), share / (share + 1 + 1e-6)))
@@ -133,7 +142,7 @@ def test_depths_that_it_was_not_told_of_are_answered_by_whole_passes(network: Ne
     panel = Panel(network, shown, (1,))
     for depth in DEPTHS:
         state = edited(network, depth)
-        same(panel.ask(state, depth, shown.retained[0]), plain(network, state, shown.retained[0]))
+        same(panel.ask(candidate(state, depth), shown.retained[0]), plain(network, state, shown.retained[0]))
 
 
 def test_registered_weights_walk_each_batch_once_for_all_depths(network: Network, shown: Calibration) -> None:
@@ -146,7 +155,7 @@ def test_registered_weights_walk_each_batch_once_for_all_depths(network: Network
     assert counting.passes == before + 4
     for depth in (1, 2, 3):
         for images in everything(shown):
-            panel.ask(edited(network, depth), depth, images)
+            panel.ask(candidate(edited(network, depth), depth), images)
     assert counting.passes == before + 4
 
 
@@ -158,8 +167,8 @@ def test_without_memory_for_records_every_answer_is_a_whole_pass(
     monkeypatch.setattr(calibration, "MOST_RECORDED", 0)
     panel = Panel(network, shown, DEPTHS)
     before = counting.passes
-    panel.ask(edited(network, 1), 1, shown.retained[0])
-    panel.ask(edited(network, 1), 1, shown.retained[0])
+    panel.ask(candidate(edited(network, 1), 1), shown.retained[0])
+    panel.ask(candidate(edited(network, 1), 1), shown.retained[0])
     assert counting.passes == before + 2
     check(network, shown, panel)
 
@@ -174,9 +183,9 @@ def test_memory_goes_to_shallow_edits_first(
     panel = Panel(network, shown, DEPTHS)
     panel.base(shown.retained[0])
     before = counting.passes
-    panel.ask(edited(network, 1), 1, shown.retained[0])
+    panel.ask(candidate(edited(network, 1), 1), shown.retained[0])
     assert counting.passes == before
-    panel.ask(edited(network, 2), 2, shown.retained[0])
+    panel.ask(candidate(edited(network, 2), 2), shown.retained[0])
     assert counting.passes == before + 1
     check(network, shown, panel)
 
@@ -185,7 +194,7 @@ def test_answers_that_are_no_numbers_are_an_error(network: Network, shown: Calib
     panel = Panel(network, shown, DEPTHS)
     for depth in DEPTHS:
         with pytest.raises(NonFiniteError, match="NaN or infinity"):
-            panel.ask(edited(network, depth, by=float("nan")), depth, shown.retained[0])
+            panel.ask(candidate(edited(network, depth, by=float("nan")), depth), shown.retained[0])
     # The panel is as good as before.
     check(network, shown, panel)
 
@@ -234,3 +243,13 @@ def test_a_judgement_does_not_depend_on_how_images_are_batched(
     assert whole == parts
     assert whole.accuracy == pytest.approx(sum(correct) / len(correct))
     assert whole.confidence == pytest.approx(sum(confidence) / len(confidence))
+
+
+def test_weights_that_nobody_else_wants_are_not_kept(network: Network, shown: Calibration) -> None:
+    panel = Panel(network, shown, DEPTHS)
+    state = edited(network, 1)
+    weight = weakref.ref(state["head.weight"])
+    panel.ask(candidate(state, 1), shown.retained[0])
+    del state
+    gc.collect()
+    assert weight() is None

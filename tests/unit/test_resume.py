@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ledger.resume import Resumption, record
+from ledger.resume import Resumption, Trace, record
 
 LAYERS = (nn.Linear, nn.Conv2d)
 
@@ -49,7 +49,7 @@ def walked(module: nn.Module, state: dict[str, Tensor], images: Tensor) -> Tenso
 
 def resumed(module: nn.Module, start: nn.Module, state: dict[str, Tensor], images: Tensor) -> Tensor:
     """Return the answer of a pass that begins at ``start``, whose way there was looked at on two images."""
-    resumption = Resumption(module, start, images[:2].clone())
+    resumption = Resumption(Trace(module, images[:2].clone()), start)
     untouched(module)
     assert resumption.reads
     _, kept = record(module, resumption.reads, images)
@@ -205,7 +205,7 @@ def test_what_lies_before_the_layer_is_not_walked_again() -> None:
             return x
 
     whole = nn.Sequential(Counting(), module).eval()
-    resumption = Resumption(whole, module[7], x[:2])  # type: ignore[index]
+    resumption = Resumption(Trace(whole, x[:2]), module[7])  # type: ignore[index]
     _, kept = record(whole, resumption.reads, x)
     before = next(walks)
     resumption.run(edited(whole, []), [kept[m] for m in resumption.reads], x)
@@ -214,10 +214,10 @@ def test_what_lies_before_the_layer_is_not_walked_again() -> None:
 
 def test_only_what_the_rest_reads_is_recorded() -> None:
     module = convolutional().eval()
-    assert Resumption(module, module[3], images(2, 2, 9, 9)).reads == (module[2],)  # type: ignore[index]
+    assert Resumption(Trace(module, images(2, 2, 9, 9)), module[3]).reads == (module[2],)  # type: ignore[index]
     residual = Residual().eval()
     # What goes around the second block is a sum that no module makes: both parts are needed.
-    assert set(Resumption(residual, residual.second[0], images(2, 6)).reads) == {residual.stem, residual.first}
+    assert set(Resumption(Trace(residual, images(2, 6)), residual.second[0]).reads) == {residual.stem, residual.first}
 
 
 @pytest.mark.parametrize("start", ["first", "never called", "called twice"])
@@ -225,7 +225,7 @@ def test_where_nothing_can_be_skipped_nothing_is_read(start: str) -> None:
     module = Twice().eval()
     module.spare = nn.Linear(2, 2)
     layer = {"first": module.stem, "never called": module.spare, "called twice": module.shared}[start]
-    assert Resumption(module, layer, images(2, 6)).reads == ()
+    assert Resumption(Trace(module, images(2, 6)), layer).reads == ()
     untouched(module)
 
 
@@ -236,7 +236,7 @@ def test_a_module_that_is_called_twice_is_walked_where_its_second_call_comes_lat
         state = edited(module, names)
         expected = walked(module, state, x)
         assert not torch.equal(expected, walked(module, edited(module, []), x))
-        resumption = Resumption(module, module.get_submodule(names[0]), x[:2])
+        resumption = Resumption(Trace(module, x[:2]), module.get_submodule(names[0]))
         assert module.shared not in resumption.reads
         _, kept = record(module, resumption.reads, x)
         if resumption.reads:
@@ -288,7 +288,7 @@ def test_whatever_the_wiring_an_answer_from_the_middle_is_the_plain_one(steps: l
     layers = called(module, x)
     for position, (_, start) in enumerate(layers):
         state = edited(module, [layer for layer, _ in layers[position:]])
-        resumption = Resumption(module, start, x[:2].clone())
+        resumption = Resumption(Trace(module, x[:2].clone()), start)
         _, kept = record(module, resumption.reads, x)
         if resumption.reads:
             same(resumption.run(state, [kept[m] for m in resumption.reads], x), walked(module, state, x))
@@ -300,7 +300,7 @@ def test_whatever_the_wiring_an_answer_from_the_middle_is_the_plain_one(steps: l
 
 def test_no_module_stays_patched_after_a_failure() -> None:
     module, x = convolutional().eval(), images(5, 2, 9, 9)
-    resumption = Resumption(module, module[7], x[:2])  # type: ignore[index]
+    resumption = Resumption(Trace(module, x[:2]), module[7])  # type: ignore[index]
     _, kept = record(module, resumption.reads, x)
     broken = {**edited(module, []), "7.weight": torch.zeros(8, 7)}
     before = walked(module, edited(module, []), x)
@@ -313,7 +313,7 @@ def test_no_module_stays_patched_after_a_failure() -> None:
 def test_hooks_come_off_where_the_network_itself_fails() -> None:
     module = convolutional().eval()
     for ask in (
-        lambda: Resumption(module, module[3], images(2, 2, 1, 1)),  # type: ignore[index]
+        lambda: Resumption(Trace(module, images(2, 2, 1, 1)), module[3]),  # type: ignore[index]
         lambda: record(module, [module[3]], images(2, 2, 1, 1)),  # type: ignore[index]
     ):
         with pytest.raises(RuntimeError):
@@ -327,7 +327,7 @@ def test_a_module_that_somebody_else_has_patched_is_left_alone() -> None:
     module[0].forward = lambda images: nn.functional.pad(images, (0, 0)).repeat(1, 2, 1, 1)  # type: ignore[index]
     theirs = vars(module[0])["forward"]  # type: ignore[index]
     assert mine is not theirs
-    resumption = Resumption(module, module[7], x[:2])  # type: ignore[index]
+    resumption = Resumption(Trace(module, x[:2]), module[7])  # type: ignore[index]
     assert vars(module[0])["forward"] is theirs  # type: ignore[index]
     _, kept = record(module, resumption.reads, x)
     state = edited(module, ["7", "9"])
@@ -361,7 +361,7 @@ class Reminded(nn.Module):
 def test_a_network_that_keeps_features_on_the_side_answers_right_or_is_walked_as_a_whole() -> None:
     torch.manual_seed(0)
     module, x = Reminded().eval(), images(6, 4)
-    resumption = Resumption(module, module.head, x[:2])
+    resumption = Resumption(Trace(module, x[:2]), module.head)
     _, kept = record(module, resumption.reads, x)
     record(module, resumption.reads, images(6, 4, seed=2))
     state = edited(module, ["head"])
@@ -388,7 +388,7 @@ def test_a_network_with_a_hard_gate_answers_right_or_is_walked_as_a_whole() -> N
     with torch.inference_mode():
         opened = module.gate(x)[:, 0] > 0
     assert 0 < int(opened.sum()) < 40
-    resumption = Resumption(module, module.head, x[opened][:2])
+    resumption = Resumption(Trace(module, x[opened][:2]), module.head)
     _, kept = record(module, resumption.reads, x)
     state = edited(module, ["head"])
     if resumption.reads:

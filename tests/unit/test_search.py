@@ -1,5 +1,6 @@
 """The search for a recipe, on linear networks small enough to know what must come out."""
 
+import json
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
@@ -19,11 +20,13 @@ from ledger.algebra.strength import Strength
 from ledger.calibration import CLOSE, Batch, Calibration, Panel
 from ledger.candidate import Candidate, CandidateBuilder, Recipe
 from ledger.domain.settings import Settings
+from ledger.errors import NonFiniteError
+from ledger.examiner import TARGET, Trial
 from ledger.hookspecs import Solver
 from ledger.inference import logits
 from ledger.network import Network
 from ledger.plugin_manager import build_plugins
-from ledger.search import SCREEN, SCREEN_FORGOTTEN, TARGET, TIE, RecipeSearch, SearchResult, Trial
+from ledger.search import SCREEN, SCREEN_FORGOTTEN, TIE, RecipeSearch, SearchResult
 
 CLASSES, WIDTH, SHARED = 4, 8, 7
 FAVOURED = 3
@@ -172,6 +175,11 @@ def trial_of(result: SearchResult) -> Trial:
     return trial
 
 
+def edit_of(trial: Trial) -> float:
+    assert trial.edit is not None
+    return trial.edit
+
+
 # -- what is chosen -----------------------------------------------------------------------------------
 
 
@@ -293,7 +301,9 @@ def test_the_smallest_edit_wins_a_tie() -> None:
     assert chosen.retained is not None
     rivals = [t for t in result.trials if t.passed and t.retained is not None and t.depth == chosen.depth]
     assert len(rivals) > 1 or result.trials[0] == chosen
-    assert all(chosen.edit <= t.edit for t in rivals if t.retained is not None and t.retained >= chosen.retained - TIE)
+    assert all(
+        edit_of(chosen) <= edit_of(t) for t in rivals if t.retained is not None and t.retained >= chosen.retained - TIE
+    )
 
 
 # -- what a few images cannot say ---------------------------------------------------------------------
@@ -426,6 +436,36 @@ def test_solvers_that_were_not_needed_are_asked_when_the_ones_that_were_fail_on_
     if harm:
         hasty = case.build("hasty", depth, 10.0, 1.0)
         assert case.confidence(net.state()) - case.confidence(hasty.state) > settings.retained_bar
+
+
+class Wild:
+    """Silences class 2, but answers NaN where its strength is above 1."""
+
+    name = "wild"
+
+    def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
+        change = torch.zeros_like(factors.weight)
+        change[2] = torch.nan if strength.alpha_f > 1 else -factors.weight[2]
+        return change
+
+
+@pytest.mark.parametrize("alphas", [(1.0, 3.0, 10.0), (3.0, 10.0)])
+def test_a_candidate_that_answers_nan_loses_its_trial_and_not_the_search(alphas: tuple[float, ...]) -> None:
+    wild = Case(network(2), {2}, solvers={"wild": Wild(), "projection": PLUGINS.solvers(["projection"])["projection"]})
+    fixed = replace(SETTINGS, solvers=("wild", "projection"), depths=(1,), alpha_f=alphas)
+    result = wild.search(fixed)
+    assert all(torch.isfinite(tensor).all() for tensor in result.candidate.state.values())
+    spoilt = [t for t in result.trials if t.solver == "wild" and t.alpha_f > 1]
+    assert all((t.edit, t.passed, t.forgotten) == (None, False, 1.0) for t in spoilt)
+    assert bool(spoilt) == (1.0 not in alphas)
+    assert result.candidate.recipe.solver == ("projection" if spoilt else "wild")
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_where_every_candidate_answers_nan_it_is_said() -> None:
+    case = Case(network(2), {2}, solvers={"wild": Wild()})
+    with pytest.raises(NonFiniteError, match="NaN or infinity"):
+        case.search(replace(SETTINGS, solvers=("wild",), alpha_f=(3.0,)))
 
 
 # -- where nothing will do ----------------------------------------------------------------------------

@@ -23,11 +23,12 @@ def test_products_are_what_they_are_called() -> None:
     torch.testing.assert_close(factors.cross, retain.T @ forget)
 
 
-def test_small_products_are_float64_and_those_with_the_weight_keep_its_dtype() -> None:
+def test_what_is_solved_is_float64_and_products_keep_their_dtype() -> None:
     factors = factors_of(torch.float32)
-    assert {factors.weight_retain.dtype, factors.weight_forget.dtype} == {torch.float32}
-    small = (factors.retain_gram, factors.forget_gram, factors.cross, factors.resolved_cross(3.0))
-    assert {product.dtype for product in small} == {torch.float64}
+    kept = (factors.weight_retain, factors.weight_forget, factors.retain_gram, factors.forget_gram)
+    assert {product.dtype for product in kept} == {torch.float32}
+    assert {factors.cross.dtype, factors.resolved_cross(3.0).dtype} == {torch.float64}
+    assert shifted_cholesky(factors.retain_gram, 3.0).dtype == torch.float64
 
 
 def test_a_product_is_formed_when_it_is_asked_for_and_then_kept() -> None:
