@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ledger.algebra.map_factors import MapFactors
-from ledger.algebra.spaces import Space, forget_weights, retain_weights, stack
+from ledger.algebra.spaces import LARGEST_FORGET, Space, forget_weights, retain_weights, stack
 from ledger.algebra.strength import Strength
 from ledger.domain.linear_map import LinearMap
 from ledger.hookspecs import Solver
@@ -123,7 +123,7 @@ class CandidateBuilder:
         if m.key not in self._factors:
             retain, forget = self._retain(m.key), self._forget(m.key)
             retained = stack(retain, retain_weights(retain))
-            forgotten = stack(forget, forget_weights(forget))
+            forgotten = stack(forget, forget_weights(forget), LARGEST_FORGET)
             weight = self._base[m.parameter].flatten(1)[m.start : m.stop].float()
             own = self._forgotten if m in self._layers[-1] and weight.shape[0] == self._classes else None
             self._factors[m.key] = MapFactors(weight, retained, forgotten, own)

@@ -51,7 +51,7 @@ class Trace:
 
     def bytes_per_image(self, modules: Iterable[nn.Module]) -> int:
         """Return how much memory the outputs of some modules take."""
-        outputs = [self.outputs[m] for m in modules]
+        outputs: list[Tensor] = [self.outputs[m] for m in modules]
         return sum(t.numel() * t.element_size() for t in outputs) // len(self._example)
 
     def _enter(self, module: nn.Module, _inputs: Any) -> None:

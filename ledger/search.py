@@ -171,20 +171,25 @@ class RecipeSearch:
             found += self._walk(solver, depth, range(row - 1, -1, -1))
         return found
 
-    def _walk(self, solver: str, depth: int, rows: Sequence[int]) -> list[_Contender]:
-        """Go from ``alpha_r`` to ``alpha_r`` while the weakest that forgets loses something, but less each time."""
+    def _walk(self, solver: str, depth: int, rows: range) -> list[_Contender]:
+        """Go from ``alpha_r`` to ``alpha_r`` while the weakest that forgets loses something, but less each time.
+
+        The larger ``alpha_r``, the less is forgotten at the same ``alpha_f``: a larger one starts where the last ended.
+        """
         found: list[_Contender] = []
         position = self._places[solver].position
         for row in rows:
-            contender, exhausted = self._weakest(solver, depth, self._settings.alpha_r[row], position)
+            contender, reached = self._weakest(solver, depth, self._settings.alpha_r[row], position)
             if contender is not None:
                 better = not found or contender.excess < found[-1].excess - TIE
                 found.append(contender)
-                position = self._position(contender.recipe.strength.alpha_f)
+                position = reached
                 if not better or contender.excess <= TIE:
                     break
-            elif exhausted or found:
+            elif found or reached == len(self._settings.alpha_f):
                 break
+            elif rows.step > 0:
+                position = reached
         return found
 
     def _keeps_bar(self, contender: _Contender) -> bool:
@@ -193,11 +198,12 @@ class RecipeSearch:
     def _position(self, alpha_f: float) -> int:
         return self._settings.alpha_f.index(alpha_f)
 
-    def _weakest(self, solver: str, depth: int, alpha_r: float, start: int) -> tuple[_Contender | None, bool]:
-        """Return the candidate of the weakest ``alpha_f`` that forgets, and whether even the strongest does not.
+    def _weakest(self, solver: str, depth: int, alpha_r: float, start: int) -> tuple[_Contender | None, int]:
+        """Return the candidate of the weakest ``alpha_f`` that forgets, and how far the search for it went.
 
         From ``start`` one step up or down, then two at a time until the answer changes, and back by one. Gives up
-        where a candidate neither forgets nor retains: a stronger one would retain even less.
+        where a candidate neither forgets nor retains: a stronger one would retain even less. Where even the strongest
+        does not forget, that is past the end of the grid.
         """
         weak, strong, stride, position = -1, len(self._settings.alpha_f), 1, start
         end, weakest = strong, None
@@ -206,7 +212,7 @@ class RecipeSearch:
             if self._examiner.forgets(candidate, SCREEN_FORGOTTEN):
                 strong, weakest = position, candidate
             elif strong == end and self._examiner.excess(candidate, 1) > self._settings.retained_bar:
-                return None, False
+                return None, position
             else:
                 weak = position
             if strong == end:
@@ -217,7 +223,7 @@ class RecipeSearch:
                 position = (weak + strong) // 2
             stride = 2
             del candidate  # before the next one takes memory
-        return (None, True) if weakest is None else (self._contender(weakest), False)
+        return (None if weakest is None else self._contender(weakest)), strong
 
     def _contender(self, candidate: Candidate) -> _Contender:
         return _Contender(candidate.recipe, candidate.size, self._examiner.excess(candidate, SCREEN))

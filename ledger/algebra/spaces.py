@@ -15,6 +15,8 @@ from .compression import compress
 
 LARGEST_STACK = 1024
 """Largest rank of a sum of spaces. What it cuts off only widens what counts as nobody's."""
+LARGEST_FORGET = 256
+"""Largest rank of a forget space: what every candidate costs grows with it, and must not with the requests made."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,22 @@ def forget_weights(spaces: Sequence[Space]) -> list[float]:
     return [1.0 / len(spaces)] * len(spaces)
 
 
-def stack(spaces: Sequence[Space], weights: Sequence[float]) -> Tensor:
+def stack(spaces: Sequence[Space], weights: Sequence[float], largest: int | None = None) -> Tensor:
     """Return a factor of the weighted sum of spaces, in the order given.
 
-    Exact while the columns fit; more columns than ``LARGEST_STACK`` (or the width) are compressed to as many.
+    Exact while the columns fit; more columns than ``largest`` (or the width) are compressed to as many.
 
     Args:
         spaces: At least one space, all of the same width.
         weights: Non-negative, one for each space.
+        largest: Largest rank; if not given, ``LARGEST_STACK``.
 
     Returns:
-        float32 (i, r), r at most ``LARGEST_STACK``.
+        float32 (i, r), r at most ``largest``.
     """
     stacked = torch.cat([s.factor.float() * w**0.5 for s, w in zip(spaces, weights, strict=True)], dim=1)
     width, columns = stacked.shape
-    if columns <= min(width, LARGEST_STACK):
+    largest = largest or LARGEST_STACK
+    if columns <= min(width, largest):
         return stacked
-    return compress(stacked.T.contiguous(), LARGEST_STACK).factor.T.contiguous()
+    return compress(stacked.T.contiguous(), largest).factor.T.contiguous()

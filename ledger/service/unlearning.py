@@ -26,6 +26,9 @@ from .workbench import CollectedSpace, Workbench, environment
 FORGOTTEN_IMAGES = 300
 """Images that forgetting is judged on, all forgotten classes together; more if each would get fewer than below."""
 FORGOTTEN_IMAGES_EACH = 50
+MOST_FORGOTTEN_IMAGES = 600
+"""No more than this for their sake, unless each would get fewer than below."""
+FEWEST_FORGOTTEN_IMAGES_EACH = 10
 RETAINED_IMAGES = 256
 """Images that retention is judged on, all classes together; more if each would get fewer than below."""
 RETAINED_IMAGES_EACH = 10
@@ -124,7 +127,11 @@ def search(
 
 
 def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration:
-    each = max(FORGOTTEN_IMAGES_EACH, FORGOTTEN_IMAGES // len(forgotten))
+    each = max(
+        FORGOTTEN_IMAGES // len(forgotten),
+        min(FORGOTTEN_IMAGES_EACH, MOST_FORGOTTEN_IMAGES // len(forgotten)),
+        FEWEST_FORGOTTEN_IMAGES_EACH,
+    )
     inside = [workbench.samples(k).to_be_forgotten[:each] for k in sorted(forgotten)]
     retained = [k for k in range(len(workbench.model.labels)) if k not in forgotten]
     each = max(RETAINED_IMAGES_EACH, RETAINED_IMAGES // len(retained))

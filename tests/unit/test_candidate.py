@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ledger import candidate as candidate_module
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.projection import projection_delta
@@ -140,6 +141,32 @@ def test_a_candidate_says_how_large_its_edit_is() -> None:
     assert [change.relative for change in candidate.changes] == pytest.approx(relative, rel=1e-4)
     assert candidate.size == pytest.approx(math.sqrt((relative[0] ** 2 + relative[1] ** 2) / 2), rel=1e-4)
     assert [(change.retain_rank, change.forget_rank) for change in candidate.changes] == [(4, 4), (5, 5)]
+
+
+def test_the_rank_of_a_forget_space_does_not_grow_with_the_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidate_module, "LARGEST_FORGET", 2)
+    base, layers = chain(2)
+    candidate = build_from(base, layers)[0].build(Recipe("projection", 2, STRENGTH))
+    assert [change.forget_rank for change in candidate.changes] == [2, 2]
+    assert [change.retain_rank for change in candidate.changes] == [3, 4]
+
+
+def test_a_candidate_takes_over_the_layout_in_which_a_network_holds_its_weights() -> None:
+    base = {"c.weight": torch.randn(4, 3, 2, 2, generator=torch.Generator().manual_seed(0)), "c.bias": torch.zeros(4)}
+    held = {"c.weight": base["c.weight"].contiguous(memory_format=torch.channels_last), "c.bias": base["c.bias"]}
+    layers = [[LinearMap("c.weight", "c.weight", 0, 4, 12)]]
+    kept, removed = space(12, 1), space(12, 2)
+    plain, laid_out = (
+        CandidateBuilder(
+            base, layers, lambda _: [kept], lambda _: [removed], PLUGINS.solvers(["projection"]), held=shared
+        ).build(Recipe("projection", 1, STRENGTH))
+        for shared in (None, held)
+    )
+    torch.testing.assert_close(laid_out.state["c.weight"], plain.state["c.weight"], rtol=0, atol=0)
+    assert laid_out.changes == plain.changes
+    assert laid_out.state["c.weight"].is_contiguous(memory_format=torch.channels_last)
+    assert plain.state["c.weight"].is_contiguous()
+    assert laid_out.state["c.bias"] is held["c.bias"]
 
 
 def test_a_weight_of_zeros_stays_so_and_counts_as_unchanged() -> None:
