@@ -51,7 +51,7 @@ def bench(folder: Path, arch: str, size: int, settings: Settings) -> Workbench:
         ledger,
         Registration(
             name="any",
-            architecture=Architecture(arch, {}),
+            architecture=Architecture(f"timm/{arch}", {}),
             weights=weights,
             data_spec=f"npz:{folder / 'images.npz'}",
             labels=None,
