@@ -131,6 +131,9 @@ def test_figures_are_those_of_the_weights_that_the_search_chose(table: Table) ->
         accuracies.append([float(correct[labels == k].mean()) for k in range(10)])
     retained = [k for k in range(10) if k not in FORGOTTEN]
     before, after = ([found[k] for k in retained] for found in accuracies)
+    # The two differ, so that neither their mean nor the lower of them would do.
+    assert accuracies[0][FORGOTTEN[0]] != accuracies[0][FORGOTTEN[1]]
+    assert table.row("registered").worst == max(accuracies[0][k] for k in FORGOTTEN)
     row = table.row("least-squares", 2)
     assert row.alphas == (chosen.recipe.strength.alpha_r, chosen.recipe.strength.alpha_f)
     assert row.worst == max(accuracies[1][k] for k in FORGOTTEN)
