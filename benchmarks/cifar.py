@@ -1,5 +1,6 @@
 """CIFAR-10 and its trained network, laid out for benchmarks: arrays, a ledger, test accuracies."""
 
+import argparse
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accuracy import class_accuracies
 from PIL import Image
 from torch import Tensor
 
@@ -16,7 +18,6 @@ from ledger.config import create_config
 from ledger.domain.records import Architecture, NewRequest, Version
 from ledger.domain.settings import Settings
 from ledger.domain.states import RequestState
-from ledger.inference import logits
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Progress, Silent
 from ledger.service.registry import Registration, register
@@ -28,6 +29,19 @@ from ledger.service.worker import work
 MODEL = "vgg"
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
 BATCH = 250
+
+
+def arguments(documentation: str) -> argparse.ArgumentParser:
+    """Return a parser of what every script on these images is given.
+
+    Args:
+        documentation: The script's own; its first line becomes the description.
+    """
+    parser = argparse.ArgumentParser(description=documentation.splitlines()[0])
+    parser.add_argument("images", type=Path)
+    parser.add_argument("models", type=Path)
+    parser.add_argument("--work", type=Path, help="folder that keeps the decoded images; default: a temporary one")
+    return parser
 
 
 def unpack(images: Path, folder: Path) -> Path:
@@ -106,8 +120,7 @@ class Cifar:
         """Return the test accuracy of every class under some weights, float64 (10,)."""
         source = self.bench.source.test
         batches = self.bench.batches(source, range(len(source.labels)))
-        correct = (logits(self.bench.network, state, batches).argmax(1) == self.labels).double()
-        return torch.stack([correct[self.labels == k].mean() for k in range(10)])
+        return class_accuracies(self.bench.network, state, batches, self.labels, 10)
 
     def accuracies_of(self, version: Version) -> Tensor:
         """Return the test accuracy of every class under a version."""

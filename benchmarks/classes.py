@@ -5,12 +5,11 @@
 Test images are looked at here and nowhere else: the search sees training images only.
 """
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
 
-from cifar import Cifar, describe, unpack, worst_and_drop
+from cifar import Cifar, arguments, describe, unpack, worst_and_drop
 
 from ledger.domain.settings import Settings
 
@@ -75,10 +74,7 @@ class Study:
 
 def main() -> int:
     """Run the studies asked for; return 1 if a bar is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", type=Path)
-    parser.add_argument("models", type=Path)
-    parser.add_argument("--work", type=Path, help="folder that keeps the decoded images; default: a temporary one")
+    parser = arguments(__doc__)
     parser.add_argument("--only", default="alone,sequence,samples,rank", help="comma-separated studies")
     options = parser.parse_args()
     wanted = options.only.split(",")

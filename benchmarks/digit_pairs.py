@@ -22,7 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from accuracy import class_accuracies
 from probe import probe
+from tables import markdown
 from torch import Tensor, nn
 
 from ledger import checkpoints
@@ -32,7 +34,6 @@ from ledger.domain.records import Architecture, NewRequest, Version
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.hookspecs import DataSource, Split
 from ledger.images import load_images
-from ledger.inference import logits
 from ledger.network import build_network
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Silent
@@ -170,8 +171,7 @@ class Bench:
     def accuracies(self, state: dict[str, Tensor]) -> Tensor:
         """Return the test accuracy of every class under some weights, float64."""
         images, labels = self.test
-        correct = (logits(self.network, state, [images]).argmax(1) == labels).double()
-        return torch.stack([correct[labels == k].mean() for k in range(CLASSES)])
+        return class_accuracies(self.network, state, [images], labels, CLASSES)
 
     def forget(self, forgotten: tuple[int, ...]) -> Step:
         """File a request for the last of some classes, carry it out, and measure all of them."""
@@ -218,7 +218,7 @@ def say(text: str) -> None:
 
 def table(steps: Sequence[Step]) -> str:
     """Return some of the steps, the last included, as a Markdown table."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    lines = []
     for step in (steps[n - 1] for n in sorted({*SHOWN, len(steps)}) if n <= len(steps)):
         chosen = [
             f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}" for key, value in step.chosen.items()
@@ -230,8 +230,8 @@ def table(steps: Sequence[Step]) -> str:
             f"{step.seconds:.1f}",
             step.error or ", ".join(chosen),
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown(COLUMNS, lines)
 
 
 def growth(steps: Sequence[Step]) -> float | None:

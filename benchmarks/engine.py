@@ -8,7 +8,6 @@ ones, the same later ones again with every class space already stored, one pair 
 beside a plain forward pass. Medians and ratios over the rounds. Peak memory is measured in processes of their own.
 """
 
-import argparse
 import json
 import statistics
 import subprocess
@@ -20,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from cifar import MODEL, Cifar, unpack
+from cifar import MODEL, Cifar, arguments, unpack
 from reference import unlearn
 from torch import Tensor
 
@@ -134,11 +133,8 @@ def _status(field: str) -> int:
 
 def main() -> int:
     """Measure; return 1 if a bar is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", type=Path)
-    parser.add_argument("models", type=Path)
+    parser = arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--work", type=Path, help="folder that keeps the decoded images; default: a temporary one")
     parser.add_argument("--memory", choices=("ours", "reference"), help="only measure this one's peak memory")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -12,7 +12,6 @@ stay the same while ``k`` grows, so that the normalisation is all that differs.
 the same, relative to an edit that forgets this class only and protects the same retained classes.
 """
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -24,9 +23,10 @@ from pathlib import Path
 import digit_pairs
 import numpy as np
 import torch
-from cifar import Cifar, unpack
+from cifar import Cifar, arguments, unpack
 from classes import ORDER
 from digit_pairs import say
+from tables import bracketed, markdown
 from torch import Tensor
 
 from ledger.algebra.spaces import Space
@@ -210,10 +210,10 @@ def pairs(folder: Path) -> Subject:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table, ordered by alphas."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    lines = []
     for row in sorted(rows, key=lambda row: (row.alphas, row.count, row.normalisation)):
         cells = (
-            f"({row.alphas[0]:g}, {row.alphas[1]:g})",
+            bracketed(row.alphas),
             str(row.count),
             row.normalisation,
             *(f"{100 * share:.1f}" for share in (row.mean, row.worst, row.confidence)),
@@ -221,18 +221,15 @@ def table(rows: Sequence[Row]) -> str:
             f"{100 * row.removed:.1f}",
             f"{100 * row.of_alone:.0f}",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown(COLUMNS, lines)
 
 
 def main() -> None:
     """Measure both data sets."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", type=Path)
-    parser.add_argument("models", type=Path)
+    parser = arguments(__doc__)
     parser.add_argument("--only", default="cifar,pairs", help="comma-separated data sets")
     parser.add_argument("--each", type=int, default=500, help="CIFAR-10 test images of every class")
-    parser.add_argument("--work", type=Path, help="folder that keeps the decoded images; default: a temporary one")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     figures: dict[str, list[Row]] = {}

@@ -9,7 +9,6 @@ test images. Beside them the registered weights, and for digit pairs a network t
 The probe learns from training images of all classes: on CIFAR-10 from 300 seeded ones a class, on digit pairs from all.
 """
 
-import argparse
 import copy
 import json
 import statistics
@@ -23,17 +22,18 @@ from pathlib import Path
 import digit_pairs
 import numpy as np
 import torch
-from cifar import Cifar, unpack
+from accuracy import class_accuracies
+from cifar import Cifar, arguments, unpack
 from classes import ORDER
 from digit_pairs import MOST_DROP, MOST_FORGOTTEN, ROUNDING, Without, say
 from probe import probe
+from tables import markdown
 from torch import Tensor
 
 from ledger.candidate import CandidateBuilder
 from ledger.domain.settings import Settings
 from ledger.hookspecs import Split
 from ledger.images import load_images
-from ledger.inference import logits
 from ledger.sampling import evaluation_samples
 from ledger.search import SearchResult
 from ledger.service.progress import Silent
@@ -114,9 +114,8 @@ class Subject:
     def accuracies(self, state: Mapping[str, Tensor]) -> Tensor:
         """Return the test accuracy of every class under some weights, float64 (classes,)."""
         images, labels = self.test
-        batches = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
-        correct = (logits(self.bench.network, state, batches).argmax(1) == labels).double()
-        return torch.stack([correct[labels == k].mean() for k in range(len(self.bench.model.labels))])
+        batches = torch.split(images, BATCH)
+        return class_accuracies(self.bench.network, state, batches, labels, len(self.bench.model.labels))
 
     def measure(self, state: Mapping[str, Tensor], forgotten: Sequence[int]) -> Figures:
         """Return what some weights do on forgotten and on other classes."""
@@ -231,7 +230,7 @@ def pairs(folder: Path) -> Iterator[Row]:
 
 def table(rows: Sequence[Row]) -> str:
     """Return rows as a Markdown table."""
-    lines = [f"| {' | '.join(HEADER)} |", f"|{'---|' * len(HEADER)}"]
+    lines = []
     for row in rows:
         cells = (
             row.data,
@@ -243,16 +242,13 @@ def table(rows: Sequence[Row]) -> str:
             f"{100 * row.probe:.1f}",
             "" if row.holds is None else ("yes" if row.holds else "no"),
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append(cells)
+    return markdown(HEADER, lines)
 
 
 def main() -> None:
     """Measure every cell asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", type=Path)
-    parser.add_argument("models", type=Path)
-    parser.add_argument("--work", type=Path, help="folder that keeps the decoded images; default: a temporary one")
+    parser = arguments(__doc__)
     parser.add_argument("--only", default="cifar,pairs", help="comma-separated data sets")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()

@@ -15,7 +15,6 @@ small grid on calibration images, by one rule for all; and the sequence in the o
 compared. Test images are only measured on.
 """
 
-import argparse
 import copy
 import json
 import tempfile
@@ -28,8 +27,10 @@ from math import ceil, sqrt
 from pathlib import Path
 
 import torch
-from cifar import Cifar, unpack, worst_and_drop
+from accuracy import class_accuracies
+from cifar import Cifar, arguments, unpack, worst_and_drop
 from digit_pairs import say
+from tables import bracketed, markdown
 from torch import Tensor
 
 from ledger import checkpoints
@@ -59,6 +60,7 @@ ALLOWED = 0.01
 RETAINED_EACH = 30
 """Calibration images of every retained class; of every forgotten one, all that are set aside."""
 BATCH = 250
+ORDERS = ("statistics", "digests of two orders", "difference, of the weights", "of the edit")
 COLUMNS = ("alphas", "forgotten", "statistics", "worst forgotten %", "retained drop", "seconds", "taken")
 
 State = dict[str, Tensor]
@@ -250,8 +252,7 @@ class Comparison:
     def accuracies(self, state: Mapping[str, Tensor]) -> Tensor:
         """Return the test accuracy of every class under some weights, float64 (classes,)."""
         batches, labels = self.test
-        correct = (logits(self.bench.network, state, batches).argmax(1) == labels).double()
-        return torch.stack([correct[labels == k].mean() for k in range(len(self.bench.model.labels))])
+        return class_accuracies(self.bench.network, state, batches, labels, len(self.bench.model.labels))
 
 
 def norm(tensors: Iterable[Tensor]) -> float:
@@ -261,20 +262,17 @@ def norm(tensors: Iterable[Tensor]) -> float:
 
 def table(rows: Sequence[Row]) -> str:
     """Return the requests as a Markdown table."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    lines = []
     for row in sorted(rows, key=lambda row: (row.alphas, len(row.forgotten), row.forgotten)):
-        cells = (row.alphas, ", ".join(map(str, row.forgotten)), row.statistics, f"{row.worst:.1f}", f"{row.drop:+.2f}")
-        lines.append(f"| {' | '.join(cells)} | {row.seconds:.1f} | ({row.taken[0]:g}, {row.taken[1]:g}) |")
-    return "\n".join(lines)
+        figures = (f"{row.worst:.1f}", f"{row.drop:+.2f}", f"{row.seconds:.1f}")
+        lines.append((row.alphas, ", ".join(map(str, row.forgotten)), row.statistics, *figures, bracketed(row.taken)))
+    return markdown(COLUMNS, lines)
 
 
 def main() -> int:
     """Compare; return 1 if weights that must not depend on the order do."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("images", type=Path)
-    parser.add_argument("models", type=Path)
+    parser = arguments(__doc__)
     parser.add_argument("--each", type=int, default=300, help="test images of every class")
-    parser.add_argument("--work", type=Path, help="folder that keeps the decoded images; default: a temporary one")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     rows: list[Row] = []
@@ -291,9 +289,10 @@ def main() -> int:
             for k in () if name == "chain" else (k for k in ALONE if k != SEQUENCE[0]):
                 rows += comparison.follow(name, [k], [FIXED])[0]
     print(table(rows))
-    print("\n| statistics | digests of two orders | difference, of the weights | of the edit |\n|---|---|---|---|")
-    for d in differences:
-        print(f"| {d.statistics} | {'equal' if d.equal else 'differ'} | {d.of_weights:.4f} | {d.of_edit:.3f} |")
+    compared = (
+        (d.statistics, "equal" if d.equal else "differ", f"{d.of_weights:.4f}", f"{d.of_edit:.3f}") for d in differences
+    )
+    print("\n" + markdown(ORDERS, compared))
     if options.json:
         figures = {"requests": [asdict(row) for row in rows], "orders": [asdict(d) for d in differences]}
         options.json.write_text(json.dumps(figures, indent=2) + "\n")

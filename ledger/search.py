@@ -208,7 +208,7 @@ class RecipeSearch:
         weak, strong, stride, position = -1, len(self._settings.alpha_f), 1, start
         end, weakest = strong, None
         while strong - weak > 1:
-            candidate = self._builder.build(self._recipe(solver, depth, alpha_r, self._settings.alpha_f[position]))
+            candidate = self._candidate(solver, depth, alpha_r, self._settings.alpha_f[position])
             if self._examiner.forgets(candidate, SCREEN_FORGOTTEN):
                 strong, weakest = position, candidate
             elif strong == end and self._examiner.excess(candidate, 1) > self._settings.retained_bar:
@@ -228,13 +228,13 @@ class RecipeSearch:
     def _contender(self, candidate: Candidate) -> _Contender:
         return _Contender(candidate.recipe, candidate.size, self._examiner.excess(candidate, SCREEN))
 
-    def _recipe(self, solver: str, depth: int, alpha_r: float, alpha_f: float) -> Recipe:
-        return Recipe(solver, depth, Strength(alpha_r, alpha_f, self._classes))
+    def _candidate(self, solver: str, depth: int, alpha_r: float, alpha_f: float) -> Candidate:
+        return self._builder.build(Recipe(solver, depth, Strength(alpha_r, alpha_f, self._classes)))
 
     def _stronger(self, recipe: Recipe) -> _Contender | None:
         """Return the same with the next ``alpha_f`` that forgets, after one that turned out not to."""
         for alpha_f in self._settings.alpha_f[self._position(recipe.strength.alpha_f) + 1 :]:
-            candidate = self._builder.build(self._recipe(recipe.solver, recipe.depth, recipe.strength.alpha_r, alpha_f))
+            candidate = self._candidate(recipe.solver, recipe.depth, recipe.strength.alpha_r, alpha_f)
             if self._examiner.forgets(candidate, SCREEN_FORGOTTEN):
                 return self._contender(candidate)
             if self._examiner.excess(candidate, 1) > self._settings.retained_bar:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from importlib import import_module
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,16 +10,13 @@ import torch
 
 from ledger.algebra.strength import Strength
 from ledger.candidate import CandidateBuilder, Recipe
-from ledger.config import create_config
-from ledger.domain.records import Architecture
 from ledger.images import load_images
-from ledger.service.ledger import create_ledger
-from ledger.service.registry import Registration, register
-from ledger.service.workbench import open_workbench
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
+    from ledger.domain.settings import Settings
+    from ledger.service.workbench import Workbench
     from tests.conftest import TrainedDigits
 
 ORDER = [3, 5, 0, 8, 2, 4]
@@ -30,35 +24,16 @@ WEAK = (100.0, 3.0)
 
 
 @pytest.fixture(scope="module")
-def joint() -> Iterator[Any]:
-    """The script, which imports the modules beside it."""
-    folder = str(Path(__file__).parents[2] / "benchmarks")
-    sys.path.insert(0, folder)
-    yield import_module("joint")
-    sys.path.remove(folder)
+def joint(script: Callable[[str], Any]) -> Any:
+    return script("joint")
 
 
 @pytest.fixture(scope="module")
-def subject(joint: Any, trained_digits: TrainedDigits, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    root = tmp_path_factory.mktemp("joint") / "ledger"
-    ledger = create_ledger(create_config(root, "sqlite:///ledger.db", "objects"), "tester")
-    register(
-        ledger,
-        Registration(
-            name="digits",
-            architecture=Architecture(trained_digits.architecture, {}),
-            weights=trained_digits.weights,
-            data_spec="digits",
-            labels=None,
-            preprocessing=vars(trained_digits.preprocessing),
-            settings=trained_digits.settings,
-        ),
-    )
-    bench = open_workbench(ledger, "digits")
+def subject(joint: Any, trained_digits: TrainedDigits, open_bench: Callable[[Settings], Workbench]) -> Any:
+    bench = open_bench(trained_digits.settings)
     split = bench.source.test
     images = load_images(split, range(len(split.labels)), bench.model.preprocessing)
-    yield joint.Subject(bench, ORDER, (images, torch.tensor(split.labels)))
-    ledger.close()
+    return joint.Subject(bench, ORDER, (images, torch.tensor(split.labels)))
 
 
 @pytest.fixture(scope="module")

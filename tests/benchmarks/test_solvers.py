@@ -1,37 +1,29 @@
 """The table over solvers and depths says of a small network what can be measured of it in other ways."""
 
-import importlib.util
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
-from ledger.config import create_config
-from ledger.domain.records import Architecture
+from ledger.domain.settings import Settings
 from ledger.images import load_images
-from ledger.service.ledger import create_ledger
 from ledger.service.progress import Silent
-from ledger.service.registry import Registration, register
 from ledger.service.unlearning import search
-from ledger.service.workbench import Workbench, open_workbench
+from ledger.service.workbench import Workbench
 
 if TYPE_CHECKING:
     from tests.conftest import TrainedDigits
 
 FORGOTTEN = (3, 8)
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 @dataclass
 class Table:
     """What the script made of a small network."""
 
-    script: ModuleType
+    script: Any
     subject: Any
     rows: list[Any]
     searched: list[tuple[tuple[str, ...], tuple[int, ...]]]
@@ -44,52 +36,30 @@ class Table:
         return row
 
 
-def open_bench(folder: Path, digits: "TrainedDigits") -> Workbench:
-    ledger = create_ledger(create_config(folder, "sqlite:///ledger.db", "objects"), "tester")
-    register(
-        ledger,
-        Registration(
-            name="digits",
-            architecture=Architecture(digits.architecture, {}),
-            weights=digits.weights,
-            data_spec="digits",
-            labels=None,
-            preprocessing=vars(digits.preprocessing),
-            settings=digits.settings,
-        ),
-    )
-    return open_workbench(ledger, "digits")
-
-
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory, trained_digits: "TrainedDigits") -> Iterator[Table]:
+def table(
+    script: Callable[[str], Any], trained_digits: "TrainedDigits", open_bench: Callable[[Settings], Workbench]
+) -> Iterator[Table]:
     """The lines of two forgotten classes."""
+    solvers = script("solvers")
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))  # the script imports its neighbours
-        spec = importlib.util.spec_from_file_location("unledger_benchmark_solvers", BENCHMARKS / "solvers.py")
-        assert spec is not None
-        assert spec.loader is not None
-        script = importlib.util.module_from_spec(spec)
-        patch.setitem(sys.modules, spec.name, script)  # where a dataclass looks up its annotations
-        spec.loader.exec_module(script)
         searched = []
 
         def watched(bench: Workbench, *others: Any) -> Any:
             searched.append((bench.model.settings.solvers, bench.model.settings.depths))
             return search(bench, *others)
 
-        patch.setattr(script, "search", watched)
-        bench = open_bench(tmp_path_factory.mktemp("solvers") / "ledger", trained_digits)
+        patch.setattr(solvers, "search", watched)
+        bench = open_bench(trained_digits.settings)
         images = [
             (load_images(split, range(len(split.labels)), bench.model.preprocessing), torch.tensor(split.labels))
             for split in (bench.source.train, bench.source.test)
         ]
-        subject = script.Subject("digits", bench, *images, 0.02)
+        subject = solvers.Subject("digits", bench, *images, 0.02)
         rows = list(subject.cells(FORGOTTEN))
         with bench.ledger.database.read() as tx:
             collected = sum(event.kind == "class_space.collected" for event in tx.audit.events())
-        yield Table(script, subject, rows, searched, collected)
-        bench.ledger.close()
+        yield Table(solvers, subject, rows, searched, collected)
 
 
 def test_every_solver_is_searched_alone_at_every_depth_of_the_ladder(table: Table) -> None:

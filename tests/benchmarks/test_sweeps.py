@@ -2,56 +2,30 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
-from ledger.config import create_config
-from ledger.domain.records import Architecture
-from ledger.service.ledger import create_ledger
-from ledger.service.registry import Registration, register
-from ledger.service.workbench import open_workbench
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
+    from ledger.domain.settings import Settings
+    from ledger.service.workbench import Workbench
     from tests.conftest import TrainedDigits
 
 PAIR = (100.0, 30.0)
 
 
 @pytest.fixture(scope="module")
-def sweeps() -> Iterator[Any]:
-    """The script, which imports the modules beside it."""
-    folder = str(Path(__file__).parents[2] / "benchmarks")
-    sys.path.insert(0, folder)
-    yield import_module("sweeps")
-    sys.path.remove(folder)
+def sweeps(script: Callable[[str], Any]) -> Any:
+    return script("sweeps")
 
 
 @pytest.fixture(scope="module")
-def comparison(sweeps: Any, trained_digits: TrainedDigits, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    root = tmp_path_factory.mktemp("sweeps") / "ledger"
-    ledger = create_ledger(create_config(root, "sqlite:///ledger.db", "objects"), "tester")
-    register(
-        ledger,
-        Registration(
-            name="digits",
-            architecture=Architecture(trained_digits.architecture, {}),
-            weights=trained_digits.weights,
-            data_spec="digits",
-            labels=None,
-            preprocessing=vars(trained_digits.preprocessing),
-            settings=replace(trained_digits.settings, retain_samples=20, forget_samples=60),
-        ),
-    )
-    yield sweeps.Comparison(open_workbench(ledger, "digits"))
-    ledger.close()
+def comparison(sweeps: Any, trained_digits: TrainedDigits, open_bench: Callable[[Settings], Workbench]) -> Any:
+    return sweeps.Comparison(open_bench(replace(trained_digits.settings, retain_samples=20, forget_samples=60)))
 
 
 def weights(state: dict[str, torch.Tensor], layer: int) -> torch.Tensor:
