@@ -19,12 +19,12 @@ from ledger.algebra.strength import Strength
 from ledger.calibration import Judgement, Panel
 from ledger.candidate import Candidate, CandidateBuilder, Recipe
 from ledger.domain.settings import Settings
-from ledger.examiner import Examiner, Trial
+from ledger.examiner import LEAST_CONFIDENCE, Examiner, Trial
 
 TIE = 0.0025
 """Retained confidences closer than this are a tie."""
 SCREEN = 96
-"""Retained images that rank candidates; the winner is verified on all."""
+"""Retained images that rank candidates, more where these do not tell; the winner is verified on all."""
 SCREEN_FORGOTTEN = 64
 """Forgotten images that candidates are screened on before they are ranked."""
 
@@ -226,7 +226,7 @@ class RecipeSearch:
         return (None if weakest is None else self._contender(weakest)), strong
 
     def _contender(self, candidate: Candidate) -> _Contender:
-        return _Contender(candidate.recipe, candidate.size, self._examiner.excess(candidate, SCREEN))
+        return _Contender(candidate.recipe, candidate.size, self._examiner.excess(candidate, SCREEN, clear=True))
 
     def _candidate(self, solver: str, depth: int, alpha_r: float, alpha_f: float) -> Candidate:
         return self._builder.build(Recipe(solver, depth, Strength(alpha_r, alpha_f, self._classes)))
@@ -261,7 +261,7 @@ class RecipeSearch:
         return None
 
     def _least_bad(self) -> Candidate:
-        """Return what forgets and loses least, though more than the bar; else what forgets most."""
+        """Return what forgets and loses least, though more than the bar; else, of what forgets most, the same."""
         while self._beaten:
             best = _most_promising(self._beaten)
             self._beaten.remove(best)
@@ -271,7 +271,9 @@ class RecipeSearch:
             if (stronger := self._stronger(best.recipe)) is not None:
                 self._beaten.append(stronger)
         left = self._examiner.left
-        return self._builder.build(min(left, key=lambda recipe: (left[recipe], recipe)))
+        enough = min(left.values()) + LEAST_CONFIDENCE
+        near = (self._builder.build(recipe) for recipe in sorted(left) if left[recipe] <= enough)
+        return self._builder.build(_most_promising([self._contender(candidate) for candidate in near]).recipe)
 
     def _result(self, candidate: Candidate) -> SearchResult:
         forgotten, retained = self._examiner.judge(candidate)
