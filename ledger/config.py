@@ -17,6 +17,8 @@ TEMPLATE = """\
 # An unledger ledger. Paths are relative to this file.
 database = {database}
 store = {store}
+# Signing key and the keys of stored objects: keep them out of backups of the two above.
+keys = {keys}
 """
 
 
@@ -28,6 +30,7 @@ class Config:
     database: str
     """SQLAlchemy URL; a relative SQLite path counts from ``root``."""
     store: str
+    keys: str = "keys"
 
     @property
     def database_url(self) -> str:
@@ -42,6 +45,11 @@ class Config:
         """The folder of the object store."""
         return self.root / self.store
 
+    @property
+    def keys_path(self) -> Path:
+        """The folder of the signing key and of the keys of stored objects."""
+        return self.root / self.keys
+
 
 def create_config(root: Path, database: str, store: str) -> Config:
     """Write a new ``unledger.toml``.
@@ -55,7 +63,9 @@ def create_config(root: Path, database: str, store: str) -> Config:
     try:
         root.mkdir(parents=True, exist_ok=True)
         with path.open("x") as file:
-            file.write(TEMPLATE.format(database=_quoted(database), store=_quoted(store)))
+            file.write(
+                TEMPLATE.format(**{name: _quoted(value) for name, value in vars(config).items() if name != "root"})
+            )
     except FileExistsError:
         raise ConflictError(f"{root} already holds a ledger", f"use it with --ledger {root}") from None
     except OSError as error:
@@ -88,10 +98,11 @@ def _read(root: Path) -> Config:
         values: dict[str, Any] = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-    unknown = sorted(values.keys() - {"database", "store"})
-    if unknown or not all(isinstance(values.get(key), str) for key in ("database", "store")):
+    unknown = sorted(values.keys() - {"database", "store", "keys"})
+    values.setdefault("keys", "keys")
+    if unknown or not all(isinstance(values.get(key), str) for key in ("database", "store", "keys")):
         raise UsageError(f"{path} must set database and store" + (f", not {', '.join(unknown)}" if unknown else ""))
-    return Config(root, values["database"], values["store"])
+    return Config(root, values["database"], values["store"], values["keys"])
 
 
 def _quoted(text: str) -> str:

@@ -7,11 +7,13 @@
     |   `-- UnknownDataSpecError         no plugin reads this data specification
     |-- NotFoundError                3   no such model, version, request or file
     |-- ConflictError                4   the ledger's state does not allow this
+    |   |-- PurgedError                  what this needs was destroyed for good
     |   |-- TransitionError              this request cannot do that from its state
     |   |-- IdempotencyConflictError     one key, two different bodies
     |   `-- SchemaVersionError           the database belongs to another release
     |-- IntegrityError               5   bytes are not what the ledger recorded
     |   |-- AuditError                   the audit history does not verify
+    |   |-- SignatureError               a signed statement is malformed or not genuine
     |   `-- BlobError                    a stored object is missing or altered
     |-- GateError                    6   the candidate missed a quality gate
     |-- RefusedError                 7   we will not do this
@@ -82,6 +84,10 @@ class IdempotencyConflictError(ConflictError):
     """An idempotency key was used again for a different request."""
 
 
+class PurgedError(ConflictError):
+    """What this needs was destroyed for good when the rollback window was closed."""
+
+
 class SchemaVersionError(ConflictError):
     """The database was written by another release."""
 
@@ -104,6 +110,10 @@ class AuditError(IntegrityError):
     def __init__(self, message: str, hint: str = "", *, seq: int) -> None:
         super().__init__(message, hint)
         self.seq = seq
+
+
+class SignatureError(IntegrityError):
+    """A signed statement is malformed, or its signature is not genuine."""
 
 
 class BlobError(IntegrityError):

@@ -1,15 +1,12 @@
 """Write a new version: the one place where a version, the alias and the audit history change together."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from ledger.domain.records import BasisTerm, Model, Version, VersionKind
 from ledger.errors import RetryLaterError
 from ledger.store.unit_of_work import Transaction
 
-if TYPE_CHECKING:
-    # Its module imports torch, which a rollback does without.
-    from .unlearning import Proposal
+from .proposal import Proposal
 
 
 def append_version(
@@ -68,7 +65,7 @@ def append_version(
 def append_proposal(
     tx: Transaction,
     model: Model,
-    proposal: "Proposal",
+    proposal: Proposal,
     parent: Version,
     kind: VersionKind,
     request_id: int,

@@ -5,7 +5,6 @@ that led to it; so requests compose in any order, and withdrawing one gives back
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +15,11 @@ from ledger import checkpoints
 from ledger.calibration import Batch, Calibration, Panel
 from ledger.candidate import CandidateBuilder
 from ledger.domain.records import BasisTerm, Role
-from ledger.errors import GateError
 from ledger.images import load_images
 from ledger.search import RecipeSearch, SearchResult
 
 from .progress import Progress
+from .proposal import Proposal
 from .workbench import CollectedSpace, Workbench, environment
 
 FORGOTTEN_IMAGES = 300
@@ -34,26 +33,6 @@ RETAINED_IMAGES = 256
 RETAINED_IMAGES_EACH = 10
 CALIBRATION_BATCH = 32
 """Small, since most candidates are given up after a batch or two."""
-
-
-@dataclass(frozen=True)
-class Proposal:
-    """New weights for a forgotten set, stored but not yet anybody's version."""
-
-    forgotten: frozenset[int]
-    weights: str
-    """Digest of the stored weights."""
-    size: int
-    """Their bytes."""
-    recipe: dict[str, Any]
-    terms: tuple[BasisTerm, ...]
-    missed_gates: tuple[str, ...]
-    """Why a person has to decide, one sentence each; empty if all gates passed."""
-
-    def require_gates(self) -> None:
-        """Raise :class:`GateError` if a gate was missed."""
-        if self.missed_gates:
-            raise GateError("; ".join(self.missed_gates), "accept it with: unledger request retry ID --waive-gates")
 
 
 def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress) -> Proposal:

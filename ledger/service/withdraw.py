@@ -8,13 +8,18 @@ from ledger.store.unit_of_work import Transaction
 from .commit import append_proposal
 from .ledger import Ledger
 from .progress import Progress
+from .proposal import OpenModel, open_unlearning
 from .requests import decide
-from .unlearning import propose
-from .workbench import open_workbench
 
 
 def withdraw(
-    ledger: Ledger, request_id: int, reason: str, progress: Progress, *, waive_gates: bool = False
+    ledger: Ledger,
+    request_id: int,
+    reason: str,
+    progress: Progress,
+    *,
+    waive_gates: bool = False,
+    open_model: OpenModel = open_unlearning,
 ) -> tuple[Request, Version | None]:
     """Withdraw a request, from the middle of the history if need be.
 
@@ -41,7 +46,7 @@ def withdraw(
         return decide(ledger, request_id, Action.WITHDRAW, reason), None
     proposal = None
     if readmitted:
-        proposal = propose(open_workbench(ledger, model.name), parent.forgotten - readmitted, progress)
+        proposal = open_model(ledger, model.name)(parent.forgotten - readmitted, progress)
         if not waive_gates:
             proposal.require_gates()
     now = ledger.clock()

@@ -22,9 +22,8 @@ from ledger.store.unit_of_work import Transaction
 from .commit import append_proposal
 from .ledger import Ledger
 from .progress import Progress
+from .proposal import Compute, OpenModel, open_unlearning
 from .requests import check_retained
-from .unlearning import propose
-from .workbench import Workbench, open_workbench
 
 LEASE_SECONDS = 60.0
 MOST_CRASHES = 3
@@ -48,7 +47,9 @@ def new_owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
-def work(ledger: Ledger, progress: Progress, *, model_name: str | None = None) -> Iterator[Outcome]:
+def work(
+    ledger: Ledger, progress: Progress, *, model_name: str | None = None, open_model: OpenModel = open_unlearning
+) -> Iterator[Outcome]:
     """Carry out claimable requests one after another until none is left.
 
     A request that fails is recorded as failed and yielded with its error; the others go on.
@@ -57,14 +58,14 @@ def work(ledger: Ledger, progress: Progress, *, model_name: str | None = None) -
         KeyboardInterrupt: After the request in progress went back to the queue.
     """
     owner = new_owner()
-    benches: dict[int, Workbench] = {}
+    opened: dict[int, tuple[Model, Compute]] = {}
     while (claim := claim_next(ledger, owner, model_name)) is not None:
         model_id = claim.request.model_id
-        if model_id not in benches:
+        if model_id not in opened:
             with ledger.database.read() as tx:
-                name = tx.models.by_id(model_id).name
-            benches[model_id] = open_workbench(ledger, name)
-        yield carry_out(ledger, benches[model_id], claim, progress)
+                model = tx.models.by_id(model_id)
+            opened[model_id] = model, open_model(ledger, model.name)
+        yield carry_out(ledger, *opened[model_id], claim, progress)
 
 
 def claim_next(ledger: Ledger, owner: str, model_name: str | None = None) -> Claim | None:
@@ -107,7 +108,7 @@ def _quarantine(tx: Transaction, ledger: Ledger, name: str, request: Request, no
     )
 
 
-def carry_out(ledger: Ledger, workbench: Workbench, claim: Claim, progress: Progress) -> Outcome:
+def carry_out(ledger: Ledger, model: Model, compute: Compute, claim: Claim, progress: Progress) -> Outcome:
     """Carry out a claimed request and commit its result.
 
     Raises:
@@ -116,30 +117,30 @@ def carry_out(ledger: Ledger, workbench: Workbench, claim: Claim, progress: Prog
     """
     try:
         with _heartbeat(ledger, claim):
-            return _carry_out(ledger, workbench, claim, progress)
+            return _carry_out(ledger, model, compute, claim, progress)
     except RetryLaterError as error:
         # The lease is still ours unless that is what was lost: then this changes nothing.
-        _give_back(ledger, workbench.model, claim)
+        _give_back(ledger, model, claim)
         raise error from None
     except GateError as error:
-        return _end(ledger, workbench.model, claim, Action.BLOCK, error)
+        return _end(ledger, model, claim, Action.BLOCK, error)
     except LedgerError as error:
-        return _end(ledger, workbench.model, claim, Action.FAIL, error)
+        return _end(ledger, model, claim, Action.FAIL, error)
     except (KeyboardInterrupt, SystemExit):
-        _give_back(ledger, workbench.model, claim)
+        _give_back(ledger, model, claim)
         raise
     except Exception as error:
-        _end(ledger, workbench.model, claim, Action.FAIL, LedgerError(f"{type(error).__name__}: {error}"))
+        _end(ledger, model, claim, Action.FAIL, LedgerError(f"{type(error).__name__}: {error}"))
         raise
 
 
-def _carry_out(ledger: Ledger, workbench: Workbench, claim: Claim, progress: Progress) -> Outcome:
-    request, model = claim.request, workbench.model
+def _carry_out(ledger: Ledger, model: Model, compute: Compute, claim: Claim, progress: Progress) -> Outcome:
+    request = claim.request
     with ledger.database.read() as tx:
         parent = tx.versions.live(model)
     forgotten = parent.forgotten | request.classes
     check_retained(model, forgotten)
-    proposal = None if forgotten == parent.forgotten else propose(workbench, forgotten, progress)
+    proposal = None if forgotten == parent.forgotten else compute(forgotten, progress)
     if proposal is not None and not request.gates_waived:
         proposal.require_gates()
     now = ledger.clock()

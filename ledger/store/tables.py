@@ -74,6 +74,8 @@ class ModelRow(Base):
     data_digest: Mapped[str] = mapped_column(String(64))
     settings: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    anchor: Mapped[int] = mapped_column(Integer, default=0)
+    """Version whose weights computations start from: 0, or the one that was live at the last purge."""
 
 
 class BlobRow(Base):
@@ -85,6 +87,32 @@ class BlobRow(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     kind: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime]
+    destroyed_at: Mapped[datetime | None]
+    """When its key and bytes were destroyed by a purge."""
+
+
+class BlobLeaseRow(Base):
+    """A promise that an object is about to be referred to: garbage collection leaves it alone until then."""
+
+    __tablename__ = "blob_leases"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    holder: Mapped[str] = mapped_column(String(200), primary_key=True)
+    expires: Mapped[float] = mapped_column(Float)
+    """On the database's clock."""
+
+
+class WorkerRow(Base):
+    """A worker that said it was there, and when last."""
+
+    __tablename__ = "workers"
+
+    owner: Mapped[str] = mapped_column(String(200), primary_key=True)
+    model: Mapped[str | None] = mapped_column(String(200))
+    """The only model it works for; None for all."""
+    started_at: Mapped[datetime]
+    last_seen: Mapped[float] = mapped_column(Float)
+    """On the database's clock."""
 
 
 class RequestRow(Base):
@@ -133,6 +161,10 @@ class VersionRow(Base):
     weights: Mapped[str] = mapped_column(ForeignKey("blobs.digest"))
     recipe: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
+    quarantined: Mapped[str | None] = mapped_column(Text)
+    """What is wrong with its stored objects; None while nothing is."""
+    purged_at: Mapped[datetime | None]
+    """When its weights were destroyed."""
 
 
 class AliasRow(Base):
@@ -246,3 +278,50 @@ class AuditHeadRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     size: Mapped[int]
     digest: Mapped[str] = mapped_column(String(64))
+    """Of the last entry."""
+    root: Mapped[str] = mapped_column(String(64))
+    """Of the Merkle tree over all entries."""
+    peaks: Mapped[list[str]]
+    """Roots of the complete subtrees that the tree falls into, largest first: what appending needs."""
+
+
+class AuditSubtreeRow(Base):
+    """The root of a complete subtree of 256, 65,536, ... entries, so that proofs need not hash them again."""
+
+    __tablename__ = "audit_subtrees"
+
+    level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """8, 16 or 24: the subtree has 2 to this power entries."""
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """From 0; its first entry is number ``position * 2**level + 1``."""
+    digest: Mapped[str] = mapped_column(String(64))
+
+
+class CheckpointRow(Base):
+    """A signed checkpoint that was issued. Triggers refuse to change or delete it."""
+
+    __tablename__ = "checkpoints"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    root: Mapped[str] = mapped_column(String(64))
+    note: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class CertificateRow(Base):
+    """A signed statement about a fulfilled request."""
+
+    __tablename__ = "certificates"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    request_id: Mapped[int] = mapped_column(ForeignKey("requests.id"))
+    version: Mapped[int]
+    envelope: Mapped[str] = mapped_column(Text)
+    """DSSE envelope, JSON."""
+    openings: Mapped[dict[str, Any] | None] = mapped_column(JSON)
+    """What opens the commitments to class names; None once it was erased."""
+    audit_seq: Mapped[int]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "request_id"),)

@@ -14,18 +14,18 @@ from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
 from ledger.domain.states import Action, RequestState
 from ledger.errors import DataError, GateError, NotFoundError, RetryLaterError, TooFewRetainedError, TransitionError
-from ledger.service import worker
+from ledger.service import unlearning, worker
 from ledger.service.progress import Silent
+from ledger.service.proposal import open_unlearning
 from ledger.service.requests import check_retained
 from ledger.service.unlearning import propose
-from ledger.service.workbench import open_workbench
 from ledger.service.worker import carry_out, claim_next, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ledger.service.unlearning import Proposal
+    from ledger.service.proposal import Proposal
     from ledger.service.workbench import Workbench
     from tests.service.conftest import Desk
 
@@ -55,7 +55,7 @@ def while_computing(monkeypatch: pytest.MonkeyPatch) -> Callable[[Meanwhile], No
                 waiting.pop()()
             return proposal
 
-        monkeypatch.setattr(worker, "propose", computed)
+        monkeypatch.setattr(unlearning, "propose", computed)
 
     return arrange
 
@@ -206,7 +206,7 @@ def test_a_plugin_that_breaks_fails_the_request_and_is_not_hidden(desk: Desk, mo
     def broken(*_: Any) -> Proposal:
         raise ZeroDivisionError("a handler divided by zero")
 
-    monkeypatch.setattr(worker, "propose", broken)
+    monkeypatch.setattr(unlearning, "propose", broken)
     desk.file(3)
     with pytest.raises(ZeroDivisionError):
         desk.work()
@@ -271,7 +271,7 @@ def test_no_number_of_interruptions_quarantines(
     def interrupted(*_: Any) -> Proposal:
         raise accident
 
-    monkeypatch.setattr(worker, "propose", interrupted)
+    monkeypatch.setattr(unlearning, "propose", interrupted)
     desk.file(3)
     for _ in range(worker.MOST_CRASHES + 2):
         with pytest.raises(accident):
@@ -301,7 +301,7 @@ def test_a_worker_that_lost_its_lease_cannot_commit(desk: Desk, while_computing:
     assert desk.events("request.interrupted") == []
 
     # Whoever took over finishes it.
-    done = carry_out(other, open_workbench(other, "digits"), taken[0], Silent())
+    done = carry_out(other, desk.model(), open_unlearning(other, "digits"), taken[0], Silent())
     assert (done.request.state, desk.live().number) == (RequestState.FULFILLED, 1)
 
 
@@ -323,7 +323,7 @@ def test_a_failure_after_the_lease_was_lost_is_not_recorded_as_one(desk: Desk, m
         desk.expire(1)
         raise DataError("too late to matter")
 
-    monkeypatch.setattr(worker, "propose", lost_then_broken)
+    monkeypatch.setattr(unlearning, "propose", lost_then_broken)
     desk.file(3)
     with pytest.raises(RetryLaterError):
         desk.work()
@@ -337,7 +337,7 @@ def test_a_heartbeat_keeps_the_lease_while_work_takes_longer(desk: Desk, monkeyp
         return propose(bench, *arguments)
 
     monkeypatch.setattr(worker, "LEASE_SECONDS", 3.0)
-    monkeypatch.setattr(worker, "propose", slow)
+    monkeypatch.setattr(unlearning, "propose", slow)
     assert desk.forget(3).number == 1
 
 
@@ -384,7 +384,7 @@ def test_a_withdrawal_that_somebody_overtook_changes_nothing(
         two_forgotten.roll_back(1)
         return proposal
 
-    monkeypatch.setattr("ledger.service.withdraw.propose", computed)
+    monkeypatch.setattr("ledger.service.unlearning.propose", computed)
     with pytest.raises(RetryLaterError):
         two_forgotten.withdraw(1)
     assert two_forgotten.state(1) is RequestState.FULFILLED
@@ -401,7 +401,7 @@ def test_a_withdrawal_does_not_bring_back_what_somebody_asked_for_meanwhile(
         return proposal
 
     with monkeypatch.context() as patch:
-        patch.setattr("ledger.service.withdraw.propose", computed)
+        patch.setattr("ledger.service.unlearning.propose", computed)
         with pytest.raises(RetryLaterError, match="changed meanwhile"):
             two_forgotten.withdraw(1)
     assert two_forgotten.state(1) is RequestState.FULFILLED

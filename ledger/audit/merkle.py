@@ -1,0 +1,184 @@
+"""The Merkle tree of RFC 6962, section 2.1: roots, inclusion proofs and consistency proofs over leaf hashes.
+
+Pure functions over 32-byte SHA-256 hashes. A tree is never held whole: :class:`Frontier` appends in constant memory,
+and proofs ask a ``node`` callable for the hashes of complete subtrees, so that whoever stores some of them answers for
+a million leaves in a few hundred hashes.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+LEAF_PREFIX, NODE_PREFIX = b"\x00", b"\x01"
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+"""Root of a tree without leaves."""
+
+Subtree = Callable[[int, int], bytes]
+"""Returns the hash of the complete subtree over leaves ``[start, stop)``: a power of two of them, aligned to it."""
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """What appending needs to know of a tree: the roots of the complete subtrees it falls into, largest first."""
+
+    size: int = 0
+    peaks: tuple[bytes, ...] = ()
+
+    def append(self, leaf: bytes) -> tuple["Frontier", tuple[tuple[int, bytes], ...]]:
+        """Return the tree with one more leaf hash, and the (level, hash) of each subtree this completes, leaf first."""
+        peaks, node, level, rest = list(self.peaks), leaf, 0, self.size
+        completed = [(0, leaf)]
+        while rest & 1:
+            node, level, rest = node_hash(peaks.pop(), node), level + 1, rest >> 1
+            completed.append((level, node))
+        return Frontier(self.size + 1, (*peaks, node)), tuple(completed)
+
+    @property
+    def root(self) -> bytes:
+        """The tree's root (RFC 6962, ``MTH``)."""
+        if not self.peaks:
+            return EMPTY_ROOT
+        root = self.peaks[-1]
+        for peak in reversed(self.peaks[:-1]):
+            root = node_hash(peak, root)
+        return root
+
+
+def leaf_hash(data: bytes) -> bytes:
+    """Return the hash of a leaf's bytes."""
+    return hashlib.sha256(LEAF_PREFIX + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    """Return the hash of an inner node."""
+    return hashlib.sha256(NODE_PREFIX + left + right).digest()
+
+
+def tree_root(leaves: Sequence[bytes]) -> bytes:
+    """Return the root over leaf hashes, level by level: an unpaired last node moves up as it is."""
+    row = list(leaves)
+    if not row:
+        return EMPTY_ROOT
+    while len(row) > 1:
+        paired = [node_hash(left, right) for left, right in zip(row[::2], row[1::2], strict=False)]
+        row = paired + row[-1:] if len(row) % 2 else paired
+    return row[0]
+
+
+def inclusion_proof(index: int, size: int, node: Subtree) -> list[bytes]:
+    """Return the audit path of leaf ``index`` (from 0) in the tree of ``size`` leaves (RFC 6962, section 2.1.1).
+
+    Raises:
+        ValueError: There is no such leaf.
+    """
+    if not 0 <= index < size:
+        raise ValueError(f"a tree of {size} leaves has no leaf {index}")
+    path = []
+    start, stop = 0, size
+    while stop - start > 1:
+        middle = start + _split(stop - start)
+        if index < middle:
+            path.append(_range_hash(middle, stop, node))
+            stop = middle
+        else:
+            path.append(_range_hash(start, middle, node))
+            start = middle
+    return path[::-1]
+
+
+def consistency_proof(first: int, second: int, node: Subtree) -> list[bytes]:
+    """Return the proof that the tree of ``second`` leaves continues that of ``first`` (RFC 6962, section 2.1.2).
+
+    Raises:
+        ValueError: ``first`` is larger than ``second``, or negative.
+    """
+    if not 0 <= first <= second:
+        raise ValueError(f"a tree of {second} leaves does not continue one of {first}")
+    if first in (0, second):
+        return []
+    path = []
+    start, stop = 0, second
+    while stop != first:
+        middle = start + _split(stop - start)
+        if first <= middle:
+            path.append(_range_hash(middle, stop, node))
+            stop = middle
+        else:
+            path.append(_range_hash(start, middle, node))
+            start = middle
+    if start:
+        path.append(_range_hash(start, stop, node))
+    return path[::-1]
+
+
+def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
+    """Whether a leaf hash stands at ``index`` of the tree with this size and root (RFC 9162, section 2.1.3.2)."""
+    if not 0 <= index < size or any(len(part) != len(EMPTY_ROOT) for part in proof):
+        return False
+    node, last, found = index, size - 1, leaf
+    for part in proof:
+        if last == 0:
+            return False
+        if node & 1 or node == last:
+            found = node_hash(part, found)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            found = node_hash(found, part)
+        node, last = node >> 1, last >> 1
+    return last == 0 and found == root
+
+
+def verify_consistency(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> bool:
+    """Whether the second tree begins with all leaves of the first (RFC 9162, section 2.1.4.2)."""
+    if not 0 <= first <= second or any(len(part) != len(EMPTY_ROOT) for part in proof):
+        return False
+    if first == second:
+        return not proof and first_root == second_root
+    if first == 0:
+        return not proof and first_root == EMPTY_ROOT
+    parts = list(proof) if first & (first - 1) else [first_root, *proof]
+    if not parts:
+        return False
+    node, last = first - 1, second - 1
+    while node & 1:
+        node, last = node >> 1, last >> 1
+    old = new = parts[0]
+    for part in parts[1:]:
+        if last == 0:
+            return False
+        if node & 1 or node == last:
+            old, new = node_hash(part, old), node_hash(part, new)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            new = node_hash(new, part)
+        node, last = node >> 1, last >> 1
+    return last == 0 and old == first_root and new == second_root
+
+
+def subtree_over(leaves: Sequence[bytes]) -> Subtree:
+    """Return a ``node`` callable over leaf hashes that are all at hand."""
+    return lambda start, stop: tree_root(leaves[start:stop])
+
+
+def _range_hash(start: int, stop: int, node: Subtree) -> bytes:
+    """Return the hash over leaves ``[start, stop)``, where ``start`` is aligned as the tree's shape makes it."""
+    parts = [node(left, right) for left, right in _complete(start, stop)]
+    found = parts.pop()
+    while parts:
+        found = node_hash(parts.pop(), found)
+    return found
+
+
+def _complete(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Yield the complete subtrees that a range falls into, largest first."""
+    while start < stop:
+        width = 1 << ((stop - start).bit_length() - 1)
+        yield start, start + width
+        start += width
+
+
+def _split(size: int) -> int:
+    """Return the largest power of two below ``size``."""
+    return 1 << ((size - 1).bit_length() - 1)

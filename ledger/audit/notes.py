@@ -1,0 +1,162 @@
+"""Signed checkpoints of the audit history, in the C2SP formats ``signed-note`` and ``tlog-checkpoint``.
+
+    unledger/ledger-name          origin: whose log this is
+    42                            how many leaves
+    qcu1m...=                     the tree's root, base64
+                                  (empty line)
+    — unledger/ledger-name Az3grl...   signature: base64 of a 4-byte key hash and the Ed25519 signature
+
+Whoever keeps such a note can later prove that history was cut or rewritten. Needs ``cryptography`` and nothing else.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from ledger.errors import SignatureError, UsageError
+
+ED25519 = b"\x01"
+"""Signature type of the signed-note format."""
+DASH = "\u2014 "
+HASH_BYTES = 32
+LONGEST_NOTE = 100_000
+"""Characters; a checkpoint has a few hundred."""
+
+
+@dataclass(frozen=True)
+class Verifier:
+    """A public key with the name it signs under."""
+
+    name: str
+    key: bytes
+    """Raw Ed25519 public key, 32 bytes."""
+
+    @property
+    def key_hash(self) -> bytes:
+        """The 4 bytes that name the key in a signature line."""
+        return hashlib.sha256(f"{self.name}\n".encode() + ED25519 + self.key).digest()[:4]
+
+    def __str__(self) -> str:
+        return f"{self.name}+{self.key_hash.hex()}+{base64.b64encode(ED25519 + self.key).decode()}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Verifier":
+        """Read a verifier key, ``NAME+HASH+BASE64``.
+
+        Raises:
+            UsageError: It has another form, or the hash is not the key's.
+        """
+        name, _, rest = text.strip().partition("+")
+        claimed, _, encoded = rest.partition("+")
+        try:
+            data = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            data = b""
+        verifier = cls(name, data[1:])
+        if not name or len(data) != HASH_BYTES + 1 or data[:1] != ED25519 or verifier.key_hash.hex() != claimed:
+            raise UsageError(f"{text!r} is not a verifier key", "it reads NAME+HASH+KEY, as audit key prints it")
+        return verifier
+
+    def accepts(self, message: bytes, signature: bytes) -> bool:
+        """Whether a signature over a message was made with this key."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.key).verify(signature, message)
+        except (InvalidSignature, ValueError):
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A private key with the name it signs under."""
+
+    name: str
+    private: Ed25519PrivateKey
+
+    @property
+    def verifier(self) -> Verifier:
+        """The public half."""
+        return Verifier(self.name, self.private.public_key().public_bytes_raw())
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature over a message, 64 bytes."""
+        return self.private.sign(message)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a log reaches and what it is the hash of."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    def text(self) -> str:
+        """Return the note's text, without signatures."""
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> "Checkpoint":
+        """Read a note's text; extension lines after the third are allowed and ignored.
+
+        Raises:
+            SignatureError: It is no checkpoint.
+        """
+        lines = text.split("\n")
+        try:
+            origin, size, root = lines[:3]
+            decoded = base64.b64decode(root, validate=True)
+        except (ValueError, binascii.Error):
+            raise SignatureError("the note is no checkpoint") from None
+        plain = size.isascii() and size.isdigit() and len(size) <= 18 and size == str(int(size))
+        if not origin or not plain or len(decoded) != HASH_BYTES or lines[-1]:
+            raise SignatureError("the note is no checkpoint")
+        return cls(origin, int(size), decoded)
+
+
+def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> str:
+    """Return the signed note of a checkpoint."""
+    text = checkpoint.text()
+    signature = base64.b64encode(signer.verifier.key_hash + signer.sign(text.encode())).decode()
+    return f"{text}\n{DASH}{signer.name} {signature}\n"
+
+
+def open_checkpoint(note: str, verifiers: Sequence[Verifier]) -> Checkpoint:
+    """Return the checkpoint of a note that at least one known key signed.
+
+    A line by an unknown key is ignored, as the format asks; one by a known key that does not verify fails the note.
+
+    Raises:
+        SignatureError: The note is malformed, or no known key signed it.
+    """
+    text, separator, signatures = note.rpartition("\n\n")
+    if not separator or len(note) > LONGEST_NOTE or not note.endswith("\n"):
+        raise SignatureError("this is not a signed note", "a checkpoint is a text file, as audit checkpoint writes it")
+    text += "\n"
+    signed = False
+    for line in signatures[:-1].split("\n"):
+        name, data = _signature(line)
+        for verifier in verifiers:
+            if (verifier.name, verifier.key_hash) == (name, data[:4]):
+                if not verifier.accepts(text.encode(), data[4:]):
+                    raise SignatureError(f"the signature of {name} does not verify: the note or the key is not genuine")
+                signed = True
+    if not signed:
+        raise SignatureError("none of the known keys signed this note", "name its key with --key")
+    return Checkpoint.parse(text)
+
+
+def _signature(line: str) -> tuple[str, bytes]:
+    name, space, encoded = line.removeprefix(DASH).partition(" ")
+    try:
+        data = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        data = b""
+    if not line.startswith(DASH) or not name or not space or len(data) <= 4:
+        raise SignatureError("a signature line of the note is malformed")
+    return name, data
