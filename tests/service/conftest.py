@@ -119,6 +119,11 @@ class Desk:
 
     # -- looks ------------------------------------------------------------------------------------
 
+    def model(self, name: str = MODEL) -> Model:
+        """Return a registered model."""
+        with self.ledger.database.read() as tx:
+            return tx.models.get(name)
+
     def versions(self, model: str = MODEL) -> list[Version]:
         """Return every version."""
         with self.ledger.database.read() as tx:

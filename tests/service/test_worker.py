@@ -440,8 +440,8 @@ def test_two_models_are_worked_on_independently(desk: Desk) -> None:
     with pytest.raises(NotFoundError):
         desk.work("neither")
 
-    bench = open_workbench(desk.ledger, "digits")
-    assert carry_out(desk.ledger, bench, claim, Silent()).request.state is RequestState.FULFILLED
+    compute = open_unlearning(desk.ledger, "digits")
+    assert carry_out(desk.ledger, desk.model(), compute, claim, Silent()).request.state is RequestState.FULFILLED
     assert desk.live().weights == desk.live("copy").weights
     desk.roll_back(0)
     assert desk.live("copy").number == 1
