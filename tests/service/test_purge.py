@@ -265,7 +265,8 @@ def test_an_interrupted_purge_is_finished_by_the_next(
 ) -> None:
     desk = two_forgotten
     expected = sorted({digest for name, digest in objects(desk).items() if name != "version 2"})
-    destroy, done = desk.ledger.blobs.destroy, []
+    destroy = desk.ledger.blobs.destroy
+    done: list[str] = []
 
     def until_the_power_fails(digest: str) -> None:
         if len(done) == survived:
