@@ -7,8 +7,10 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from .audit_log import AuditLog
+from .checkpoints import Checkpoints
 from .engine import WRITER, translated
 from .models import Models, Versions
+from .projections import Projections
 from .requests import Requests
 from .spaces import ClassSpaces
 
@@ -22,6 +24,8 @@ class Transaction:
         self.requests = Requests(session)
         self.spaces = ClassSpaces(session)
         self.audit = AuditLog(session)
+        self.checkpoints = Checkpoints(session)
+        self.projections = Projections(session)
 
 
 class Database:
