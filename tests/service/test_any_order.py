@@ -28,6 +28,7 @@ from ledger.domain.records import Architecture, Model, NewRequest, Request, Vers
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import OPEN_STATES, PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
 from ledger.errors import ConflictError, DataError, GateError, LedgerError, TooFewRetainedError, TransitionError
+from ledger.service.claims import MOST_CRASHES, claim_next
 from ledger.service.commit import append_version
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Silent
@@ -35,7 +36,7 @@ from ledger.service.proposal import Proposal
 from ledger.service.requests import decide, enqueue
 from ledger.service.rollback import plan_rollback, roll_back
 from ledger.service.withdraw import withdraw
-from ledger.service.worker import MOST_CRASHES, claim_next, work
+from ledger.service.worker import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
