@@ -10,10 +10,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from .audit_log import AuditLog
+from .checkpoints import Checkpoints
 from .engine import WRITER, translated
 from .integrity import database_problems
 from .leases import BlobLeases
 from .models import Models, Versions
+from .projections import Projections
 from .requests import Requests
 from .spaces import ClassSpaces
 
@@ -28,6 +30,8 @@ class Transaction:
         self.requests = Requests(session)
         self.spaces = ClassSpaces(session, self.leases)
         self.audit = AuditLog(session)
+        self.checkpoints = Checkpoints(session)
+        self.projections = Projections(session)
 
 
 class Database:
