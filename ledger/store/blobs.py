@@ -18,10 +18,11 @@ from ledger.config import Config
 from ledger.errors import BlobError, LedgerError
 
 from .durable_files import Check
-from .encryption import CHUNK, HEADER, MAGIC, altered, decrypt, encrypt
+from .encryption import CHUNK, HEADER, MAGIC, altered, decrypt, encrypt, stored_size
 from .local_folder import LocalFolder
 from .object_keys import ObjectKeys
 from .object_names import require_digest
+from .remote_folder import RemoteFolder
 
 TRIES = 5
 """How often writing starts over when somebody destroys or replaces the key meanwhile."""
@@ -29,6 +30,10 @@ TRIES = 5
 
 class Folder(Protocol):
     """Where objects lie: files named by digests. Methods raise ``OSError`` only."""
+
+    def probe(self) -> None:
+        """Raise unless it can be reached."""
+        ...
 
     def open(self, digest: str) -> BinaryIO:
         """Open an object for reading; ``FileNotFoundError`` if it is missing."""
@@ -70,13 +75,27 @@ class BlobStore:
     begins with, and their bytes hash to their name. Storing the same bytes again encrypts them.
 
     Args:
-        root: A local folder; created on the first write.
-        keys: The local folder of the keys; likewise.
+        root: A local folder, created on the first write; or a URL that fsspec knows, such as ``s3://BUCKET/PREFIX``.
+        keys: The local folder of the keys, created likewise. All who use the same objects must share it.
     """
 
-    def __init__(self, root: Path, keys: Path) -> None:
-        self.folder: Folder = LocalFolder(root)
+    def __init__(self, root: Path | str, keys: Path) -> None:
+        self.folder: Folder = RemoteFolder(root) if isinstance(root, str) else LocalFolder(root)
         self.keys = ObjectKeys(keys)
+
+    def probe(self) -> None:
+        """Reach the store once, so that a wrong address is noticed early.
+
+        Raises:
+            UsageError: Its driver is not installed, or there is none for such a URL.
+            LedgerError: It cannot be reached.
+        """
+        try:
+            self.folder.probe()
+        except OSError as error:
+            raise LedgerError(
+                f"cannot reach {self.folder}: {error.strerror}", "check address, credentials and endpoint"
+            ) from error
 
     def put(self, data: bytes) -> str:
         """Store bytes durably and return their digest; storing them again changes nothing.
@@ -143,6 +162,43 @@ class BlobStore:
         """Yield the digests of all objects that are there, in order."""
         return self.folder.digests()
 
+    def modified(self, digest: str) -> float:
+        """Return when an object was written, in seconds since 1970.
+
+        Raises:
+            FileNotFoundError: It is missing.
+        """
+        return self.folder.modified(require_digest(digest))
+
+    def temporaries(self) -> Iterator[Path]:
+        """Yield what interrupted writing left behind, of objects and of keys."""
+        yield from self.folder.temporaries()
+        yield from self.keys.temporaries()
+
+    def check(self, digest: str, length: int, *, read_data: bool = False) -> None:
+        """Check an object: whether it is there, as long as it should be, and has its key.
+
+        Args:
+            digest: Its name.
+            length: Plain bytes that were stored.
+            read_data: Also read, authenticate and hash every byte.
+
+        Raises:
+            BlobError: Names what is wrong.
+        """
+        size = self.size(digest)
+        if size is None or read_data:
+            data = self.get(digest)  # which names what is wrong
+            if size is not None and len(data) != length:
+                raise BlobError(f"object {digest} has {len(data)} bytes, not {length} as recorded", fault="other size")
+            return
+        belongs = stored_size(length) if self.is_encrypted(digest) else length
+        if size != belongs:
+            self.get(digest)
+            raise BlobError(f"object {digest} takes {size} bytes, not {belongs} as recorded", fault="other size")
+        if self.is_encrypted(digest) and self.keys.read(digest) is None:
+            raise self._keyless(digest)
+
     def destroy(self, digest: str) -> None:
         """Destroy an object for good: its key first, then its bytes.
 
@@ -183,13 +239,16 @@ class BlobStore:
             return _plain(file, digest, size)
         key = self.keys.read(digest)
         if key is None:
-            raise BlobError(
-                f"the key of object {digest} is missing from {self.keys.folder}",
-                "restore it from a backup of the keys; if it was destroyed on purpose, the object is gone for good",
-                fault="key missing",
-            )
+            raise self._keyless(digest)
         file.seek(0)
         return decrypt(key, digest, file, size)
+
+    def _keyless(self, digest: str) -> BlobError:
+        return BlobError(
+            f"the key of object {digest} is missing from {self.keys.folder}",
+            "restore it from a backup of the keys; if it was destroyed on purpose, the object is gone for good",
+            fault="key missing",
+        )
 
     def _intact(self, digest: str, key: bytes) -> bool:
         if self.folder.size(digest) is None:
@@ -237,4 +296,4 @@ def _hash(file: BinaryIO, keep: BinaryIO | None = None) -> str:
 
 def open_blobs(config: Config) -> BlobStore:
     """Return a ledger's object store."""
-    return BlobStore(config.store_path, config.keys_path / "objects")
+    return BlobStore(config.store if config.store_is_url else config.store_path, config.keys_path / "objects")
