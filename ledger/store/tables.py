@@ -22,6 +22,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -74,7 +75,7 @@ class ModelRow(Base):
     data_digest: Mapped[str] = mapped_column(String(64))
     settings: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
-    anchor: Mapped[int] = mapped_column(Integer, default=0)
+    anchor: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     """Version whose weights computations start from: 0, or the one that was live at the last purge."""
 
 
@@ -279,9 +280,9 @@ class AuditHeadRow(Base):
     size: Mapped[int]
     digest: Mapped[str] = mapped_column(String(64))
     """Of the last entry."""
-    root: Mapped[str] = mapped_column(String(64))
+    root: Mapped[str] = mapped_column(String(64), server_default=text("''"))
     """Of the Merkle tree over all entries."""
-    peaks: Mapped[list[str]]
+    peaks: Mapped[list[str]] = mapped_column(server_default="[]")
     """Roots of the complete subtrees that the tree falls into, largest first: what appending needs."""
 
 
