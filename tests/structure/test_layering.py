@@ -28,6 +28,7 @@ FLOORS = [
         "ledger.sampling",
         "ledger.search",
         "ledger.checkpoints",
+        "ledger.tensor_header",
         "ledger.plugin_manager",
         "ledger.config",
         "ledger.store",
