@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from ledger import __version__
 from ledger.errors import LedgerError
 
-from . import audit, demo, models, people, requests, setup, versions, worker
+from . import audit, certificates, demo, models, people, requests, setup, versions, worker
 from .render import say
 
 
@@ -90,6 +90,7 @@ app.add_typer(requests.app, name="request", rich_help_panel="Requests")
 app.command("work", rich_help_panel="Requests")(worker.work)
 app.command("status", rich_help_panel="Requests")(worker.status)
 app.add_typer(audit.app, name="audit", rich_help_panel="The ledger itself")
+app.add_typer(certificates.app, name="certificate", rich_help_panel="The ledger itself")
 app.add_typer(setup.db_app, name="db", rich_help_panel="The ledger itself")
 app.command("plugins", rich_help_panel="The ledger itself")(setup.plugins)
 

@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from .audit_log import AuditLog
+from .certificates import Certificates
 from .engine import WRITER, translated
 from .models import Models, Versions
 from .requests import Requests
@@ -22,6 +23,7 @@ class Transaction:
         self.requests = Requests(session)
         self.spaces = ClassSpaces(session)
         self.audit = AuditLog(session)
+        self.certificates = Certificates(session)
 
 
 class Database:

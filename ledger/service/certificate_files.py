@@ -1,0 +1,1 @@
+"""Write certificates out, each with the proof that the history holds the entry which records it."""
