@@ -33,9 +33,8 @@ def issue(
     renew: Annotated[bool, typer.Option(help="Issue another one even if nothing changed since the last.")] = False,
 ) -> None:
     """Certify how a fulfilled request was carried out; it names no class."""
-    from ledger.service.certificate_files import bundle
+    from ledger.service.certificate_files import bundle, openings_of
     from ledger.service.certificates import issue as issue_certificate
-    from ledger.service.certificates import openings_of
 
     _require_new(output, openings)
     with session(ctx).ledger() as ledger:
@@ -88,8 +87,8 @@ def show(
     ] = False,
 ) -> None:
     """Write a certificate out, with the proof that the history holds it."""
-    from ledger.service.certificate_files import bundle
-    from ledger.service.certificates import get_certificate, openings_of
+    from ledger.service.certificate_files import bundle, openings_of
+    from ledger.service.certificates import get_certificate
 
     _require_new(output)
     with session(ctx).ledger() as ledger:

@@ -1,8 +1,8 @@
-"""Issue certificates for fulfilled requests, and write them out with their proofs.
+"""Issue certificates for fulfilled requests, list them, and erase what opens them.
 
 The statement is signed inside the transaction that records it, so that the entry can name the envelope's digest; a
-signature whose transaction fails has been seen by nobody. The proof comes after: a checkpoint is signed once the entry
-is committed.
+signature whose transaction fails has been seen by nobody. The proof comes after, once the entry is committed:
+:mod:`ledger.service.certificate_files`.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ledger.audit.certificate_verifier import envelope_digest
-from ledger.audit.commitment import Opening, close, openings_file
+from ledger.audit.commitment import close
 from ledger.audit.dsse import key_of, payload_of, seal
 from ledger.audit.notes import Signer
 from ledger.audit.statement import Export, Facts, Measurement, certificate_statement, substance
@@ -20,11 +20,11 @@ from ledger.digest import canonical_json
 from ledger.domain.certificates import Certificate
 from ledger.domain.records import Model, Request, Version
 from ledger.domain.states import RequestState
-from ledger.errors import ConflictError, PurgedError
+from ledger.errors import ConflictError
 from ledger.store.unit_of_work import Transaction
 
 from .ledger import Ledger
-from .signing import load_signer
+from .signing import create_signer, load_signer
 
 SALT_BYTES = 32
 
@@ -57,16 +57,18 @@ def issue(
         new_salt: Returns 32 random bytes.
 
     Raises:
-        NotFoundError: There is no such request, or no signing key.
+        NotFoundError: There is no such request, or the signing key is missing.
         ConflictError: The request is not fulfilled, no longer stands, or its version is damaged.
     """
-    signer = load_signer(ledger.config)
     evaluators = tuple(ledger.plugins.evaluators())
     with ledger.database.write() as tx:
         now = ledger.clock()
         request = tx.requests.get(request_id)
         model = tx.models.by_id(request.model_id)
-        facts = _facts(tx, model, request, _version(tx, model, request), signer, evaluators, now)
+        version = _version(tx, model, request)
+        # A ledger from before there were keys gets one; a key that has signed must be there.
+        signer = create_signer(ledger.config) if tx.checkpoints.last() is None else load_signer(ledger.config)
+        facts = _facts(tx, model, request, version, signer, evaluators, now)
         known = tx.certificates.newest(request)
         if known is not None and not renew and _says(known, facts, signer):
             return Issued(known, model, repeated=True)
@@ -80,12 +82,12 @@ def issue(
             actor=ledger.actor,
             model=model.name,
             request_id=request.id,
-            data={"certificate": number, "version": facts.version.number, "envelope": envelope_digest(envelope)},
+            data={"certificate": number, "version": version.number, "envelope": envelope_digest(envelope)},
         )
         certificate = Certificate(
             id=number,
             request_id=request.id,
-            version=facts.version.number,
+            version=version.number,
             envelope=canonical_json(envelope).decode(),
             openings=tuple(opening.to_json() for opening in openings),
             audit_seq=seq,
@@ -110,22 +112,6 @@ def get_certificate(ledger: Ledger, number: int) -> Certificate:
     """
     with ledger.database.read() as tx:
         return tx.certificates.get(number)
-
-
-def openings_of(certificate: Certificate) -> bytes:
-    """Return the file that opens a certificate's commitments to classes.
-
-    Raises:
-        PurgedError: The openings were erased.
-    """
-    if certificate.openings is None:
-        raise PurgedError(
-            f"the openings of certificate {certificate.id} were erased",
-            f"unledger certificate issue {certificate.request_id} --renew makes a certificate that can be opened",
-        )
-    openings = (Opening(**opening) for opening in certificate.openings)
-    document = openings_file(openings, envelope_digest(json.loads(certificate.envelope)))
-    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def erase_openings(ledger: Ledger, number: int) -> bool:
@@ -189,16 +175,16 @@ def _facts(
     evaluators: tuple[str, ...],
     now: datetime,
 ) -> Facts:
-    fulfilled = [e for e in tx.audit.events(request_id=request.id) if e.kind == "request.fulfilled"][-1]
+    *_, fulfilled = tx.audit.events(request_id=request.id, kinds=("request.fulfilled",))
     spaces = {space.id: space for space in tx.spaces.all(model)}
     against: dict[tuple[object, ...], str] = {}
     exports = []
-    for event in tx.audit.events(model=model.name):
-        if event.kind == "version.evaluated":
+    for event in tx.audit.events(model=model.name, kinds=("version.evaluated", "version.exported")):
+        if event.kind == "version.exported":
+            exports.append(Export(event.data["version"], event.at))
+        else:
             key = (event.data["version"], event.data["evaluator"], event.data["inputs"])
             against[key] = str(event.data["against"]).replace("base", "0")
-        elif event.kind == "version.exported":
-            exports.append(Export(event.data["version"], event.at))
     return Facts(
         log=signer.name,
         issued_at=now,

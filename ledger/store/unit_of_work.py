@@ -8,8 +8,10 @@ from sqlalchemy.orm import Session
 
 from .audit_log import AuditLog
 from .certificates import Certificates
+from .checkpoints import Checkpoints
 from .engine import WRITER, translated
 from .models import Models, Versions
+from .projections import Projections
 from .requests import Requests
 from .spaces import ClassSpaces
 
@@ -24,6 +26,8 @@ class Transaction:
         self.spaces = ClassSpaces(session)
         self.audit = AuditLog(session)
         self.certificates = Certificates(session)
+        self.checkpoints = Checkpoints(session)
+        self.projections = Projections(session)
 
 
 class Database:
