@@ -1,8 +1,10 @@
 """``unledger certificate``: issue, list, show and verify signed statements about fulfilled requests."""
 
+import json as jsonlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -81,19 +83,29 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
 def show(
     ctx: typer.Context,
     certificate: Number,
-    output: Output = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the certificate to a new file.")
+    ] = None,
     openings: Annotated[
-        bool, typer.Option("--openings", help="Instead, what opens its commitments to class names.")
+        bool, typer.Option("--openings", help="Instead, what opens its commitments to class names, as JSON.")
     ] = False,
+    json: Json = False,
 ) -> None:
-    """Write a certificate out, with the proof that the history holds it."""
+    """Show what a certificate states; with --json or -o, the certificate itself."""
+    from ledger.audit.dsse import statement_of
     from ledger.service.certificate_files import bundle, openings_of
     from ledger.service.certificates import get_certificate
 
     _require_new(output)
     with session(ctx).ledger() as ledger:
         found = get_certificate(ledger, certificate)
-        _write(openings_of(found) if openings else bundle(ledger, found), output)
+        data = openings_of(found) if openings else bundle(ledger, found)
+    if openings or json or output is not None:
+        _write(data, output)
+        return
+    _table(statement_of(jsonlib.loads(found.envelope)), None)
+    if found.openings is None:
+        say("its openings were erased: nobody can name its classes from this ledger")
 
 
 @app.command("erase-openings")
@@ -129,7 +141,6 @@ def verify(
 ) -> None:
     """Verify a certificate, offline: signature, statement, and its place in the history."""
     from ledger.audit.certificate import check_certificate, check_opening
-    from ledger.audit.certificate_verifier import summary, visible
 
     try:
         verified = check_certificate(_read(file), _key(ctx, key))
@@ -145,9 +156,31 @@ def verify(
     if json:
         emit_json(documents.verified(verified, opened))
         return
-    say(f"certificate ok: {file}")
-    for line in summary(verified, opened):
-        print(visible(line))  # noqa: T201 - data
+    say(f"certificate ok: {file} is entry {verified.entry} of the history, proven in a tree of {verified.size}")
+    _table(verified.statement, opened)
+
+
+def _table(statement: dict[str, Any], opened: Sequence[tuple[int, str]] | None) -> None:
+    """Print what a statement says, for a person to read."""
+    said = statement["predicate"]
+    request, version, copies, untested = (said[name] for name in ("request", "version", "copies", "notTested"))
+    closed = f"{len(request['classes'])}, not named; their opening names them"
+    stored = [f"version {copy['version']}" for copy in copies["stored"]]
+    rows = {
+        "claim": said["claim"],
+        "request": f"{request['id']} of {said['log']}",
+        "received": request["receivedAt"],
+        "fulfilled": request["fulfilledAt"],
+        "issued": said["issuedAt"],
+        "classes": closed if opened is None else ", ".join(f"{label} (index {index})" for index, label in opened),
+        "version": f"{version['number']} of {version['model']}; live was {version['live']}",
+        "weights": f"sha256:{statement['subject'][0]['digest']['sha256']}",
+        "evidence": ", ".join([said["evidence"]["level"], *(m["evaluator"] for m in said["evidence"]["measurements"])]),
+        "not tested": "; ".join([*(f"evaluator {name}" for name in untested["evaluators"]), *untested["methods"]]),
+        "copies kept": ", ".join(stored) or "none in this ledger",
+        "copies out": ", ".join(f"version {copy['version']}" for copy in copies["exported"]) or "none recorded",
+    }
+    emit_table(["", "~"], rows.items())
 
 
 def _key(ctx: typer.Context, text: str | None) -> "Verifier":

@@ -5,6 +5,7 @@ has to be put into canonical form to be verified.
 """
 
 import base64
+import json
 from typing import Any
 
 from .certificate_verifier import PAYLOAD_TYPE, Key, pae
@@ -25,9 +26,10 @@ def seal(payload: bytes, signer: Signer) -> dict[str, Any]:
     }
 
 
-def payload_of(envelope: dict[str, Any]) -> bytes:
-    """Return the payload of an envelope of ours. It is not verified."""
-    return base64.b64decode(envelope["payload"])
+def statement_of(envelope: dict[str, Any]) -> dict[str, Any]:
+    """Return the statement in an envelope of ours. It is not verified."""
+    statement: dict[str, Any] = json.loads(base64.b64decode(envelope["payload"]))
+    return statement
 
 
 def key_of(verifier: Verifier) -> Key:

@@ -177,10 +177,11 @@ def _inputs(facts: Facts) -> dict[str, Any]:
         {"basis": role.value, "images": len(space.samples), "sha256": space.samples_digest}
         for role, space in facts.samples
     )
-    settings = facts.model.settings
+    settings, recipe = facts.model.settings, facts.version.recipe
     return {
-        "baseWeights": facts.version.recipe.get("base", facts.base.weights),
-        "data": facts.model.data_digest,
+        # Where an older recipe does not say: from version 0, and the data it came with.
+        "baseWeights": recipe.get("base", facts.base.weights if "solver" in recipe else None),
+        "data": recipe.get("data", facts.model.data_digest),
         "settings": json_digest(settings.to_json()),
         "seed": settings.seed,
         "samples": sorted(samples, key=lambda item: (item["basis"], item["sha256"])),
@@ -202,7 +203,7 @@ def _search(search: Mapping[str, Any]) -> dict[str, Any]:
 
 def _evidence(facts: Facts) -> dict[str, Any]:
     names = {measured.evidence.evaluator for measured in facts.measured}
-    level = "none" if not names else "membership attack" if MEMBERSHIP in names else "outputs"
+    level = "applied" if not names else "membership attack" if MEMBERSHIP in names else "outputs"
     return {
         "level": level,
         "measurements": [

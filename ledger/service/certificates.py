@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ledger.audit.certificate_verifier import envelope_digest
 from ledger.audit.commitment import close
-from ledger.audit.dsse import key_of, payload_of, seal
+from ledger.audit.dsse import key_of, seal, statement_of
 from ledger.audit.notes import Signer
 from ledger.audit.statement import Export, Facts, Measurement, certificate_statement, substance
 from ledger.digest import canonical_json
@@ -212,5 +212,6 @@ def _says(certificate: Certificate, facts: Facts, signer: Signer) -> bool:
     envelope = json.loads(certificate.envelope)
     if envelope["signatures"][0]["keyid"] != key_of(signer.verifier).id:
         return False
-    said = json.loads(payload_of(envelope))
-    return canonical_json(substance(said)) == canonical_json(substance(certificate_statement(facts, ())))
+    return canonical_json(substance(statement_of(envelope))) == canonical_json(
+        substance(certificate_statement(facts, ()))
+    )

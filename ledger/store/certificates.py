@@ -76,8 +76,11 @@ class Certificates:
         aliases: dict[int, list[str]] = {}
         for alias in self._session.scalars(select(AliasRow).where(AliasRow.model_id == model.id)):
             aliases.setdefault(alias.version, []).append(alias.name)
-        rows = self._session.scalars(
-            select(VersionRow).where(VersionRow.model_id == model.id).order_by(VersionRow.number)
+        query = (
+            select(VersionRow, BlobRow.destroyed_at)
+            .join(BlobRow, BlobRow.digest == VersionRow.weights)
+            .where(VersionRow.model_id == model.id)
+            .order_by(VersionRow.number)
         )
         return [
             KnownVersion(
@@ -85,10 +88,10 @@ class Certificates:
                 row.weights,
                 frozenset(row.forgotten),
                 tuple(sorted(aliases.get(row.number, ()))),
-                row.purged_at,
+                destroyed_at,
                 row.quarantined,
             )
-            for row in rows
+            for row, destroyed_at in self._session.execute(query)
         ]
 
     def statistics(self, model: Model, classes: Collection[int]) -> list[ClassSpace]:

@@ -4,7 +4,7 @@ import base64
 import json
 
 from ledger.audit.certificate_verifier import PAYLOAD_TYPE, envelope_digest, pae
-from ledger.audit.dsse import key_of, payload_of, seal
+from ledger.audit.dsse import key_of, seal, statement_of
 from ledger.digest import json_digest
 
 from .conftest import new_signer
@@ -14,7 +14,7 @@ def test_an_envelope_holds_payload_type_and_one_signature() -> None:
     signer = new_signer(1)
     envelope = seal(b'{"a":1}', signer)
     assert envelope.keys() == {"payload", "payloadType", "signatures"}
-    assert (envelope["payloadType"], payload_of(envelope)) == ("application/vnd.in-toto+json", b'{"a":1}')
+    assert (envelope["payloadType"], statement_of(envelope)) == ("application/vnd.in-toto+json", {"a": 1})
     [signature] = envelope["signatures"]
     assert signature["keyid"] == "+".join(str(signer.verifier).split("+")[:2]) == key_of(signer.verifier).id
     assert signer.verifier.accepts(pae(PAYLOAD_TYPE, b'{"a":1}'), base64.b64decode(signature["sig"]))

@@ -53,6 +53,7 @@ RECIPE: dict[str, Any] = {
     "environment": {"unledger": "1", "torch": "2", "device": "cpu", "threads": 1},
     "plugins": {"solver_projection": "1"},
     "base": "99" * 32,
+    "data": "d1" * 32,
 }
 
 
@@ -216,7 +217,7 @@ def test_a_version_that_forgets_only_some_of_the_classes_is_a_copy(facts: Facts)
 
 @pytest.mark.parametrize(
     ("evaluators", "level"),
-    [((), "none"), (("accuracy",), "outputs"), (("accuracy", "membership"), "membership attack")],
+    [((), "applied"), (("accuracy",), "outputs"), (("accuracy", "membership"), "membership attack")],
 )
 def test_the_level_of_evidence_follows_from_what_was_measured(
     facts: Facts, evaluators: tuple[str, ...], level: str
@@ -242,7 +243,16 @@ def test_a_version_without_a_recipe_of_its_own_is_still_described(facts: Facts) 
     said = predicate(replace(facts, version=_version(1, frozenset({2}), recipe={"environment": {"torch": "2"}})))
     assert said["procedure"]["solver"] is None
     assert said["search"] == {}
+    assert said["inputs"]["baseWeights"] is None
+
+
+def test_an_older_recipe_was_computed_from_the_registered_weights(facts: Facts) -> None:
+    assert predicate(facts)["inputs"]["data"] == "d1" * 32
+    recipe = {name: value for name, value in RECIPE.items() if name not in ("base", "data", "plugins")}
+    said = predicate(replace(facts, version=_version(1, frozenset({2}), recipe=recipe)))
     assert said["inputs"]["baseWeights"] == facts.base.weights
+    assert said["inputs"]["data"] == facts.model.data_digest
+    assert said["procedure"]["plugins"] == {}
 
 
 def test_two_statements_say_the_same_but_for_salts_and_date(facts: Facts) -> None:
