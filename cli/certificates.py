@@ -2,9 +2,9 @@
 
 import json as jsonlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -19,6 +19,7 @@ from .setup import Json
 if TYPE_CHECKING:
     from ledger.audit.notes import Verifier
 
+T = TypeVar("T")
 Number = Annotated[int, typer.Argument(metavar="ID", help="The certificate's number.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file; default: stdout.")]
 app = typer.Typer(no_args_is_help=True, help="Signed statements about fulfilled requests, for others to verify.")
@@ -141,14 +142,13 @@ def verify(
 ) -> None:
     """Verify a certificate, offline: signature, statement, and its place in the history."""
     from ledger.audit.certificate import check_certificate, check_opening
+    from ledger.audit.certificate_verifier import file_digest
 
     try:
-        verified = check_certificate(_read(file), _key(ctx, key))
-        opened = None if opening is None else check_opening(_read(opening), verified)
-        if request is not None and request != verified.request:
-            raise SignatureError(f"{file} is about request {verified.request}, not {request}")
-        if weights is not None and _digest(weights) != verified.weights:
-            raise SignatureError(f"{file} is about other weights than {weights}", f"about sha256:{verified.weights}")
+        digest = None if weights is None else _readable(weights, file_digest)
+        data = _readable(file, Path.read_bytes)
+        verified = check_certificate(data, _key(ctx, key), request=request, weights=digest)
+        opened = None if opening is None else check_opening(_readable(opening, Path.read_bytes), verified)
     except SignatureError as error:
         if json:
             emit_json(documents.document("certificate", {"ok": False, "problem": error.message}))
@@ -198,21 +198,9 @@ def _key(ctx: typer.Context, text: str | None) -> "Verifier":
     return verifier
 
 
-def _read(file: Path) -> bytes:
+def _readable(file: Path, read: Callable[[Path], T]) -> T:
     try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise NotFoundError(f"there is no file {file}") from None
-    except OSError as error:
-        raise LedgerError(f"cannot read {file}: {error.strerror}") from error
-
-
-def _digest(file: Path) -> str:
-    import hashlib
-
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        return read(file)
     except FileNotFoundError:
         raise NotFoundError(f"there is no file {file}") from None
     except OSError as error:

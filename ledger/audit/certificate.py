@@ -42,18 +42,28 @@ def certificate_file(envelope: dict[str, Any], leaf: str, proof: str) -> bytes:
     return (json.dumps(parts, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def check_certificate(data: bytes, verifier: Verifier) -> Verified:
+def check_certificate(
+    data: bytes, verifier: Verifier, *, request: int | None = None, weights: str | None = None
+) -> Verified:
     """Verify a certificate file.
+
+    Args:
+        data: The file's bytes.
+        verifier: The key it must be signed with.
+        request: Number of the request it must be about.
+        weights: SHA-256 of the weights it must be about.
 
     Raises:
         SignatureError: Anything about it does not hold.
     """
     try:
-        return certificate_verifier.verify(data, key_of(verifier))
+        verified = certificate_verifier.verify(data, key_of(verifier))
+        verified.expect(request=request, weights=weights)
     except RejectedError as error:
         raise SignatureError(
             f"the certificate does not verify: {error}", "ask its issuer for it again, and for the key by another way"
         ) from error
+    return verified
 
 
 def check_opening(data: bytes, verified: Verified) -> list[tuple[int, str]]:

@@ -1,6 +1,6 @@
 """Verify unledger certificates, with nothing but Python's standard library and ``cryptography``.
 
-    python certificate_verifier.py CERTIFICATE.json ... --key VERIFIERKEY [--opening OPENINGS.json]
+    python certificate_verifier.py CERTIFICATE.json ... --key KEY [--opening FILE] [--request N] [--weights FILE]
 
 This one file is the verifier: ``unledger certificate verify`` calls it, and whoever receives a certificate can copy it
 and run it elsewhere. It reads no database, opens no connection and imports nothing of unledger. It checks, in order:
@@ -106,6 +106,12 @@ class Verified:
     """A certificate that verifies."""
 
     statement: dict[str, Any]
+    request: int
+    """Number of the request that it is about."""
+    weights: str
+    """SHA-256 of the weights that it is about."""
+    commitments: list[str]
+    """To the classes that the request asked to forget."""
     envelope: str
     """SHA-256 of the envelope, as :func:`envelope_digest` computes it."""
     entry: int
@@ -113,29 +119,12 @@ class Verified:
     size: int
     """Entries in the tree that it was proven to be in."""
 
-    @property
-    def predicate(self) -> dict[str, Any]:
-        """What is said about the version."""
-        predicate: dict[str, Any] = self.statement["predicate"]
-        return predicate
-
-    @property
-    def request(self) -> int:
-        """Number of the request that the certificate is about."""
-        number: int = self.predicate["request"]["id"]
-        return number
-
-    @property
-    def weights(self) -> str:
-        """SHA-256 of the weights that the certificate is about."""
-        digest: str = self.statement["subject"][0]["digest"]["sha256"]
-        return digest
-
-    @property
-    def commitments(self) -> list[str]:
-        """Commitments to the classes that the request asked to forget."""
-        classes: list[str] = self.predicate["request"]["classes"]
-        return classes
+    def expect(self, *, request: int | None = None, weights: str | None = None) -> None:
+        """Raise :class:`RejectedError` if the certificate is about another request or other weights."""
+        if request is not None and request != self.request:
+            raise RejectedError(f"it is about request {self.request}, not {request}")
+        if weights is not None and weights != self.weights:
+            raise RejectedError(f"it is about other weights, with the SHA-256 {self.weights}")
 
 
 # -- what issuing and verifying share ----------------------------------------------------------------
@@ -189,10 +178,11 @@ def verify(data: bytes, key: Key) -> Verified:
     envelope, statement = _open_envelope(outer["envelope"], key)
     _check_statement(statement, key)
     digest = envelope_digest(envelope)
-    entry, size = _check_entry(
-        _text(outer["leaf"], "the log entry"), _text(outer["proof"], "the proof"), key, digest, statement
-    )
-    return Verified(statement, digest, entry, size)
+    leaf, proof = _text(outer["leaf"], "the log entry"), _text(outer["proof"], "the proof")
+    entry, size = _check_entry(leaf, proof, key, digest, statement)
+    request = statement["predicate"]["request"]
+    weights = statement["subject"][0]["digest"]["sha256"]
+    return Verified(statement, request["id"], weights, request["classes"], digest, entry, size)
 
 
 def verify_opening(data: bytes, verified: Verified) -> list[tuple[int, str]]:
@@ -449,12 +439,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="certificate files")
     parser.add_argument("--key", required=True, help="verifier key of the log, NAME+HASH+KEY, got from its keeper")
     parser.add_argument("--opening", type=Path, metavar="FILE", help="opening of the one certificate named")
+    parser.add_argument("--request", type=int, metavar="N", help="the request it must be about")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="the weights it must be about")
     asked = parser.parse_args(arguments)
     if asked.opening is not None and len(asked.files) > 1:
         parser.error("an opening belongs to one certificate")
     try:
         key = Key.parse(asked.key)
         opening = None if asked.opening is None else asked.opening.read_bytes()
+        weights = None if asked.weights is None else file_digest(asked.weights)
         contents = [(path, path.read_bytes()) for path in asked.files]
     except OSError as error:
         parser.error(f"cannot read {error.filename}: {error.strerror}")
@@ -464,29 +457,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path, data in contents:
         try:
             verified = verify(data, key)
+            verified.expect(request=asked.request, weights=weights)
             opened = None if opening is None else verify_opening(opening, verified)
         except RejectedError as error:
             rejected += 1
             print(visible(f"rejected: {path}: {error}"), file=sys.stderr)  # noqa: T201 - its output
         else:
-            print("\n  ".join(map(visible, [f"ok: {path}", *summary(verified, opened)])))  # noqa: T201
+            print("\n  ".join(map(visible, [f"ok: {path}", *_summary(verified, opened)])))  # noqa: T201
     return 5 if rejected else 0
 
 
-def summary(verified: Verified, opened: Sequence[tuple[int, str]] | None = None) -> list[str]:
+def _summary(verified: Verified, opened: Sequence[tuple[int, str]] | None) -> list[str]:
     """Say in a few lines what a certificate states."""
-    predicate = verified.predicate
+    predicate = verified.statement["predicate"]
     version = predicate["version"]
-    lines = [
+    closed = f"{len(verified.commitments)}, not named"
+    named = closed if opened is None else ", ".join(f"{label} (index {index})" for index, label in opened)
+    return [
         f"request {verified.request} of {predicate['log']}: {CLAIM}",
         f"weights sha256:{verified.weights} (version {version['number']} of {version['model']})",
         f"issued {predicate['issuedAt']} as entry {verified.entry}; proven in a tree of {verified.size}",
+        f"classes: {named}",
     ]
-    if opened is None:
-        lines.append(f"classes not named: {len(verified.commitments)}")
-    else:
-        lines.append("classes: " + ", ".join(f"{label} (index {index})" for index, label in opened))
-    return lines
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def visible(text: str) -> str:

@@ -14,7 +14,7 @@ from ledger.audit.commitment import Opening
 from ledger.audit.dsse import statement_of
 from ledger.digest import canonical_json, json_digest, sha256_hex
 from ledger.domain.states import Action
-from ledger.errors import ConflictError, NotFoundError, PurgedError, SignatureError
+from ledger.errors import ConflictError, LedgerError, NotFoundError, PurgedError, SignatureError
 from ledger.service.audit import issue_checkpoint
 from ledger.service.certificate_files import bundle, openings_of
 from ledger.service.certificates import erase_openings, get_certificate, issue, list_certificates
@@ -229,6 +229,17 @@ def test_an_altered_row_is_not_handed_out(two_forgotten: Desk) -> None:
     edit(two_forgotten, "UPDATE certificates SET envelope = ? WHERE id = 1", canonical_json(envelope).decode())
     with pytest.raises(SignatureError, match="signature of the envelope"):
         bundle(two_forgotten.ledger, get_certificate(two_forgotten.ledger, 1))
+
+
+def test_the_certificate_and_its_entry_come_together_or_not_at_all(two_forgotten: Desk) -> None:
+    edit(
+        two_forgotten,
+        "CREATE TRIGGER full BEFORE INSERT ON certificates BEGIN SELECT RAISE(ABORT, 'no room for it'); END",
+    )
+    with two_forgotten.unchanged(), pytest.raises(LedgerError, match="no room for it"):
+        issue(two_forgotten.ledger, 1)
+    edit(two_forgotten, "DROP TRIGGER full")
+    assert issue(two_forgotten.ledger, 1).certificate.id == 1
 
 
 def test_without_its_key_nothing_is_certified_any_more(two_forgotten: Desk) -> None:

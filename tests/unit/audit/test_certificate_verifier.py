@@ -487,6 +487,28 @@ def test_the_command_line_says_what_verifies(
     assert "classes: cat (index 3)" in capsys.readouterr().out
 
 
+def test_the_command_line_checks_what_is_expected(
+    written: tuple[str, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, certificate, _ = written
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"others")
+    assert main([str(certificate), "--key", key, "--request", "12"]) == 0
+    assert main([str(certificate), "--key", key, "--request", "13"]) == 5
+    assert "about request 12, not 13" in capsys.readouterr().err
+    assert main([str(certificate), "--key", key, "--weights", str(weights)]) == 5
+    assert "about other weights" in capsys.readouterr().err
+
+
+def test_a_certificate_must_be_about_what_is_expected(draft: Drafts) -> None:
+    made = draft()
+    check_certificate(made.file, made.signer.verifier, request=12, weights="ab" * 32)
+    with pytest.raises(SignatureError, match="about request 12, not 13"):
+        check_certificate(made.file, made.signer.verifier, request=13)
+    with pytest.raises(SignatureError, match="about other weights"):
+        check_certificate(made.file, made.signer.verifier, weights="cd" * 32)
+
+
 def test_the_command_line_rejects_with_five(
     written: tuple[str, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -510,6 +532,7 @@ def test_the_command_line_refuses_nonsense_with_two(written: tuple[str, Path, Pa
             [str(certificate)],
             [],
             [str(certificate) + "x", "--key", good],
+            [str(certificate), "--key", good, "--weights", str(certificate) + "x"],
             [str(certificate), str(certificate), "--key", good, "--opening", str(opening)],
         ]
     )
