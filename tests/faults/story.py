@@ -1,0 +1,165 @@
+"""A ledger with a random but honest life, made through the real service; only the weights are made up."""
+
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ledger.config import create_config
+from ledger.domain.labels import LabelMap
+from ledger.domain.records import Architecture, Model, NewRequest, Version, VersionKind
+from ledger.domain.settings import Preprocessing, Settings
+from ledger.domain.states import Action, RequestState
+from ledger.errors import LedgerError, RefusedError
+from ledger.service.audit import issue_checkpoint
+from ledger.service.commit import append_version
+from ledger.service.copies import witness
+from ledger.service.ledger import Ledger, create_ledger
+from ledger.service.progress import Progress, Silent
+from ledger.service.proposal import Compute, Proposal
+from ledger.service.requests import decide, enqueue
+from ledger.service.rollback import plan_rollback, roll_back
+from ledger.service.withdraw import withdraw
+from ledger.service.worker import work
+
+CLASSES = 6
+MODELS = ("cars", "birds")
+START = datetime(2026, 1, 5, 9, tzinfo=UTC)
+DECISIONS = (Action.HOLD, Action.RELEASE, Action.DENY, Action.CANCEL, Action.RETRY, Action.APPROVE)
+
+
+@dataclass
+class Story:
+    """A ledger in a folder whose clock moves with each act.
+
+    Args:
+        root: Where it shall live.
+        choice: What decides.
+    """
+
+    root: Path
+    choice: random.Random
+    now: datetime = START
+    ledger: Ledger = field(init=False)
+
+    def __post_init__(self) -> None:
+        config = create_config(self.root, "sqlite:///ledger.db", "objects")
+        self.ledger = create_ledger(config, "tester", clock=self.tick)
+        for name in MODELS:
+            self._register(name)
+
+    @property
+    def database(self) -> Path:
+        """The database's file."""
+        return self.root / "ledger.db"
+
+    @property
+    def witness_file(self) -> Path:
+        """What a witness keeps of this ledger."""
+        return self.root / "witness"
+
+    @property
+    def size(self) -> int:
+        """How many entries the history has."""
+        with self.ledger.database.read() as tx:
+            return tx.audit.head().size
+
+    def tick(self) -> datetime:
+        """Return the time, a little later at every call."""
+        self.now += timedelta(minutes=7)
+        return self.now
+
+    def live(self, acts: int) -> None:
+        """Let some things happen; what the ledger refuses does not."""
+        for _ in range(acts):
+            act = self.choice.choice([self._file, self._file, self._work, self._decide, self._withdraw, self._roll_back])
+            try:
+                act()
+            except LedgerError:
+                continue
+
+    def chat(self, count: int) -> None:
+        """Append entries of no consequence, some with a note, in one transaction."""
+        with self.ledger.database.write() as tx:
+            for number in range(count):
+                note = f"remark {number}" if number % 5 == 0 else ""
+                tx.audit.append("version.evaluated", at=self.tick(), actor="tester", data={"n": number}, note=note)
+
+    def checkpoint(self) -> str:
+        """Sign the history and return the note."""
+        return issue_checkpoint(self.ledger).note
+
+    def witness(self) -> None:
+        """Let the witness visit."""
+        witness(self.ledger, self.witness_file)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.ledger.close()
+
+    def _register(self, name: str) -> None:
+        data = f"weights of {name}".encode()
+        digest, now = self.ledger.blobs.put(data), self.tick()
+        with self.ledger.database.write() as tx:
+            model = tx.models.add(
+                Model(
+                    id=0,
+                    name=name,
+                    architecture=Architecture("timm/none", {}),
+                    labels=LabelMap(tuple(f"class {k}" for k in range(CLASSES))),
+                    preprocessing=Preprocessing(channels=1, height=8, width=8, mean=(0.5,), std=(0.25,)),
+                    data_spec="digits",
+                    data_digest="d" * 64,
+                    settings=Settings(),
+                    created_at=now,
+                )
+            )
+            tx.audit.append("model.registered", at=now, actor="tester", model=name, data={"weights": digest})
+            base = Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), digest, {}, now)
+            append_version(tx, model, base, size=len(data), terms=(), actor="tester", at=now)
+
+    def _file(self) -> None:
+        classes = frozenset(self.choice.sample(range(CLASSES), self.choice.randint(1, 2)))
+        request = NewRequest(
+            classes,
+            self.choice.choice(["alice", "bob"]),
+            reason=self.choice.choice(["", "asked to"]),
+            external_id=f"T-{self.choice.randrange(1000)}",
+            received_at=self.choice.choice([None, self.now - timedelta(days=3)]),
+        )
+        enqueue(self.ledger, self.choice.choice(MODELS), [request], approval=self.choice.random() < 0.2)
+
+    def _work(self) -> None:
+        list(work(self.ledger, Silent(), open_model=self._open_model))
+
+    def _open_model(self, ledger: Ledger, name: str) -> Compute:
+        def compute(forgotten: frozenset[int], _progress: Progress) -> Proposal:
+            if self.choice.random() < 0.15:
+                raise RefusedError("the images cannot be read")
+            missed = ("class 0 is still recognised",) if self.choice.random() < 0.15 else ()
+            data = f"weights of {name} without {sorted(forgotten)}".encode()
+            recipe = {"alpha_r": 30.0, "seed": 7}
+            return Proposal(forgotten, ledger.blobs.put(data), len(data), recipe, (), missed)
+
+        return compute
+
+    def _decide(self) -> None:
+        with self.ledger.database.read() as tx:
+            numbers = [r.id for r in tx.requests.all() if r.state is not RequestState.FULFILLED]
+        if numbers:
+            action = self.choice.choice(DECISIONS)
+            waive = action is Action.RETRY and self.choice.random() < 0.5
+            decide(self.ledger, self.choice.choice(numbers), action, "thought about it", waive_gates=waive)
+
+    def _withdraw(self) -> None:
+        with self.ledger.database.read() as tx:
+            numbers = [r.id for r in tx.requests.all(states=[RequestState.FULFILLED])]
+        if numbers:
+            withdraw(self.ledger, self.choice.choice(numbers), "mind changed", Silent(), open_model=self._open_model)
+
+    def _roll_back(self) -> None:
+        name = self.choice.choice(MODELS)
+        with self.ledger.database.read() as tx:
+            versions = tx.versions.all(tx.models.get(name))
+        plan = plan_rollback(self.ledger, name, self.choice.choice(versions).number)
+        roll_back(self.ledger, plan, "second thoughts")
