@@ -31,7 +31,7 @@ from ledger.service.ledger import Ledger, open_ledger
 from ledger.service.requests import enqueue
 
 MODELS = ("north", "south", "west")
-DEADLINE = 900.0
+DEADLINE = 1800.0
 """Seconds after which a round that does not come to an end has failed."""
 
 
