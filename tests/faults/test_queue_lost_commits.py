@@ -245,7 +245,7 @@ def test_a_database_that_stays_away_leaves_the_request_to_the_next_worker(
     from ledger.service import worker
 
     monkeypatch.setattr(worker, "COMMIT_ATTEMPTS", 3)
-    monkeypatch.setattr(worker.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     away = ["before"] * 3
     with pytest.raises(UnreachableError, match="request 1 could not be committed"):
         list(work(ledger, Silent(), open_model=once_computed(fleet, lambda: line.cuts.extend(away))))

@@ -32,9 +32,9 @@ from ledger.service.claims import MOST_CRASHES, claim_next
 from ledger.service.commit import append_version
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Silent
+from ledger.service.proposal import Proposal
 from ledger.service.requests import decide, enqueue
 from ledger.service.rollback import plan_rollback, roll_back
-from ledger.service.unlearning import Proposal
 from ledger.service.withdraw import withdraw
 from ledger.service.worker import work
 
