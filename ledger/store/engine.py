@@ -15,9 +15,16 @@ from ledger.errors import IntegrityError, LedgerError, RetryLaterError, SchemaVe
 
 BUSY_TIMEOUT_MS = 30_000
 WRITER = "unledger_writer"
-PRAGMAS = {"journal_mode": "truncate", "synchronous": 2, "foreign_keys": 1, "busy_timeout": BUSY_TIMEOUT_MS}
-"""``synchronous`` 2 is FULL. Write-ahead logging stays off: SQLite before 3.51.3 can corrupt a database
-in that mode when several processes write and checkpoint (sqlite.org/wal.html#walresetbug)."""
+PRAGMAS = {
+    "journal_mode": "truncate",
+    "synchronous": 2,
+    "foreign_keys": 1,
+    "secure_delete": 1,
+    "busy_timeout": BUSY_TIMEOUT_MS,
+}
+"""``synchronous`` 2 is FULL. ``secure_delete`` overwrites what is erased, as not every build does by itself.
+Write-ahead logging stays off: SQLite before 3.51.3 can corrupt a database in that mode when several processes write and
+checkpoint (sqlite.org/wal.html#walresetbug)."""
 
 
 class database_time(GenericFunction[float]):  # noqa: N801 - it is a SQL function
