@@ -1,0 +1,297 @@
+"""One whole life of a ledger, told in steps that can be taken up again wherever a fault cut them off.
+
+Nothing here needs torch: weights are small files made from the set of forgotten classes, but they go through the real
+queue, object store and database. Every step is what a person or a worker would do, and after a fault does again:
+requests are sent once more under their keys; for the rest one looks whether it is done already.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import text
+
+from ledger.config import create_config, find_config
+from ledger.digest import json_digest, sha256_hex
+from ledger.domain.labels import LabelMap
+from ledger.domain.records import (Architecture, AuditEvent, BasisTerm, ClassSpace, Model, NewRequest, Role, Version, VersionKind)
+from ledger.domain.settings import Preprocessing, Settings
+from ledger.domain.states import Action, RequestState
+from ledger.errors import ConflictError
+from ledger.service.commit import append_version
+from ledger.service.ledger import Ledger, create_ledger, open_ledger
+from ledger.service.progress import Progress, Silent
+from ledger.service.proposal import Compute, Proposal
+from ledger.service.requests import decide, enqueue
+from ledger.service.rollback import plan_rollback, roll_back
+from ledger.service.withdraw import withdraw
+from ledger.service.worker import work
+from ledger.store.unit_of_work import Transaction
+
+MODEL = "shapes"
+LABELS = tuple("abcdefgh")
+START = datetime(2026, 1, 5, 9, tzinfo=UTC)
+WEIGHTS_BYTES = 6000
+SPACE_BYTES = 1200
+
+
+@dataclass
+class Life:
+    """A ledger in a folder, with a clock that depends on the step and on nothing else.
+
+    Args:
+        root: The folder.
+        now: What the clock says.
+    """
+
+    root: Path
+    now: datetime = START
+    _ledger: Ledger | None = field(default=None, init=False)
+
+    def create(self) -> None:
+        """Create the ledger, or whatever of it an earlier attempt left out, as ``init`` and ``db upgrade`` do."""
+        try:
+            config = create_config(self.root, "sqlite:///ledger.db", "objects")
+        except ConflictError:
+            config = find_config(self.root)
+        self._ledger = create_ledger(config, "tester", clock=lambda: self.now)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The opened ledger."""
+        if self._ledger is None:
+            self._ledger = open_ledger(find_config(self.root), "tester", clock=lambda: self.now)
+        return self._ledger
+
+    def close(self) -> None:
+        """Close the ledger's connections."""
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """Read one state of the ledger."""
+        with self.ledger.database.read() as tx:
+            yield tx
+
+    def number(self, key: str) -> int:
+        """Return the number of the request filed under a key; 0 if there is none."""
+        with self.read() as tx:
+            known = tx.requests.by_key(key)
+        return known[0].id if known else 0
+
+    def events(self, kind: str, key: str | None = None) -> list[AuditEvent]:
+        """Return the audit entries of one kind, of one request if one is named."""
+        number = None if key is None else self.number(key)
+        with self.read() as tx:
+            return [e for e in tx.audit.events() if e.kind == kind and number in (None, e.request_id)]
+
+
+# -- weights without torch -------------------------------------------------------------------------
+
+
+def safetensors_of(name: str, size: int) -> bytes:
+    """Return a safetensors file with one tensor of ``size`` bytes, the same for the same name."""
+    seed = hashlib.shake_256(name.encode()).digest(size // 4)
+    body = struct.pack(f"<{size // 4}f", *seed)
+    header = json.dumps({"w": {"dtype": "F32", "shape": [size // 4], "data_offsets": [0, len(body)]}}).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + body
+
+
+def weights_of(forgotten: frozenset[int]) -> bytes:
+    """Return the weights that have forgotten a set of classes: a function of the set."""
+    return safetensors_of(f"weights {sorted(forgotten)}", WEIGHTS_BYTES)
+
+
+def open_shapes(ledger: Ledger, model_name: str) -> Compute:
+    """Stand in for the computation: keep a class space for each forgotten class, then store the weights."""
+    with ledger.database.read() as tx:
+        model = tx.models.get(model_name)
+
+    def compute(forgotten: frozenset[int], progress: Progress) -> Proposal:
+        progress.phase("class spaces", len(forgotten))
+        terms = tuple(
+            BasisTerm(Role.FORGET, k, _space(ledger, model, k).id) for k in sorted(forgotten)
+        )
+        data = weights_of(forgotten)
+        digest = ledger.blobs.put(data)
+        return Proposal(forgotten, digest, len(data), {"strength": 1}, terms, ())
+
+    return compute
+
+
+def _space(ledger: Ledger, model: Model, class_index: int) -> ClassSpace:
+    spec = json_digest({"class": class_index})
+    with ledger.database.read() as tx:
+        known = tx.spaces.find(model, class_index, spec)
+    if known is not None and known.blob in ledger.blobs:
+        return known
+    data = safetensors_of(f"space {class_index}", SPACE_BYTES)
+    digest, now = ledger.blobs.put(data), ledger.clock()
+    with ledger.database.write() as tx:
+        tx.spaces.add_blob(digest, len(data), "class space", at=now)
+        kept = tx.spaces.add(
+            ClassSpace(0, model.id, class_index, spec, (class_index,), sha256_hex(b""), digest, len(data), (), now)
+        )
+        facts = {"class": class_index, "blob": digest}
+        tx.audit.append("class_space.collected", at=now, actor=ledger.actor, model=model.name, data=facts)
+    return kept
+
+
+# -- the steps ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that is acknowledged once it is done.
+
+    Args:
+        name: What it is called in reports.
+        act: Does it.
+        done: Whether the ledger shows that it was done, now or at any time before.
+        resend: Whether somebody who got no answer just does it again, without looking.
+    """
+
+    name: str
+    act: Callable[[Life], object]
+    done: Callable[[Life], bool]
+    resend: bool = False
+
+
+def _register(life: Life) -> None:
+    ledger, data = life.ledger, weights_of(frozenset())
+    weights = ledger.blobs.put(data)
+    with ledger.database.write() as tx:
+        model = tx.models.add(
+            Model(
+                id=0,
+                name=MODEL,
+                architecture=Architecture("none", {}),
+                labels=LabelMap(LABELS),
+                preprocessing=Preprocessing(),
+                data_spec="none",
+                data_digest=sha256_hex(b"none"),
+                settings=Settings(),
+                created_at=life.now,
+            )
+        )
+        facts = {"weights": weights, "classes": len(LABELS)}
+        tx.audit.append("model.registered", at=life.now, actor=ledger.actor, model=MODEL, data=facts)
+        base = Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), weights, {}, life.now)
+        append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=life.now)
+
+
+def _registered(life: Life) -> bool:
+    with life.read() as tx:
+        return any(model.name == MODEL for model in tx.models.all())
+
+
+def file(name: str, **classes: set[int]) -> Step:
+    """File requests in one call, each under its key."""
+    new = [NewRequest(frozenset(named), "client", "asked to", idempotency_key=key) for key, named in classes.items()]
+    return Step(
+        name,
+        lambda life: enqueue(life.ledger, MODEL, new),
+        lambda life: all(life.number(key) for key in classes),
+        resend=True,
+    )
+
+
+def work_off(name: str, *keys: str, times: int = 1) -> Step:
+    """Carry out what is queued; the named requests are then fulfilled, for the ``times``-th time."""
+
+    def act(life: Life) -> None:
+        _let_leases_expire(life)
+        with life.read() as tx:
+            failed = tx.requests.all(states=[RequestState.FAILED])
+        for request in failed:
+            decide(life.ledger, request.id, Action.RETRY, "")
+        for outcome in work(life.ledger, Silent(), open_model=open_shapes):
+            if outcome.error is not None:
+                raise outcome.error
+
+    return Step(name, act, lambda life: all(len(life.events("request.fulfilled", key)) >= times for key in keys))
+
+
+def _let_leases_expire(life: Life) -> None:
+    """Let the time pass that it takes until a vanished worker is believed to be dead."""
+    with life.read() as tx:
+        running = tx.requests.all(states=[RequestState.RUNNING])
+    if running:
+        with life.ledger.database.engine.begin() as connection:
+            connection.execute(text("UPDATE requests SET lease_expires = 1 WHERE state = 'running'"))
+
+
+def go_back(number: int) -> Step:
+    """Roll back to a version."""
+
+    def done(life: Life) -> bool:
+        with life.read() as tx:
+            return any(version.restores == number for version in tx.versions.all(tx.models.get(MODEL)))
+
+    return Step(
+        f"roll back to {number}",
+        lambda life: roll_back(life.ledger, plan_rollback(life.ledger, MODEL, number), "second thoughts"),
+        done,
+    )
+
+
+def decided(key: str, action: Action, event: str, *, before: RequestState) -> Step:
+    """Take a person's decision about a request that stands where it stood ``before``."""
+    return Step(
+        f"{action.value} {key}",
+        lambda life: decide(life.ledger, life.number(key), action, "so decided"),
+        lambda life: any(entry.data["from"] == before.value for entry in life.events(event, key)),
+    )
+
+
+def take_back(key: str) -> Step:
+    """Withdraw a request."""
+    return Step(
+        f"withdraw {key}",
+        lambda life: withdraw(life.ledger, life.number(key), "no longer", Silent(), open_model=open_shapes),
+        lambda life: bool(life.events("request.withdrawn", key)),
+    )
+
+
+STEPS = (
+    Step("create the ledger", Life.create, lambda life: bool(life.events("ledger.created")), resend=True),
+    Step("register the model", _register, _registered),
+    file("file three requests", one={1}, two={2, 3}, three={4}),
+    work_off("forget in turn", "one", "two", "three"),
+    file("ask for what is forgotten", again={1}),
+    go_back(1),
+    decided("two", Action.RETRY, "request.retried", before=RequestState.REOPENED),
+    work_off("forget once more", "two", times=2),
+    take_back("three"),
+    take_back("one"),
+    take_back("again"),
+    file("file another request", four={5}),
+    decided("four", Action.HOLD, "request.held", before=RequestState.QUEUED),
+    decided("four", Action.RELEASE, "request.released", before=RequestState.ON_HOLD),
+    work_off("forget another", "four"),
+)
+
+
+def perform(root: Path, index: int, acknowledge: Callable[[], object]) -> None:
+    """Do one step as one command would, in a process of its own; after a fault, do again what is not done.
+
+    Args:
+        root: The ledger's folder.
+        index: Which step.
+        acknowledge: Told once the step is done.
+    """
+    step, life = STEPS[index], Life(root, START + timedelta(days=index))
+    try:
+        if step.resend or not step.done(life):
+            step.act(life)
+        acknowledge()
+    finally:
+        life.close()
