@@ -117,7 +117,17 @@ class SignatureError(IntegrityError):
 
 
 class BlobError(IntegrityError):
-    """A stored object is missing, truncated or altered."""
+    """A stored object is missing, truncated or altered.
+
+    Args:
+        message: What is wrong, in one sentence.
+        hint: What the reader can do about it.
+        fault: The same in a word or two, e.g. ``missing``, ``truncated``, ``altered``, ``key missing``.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, fault: str = "altered") -> None:
+        super().__init__(message, hint)
+        self.fault = fault
 
 
 class GateError(LedgerError):

@@ -30,6 +30,7 @@ from ledger.network import Network, ParameterCoverage, Treatment, build_network
 from .commit import append_version
 from .history import history
 from .ledger import Ledger
+from .served import require_served
 from .workbench import environment, open_workbench
 
 
@@ -236,9 +237,11 @@ def diff(ledger: Ledger, model_name: str, first: int, second: int) -> list[Tenso
 def verify(ledger: Ledger, model_name: str) -> list[tuple[str, str]]:
     """Re-read every object of a model; return what was checked, with a problem or an empty string each."""
     known = history(ledger, model_name)
-    checks = [(f"version {v.number}", v.weights) for v in known.versions]
+    checks = [(f"version {v.number}", v.weights) for v in known.versions if v.purged_at is None]
     checks += [
-        (f"class space of {known.model.labels[s.class_index]} ({len(s.samples)} images)", s.blob) for s in known.spaces
+        (f"class space of {known.model.labels[s.class_index]} ({len(s.samples)} images)", s.blob)
+        for s in known.spaces
+        if s.anchor >= known.model.anchor
     ]
     return [(name, _problem(ledger, digest)) for name, digest in checks]
 
@@ -262,6 +265,7 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
     with ledger.database.read() as tx:
         version = tx.versions.get(known.model, wanted)
         head = tx.audit.head()
+    require_served(known.model, version)
     data = ledger.blobs.get(version.weights)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConflictError(f"{folder} is not an empty folder", "name a new folder")

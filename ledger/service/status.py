@@ -10,7 +10,7 @@ from ledger.domain.records import Model, Request, Version
 from ledger.domain.states import OPEN_STATES, RequestState
 from ledger.errors import LedgerError
 from ledger.plugin_manager import build_plugins
-from ledger.store.blobs import BlobStore
+from ledger.store.blobs import open_blobs
 from ledger.store.engine import open_engine
 from ledger.store.schema import check_schema
 from ledger.store.unit_of_work import Database
@@ -85,7 +85,7 @@ def doctor(config: Config) -> list[Check]:
         return ok
 
     engine = open_engine(config.database_url)
-    database, blobs = Database(engine), BlobStore(config.store_path)
+    database, blobs = Database(engine), open_blobs(config)
 
     def schema() -> str:
         check_schema(engine)

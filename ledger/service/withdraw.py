@@ -1,8 +1,8 @@
 """Withdraw a fulfilled request: the model gets back what only that request made it forget."""
 
-from ledger.domain.records import Request, Version, VersionKind
+from ledger.domain.records import Model, Request, Version, VersionKind
 from ledger.domain.states import Action, RequestState, next_state
-from ledger.errors import RetryLaterError
+from ledger.errors import PurgedError, RetryLaterError
 from ledger.store.unit_of_work import Transaction
 
 from .commit import append_proposal
@@ -33,6 +33,7 @@ def withdraw(
 
     Raises:
         TransitionError: The request is neither fulfilled nor reopened.
+        PurgedError: A class of it can never come back.
         GateError: Without the request, the other classes miss a quality gate.
         RetryLaterError: Another version became live meanwhile.
     """
@@ -42,6 +43,7 @@ def withdraw(
         model = tx.models.by_id(request.model_id)
         parent = tx.versions.live(model)
         readmitted = _readmitted(tx, request, parent)
+        _check_reachable(model, readmitted & tx.versions.get(model, model.anchor).forgotten)
     if request.state is RequestState.REOPENED:
         return decide(ledger, request_id, Action.WITHDRAW, reason), None
     proposal = None
@@ -75,6 +77,14 @@ def withdraw(
             note=reason,
         )
     return after, version
+
+
+def _check_reachable(model: Model, lost: frozenset[int]) -> None:
+    if lost:
+        raise PurgedError(
+            f"{', '.join(model.labels.names(lost))} cannot come back to {model.name}: what it takes was purged",
+            "the request stays fulfilled; to know the class again, register a model that was trained on it",
+        )
 
 
 def _readmitted(tx: Transaction, request: Request, live: Version) -> frozenset[int]:

@@ -2,13 +2,13 @@
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from ledger.domain.records import ClassSpace, Model
 
 from . import convert
-from .tables import BlobRow, ClassSpaceRow
+from .tables import BlobRow, ClassSpaceRow, ModelRow, VersionRow
 
 
 class ClassSpaces:
@@ -52,20 +52,54 @@ class ClassSpaces:
             blob=space.blob,
             maps=convert.map_summaries(space),
             created_at=space.created_at,
+            anchor=space.anchor,
         )
         self._session.add(row)
         self._session.flush()
         return self._convert(row)
 
     def add_blob(self, digest: str, size: int, kind: str, *, at: datetime) -> None:
-        """Note that a stored object is referred to."""
-        if self._session.get(BlobRow, digest) is None:
+        """Note that a stored object is referred to; one that was destroyed and stored again is there again."""
+        row = self._session.get(BlobRow, digest)
+        if row is None:
             self._session.add(BlobRow(digest=digest, size=size, kind=kind, created_at=at))
-            self._session.flush()
+        else:
+            row.destroyed_at = None
+        self._session.flush()
 
     def blobs(self) -> list[tuple[str, int, str]]:
-        """Return digest, size and kind of every referred object."""
-        return [(row.digest, row.size, row.kind) for row in self._session.scalars(select(BlobRow))]
+        """Return digest, size and kind of every referred object that was not destroyed."""
+        query = select(BlobRow).where(BlobRow.destroyed_at.is_(None)).order_by(BlobRow.digest)
+        return [(row.digest, row.size, row.kind) for row in self._session.scalars(query)]
+
+    def doomed(self) -> list[str]:
+        """Return digests of objects that only purged versions and outdated class spaces refer to, and are still there.
+
+        A class space is outdated once its model computes from another version than it was collected from.
+        """
+        kept_weights = select(VersionRow.weights).where(VersionRow.purged_at.is_(None))
+        kept_spaces = (
+            select(ClassSpaceRow.blob)
+            .join(ModelRow, ModelRow.id == ClassSpaceRow.model_id)
+            .where(ClassSpaceRow.anchor >= ModelRow.anchor)
+        )
+        purged_weights = select(VersionRow.weights).where(VersionRow.purged_at.is_not(None))
+        query = (
+            select(BlobRow.digest)
+            .where(
+                BlobRow.destroyed_at.is_(None),
+                BlobRow.digest.not_in(kept_weights),
+                BlobRow.digest.not_in(kept_spaces),
+                or_(BlobRow.digest.in_(purged_weights), BlobRow.digest.in_(select(ClassSpaceRow.blob))),
+            )
+            .order_by(BlobRow.digest)
+        )
+        return list(self._session.scalars(query))
+
+    def note_destroyed(self, digest: str, *, at: datetime) -> None:
+        """Note that an object's key and bytes are gone."""
+        self._session.get_one(BlobRow, digest).destroyed_at = at
+        self._session.flush()
 
     def _convert(self, row: ClassSpaceRow) -> ClassSpace:
         return convert.class_space(row, self._session.get_one(BlobRow, row.blob).size)

@@ -207,6 +207,8 @@ class ClassSpaceRow(Base):
     blob: Mapped[str] = mapped_column(ForeignKey("blobs.digest"))
     maps: Mapped[list[dict[str, Any]]]
     created_at: Mapped[datetime]
+    anchor: Mapped[int] = mapped_column(Integer, default=0)
+    """Version whose weights it was collected from."""
 
     __table_args__ = (UniqueConstraint("model_id", "class_index", "spec_digest"),)
 

@@ -63,6 +63,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_certificates_request_id"), "certificates", ["request_id"], unique=False)
     op.add_column("models", sa.Column("anchor", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("class_spaces", sa.Column("anchor", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("blobs", sa.Column("destroyed_at", sa.DateTime(), nullable=True))
     op.add_column("versions", sa.Column("quarantined", sa.Text(), nullable=True))
     op.add_column("versions", sa.Column("purged_at", sa.DateTime(), nullable=True))
@@ -138,6 +139,7 @@ def downgrade() -> None:
         "versions": ("purged_at", "quarantined"),
         "blobs": ("destroyed_at",),
         "models": ("anchor",),
+        "class_spaces": ("anchor",),
     }.items():
         for name in columns:
             op.drop_column(table, name)

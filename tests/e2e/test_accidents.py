@@ -280,7 +280,7 @@ def test_objects_that_cannot_be_written_fail_the_request(cli: Cli, monkeypatch: 
 
     cli("forget", "digits", "-c", "3")
     with monkeypatch.context() as patch:
-        patch.setattr("ledger.store.blobs.tempfile.mkstemp", refused)
+        patch.setattr("ledger.store.durable_files.tempfile.mkstemp", refused)
         answer = cli("work", code=1)
     assert "cannot store an object" in answer.err
     assert "Permission denied" in answer.err

@@ -23,6 +23,7 @@ FLOORS = [
         "ledger.images",
         "ledger.inference",
         "ledger.network",
+        "ledger.relabelled",
         "ledger.resume",
         "ledger.sampling",
         "ledger.search",
