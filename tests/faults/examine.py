@@ -47,7 +47,7 @@ def fingerprint(root: Path) -> dict[str, Any]:
                 found[name] = sorted(map(repr, rows))
         leaves = [json.loads(leaf) for (leaf,) in connection.execute("SELECT leaf FROM audit_events ORDER BY seq")]
     found["history"] = [_stripped(leaf) for leaf in leaves if not _attempt(leaf)]
-    found["objects"] = sorted(objects(root))
+    found["objects"], found["keys"] = sorted(objects(root)), sorted(keys(root))
     return found
 
 
@@ -65,6 +65,13 @@ def objects(root: Path) -> Iterator[str]:
     for path in (root / "objects").glob("??/*"):
         if not path.name.startswith("."):
             yield path.parent.name + path.name
+
+
+def keys(root: Path) -> Iterator[str]:
+    """Yield digests of the objects that have a key."""
+    for path in (root / "keys" / "objects").glob("*"):
+        if not path.name.startswith("."):
+            yield path.name
 
 
 def lost(root: Path, steps: int) -> list[str]:

@@ -27,6 +27,7 @@ from ledger.service.commit import append_version
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.progress import Progress, Silent
 from ledger.service.proposal import Compute, Proposal
+from ledger.service.purge import plan_purge, purge
 from ledger.service.requests import decide, enqueue
 from ledger.service.rollback import plan_rollback, roll_back
 from ledger.service.withdraw import withdraw
@@ -105,41 +106,55 @@ def safetensors_of(name: str, size: int) -> bytes:
     return struct.pack("<Q", len(header)) + header + body
 
 
-def weights_of(forgotten: frozenset[int]) -> bytes:
-    """Return the weights that have forgotten a set of classes: a function of the set."""
-    return safetensors_of(f"weights {sorted(forgotten)}", WEIGHTS_BYTES)
+def weights_of(forgotten: frozenset[int], anchor: str = "") -> bytes:
+    """Return the weights that have forgotten a set of classes: a function of it and of the weights begun from."""
+    return safetensors_of(f"weights {anchor} {sorted(forgotten)}", WEIGHTS_BYTES)
 
 
 def open_shapes(ledger: Ledger, model_name: str) -> Compute:
-    """Stand in for the computation: keep a class space for each forgotten class, then store the weights."""
+    """Stand in for the computation: keep a class space for each class to forget, then store the weights.
+
+    As the real one does, it begins from the weights that the last purge left as the oldest.
+    """
     with ledger.database.read() as tx:
         model = tx.models.get(model_name)
+        base = tx.versions.get(model, model.anchor)
 
     def compute(forgotten: frozenset[int], progress: Progress) -> Proposal:
-        progress.phase("class spaces", len(forgotten))
-        terms = tuple(
-            BasisTerm(Role.FORGET, k, _space(ledger, model, k).id) for k in sorted(forgotten)
-        )
-        data = weights_of(forgotten)
+        wanted = sorted(forgotten - base.forgotten)
+        progress.phase("class spaces", len(wanted))
+        terms = tuple(BasisTerm(Role.FORGET, k, _space(ledger, model, k).id) for k in wanted)
+        data = weights_of(forgotten, base.weights) if wanted else ledger.blobs.get(base.weights)
         digest = ledger.blobs.put(data)
-        return Proposal(forgotten, digest, len(data), {"strength": 1}, terms, ())
+        return Proposal(forgotten, digest, len(data), {"strength": 1}, terms, (), base.number)
 
     return compute
 
 
 def _space(ledger: Ledger, model: Model, class_index: int) -> ClassSpace:
-    spec = json_digest({"class": class_index})
+    spec = json_digest({"class": class_index, "anchor": model.anchor})
     with ledger.database.read() as tx:
         known = tx.spaces.find(model, class_index, spec)
     if known is not None and known.blob in ledger.blobs:
         return known
-    data = safetensors_of(f"space {class_index}", SPACE_BYTES)
+    data = safetensors_of(f"space {spec}", SPACE_BYTES)
     digest, now = ledger.blobs.put(data), ledger.clock()
+    space = ClassSpace(
+        id=0,
+        model_id=model.id,
+        class_index=class_index,
+        spec_digest=spec,
+        samples=(class_index,),
+        samples_digest=sha256_hex(b""),
+        blob=digest,
+        size=len(data),
+        maps=(),
+        created_at=now,
+        anchor=model.anchor,
+    )
     with ledger.database.write() as tx:
         tx.spaces.add_blob(digest, len(data), "class space", at=now)
-        kept = tx.spaces.add(
-            ClassSpace(0, model.id, class_index, spec, (class_index,), sha256_hex(b""), digest, len(data), (), now)
-        )
+        kept = tx.spaces.add(space)
         facts = {"class": class_index, "blob": digest}
         tx.audit.append("class_space.collected", at=now, actor=ledger.actor, model=model.name, data=facts)
     return kept
@@ -165,8 +180,9 @@ class Step:
     resend: bool = False
 
 
-def _register(life: Life) -> None:
-    ledger, data = life.ledger, weights_of(frozenset())
+def register(ledger: Ledger) -> None:
+    """Register the model: what ``model add`` records, without a network."""
+    data, now = weights_of(frozenset()), ledger.clock()
     weights = ledger.blobs.put(data)
     with ledger.database.write() as tx:
         model = tx.models.add(
@@ -179,13 +195,13 @@ def _register(life: Life) -> None:
                 data_spec="none",
                 data_digest=sha256_hex(b"none"),
                 settings=Settings(),
-                created_at=life.now,
+                created_at=now,
             )
         )
         facts = {"weights": weights, "classes": len(LABELS)}
-        tx.audit.append("model.registered", at=life.now, actor=ledger.actor, model=MODEL, data=facts)
-        base = Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), weights, {}, life.now)
-        append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=life.now)
+        tx.audit.append("model.registered", at=now, actor=ledger.actor, model=MODEL, data=facts)
+        base = Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), weights, {}, now)
+        append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=now)
 
 
 def _registered(life: Life) -> bool:
@@ -261,9 +277,23 @@ def take_back(key: str) -> Step:
     )
 
 
+def close_window(number: int) -> Step:
+    """Purge everything but the live version, for the ``number``-th time."""
+    none = timedelta(0)
+
+    def act(life: Life) -> None:
+        purge(life.ledger, plan_purge(life.ledger, MODEL, none), none, Silent())
+
+    def done(life: Life) -> bool:
+        with life.read() as tx:
+            return len(life.events("model.purged")) >= number and not tx.spaces.doomed()
+
+    return Step("purge", act, done)
+
+
 STEPS = (
     Step("create the ledger", Life.create, lambda life: bool(life.events("ledger.created")), resend=True),
-    Step("register the model", _register, _registered),
+    Step("register the model", lambda life: register(life.ledger), _registered),
     file("file three requests", one={1}, two={2, 3}, three={4}),
     work_off("forget in turn", "one", "two", "three"),
     file("ask for what is forgotten", again={1}),
@@ -277,6 +307,10 @@ STEPS = (
     decided("four", Action.HOLD, "request.held", before=RequestState.QUEUED),
     decided("four", Action.RELEASE, "request.released", before=RequestState.ON_HOLD),
     work_off("forget another", "four"),
+    close_window(1),
+    file("file after the purge", five={6}),
+    work_off("forget from the anchor", "five"),
+    take_back("five"),
 )
 
 

@@ -1,13 +1,13 @@
 """Let a fault strike at every file-system call of a ledger's life, and see that nothing is lost, doubled or damaged.
 
-    python tests/faults/sweep.py kill                    SIGKILL at every call, then recovery
-    python tests/faults/sweep.py pairs --sample 100      a second SIGKILL during the recovery
-    python tests/faults/sweep.py EIO                     every call fails once with an input/output error
-    python tests/faults/sweep.py ENOSPC                  every call fails once: no space left
+    python tests/faults/sweep.py kill                    SIGKILL at every call, then the same command again
+    python tests/faults/sweep.py pairs --sample 100      a second SIGKILL while that command runs again
+    python tests/faults/sweep.py EIO ENOSPC              every call fails once, either way
     python tests/faults/sweep.py full                    from some call on, none of its kind finds space any more
-    python tests/faults/sweep.py short                   writes are cut short, at every 512 bytes of a file's length
+    python tests/faults/sweep.py short                   no file can grow beyond some length: writes are cut short
 
-Prints one line of JSON; the exit status is 1 if anything was found. ``--sample N --seed S`` takes N points at random.
+Prints a line of JSON for each kind; the exit status is 1 if anything was found. ``--sample N --seed S`` takes N places
+of each kind at random. ``--careless`` acknowledges steps before they are done: a sweep that finds nothing then is blind.
 """
 
 import argparse
@@ -29,16 +29,24 @@ import tracing
 from story import STEPS, perform
 from tracing import Ended, Point
 
-FAULTS = {"kill": "signal=SIGKILL", "pairs": "signal=SIGKILL", "EIO": "error=EIO", "ENOSPC": "error=ENOSPC"}
-FAULTS["full"] = FAULTS["ENOSPC"]
+FAULTS = {
+    "kill": "signal=SIGKILL",
+    "pairs": "signal=SIGKILL",
+    "EIO": "error=EIO",
+    "ENOSPC": "error=ENOSPC",
+    "full": "error=ENOSPC",
+    "short": "",
+}
+DEADLY = ("kill", "pairs")
 SHORT_STEP = 512
+"""Bytes between the lengths at which files are cut short."""
 TOLD = 20
 """Findings that are printed; all are counted."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a fault strikes: during which step, at which call, or at which length of a file."""
+    """Where a fault strikes: during which step, and at which call or which length of a file."""
 
     step: int
     point: Point | None
@@ -49,26 +57,16 @@ class Place:
         return f"{STEPS[self.step].name}, {at}"
 
 
-@dataclass
-class Sweep:
-    """Faults of one kind, one run for each.
+class Stage:
+    """A folder with the ledger as it is before each step, and what it is like after each.
 
     Args:
-        kind: Which fault.
         folder: Where everything happens.
-        generator: Chooses second faults.
     """
 
-    kind: str
-    folder: Path
-    generator: random.Random
-    findings: list[str] = field(default_factory=list)
-    ends: Counter[str] = field(default_factory=Counter)
-    expected: list[dict[str, Any]] = field(default_factory=list)
-    """What an undisturbed ledger is like after each step."""
-
-    def __post_init__(self) -> None:
-        self.root, self.log = self.folder / "ledger", self.folder / "trace"
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.root, self.log = folder, folder / "ledger", folder / "trace"
+        self.expected: list[dict[str, Any]] = []
         # Twice: the first round fills the caches that children inherit.
         for _ in range(2):
             self.expected.clear()
@@ -81,6 +79,7 @@ class Sweep:
                 wrong = examine.unsound(self.root)
                 if wrong:
                     raise RuntimeError(f"the undisturbed ledger is not sound: {wrong}")
+        self.keep(f"before-{len(STEPS)}")
 
     def keep(self, name: str) -> None:
         """Keep the ledger as it is now."""
@@ -100,10 +99,8 @@ class Sweep:
             raise RuntimeError(f"{STEPS[step].name}: without a fault it failed: {ended.error}")
         return tracing.points(self.log, self.root)
 
-    def places(self) -> list[Place]:
-        """Return every place where this kind of fault can strike."""
-        if self.kind == "short":
-            return [Place(k, None, length) for k in range(len(STEPS)) for length in self._lengths(k)]
+    def calls(self) -> list[Place]:
+        """Return every call of the whole story; two undisturbed runs must make the same."""
         found = []
         for step in range(len(STEPS)):
             runs = []
@@ -115,47 +112,72 @@ class Sweep:
             found += [Place(step, point) for point in runs[0]]
         return found
 
-    def _lengths(self, step: int) -> Iterator[int]:
-        self.restore(f"before-{min(step + 1, len(STEPS) - 1)}")
-        longest = max(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
-        yield from range(0, longest + SHORT_STEP, SHORT_STEP)
+    def lengths(self) -> Iterator[Place]:
+        """Yield every length at which files are cut short, for each step."""
+        for step in range(len(STEPS)):
+            after = self.folder / f"before-{step + 1}"
+            longest = max(path.stat().st_size for path in after.rglob("*") if path.is_file())
+            yield from (Place(step, None, length) for length in range(0, longest + SHORT_STEP, SHORT_STEP))
+
+
+@dataclass
+class Sweep:
+    """Faults of one kind, one run for each.
+
+    Args:
+        kind: Which fault.
+        stage: Where.
+        generator: Chooses second faults.
+        careless: Whether steps are acknowledged before they are done.
+    """
+
+    kind: str
+    stage: Stage
+    generator: random.Random
+    careless: bool = False
+    findings: list[str] = field(default_factory=list)
+    ends: Counter[str] = field(default_factory=Counter)
 
     def strike(self, place: Place) -> None:
         """Let one fault happen, and examine what it left."""
-        self.restore(f"before-{place.step}")
+        self.stage.restore(f"before-{place.step}")
         where = f"{self.kind} at {place}"
-        ended = self.run_with(place)
-        self.ends[self.judge(place.step, ended, where)] += 1
+        self.ends[self.judge(place.step, self.run_with(place), where)] += 1
         if self.kind == "pairs":
             where = self.strike_again(place, where)
         self.recover(place.step, where)
 
     def strike_again(self, place: Place, where: str) -> str:
         """Kill the recovery too, at a random call of it."""
-        self.keep("between")
-        second = Place(place.step, self.generator.choice(self.trace(place.step)))
-        self.restore("between")
+        self.stage.keep("between")
+        second = Place(place.step, self.generator.choice(self.stage.trace(place.step)))
+        self.stage.restore("between")
         where = f"{where}, again at {second}"
         self.ends[self.judge(place.step, self.run_with(second), where) + " again"] += 1
         return where
 
     def run_with(self, place: Place) -> Ended:
         """Do a step with a fault in it."""
-        body = partial(perform, self.root, place.step)
+
+        def body(acknowledge: Any) -> None:
+            if self.careless:
+                acknowledge()
+            perform(self.stage.root, place.step, acknowledge)
+
         if place.point is None:
             return tracing.run(body, largest_file=place.largest_file)
         when = f"{place.point.number}+" if self.kind == "full" else str(place.point.number)
-        return tracing.run(body, log=self.log, inject=f"{place.point.call}:{FAULTS[self.kind]}:when={when}")
+        return tracing.run(body, log=self.stage.log, inject=f"{place.point.call}:{FAULTS[self.kind]}:when={when}")
 
     def judge(self, step: int, ended: Ended, where: str) -> str:
         """Say how a run with a fault ended, and note what should not have been."""
         # In a copy: opening the database would repair what the recovery is to meet.
-        with tempfile.TemporaryDirectory(dir=self.folder) as copied:
-            look = shutil.copytree(self.root, Path(copied) / "ledger")
+        with tempfile.TemporaryDirectory(dir=self.stage.folder) as copied:
+            look = shutil.copytree(self.stage.root, Path(copied) / "ledger")
             self.findings += [f"{where}: {what}" for what in examine.lost(look, step + ended.acknowledged)]
         if ended.killed:
             return "killed"
-        if self.kind in ("kill", "pairs"):
+        if self.kind in DEADLY:
             self.findings.append(f"{where}: the run was not killed")
         if not ended.error:
             # It claims success, so there may be no need of a recovery.
@@ -168,7 +190,7 @@ class Sweep:
     def recover(self, step: int, where: str) -> None:
         """Do the step again; then all must be as if nothing had happened."""
         try:
-            perform(self.root, step, lambda: None)
+            perform(self.stage.root, step, lambda: None)
             wrong = self.wrong(step)
         except Exception as error:  # noqa: BLE001 - a finding, whatever it is
             wrong = [f"no recovery: {type(error).__name__}: {error}"]
@@ -176,40 +198,51 @@ class Sweep:
 
     def wrong(self, step: int) -> list[str]:
         """Return what is wrong with a ledger after a step."""
-        found = examine.unsound(self.root)
-        return found or examine.differences(self.expected[step], examine.fingerprint(self.root))
+        root = self.stage.root
+        return examine.unsound(root) or examine.differences(self.stage.expected[step], examine.fingerprint(root))
+
+
+def sweep(arguments: argparse.Namespace, stage: Stage, kind: str, places: list[Place]) -> dict[str, Any]:
+    """Let one kind of fault strike everywhere, or at a sample of places, and return the counts."""
+    begun, generator = time.monotonic(), random.Random(arguments.seed)
+    size = len(places) if arguments.sample is None else min(arguments.sample, len(places))
+    chosen = places if size == len(places) else generator.sample(places, size)
+    swept = Sweep(kind, stage, generator, arguments.careless)
+    for place in chosen:
+        swept.strike(place)
+    return {
+        "kind": kind,
+        "seed": arguments.seed,
+        "steps": len(STEPS),
+        "places": len(places),
+        "calls": Counter(place.point.call for place in places if place.point is not None),
+        "tried": len(chosen),
+        "ends": swept.ends,
+        "found": len(swept.findings),
+        "findings": swept.findings[:TOLD],
+        "seconds": round(time.monotonic() - begun, 1),
+    }
 
 
 def main() -> int:
     """Sweep, print the counts, and return 1 if anything was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=[*FAULTS, "short"])
-    parser.add_argument("--sample", type=int, help="how many points; all by default")
+    parser.add_argument("kinds", nargs="+", choices=FAULTS)
+    parser.add_argument("--sample", type=int, help="how many places of each kind; all by default")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--careless", action="store_true", help="acknowledge before acting, to see it found")
     arguments = parser.parse_args()
     sys.dont_write_bytecode = True
-    generator = random.Random(arguments.seed)
-    memory = Path("/dev/shm")
+    memory, found = Path("/dev/shm"), 0
     with tempfile.TemporaryDirectory(prefix="unledger-", dir=memory if memory.is_dir() else None) as folder:
-        begun = time.monotonic()
-        sweep = Sweep(arguments.kind, Path(folder), generator)
-        places = sweep.places()
-        chosen = places if arguments.sample is None else generator.sample(places, min(arguments.sample, len(places)))
-        for place in chosen:
-            sweep.strike(place)
-        report = {
-            "kind": arguments.kind,
-            "seed": arguments.seed,
-            "points": len(places),
-            "calls": Counter(place.point.call for place in places if place.point is not None),
-            "tried": len(chosen),
-            "ends": sweep.ends,
-            "found": len(sweep.findings),
-            "findings": sweep.findings[:TOLD],
-            "seconds": round(time.monotonic() - begun, 1),
-        }
-    sys.stdout.write(json.dumps(report) + "\n")
-    return int(bool(sweep.findings))
+        stage = Stage(Path(folder))
+        calls = stage.calls() if set(arguments.kinds) != {"short"} else []
+        for kind in arguments.kinds:
+            report = sweep(arguments, stage, kind, list(stage.lengths()) if kind == "short" else calls)
+            sys.stdout.write(json.dumps(report) + "\n")
+            sys.stdout.flush()
+            found += report["found"]
+    return int(bool(found))
 
 
 if __name__ == "__main__":
