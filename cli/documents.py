@@ -1,5 +1,6 @@
 """JSON documents for ``--json``: domain values as plain data, each with the name and number of its schema."""
 
+import json
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,11 @@ from ledger.domain.records import AuditEvent, Evidence, Model, Request, Version
 def document(kind: str, body: dict[str, Any]) -> dict[str, Any]:
     """Return a document that says which schema it follows."""
     return {"schema": f"unledger.{kind}/1", **body}
+
+
+def text(body: dict[str, Any]) -> str:
+    """Return a document as it is written to a file."""
+    return json.dumps(body, indent=2, ensure_ascii=False) + "\n"
 
 
 def listing(kind: str, items: Iterable[dict[str, Any]]) -> dict[str, Any]:

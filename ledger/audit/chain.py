@@ -2,7 +2,7 @@
 
 Each leaf holds its sequence number and the digest of the leaf before it, so an edited, deleted,
 inserted or reordered entry breaks the chain at the first place that differs. Digests carry the leaf
-prefix of RFC 6962 section 2.1, so the same leaves can later feed a Merkle tree.
+prefix of RFC 6962 section 2.1: they are the leaf hashes of the Merkle tree over the same entries.
 
 What a chain cannot show by itself: entries cut off its end, or a history rewritten from some point
 on with every digest recomputed. Both are found by whoever kept a digest from before (``--against``).
@@ -86,7 +86,7 @@ def verify(entries: Iterable[Entry], *, kept: Head | None = None) -> Iterator[di
     """
     previous, expected = GENESIS, 1
     for entry in entries:
-        event = _check(entry, expected, previous)
+        event = check(entry, expected, previous)
         if kept is not None and kept.size == expected and kept.digest != entry.digest:
             raise AuditError(
                 f"entry {expected} differs from the head kept elsewhere: history was rewritten", seq=expected
@@ -101,7 +101,17 @@ def verify(entries: Iterable[Entry], *, kept: Head | None = None) -> Iterator[di
         )
 
 
-def _check(entry: Entry, expected: int, previous: str) -> dict[str, Any]:
+def check(entry: Entry, expected: int, previous: str) -> dict[str, Any]:
+    """Return an entry's event once its place in the chain is proven.
+
+    Args:
+        entry: As it was found.
+        expected: The sequence number it must have.
+        previous: Digest of the entry before it, or :data:`GENESIS`.
+
+    Raises:
+        AuditError: It does not belong there.
+    """
     if entry.seq != expected:
         raise AuditError(f"entry {expected} is missing: entry {entry.seq} stands in its place", seq=expected)
     if leaf_digest(entry.leaf) != entry.digest:

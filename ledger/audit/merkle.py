@@ -65,6 +65,16 @@ def tree_root(leaves: Sequence[bytes]) -> bytes:
     return row[0]
 
 
+def root_at(size: int, node: Subtree) -> bytes:
+    """Return the root of the tree over the first ``size`` leaves."""
+    return _range_hash(0, size, node) if size else EMPTY_ROOT
+
+
+def frontier_at(size: int, node: Subtree) -> Frontier:
+    """Return what appending to the first ``size`` leaves needs to know."""
+    return Frontier(size, tuple(node(start, stop) for start, stop in _complete(0, size)))
+
+
 def inclusion_proof(index: int, size: int, node: Subtree) -> list[bytes]:
     """Return the audit path of leaf ``index`` (from 0) in the tree of ``size`` leaves (RFC 6962, section 2.1.1).
 

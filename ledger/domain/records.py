@@ -133,6 +133,18 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Worker:
+    """A worker that stays, and when it was last heard of."""
+
+    owner: str
+    model: str | None
+    """The only model it works for; None for all."""
+    started_at: datetime
+    idle: float
+    """Seconds since it was heard of, on the database's clock."""
+
+
+@dataclass(frozen=True)
 class MapSummary:
     """What is known of one class space at one linear map, without its factor."""
 

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from ledger.digest import json_digest
 from ledger.domain.records import BasisTerm, Model, Version, VersionKind
 from ledger.errors import RetryLaterError
 from ledger.store.unit_of_work import Transaction
@@ -55,6 +56,7 @@ def append_version(
             "kind": version.kind.value,
             "forgotten": sorted(version.forgotten),
             "weights": version.weights,
+            "recipe": json_digest(version.recipe),
         }
         | ({} if version.restores is None else {"restores": version.restores}),
     )

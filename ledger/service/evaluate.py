@@ -53,8 +53,8 @@ def evaluate(
         number: The version; None for the live one.
         progress: Told about phases.
         only: Names of evaluators; empty runs all.
-        against: What to compare with: ``base`` (the version that computations start from), a version number, or a path of a safetensors file, for example
-            of a model retrained without the forgotten classes.
+        against: What to compare with: ``base`` (the version that computations start from), a version number, or the
+            path of a safetensors file, for example of a model retrained without the forgotten classes.
         train_per_class: Training images per class; None for all.
 
     Raises:

@@ -12,6 +12,8 @@ from ledger.store.engine import open_engine
 from ledger.store.schema import check_schema, upgrade_schema
 from ledger.store.unit_of_work import Database
 
+from .signing import create_signer
+
 
 def utc_now() -> datetime:
     """Return the current time, aware, in UTC."""
@@ -66,5 +68,6 @@ def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = ut
     ledger = Ledger(config, Database(engine), open_blobs(config), actor, clock)
     with ledger.database.write() as tx:
         if tx.audit.head().size == 0:
-            tx.audit.append("ledger.created", at=clock(), actor=actor)
+            key = str(create_signer(config).verifier)
+            tx.audit.append("ledger.created", at=clock(), actor=actor, data={"key": key})
     return ledger

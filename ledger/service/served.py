@@ -12,8 +12,9 @@ def require_served(model: Model, version: Version) -> None:
         IntegrityError: Something is wrong with them.
     """
     if version.purged_at is not None:
+        day = f"{version.purged_at:%Y-%m-%d}"
         raise PurgedError(
-            f"version {version.number} of {model.name} was purged on {version.purged_at:%Y-%m-%d}: its weights are gone",
+            f"version {version.number} of {model.name} was purged on {day}: its weights are gone",
             f"see which versions are kept: unledger model versions {model.name}",
         )
     if version.quarantined is not None:

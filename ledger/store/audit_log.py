@@ -1,36 +1,46 @@
 """The audit history in SQL: appended in the transaction of the change it records, never edited."""
 
-import hashlib
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import tee
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, insert, select
 from sqlalchemy.orm import Session
 
-from ledger.audit.chain import GENESIS, Entry, Head, leaf_digest, leaf_text, verify
+from ledger.audit import merkle
+from ledger.audit.chain import Entry, Head, check, leaf_digest, leaf_text
+from ledger.audit.growth import LEVELS, Growth
+from ledger.audit.history import Kept
+from ledger.audit.merkle import Frontier
+from ledger.audit.notes import Checkpoint, Verifier
 from ledger.domain.records import AuditEvent
-from ledger.errors import AuditError
+from ledger.errors import NotFoundError
 
-from .tables import AuditEventRow, AuditHeadRow, AuditNoteRow
+from .audit_head import Recorded, read_head, write_head
+from .audit_tree import AuditTree
+from .audit_verification import note_digest, verify_history, verify_since
+from .tables import AuditEventRow, AuditNoteRow
 
-HEAD_ID = 1
 PAGE = 1000
+EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
 
 
 class AuditLog:
-    """Append to, read and verify the history inside one transaction."""
+    """Append to, read, prove and verify the history inside one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._tree = AuditTree(session)
+        self._locked: tuple[object, Recorded] | None = None
+        """The head under this transaction's lock, with the (possibly nested) transaction that saw it."""
+
+    # -- appending ------------------------------------------------------------------------------------
 
     def head(self, *, lock: bool = False) -> Head:
         """Return where the history ends; with ``lock``, nobody else appends until this transaction ends."""
-        row = self._head_row(lock=lock)
-        return Head(row.size, row.digest)
+        return self._recorded(lock=lock).head
 
     def append(
         self,
@@ -55,8 +65,8 @@ class AuditLog:
                 which could not be erased from a chain.
             note: Free text. Only a salted digest of it is chained; the text lies beside it.
         """
-        head = self._head_row(lock=True)
-        seq = head.size + 1
+        recorded = self._recorded(lock=True)
+        seq = recorded.head.size + 1
         event: dict[str, Any] = {"at": at.isoformat(), "kind": kind, "actor": actor, "data": data or {}}
         if model is not None:
             event["model"] = model
@@ -65,17 +75,57 @@ class AuditLog:
         salt = secrets.token_hex(16)
         if note:
             event["note"] = note_digest(salt, note)
-        leaf = leaf_text(seq, head.digest, event)
+        leaf = leaf_text(seq, recorded.head.digest, event)
         digest = leaf_digest(leaf)
-        self._session.add(
-            AuditEventRow(seq=seq, kind=kind, model=model, request_id=request_id, leaf=leaf, digest=digest)
-        )
-        self._session.flush()
+        row = {"seq": seq, "kind": kind, "model": model, "request_id": request_id, "leaf": leaf, "digest": digest}
+        self._session.execute(insert(EVENTS), row)
         if note:
-            self._session.add(AuditNoteRow(seq=seq, salt=salt, text=note))
-        head.size, head.digest = seq, digest
-        self._session.flush()
+            self._session.execute(insert(NOTES), {"seq": seq, "salt": salt, "text": note})
+        frontier, completed = recorded.frontier.append(bytes.fromhex(digest))
+        subtrees = [(level, (seq >> level) - 1, node) for level, node in completed if level in LEVELS]
+        self._advance(Head(seq, digest), frontier, subtrees)
         return seq
+
+    def adopt(self, entries: Sequence[Entry]) -> Head:
+        """Append entries of another ledger's history as they are, and return where it ends now.
+
+        Raises:
+            AuditError: One does not follow what is here.
+        """
+        recorded = self._recorded(lock=True)
+        head, growth = recorded.head, Growth(recorded.frontier)
+        rows, leaves = [], []
+        for entry in entries:
+            event = check(entry, head.size + 1, head.digest)
+            head = Head(entry.seq, entry.digest)
+            columns = {"kind": event.get("kind"), "model": event.get("model"), "request_id": event.get("request")}
+            rows.append({"seq": entry.seq, "leaf": entry.leaf, "digest": entry.digest, **columns})
+            leaves.append(bytes.fromhex(entry.digest))
+        if rows:
+            self._session.execute(insert(EVENTS), rows)
+            subtrees = growth.extend(leaves)
+            self._advance(head, growth.frontier, subtrees)
+        return head
+
+    def _advance(self, head: Head, frontier: Frontier, subtrees: list[tuple[int, int, bytes]]) -> None:
+        recorded = Recorded(head, frontier.root.hex(), tuple(peak.hex() for peak in frontier.peaks))
+        write_head(self._session, recorded)
+        self._tree.add(subtrees)
+        self._locked = self._transaction(), recorded
+
+    def _transaction(self) -> object:
+        # What a savepoint undid must be read again: it is remembered under the savepoint, which is gone.
+        return self._session.get_nested_transaction() or self._session.get_transaction()
+
+    def _recorded(self, *, lock: bool = False) -> Recorded:
+        if self._locked is not None and self._locked[0] is self._transaction():
+            return self._locked[1]
+        recorded = read_head(self._session, lock=lock)
+        if lock:
+            self._locked = self._transaction(), recorded
+        return recorded
+
+    # -- reading --------------------------------------------------------------------------------------
 
     def events(
         self, *, model: str | None = None, request_id: int | None = None, after: int = 0
@@ -106,60 +156,89 @@ class AuditLog:
                 note=note,
             )
 
-    def verify(self, kept: Head | None = None) -> Head:
-        """Check the whole history, its columns, its notes and its head.
+    def entries(self, after: int = 0) -> Iterator[Entry]:
+        """Yield the entries as they are hashed, in order."""
+        query = select(EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq)
+        for seq, leaf, digest in self._session.execute(query).yield_per(PAGE):
+            yield Entry(seq, leaf, digest)
 
-        Args:
-            kept: A head noted earlier and elsewhere.
+    def entry(self, seq: int) -> Entry:
+        """Return one entry.
 
         Raises:
-            AuditError: Names the first bad entry.
+            NotFoundError: There is none with this number.
         """
-        head = Head(0, GENESIS)
-        # In lockstep: each row is looked at once its entry's place in the chain is proven.
-        rows, again = tee(self._rows())
-        entries = (Entry(row.seq, row.leaf, row.digest) for row, _, _ in again)
-        for event, (row, salt, note) in zip(verify(entries, kept=kept), rows, strict=True):
-            columns = (row.kind, row.model, row.request_id)
-            if columns != (event.get("kind"), event.get("model"), event.get("request")):
-                raise AuditError(f"entry {row.seq} is listed as something other than its text says", seq=row.seq)
-            if note is not None and note_digest(salt or "", note) != event.get("note"):
-                raise AuditError(f"the note of entry {row.seq} was altered", seq=row.seq)
-            head = Head(row.seq, row.digest)
-        recorded = self.head()
-        if recorded != head:
-            raise AuditError(
-                f"the history ends at entry {head.size}, but {recorded.size} were written",
-                "entries were cut off its end, or the head was altered",
-                seq=min(head.size, recorded.size) + 1,
-            )
-        return head
+        query = select(EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest).where(EVENTS.c.seq == seq)
+        row = self._session.execute(query).one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no entry {seq}", "see: unledger audit log")
+        return Entry(*row)
 
     def count(self) -> int:
         """Return the number of entries."""
-        return self._session.scalar(select(func.count()).select_from(AuditEventRow)) or 0
+        return self._session.scalar(select(func.count()).select_from(EVENTS)) or 0
 
-    def _rows(self) -> Iterator[tuple[AuditEventRow, str | None, str | None]]:
-        query = (
-            select(AuditEventRow, AuditNoteRow.salt, AuditNoteRow.text)
-            .outerjoin(AuditNoteRow, AuditNoteRow.seq == AuditEventRow.seq)
-            .order_by(AuditEventRow.seq)
-            .execution_options(populate_existing=True)
-        )
-        for event, salt, note in self._session.execute(query).yield_per(PAGE):  # noqa: UP028 - a Row is no tuple
-            yield event, salt, note
+    # -- proofs ---------------------------------------------------------------------------------------
 
-    def _head_row(self, *, lock: bool) -> AuditHeadRow:
-        query = select(AuditHeadRow).where(AuditHeadRow.id == HEAD_ID)
-        if lock:
-            # SQLite ignores FOR UPDATE: there, BEGIN IMMEDIATE already holds the only write lock.
-            query = query.with_for_update().execution_options(populate_existing=True)
-        row = self._session.scalar(query)
-        if row is None:
-            raise AuditError("the head of the audit history is missing", "restore the database", seq=1)
-        return row
+    def tree_node(self, start: int, stop: int) -> bytes:
+        """Return the hash of the complete subtree over entries ``[start, stop)``, counted from 0."""
+        return self._tree.node(start, stop)
 
+    def root(self, size: int | None = None) -> bytes:
+        """Return the root of the tree over the first ``size`` entries, or over all."""
+        return merkle.root_at(self.head().size if size is None else size, self.tree_node)
 
-def note_digest(salt: str, text: str) -> str:
-    """Return the salted digest that a leaf holds in place of free text."""
-    return hashlib.sha256(f"{salt}\x00{text}".encode()).hexdigest()
+    def frontier(self, size: int) -> Frontier:
+        """Return the peaks of the tree over the first ``size`` entries."""
+        return merkle.frontier_at(size, self.tree_node)
+
+    def inclusion(self, seq: int, size: int | None = None) -> list[bytes]:
+        """Return the proof (RFC 6962, section 2.1.1) that an entry stands in the tree of ``size`` entries, or of all.
+
+        Raises:
+            NotFoundError: The tree has no such entry.
+        """
+        size = self.head().size if size is None else size
+        if not 0 < seq <= size:
+            raise NotFoundError(f"there is no entry {seq} among the first {size}", "see: unledger audit log")
+        return merkle.inclusion_proof(seq - 1, size, self.tree_node)
+
+    def consistency(self, first_size: int, size: int | None = None) -> list[bytes]:
+        """Return the proof (RFC 6962, section 2.1.2) that the tree of ``size`` entries continues an earlier one.
+
+        Args:
+            first_size: Entries of the earlier tree.
+            size: Entries of the later one; None for all.
+
+        Raises:
+            NotFoundError: The history is shorter than ``first_size``.
+        """
+        size = self.head().size if size is None else size
+        if not 0 <= first_size <= size:
+            raise NotFoundError(f"the history has {size} entries, fewer than {first_size}", "its end may be missing")
+        return merkle.consistency_proof(first_size, size, self.tree_node)
+
+    # -- verifying ------------------------------------------------------------------------------------
+
+    def verify(self, kept: Head | Kept | None = None, *, verifiers: Sequence[Verifier] = ()) -> Head:
+        """Check the whole history: chain, columns, notes, hash tree, head, and the checkpoints that were issued.
+
+        Args:
+            kept: What was noted earlier and elsewhere.
+            verifiers: Keys that issued checkpoints must be signed with; without any, only what they say is compared.
+
+        Raises:
+            AuditError: Names the first bad entry. Where the head or the hash tree over everything is bad, that is
+                the number after the last entry; where an issued checkpoint is not genuine, its size.
+        """
+        if not isinstance(kept, Kept):
+            kept = Kept(() if kept is None else (kept,))
+        return verify_history(self._session, kept, verifiers)
+
+    def verify_since(self, checkpoint: Checkpoint) -> Head:
+        """Check that the history continues a checkpoint, reading only the entries after it.
+
+        Raises:
+            AuditError: It does not; names the first entry that is not proven.
+        """
+        return verify_since(self._session, checkpoint)

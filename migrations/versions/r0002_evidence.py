@@ -5,7 +5,7 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
-from ledger.audit.merkle import Frontier
+from ledger.audit.merkle import EMPTY_ROOT, Frontier
 
 revision = "r0002"
 down_revision = "r0001"
@@ -67,8 +67,10 @@ def upgrade() -> None:
     op.add_column("blobs", sa.Column("destroyed_at", sa.DateTime(), nullable=True))
     op.add_column("versions", sa.Column("quarantined", sa.Text(), nullable=True))
     op.add_column("versions", sa.Column("purged_at", sa.DateTime(), nullable=True))
-    op.add_column("audit_head", sa.Column("root", sa.String(length=64), nullable=False, server_default=""))
-    op.add_column("audit_head", sa.Column("peaks", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column(
+        "audit_head", sa.Column("root", sa.String(length=64), nullable=False, server_default=EMPTY_ROOT.hex())
+    )
+    op.add_column("audit_head", sa.Column("peaks", sa.JSON(), nullable=True))
     _grow_tree()
     _protect("checkpoints", "", "checkpoints are append-only")
     _protect("versions", VERSION_FACTS, "what a version is never changes")

@@ -195,7 +195,7 @@ def test_migrations_that_do_not_fit_together_are_our_error(
     broken = tmp_path / "migrations"
     shutil.copytree(scripts, broken, ignore=shutil.ignore_patterns("__pycache__"))
     revision = (broken / "versions" / "r0001_initial.py").read_text()
-    (broken / "versions" / "r0002_other.py").write_text(revision.replace('"r0001"', '"r0002"', 1))
+    (broken / "versions" / "r9999_other.py").write_text(revision.replace('"r0001"', '"r9999"', 1))
     monkeypatch.setattr(schema, "files", lambda _package: broken)
     with pytest.raises(ConflictError, match="history cannot be followed: Multiple head revisions"):
         upgrade_schema(engine)

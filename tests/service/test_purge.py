@@ -203,7 +203,8 @@ def test_later_requests_need_nothing_of_what_was_forgotten(desk: Desk, tmp_path:
     digits_file(source)
     rebind(desk.ledger, "copy")
     after = desk_accuracy(desk, "copy")
-    assert max(after[3], after[5]) <= 0.02
+    # At most two of 46 images.
+    assert max(after[3], after[5]) < 0.05
     assert np.mean([after[k] for k in range(10) if k not in (3, 5)]) > np.mean(known) - 0.05
     assert desk.withdraw(refused.request.id) is not None
     assert desk_accuracy(desk, "copy")[5] > 0.8
@@ -265,7 +266,8 @@ def test_an_interrupted_purge_is_finished_by_the_next(
 ) -> None:
     desk = two_forgotten
     expected = sorted({digest for name, digest in objects(desk).items() if name != "version 2"})
-    destroy, done = desk.ledger.blobs.destroy, []
+    destroy = desk.ledger.blobs.destroy
+    done: list[str] = []
 
     def until_the_power_fails(digest: str) -> None:
         if len(done) == survived:
@@ -333,7 +335,7 @@ def test_versions_that_cannot_be_computed_from_each_other_are_not_parted(two_for
     desk.later(days=40)
     desk.roll_back(0)
     desk.later(days=1)
-    with desk.unchanged(), pytest.raises(ConflictError, match="older-than"):
+    with desk.unchanged(), pytest.raises(ConflictError, match="had forgotten"):
         close_window(desk, timedelta(days=30))
     assert desk.decide(1, Action.DENY).state is RequestState.DENIED
 

@@ -1,0 +1,62 @@
+"""An exported history: everything that is needed to verify it without the ledger.
+
+JSON lines. First every entry, with the exact text that is hashed: ``{"seq": 1, "leaf": "...", "digest": "..."}``. Then
+the newest signed checkpoint, where one was issued: ``{"checkpoint": "..."}``. Notes are left out.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.errors import AuditError
+
+from .chain import Entry
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an exported file holds; nothing in it is trusted before it was verified."""
+
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+    """Signed checkpoints."""
+
+
+def export_lines(entries: Iterable[Entry], notes: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of an export."""
+    for entry in entries:
+        yield json.dumps({"seq": entry.seq, "leaf": entry.leaf, "digest": entry.digest}) + "\n"
+    for note in notes:
+        yield json.dumps({"checkpoint": note}) + "\n"
+
+
+def read_export(text: str, name: str) -> Export:
+    """Read an export.
+
+    Args:
+        text: The file's contents.
+        name: What to call it in an error.
+
+    Raises:
+        AuditError: It is none; ``seq`` is the entry that the first such line should have held.
+    """
+    entries: list[Entry] = []
+    notes: list[str] = []
+    for line in text.splitlines():
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise AuditError(f"{name} is not an exported history: {error}", seq=len(entries) + 1) from error
+        if _is_entry(value) and not notes:
+            entries.append(Entry(value["seq"], value["leaf"], value["digest"]))
+        elif isinstance(value, dict) and isinstance(value.get("checkpoint"), str):
+            notes.append(value["checkpoint"])
+        else:
+            raise AuditError(f"{name} is not an exported history", seq=len(entries) + 1)
+    return Export(tuple(entries), tuple(notes))
+
+
+def _is_entry(value: Any) -> bool:
+    kinds = {"seq": int, "leaf": str, "digest": str}
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())

@@ -1,0 +1,70 @@
+"""A proof that one entry stands in a history, in one small document: leaf, path and signed checkpoint.
+
+Whoever holds it and the verifier key needs nothing else: no other entry is shown, no ledger is asked.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.errors import SignatureError
+
+from .merkle import leaf_hash, verify_inclusion
+from .notes import Checkpoint, Verifier, open_checkpoint
+
+SCHEMA = "unledger.proof/1"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """One entry's place in the tree of a signed checkpoint."""
+
+    leaf: str
+    index: int
+    """From 0: one less than the entry's sequence number."""
+    size: int
+    path: tuple[bytes, ...]
+    checkpoint: str
+    """Signed note."""
+
+    def check(self, verifiers: Sequence[Verifier]) -> Checkpoint:
+        """Return the checkpoint once entry and path lead to its root.
+
+        Raises:
+            SignatureError: They do not, or no known key signed it.
+        """
+        signed = open_checkpoint(self.checkpoint, verifiers)
+        proven = verify_inclusion(leaf_hash(self.leaf.encode()), self.index, self.size, self.path, signed.root)
+        if signed.size != self.size or not proven:
+            raise SignatureError(f"entry {self.index + 1} is not proven to stand in the signed history")
+        return signed
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document."""
+        return {
+            "schema": SCHEMA,
+            "leaf": self.leaf,
+            "index": self.index,
+            "size": self.size,
+            "path": [part.hex() for part in self.path],
+            "checkpoint": self.checkpoint,
+        }
+
+    @classmethod
+    def parse(cls, text: str) -> "Proof":
+        """Read the document.
+
+        Raises:
+            SignatureError: It is none.
+        """
+        try:
+            value = json.loads(text)
+            path = tuple(bytes.fromhex(part) for part in value["path"])
+            proof = cls(value["leaf"], value["index"], value["size"], path, value["checkpoint"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise SignatureError(f"this is no proof of an entry: {error}") from error
+        kinds = (str, int, int, tuple, str)
+        if value.get("schema") != SCHEMA or not all(map(isinstance, vars(proof).values(), kinds)):
+            raise SignatureError("this is no proof of an entry", "audit proof writes them")
+        return proof
