@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from ledger import __version__
 from ledger.errors import LedgerError
 
-from . import audit, demo, models, people, purge, requests, setup, versions, worker
+from . import audit, demo, models, people, purge, requests, setup, store, versions, worker
 from .render import say
 
 
@@ -92,6 +92,8 @@ app.command("work", rich_help_panel="Requests")(worker.work)
 app.command("status", rich_help_panel="Requests")(worker.status)
 app.add_typer(audit.app, name="audit", rich_help_panel="The ledger itself")
 app.add_typer(setup.db_app, name="db", rich_help_panel="The ledger itself")
+app.command("fsck", rich_help_panel="The ledger itself")(store.fsck)
+app.command("gc", rich_help_panel="The ledger itself")(store.gc)
 app.command("plugins", rich_help_panel="The ledger itself")(setup.plugins)
 
 

@@ -30,6 +30,7 @@ from ledger.network import Network, ParameterCoverage, Treatment, build_network
 from .commit import append_version
 from .history import history
 from .ledger import Ledger
+from .objects import store_object
 from .served import require_served
 from .workbench import environment, open_workbench
 
@@ -77,7 +78,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     _check_coverage(network.coverage(example), registration.allow_unhandled)
     if not network.layers:
         raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
-    digest = ledger.blobs.put(data)
+    digest = store_object(ledger, data)
     now = ledger.clock()
     with ledger.database.write() as tx:
         model = tx.models.add(

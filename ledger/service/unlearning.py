@@ -19,6 +19,7 @@ from ledger.errors import PurgedError
 from ledger.images import load_images
 from ledger.search import RecipeSearch, SearchResult
 
+from .objects import store_object
 from .progress import Progress
 from .proposal import Proposal
 from .workbench import CollectedSpace, Workbench, environment
@@ -58,7 +59,7 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
     result = search(workbench, collected, forgotten, progress)
     progress.phase("write", 1)
     data = checkpoints.serialise(result.candidate.state)
-    digest = workbench.ledger.blobs.put(data)
+    digest = store_object(workbench.ledger, data)
     progress.step()
     terms = [
         BasisTerm(Role.FORGET if c.record.class_index in forgotten else Role.RETAIN, c.record.class_index, c.record.id)

@@ -15,13 +15,14 @@ from ledger.algebra.spaces import Space
 from ledger.device import choose_device
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.records import ClassSpace, MapSummary, Model, Version
-from ledger.errors import DataError
+from ledger.errors import BlobError, DataError
 from ledger.hookspecs import DataSource, Split
 from ledger.network import Network, build_network
 from ledger.relabelled import RelabelledSource
 from ledger.sampling import ClassSamples, PositionSampler, choose_samples
 
 from .ledger import Ledger
+from .objects import store_object
 from .progress import Progress, counted
 from .served import require_served
 
@@ -123,10 +124,17 @@ class Workbench:
         digest = self._spec_digest(wanted)
         with self.ledger.database.read() as tx:
             known = tx.spaces.find(self.model, class_index, digest)
-        if known is not None and known.blob in self.ledger.blobs:
-            return _loaded(known, self.ledger.blobs.get(known.blob))
+        if known is not None and (stored := self._stored(known.blob)) is not None:
+            return _loaded(known, stored)
         record, data = self._collect(class_index, wanted, digest)
-        return _loaded(self._keep(record, data) if keep else record, data)
+        return _loaded(self._keep(record, data, again=known is not None) if keep else record, data)
+
+    def _stored(self, digest: str) -> bytes | None:
+        """Return a class space's bytes; None if they are missing or damaged, since images can be looked at again."""
+        try:
+            return self.ledger.blobs.get(digest)
+        except BlobError:
+            return None
 
     def _spec_digest(self, wanted: Sequence[int]) -> str:
         """Digest of everything that decides a class space's bytes, beside the machine."""
@@ -173,11 +181,11 @@ class Workbench:
         )
         return record, data
 
-    def _keep(self, record: ClassSpace, data: bytes) -> ClassSpace:
-        self.ledger.blobs.put(data)
+    def _keep(self, record: ClassSpace, data: bytes, *, again: bool) -> ClassSpace:
+        store_object(self.ledger, data)
         with self.ledger.database.write() as tx:
             tx.spaces.add_blob(record.blob, record.size, "class space", at=record.created_at)
-            stored = tx.spaces.add(record)
+            stored = tx.spaces.renew(record) if again else tx.spaces.add(record)
             tx.audit.append(
                 "class_space.collected",
                 at=record.created_at,

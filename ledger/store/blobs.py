@@ -18,7 +18,7 @@ from ledger.config import Config
 from ledger.errors import BlobError, LedgerError
 
 from .durable_files import Check
-from .encryption import CHUNK, HEADER, MAGIC, altered, decrypt, encrypt
+from .encryption import CHUNK, HEADER, MAGIC, altered, decrypt, encrypt, stored_size
 from .local_folder import LocalFolder
 from .object_keys import ObjectKeys
 from .object_names import require_digest
@@ -143,6 +143,43 @@ class BlobStore:
         """Yield the digests of all objects that are there, in order."""
         return self.folder.digests()
 
+    def modified(self, digest: str) -> float:
+        """Return when an object was written, in seconds since 1970.
+
+        Raises:
+            FileNotFoundError: It is missing.
+        """
+        return self.folder.modified(require_digest(digest))
+
+    def temporaries(self) -> Iterator[Path]:
+        """Yield what interrupted writing left behind, of objects and of keys."""
+        yield from self.folder.temporaries()
+        yield from self.keys.temporaries()
+
+    def check(self, digest: str, length: int, *, read_data: bool = False) -> None:
+        """Check an object: whether it is there, as long as it should be, and has its key.
+
+        Args:
+            digest: Its name.
+            length: Plain bytes that were stored.
+            read_data: Also read, authenticate and hash every byte.
+
+        Raises:
+            BlobError: Names what is wrong.
+        """
+        size = self.size(digest)
+        if size is None or read_data:
+            data = self.get(digest)  # which names what is wrong
+            if size is not None and len(data) != length:
+                raise BlobError(f"object {digest} has {len(data)} bytes, not {length} as recorded", fault="other size")
+            return
+        belongs = stored_size(length) if self.is_encrypted(digest) else length
+        if size != belongs:
+            self.get(digest)
+            raise BlobError(f"object {digest} takes {size} bytes, not {belongs} as recorded", fault="other size")
+        if self.is_encrypted(digest) and self.keys.read(digest) is None:
+            raise self._keyless(digest)
+
     def destroy(self, digest: str) -> None:
         """Destroy an object for good: its key first, then its bytes.
 
@@ -183,13 +220,16 @@ class BlobStore:
             return _plain(file, digest, size)
         key = self.keys.read(digest)
         if key is None:
-            raise BlobError(
-                f"the key of object {digest} is missing from {self.keys.folder}",
-                "restore it from a backup of the keys; if it was destroyed on purpose, the object is gone for good",
-                fault="key missing",
-            )
+            raise self._keyless(digest)
         file.seek(0)
         return decrypt(key, digest, file, size)
+
+    def _keyless(self, digest: str) -> BlobError:
+        return BlobError(
+            f"the key of object {digest} is missing from {self.keys.folder}",
+            "restore it from a backup of the keys; if it was destroyed on purpose, the object is gone for good",
+            fault="key missing",
+        )
 
     def _intact(self, digest: str, key: bytes) -> bool:
         if self.folder.size(digest) is None:

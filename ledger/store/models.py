@@ -128,6 +128,11 @@ class Versions:
         query = select(VersionRow).where(VersionRow.model_id == model.id).order_by(VersionRow.number)
         return [convert.version(row) for row in self._session.scalars(query)]
 
+    def quarantine(self, version: Version, problem: str | None) -> None:
+        """Note what is wrong with a version's weights, or that nothing is any more."""
+        self._session.get_one(VersionRow, (version.model_id, version.number)).quarantined = problem
+        self._session.flush()
+
     def note_purged(self, version: Version, *, at: datetime) -> None:
         """Note that a version's weights are to be destroyed: from now on nobody gets them."""
         self._session.get_one(VersionRow, (version.model_id, version.number)).purged_at = at

@@ -97,6 +97,14 @@ class ObjectKeys:
         names = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
         yield from (name for name in names if is_digest(name))
 
+    def size(self, digest: str) -> int:
+        """Return the bytes of a key's file."""
+        return self._path(digest).lstat().st_size
+
+    def modified(self, digest: str) -> float:
+        """Return when a key was written, in seconds since 1970."""
+        return self._path(digest).lstat().st_mtime
+
     def temporaries(self) -> Iterator[Path]:
         """Yield what interrupted writing left behind."""
         yield from sorted(self.folder.glob(f"{TEMPORARY}*"))
