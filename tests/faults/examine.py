@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import LedgerError
+from ledger.service.audit import verify_history
+from ledger.service.fsck import fsck
+from ledger.service.progress import Silent
 from story import STEPS, Life
 
 NOT_COMPARED = {
@@ -88,22 +91,16 @@ def lost(root: Path, steps: int) -> list[str]:
 
 
 def unsound(root: Path) -> list[str]:
-    """Return what is wrong with a ledger in itself: database, audit history, objects."""
-    wrong = []
-    with closing(sqlite3.connect(root / "ledger.db")) as connection:
-        wrong += [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
-        wrong += [f"dangling reference in {row[0]}" for row in connection.execute("PRAGMA foreign_key_check")]
+    """Return what is wrong with a ledger in itself: database, history, checkpoints, rows, and every byte stored."""
     life = Life(root)
     try:
-        with life.read() as tx:
-            tx.audit.verify()
-            for digest, _, _ in tx.spaces.blobs():
-                life.ledger.blobs.get(digest)
+        verify_history(life.ledger)
+        report = fsck(life.ledger, Silent(), read_data=True)
     except LedgerError as error:
-        wrong.append(f"{type(error).__name__}: {error.message}")
+        return [f"{type(error).__name__}: {error.message}"]
     finally:
         life.close()
-    return wrong
+    return [f"{found.fault} {found.what}: {found.detail}" for found in report.findings if found.severe]
 
 
 def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:

@@ -23,8 +23,11 @@ from ledger.domain.records import (Architecture, AuditEvent, BasisTerm, ClassSpa
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError
+from ledger.service.audit import issue_checkpoint
 from ledger.service.commit import append_version
+from ledger.service.garbage import collect_garbage
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
+from ledger.service.objects import store_object
 from ledger.service.progress import Progress, Silent
 from ledger.service.proposal import Compute, Proposal
 from ledger.service.purge import plan_purge, purge
@@ -125,7 +128,7 @@ def open_shapes(ledger: Ledger, model_name: str) -> Compute:
         progress.phase("class spaces", len(wanted))
         terms = tuple(BasisTerm(Role.FORGET, k, _space(ledger, model, k).id) for k in wanted)
         data = weights_of(forgotten, base.weights) if wanted else ledger.blobs.get(base.weights)
-        digest = ledger.blobs.put(data)
+        digest = store_object(ledger, data)
         return Proposal(forgotten, digest, len(data), {"strength": 1}, terms, (), base.number)
 
     return compute
@@ -138,7 +141,7 @@ def _space(ledger: Ledger, model: Model, class_index: int) -> ClassSpace:
     if known is not None and known.blob in ledger.blobs:
         return known
     data = safetensors_of(f"space {spec}", SPACE_BYTES)
-    digest, now = ledger.blobs.put(data), ledger.clock()
+    digest, now = store_object(ledger, data), ledger.clock()
     space = ClassSpace(
         id=0,
         model_id=model.id,
@@ -183,7 +186,7 @@ class Step:
 def register(ledger: Ledger) -> None:
     """Register the model: what ``model add`` records, without a network."""
     data, now = weights_of(frozenset()), ledger.clock()
-    weights = ledger.blobs.put(data)
+    weights = store_object(ledger, data)
     with ledger.database.write() as tx:
         model = tx.models.add(
             Model(
@@ -291,12 +294,31 @@ def close_window(number: int) -> Step:
     return Step("purge", act, done)
 
 
+def sign(number: int) -> Step:
+    """Issue a checkpoint, the ``number``-th."""
+
+    def done(life: Life) -> bool:
+        with life.read() as tx:
+            return len(tx.checkpoints.all()) >= number
+
+    return Step("checkpoint", lambda life: issue_checkpoint(life.ledger), done, resend=True)
+
+
+def _compute_in_vain(life: Life) -> None:
+    """Store what nothing will ever refer to, and collect it as garbage, with what earlier faults left."""
+    store_object(life.ledger, safetensors_of("in vain", WEIGHTS_BYTES))
+    with life.ledger.database.engine.begin() as connection:
+        connection.execute(text("UPDATE blob_leases SET expires = 1"))
+    collect_garbage(life.ledger, grace=-60)
+
+
 STEPS = (
     Step("create the ledger", Life.create, lambda life: bool(life.events("ledger.created")), resend=True),
     Step("register the model", lambda life: register(life.ledger), _registered),
     file("file three requests", one={1}, two={2, 3}, three={4}),
     work_off("forget in turn", "one", "two", "three"),
     file("ask for what is forgotten", again={1}),
+    sign(1),
     go_back(1),
     decided("two", Action.RETRY, "request.retried", before=RequestState.REOPENED),
     work_off("forget once more", "two", times=2),
@@ -308,9 +330,11 @@ STEPS = (
     decided("four", Action.RELEASE, "request.released", before=RequestState.ON_HOLD),
     work_off("forget another", "four"),
     close_window(1),
+    Step("collect garbage", _compute_in_vain, lambda _: True, resend=True),
     file("file after the purge", five={6}),
     work_off("forget from the anchor", "five"),
     take_back("five"),
+    sign(2),
 )
 
 
