@@ -51,11 +51,14 @@ class Life:
     Args:
         root: The folder.
         now: What the clock says.
+        changes: Whether the history may grow; if not, it is read only once.
     """
 
     root: Path
     now: datetime = START
+    changes: bool = True
     _ledger: Ledger | None = field(default=None, init=False)
+    _history: list[AuditEvent] = field(default_factory=list, init=False)
 
     def create(self) -> None:
         """Create the ledger, or whatever of it an earlier attempt left out, as ``init`` and ``db upgrade`` do."""
@@ -93,8 +96,10 @@ class Life:
     def events(self, kind: str, key: str | None = None) -> list[AuditEvent]:
         """Return the audit entries of one kind, of one request if one is named."""
         number = None if key is None else self.number(key)
-        with self.read() as tx:
-            return [e for e in tx.audit.events() if e.kind == kind and number in (None, e.request_id)]
+        if self.changes or not self._history:
+            with self.read() as tx:
+                self._history = list(tx.audit.events())
+        return [entry for entry in self._history if entry.kind == kind and number in (None, entry.request_id)]
 
 
 # -- weights without torch -------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ import examine
 import tracing
 from story import STEPS, perform
 from tracing import Ended, Point
+
+from ledger.service import ledger as ledgers
 
 FAULTS = {
     "kill": "signal=SIGKILL",
@@ -172,9 +174,10 @@ class Sweep:
     def judge(self, step: int, ended: Ended, where: str) -> str:
         """Say how a run with a fault ended, and note what should not have been."""
         # In a copy: opening the database would repair what the recovery is to meet.
-        with tempfile.TemporaryDirectory(dir=self.stage.folder) as copied:
-            look = shutil.copytree(self.stage.root, Path(copied) / "ledger")
-            self.findings += [f"{where}: {what}" for what in examine.lost(look, step + ended.acknowledged)]
+        look = self.stage.folder / "look"
+        shutil.rmtree(look, ignore_errors=True)
+        shutil.copytree(self.stage.root, look)
+        self.findings += [f"{where}: {what}" for what in examine.lost(look, step + ended.acknowledged)]
         if ended.killed:
             return "killed"
         if self.kind in DEADLY:
@@ -233,6 +236,8 @@ def main() -> int:
     parser.add_argument("--careless", action="store_true", help="acknowledge before acting, to see it found")
     arguments = parser.parse_args()
     sys.dont_write_bytecode = True
+    # One engine a database, opened again and again: statements need not be compiled anew for every place.
+    ledgers.open_engine = cache(ledgers.open_engine)
     memory, found = Path("/dev/shm"), 0
     with tempfile.TemporaryDirectory(prefix="unledger-", dir=memory if memory.is_dir() else None) as folder:
         stage = Stage(Path(folder))

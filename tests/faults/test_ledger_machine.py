@@ -419,6 +419,24 @@ def test_any_life_goes_as_predicted_on_postgres(open_postgres: Callable[[], Iter
     live_many_lives(open_postgres, max(2, RUNS // 10), STEPS)
 
 
+def test_a_reopened_request_can_be_withdrawn_although_its_class_can_never_come_back(
+    open_sqlite: Callable[[], Iterator[Ledger]],
+) -> None:
+    opened = open_sqlite()
+    desk = Desk(next(opened))
+    desk.file(frozenset({1}))
+    desk.work()
+    desk.withdraw(1)
+    desk.file(frozenset({1, 3}))
+    desk.work()
+    desk.roll_back(1)
+    desk.purge(0)
+    desk.withdraw(2)
+    desk.check()
+    assert (desk.expected.wishes[2].state, desk.expected.live.forgotten) == ("withdrawn", {1})
+    assert next(opened, None) is None
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sequence", range(SEQUENCES))
 def test_no_class_comes_back_by_accident(open_sqlite: Callable[[], Iterator[Ledger]], sequence: int) -> None:
