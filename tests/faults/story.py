@@ -8,6 +8,7 @@ requests are sent once more under their keys; for the rest one looks whether it 
 import hashlib
 import json
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -358,3 +359,14 @@ def perform(root: Path, index: int, acknowledge: Callable[[], object]) -> None:
         acknowledge()
     finally:
         life.close()
+
+
+def main() -> None:
+    """Do steps of the story in a folder: ``story.py FOLDER FIRST LAST``, both counted from 0."""
+    folder, first, last = sys.argv[1:]
+    for index in range(int(first), int(last) + 1):
+        perform(Path(folder), index, lambda: None)
+
+
+if __name__ == "__main__":
+    main()
