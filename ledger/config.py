@@ -31,6 +31,7 @@ class Config:
     database: str
     """SQLAlchemy URL; a relative SQLite path counts from ``root``."""
     store: str
+    """A folder, relative to ``root``, or a URL that fsspec knows."""
     keys: str = "keys"
 
     @property
@@ -45,6 +46,11 @@ class Config:
     def store_path(self) -> Path:
         """The folder of the object store."""
         return self.root / self.store
+
+    @property
+    def store_is_url(self) -> bool:
+        """Whether objects lie behind a URL."""
+        return "://" in self.store
 
     @property
     def keys_path(self) -> Path:

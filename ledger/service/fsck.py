@@ -176,14 +176,16 @@ def _settle(
     ledger: Ledger, uses: dict[str, _Uses], problems: dict[str, BlobError], proven: set[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Quarantine the versions whose weights are damaged; release those whose weights were read and are whole."""
-    now, changes = ledger.clock(), []
+    now = ledger.clock()
+    changes: list[tuple[Model, Version, str | None]] = []
     for digest, used in sorted(uses.items()):
         problem = problems.get(digest)
         if problem is not None and problem.fault != "other size":
             changes += [(m, v, problem.message) for m, v in used.versions if v.quarantined != problem.message]
         elif digest in proven:
             changes += [(m, v, None) for m, v in used.versions if v.quarantined is not None]
-    quarantined, released = [], []
+    quarantined: list[str] = []
+    released: list[str] = []
     if changes:
         with ledger.database.write() as tx:
             for model, version, text in sorted(changes, key=lambda change: (change[0].name, change[1].number)):

@@ -63,9 +63,11 @@ def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_
 
 def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now) -> Ledger:
     """Create the schema of a new ledger (or upgrade an older one) and open it."""
+    blobs = open_blobs(config)
+    blobs.probe()
     engine = open_engine(config.database_url)
     upgrade_schema(engine)
-    ledger = Ledger(config, Database(engine), open_blobs(config), actor, clock)
+    ledger = Ledger(config, Database(engine), blobs, actor, clock)
     with ledger.database.write() as tx:
         if tx.audit.head().size == 0:
             key = str(create_signer(config).verifier)

@@ -22,6 +22,7 @@ from .encryption import CHUNK, HEADER, MAGIC, altered, decrypt, encrypt, stored_
 from .local_folder import LocalFolder
 from .object_keys import ObjectKeys
 from .object_names import require_digest
+from .remote_folder import RemoteFolder
 
 TRIES = 5
 """How often writing starts over when somebody destroys or replaces the key meanwhile."""
@@ -29,6 +30,10 @@ TRIES = 5
 
 class Folder(Protocol):
     """Where objects lie: files named by digests. Methods raise ``OSError`` only."""
+
+    def probe(self) -> None:
+        """Raise unless it can be reached."""
+        ...
 
     def open(self, digest: str) -> BinaryIO:
         """Open an object for reading; ``FileNotFoundError`` if it is missing."""
@@ -70,13 +75,27 @@ class BlobStore:
     begins with, and their bytes hash to their name. Storing the same bytes again encrypts them.
 
     Args:
-        root: A local folder; created on the first write.
-        keys: The local folder of the keys; likewise.
+        root: A local folder, created on the first write; or a URL that fsspec knows, such as ``s3://BUCKET/PREFIX``.
+        keys: The local folder of the keys, created likewise. All who use the same objects must share it.
     """
 
-    def __init__(self, root: Path, keys: Path) -> None:
-        self.folder: Folder = LocalFolder(root)
+    def __init__(self, root: Path | str, keys: Path) -> None:
+        self.folder: Folder = RemoteFolder(root) if isinstance(root, str) else LocalFolder(root)
         self.keys = ObjectKeys(keys)
+
+    def probe(self) -> None:
+        """Reach the store once, so that a wrong address is noticed early.
+
+        Raises:
+            UsageError: Its driver is not installed, or there is none for such a URL.
+            LedgerError: It cannot be reached.
+        """
+        try:
+            self.folder.probe()
+        except OSError as error:
+            raise LedgerError(
+                f"cannot reach {self.folder}: {error.strerror}", "check address, credentials and endpoint"
+            ) from error
 
     def put(self, data: bytes) -> str:
         """Store bytes durably and return their digest; storing them again changes nothing.
@@ -277,4 +296,4 @@ def _hash(file: BinaryIO, keep: BinaryIO | None = None) -> str:
 
 def open_blobs(config: Config) -> BlobStore:
     """Return a ledger's object store."""
-    return BlobStore(config.store_path, config.keys_path / "objects")
+    return BlobStore(config.store if config.store_is_url else config.store_path, config.keys_path / "objects")

@@ -30,6 +30,9 @@ class LocalFolder:
     def __str__(self) -> str:
         return str(self.root)
 
+    def probe(self) -> None:
+        """Do nothing: the folder is made when it is first written to."""
+
     def open(self, digest: str) -> BinaryIO:
         """Open an object for reading; regular files only, never through a link."""
         return open_regular(self._path(digest))

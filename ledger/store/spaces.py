@@ -134,4 +134,6 @@ class ClassSpaces:
         return self._session.scalar(query)
 
     def _convert(self, row: ClassSpaceRow) -> ClassSpace:
-        return convert.class_space(row, self._session.get_one(BlobRow, row.blob).size)
+        blob = self._session.get(BlobRow, row.blob)
+        # No such row means a damaged database, which a check shall be able to look at.
+        return convert.class_space(row, 0 if blob is None else blob.size)

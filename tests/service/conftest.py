@@ -267,8 +267,13 @@ class Shelf:
             for number, kind in enumerate(kinds, start=1):
                 restores = 0 if kind is VersionKind.ROLLBACK else None
                 forgotten = frozenset({1}) if restores is None else frozenset[int]()
-                value = (model.id, number, number - 1, kind, None, restores, forgotten, self.weights[number], {})
-                version = Version(*value, self.now)
+                version = Version(
+                    *(model.id, number, number - 1, kind, None, restores),
+                    forgotten=forgotten,
+                    weights=self.weights[number],
+                    recipe={},
+                    created_at=self.now,
+                )
                 append_version(tx, model, version, size=len(weights_of(1)), terms=terms, actor="tester", at=self.now)
 
     def add_model(self, name: str) -> str:
@@ -286,8 +291,14 @@ class Shelf:
         # Within the transaction: this stands for one that was committed long ago.
         digest = self.ledger.blobs.put(data)
         tx.spaces.add_blob(digest, len(data), "class space", at=self.now)
-        value = (0, model.id, class_index, str(class_index) * 64, (1, 2), "e" * 64, digest, len(data), (), self.now)
-        stored = tx.spaces.add(ClassSpace(*value))
+        space = ClassSpace(
+            *(0, model.id, class_index, str(class_index) * 64, (1, 2), "e" * 64),
+            blob=digest,
+            size=len(data),
+            maps=(),
+            created_at=self.now,
+        )
+        stored = tx.spaces.add(space)
         if class_index == 1:
             self.space = digest
         return BasisTerm(Role.RETAIN, class_index, stored.id)
