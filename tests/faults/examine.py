@@ -7,11 +7,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from story import STEPS, Life
+
 from ledger.errors import LedgerError
 from ledger.service.audit import verify_history
 from ledger.service.fsck import fsck
 from ledger.service.progress import Silent
-from story import STEPS, Life
 
 NOT_COMPARED = {
     "audit_events": "compared leaf by leaf below, without what a second attempt adds",

@@ -13,7 +13,9 @@ DECISIONS = {
     "deny": dict.fromkeys(
         ("awaiting_approval", "queued", "on_hold", "failed", "blocked", "quarantined", "reopened"), "denied"
     ),
-    "cancel": dict.fromkeys(("awaiting_approval", "queued", "on_hold", "failed", "blocked", "quarantined"), "cancelled"),
+    "cancel": dict.fromkeys(
+        ("awaiting_approval", "queued", "on_hold", "failed", "blocked", "quarantined"), "cancelled"
+    ),
     "hold": {"queued": "on_hold"},
     "release": {"on_hold": "queued"},
     "retry": dict.fromkeys(("failed", "blocked", "quarantined", "reopened"), "queued"),
@@ -184,9 +186,9 @@ class Expectation:
             dies: ``vanishes`` during the first computation, is ``interrupted`` then, or is ``late``: it finds its lease
                 expired when it wants to commit. Where nothing need be computed, it gets through.
         """
-        for wish in self.wishes.values():
-            if wish.state == "running" and wish.attempts >= MOST_CRASHES:
-                wish.state = "quarantined"
+        for vanished in self.wishes.values():
+            if vanished.state == "running" and vanished.attempts >= MOST_CRASHES:
+                vanished.state = "quarantined"
         while (wish := self._next()) is not None:
             wish.state = "running"
             wish.attempts += 1
@@ -220,4 +222,3 @@ class Expectation:
         self, kind: str, request: int | None, restores: int | None, forgotten: frozenset[int], weights: Weights
     ) -> None:
         self.versions.append(Made(len(self.versions), kind, request, restores, forgotten, weights, self.now))
-

@@ -7,6 +7,7 @@ requests are sent once more under their keys; for the rest one looks whether it 
 
 import hashlib
 import json
+import os
 import struct
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,17 @@ from sqlalchemy import text
 from ledger.config import create_config, find_config
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import (Architecture, AuditEvent, BasisTerm, ClassSpace, Model, NewRequest, Role, Version, VersionKind)
+from ledger.domain.records import (
+    Architecture,
+    AuditEvent,
+    BasisTerm,
+    ClassSpace,
+    Model,
+    NewRequest,
+    Role,
+    Version,
+    VersionKind,
+)
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError
@@ -362,10 +373,10 @@ def perform(root: Path, index: int, acknowledge: Callable[[], object]) -> None:
 
 
 def main() -> None:
-    """Do steps of the story in a folder: ``story.py FOLDER FIRST LAST``, both counted from 0."""
-    folder, first, last = sys.argv[1:]
-    for index in range(int(first), int(last) + 1):
-        perform(Path(folder), index, lambda: None)
+    """Live through the whole story in a folder, and say before each step which it is."""
+    for index in range(len(STEPS)):
+        os.write(1, f"step {index}\n".encode())
+        perform(Path(sys.argv[1]), index, lambda: None)
 
 
 if __name__ == "__main__":

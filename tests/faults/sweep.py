@@ -7,7 +7,8 @@
     python tests/faults/sweep.py short                   no file can grow beyond some length: writes are cut short
 
 Prints a line of JSON for each kind; the exit status is 1 if anything was found. ``--sample N --seed S`` takes N places
-of each kind at random. ``--careless`` acknowledges steps before they are done: a sweep that finds nothing then is blind.
+of each kind at random. ``--careless`` acknowledges steps before they are done: a sweep that finds nothing then is
+blind.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from story import STEPS, perform
 from tracing import Ended, Point
 
 from ledger.service import ledger as ledgers
+from ledger.store.engine import open_engine
 
 FAULTS = {
     "kill": "signal=SIGKILL",
@@ -237,7 +239,7 @@ def main() -> int:
     arguments = parser.parse_args()
     sys.dont_write_bytecode = True
     # One engine a database, opened again and again: statements need not be compiled anew for every place.
-    ledgers.open_engine = cache(ledgers.open_engine)
+    vars(ledgers)["open_engine"] = cache(open_engine)
     memory, found = Path("/dev/shm"), 0
     with tempfile.TemporaryDirectory(prefix="unledger-", dir=memory if memory.is_dir() else None) as folder:
         stage = Stage(Path(folder))

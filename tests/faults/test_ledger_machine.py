@@ -154,9 +154,7 @@ class Desk:
     def withdraw(self, number: int, *, waive: bool = False) -> None:
         """Withdraw a request."""
         self.attempt(
-            lambda: withdraw(
-                self.ledger, number, "", Silent(), waive_gates=waive, open_model=self.open_model
-            ),
+            lambda: withdraw(self.ledger, number, "", Silent(), waive_gates=waive, open_model=self.open_model),
             lambda: self.expected.withdraw(number, waive=waive),
         )
 
@@ -186,7 +184,11 @@ class Desk:
         """Work, and come to grief before the first commit of new weights."""
         self.expected.now += 1
         self.expected.work(dies=how)
-        deaths = {"interrupted": KeyboardInterrupt, "vanishes": KilledError, "late": RetryLaterError}
+        deaths: dict[str, type[BaseException]] = {
+            "interrupted": KeyboardInterrupt,
+            "vanishes": KilledError,
+            "late": RetryLaterError,
+        }
         try:
             for _ in work(self.ledger, Silent(), open_model=self.dying(how)):
                 pass
@@ -253,9 +255,7 @@ class Desk:
         assert expected.wanted() <= forgotten
         assert expected.enough(forgotten)
         made = Counter(v.request for v in expected.versions if v.kind == "forget")
-        fulfilled = Counter(
-            n for n in made if n is not None and expected.wishes[n].state in ("fulfilled", "withdrawn")
-        )
+        fulfilled = Counter(n for n in made if n is not None and expected.wishes[n].state in ("fulfilled", "withdrawn"))
         assert all(made[number] >= 1 for number in fulfilled)
 
     def rows(self) -> dict[str, list[Any]]:
@@ -270,7 +270,13 @@ class Desk:
 
 LEGAL = (
     {(before, after) for moves in DECISIONS.values() for before, after in moves.items()}
-    | {(None, "queued"), (None, "awaiting_approval"), (None, "fulfilled"), ("queued", "running"), ("running", "running")}
+    | {
+        (None, "queued"),
+        (None, "awaiting_approval"),
+        (None, "fulfilled"),
+        ("queued", "running"),
+        ("running", "running"),
+    }
     | {("running", end) for end in ("queued", "fulfilled", "failed", "blocked", "quarantined")}
     | {("fulfilled", "reopened"), ("fulfilled", "withdrawn"), ("reopened", "withdrawn")}
 )
@@ -302,7 +308,14 @@ class Life(RuleBasedStateMachine):
         flag=st.booleans(),
     )
     def step(
-        self, deed: str, classes: frozenset[int], decision: str, how: str, pick: int, key: str | None, flag: bool
+        self,
+        deed: str,
+        classes: frozenset[int],
+        decision: str,
+        how: str,
+        pick: int,
+        key: str | None,
+        flag: bool,  # noqa: FBT001
     ) -> None:
         """Do one thing; ``pick`` names one of the requests or versions that there are, counted round."""
         act(self.desk, deed, classes, decision, how, pick, key, flag=flag)
@@ -396,7 +409,7 @@ def live_many_lives(open_new: Callable[[], Iterator[Ledger]], runs: int, steps: 
     class Lives(Life):
         pass
 
-    Lives.open_new = staticmethod(open_new)  # type: ignore[method-assign]
+    Lives.open_new = staticmethod(open_new)
     chosen = settings(
         max_examples=runs,
         stateful_step_count=steps,
@@ -433,7 +446,7 @@ def test_a_reopened_request_can_be_withdrawn_although_its_class_can_never_come_b
     desk.purge(0)
     desk.withdraw(2)
     desk.check()
-    assert (desk.expected.wishes[2].state, desk.expected.live.forgotten) == ("withdrawn", {1})
+    assert (desk.expected.wishes[2].state, desk.expected.live.forgotten) == ("withdrawn", frozenset({1}))
     assert next(opened, None) is None
 
 

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ledger.errors import LedgerError
 
@@ -90,7 +91,7 @@ def run(
         tracer.communicate()
     acknowledged, said = bool(shared[0]), shared[1:].rstrip(b"\0")
     shared.close()
-    told = json.loads(said) if said else {"error": "", "typed": False}
+    told: dict[str, Any] = json.loads(said) if said else {"error": "", "typed": False}
     return Ended(acknowledged, os.WIFSIGNALED(status), told["error"], told["typed"])
 
 
