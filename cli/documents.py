@@ -1,12 +1,16 @@
 """JSON documents for ``--json``: domain values as plain data, each with the name and number of its schema."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ledger.domain.certificates import Certificate
 from ledger.domain.due import days_left
 from ledger.domain.records import AuditEvent, Evidence, Model, Request, Version
+
+if TYPE_CHECKING:
+    from ledger.audit.certificate_verifier import Verified
 
 
 def document(kind: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -111,3 +115,23 @@ def event(value: AuditEvent) -> dict[str, Any]:
         "leaf": value.leaf,
         "digest": value.digest,
     }
+
+
+def certificate(value: Certificate, owner: Model) -> dict[str, Any]:
+    """Return what the ledger holds of a certificate, beside its text."""
+    return {
+        "id": value.id,
+        "request": value.request_id,
+        "model": owner.name,
+        "version": value.version,
+        "issued_at": value.created_at,
+        "seq": value.audit_seq,
+        "openings": value.openings is not None,
+    }
+
+
+def verified(value: "Verified", opened: Sequence[tuple[int, str]] | None) -> dict[str, Any]:
+    """Return a certificate that verifies: its statement, and where the history records it."""
+    classes = None if opened is None else [{"index": index, "label": label} for index, label in opened]
+    body = {"ok": True, "envelope": value.envelope, "seq": value.entry, "size": value.size, "classes": classes}
+    return document("certificate", {**body, "statement": value.statement})

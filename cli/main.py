@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from ledger import __version__
 from ledger.errors import LedgerError
 
-from . import audit, demo, models, people, purge, requests, setup, store, versions, worker
+from . import audit, certificates, demo, models, people, purge, requests, setup, store, versions, worker
 from .render import say
 
 
@@ -91,6 +91,7 @@ app.add_typer(requests.app, name="request", rich_help_panel="Requests")
 app.command("work", rich_help_panel="Requests")(worker.work)
 app.command("status", rich_help_panel="Requests")(worker.status)
 app.add_typer(audit.app, name="audit", rich_help_panel="The ledger itself")
+app.add_typer(certificates.app, name="certificate", rich_help_panel="The ledger itself")
 app.add_typer(setup.db_app, name="db", rich_help_panel="The ledger itself")
 app.command("fsck", rich_help_panel="The ledger itself")(store.fsck)
 app.command("gc", rich_help_panel="The ledger itself")(store.gc)

@@ -53,7 +53,7 @@ def claim_next(
             model = tx.models.get(model_name) if model_name else None
             for request in tx.requests.quarantine_vanished(attempts=MOST_CRASHES, at=now, model=model):
                 _record(tx, ledger, "request.quarantined", request, at=now, attempts=request.attempts)
-            claim = tx.requests.claim(owner=owner, ttl=lease, at=now, model=model)
+            claim = tx.requests.claim(owner=owner, ttl=lease, at=now, attempts=MOST_CRASHES, model=model)
             if claim is not None:
                 _record(tx, ledger, "request.claimed", claim.request, at=now, worker=owner, epoch=claim.epoch)
         return claim

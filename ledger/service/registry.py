@@ -258,6 +258,8 @@ def _problem(ledger: Ledger, digest: str) -> str:
 def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) -> Version:
     """Write a version as a folder: ``model.safetensors`` and ``config.json`` (labels, preprocessing, provenance).
 
+    The history records it first: whoever asks later where copies went must not miss one.
+
     Raises:
         ConflictError: There is something of that name, other than an empty folder.
     """
@@ -265,11 +267,14 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
     wanted = known.live.number if number is None else number
     with ledger.database.read() as tx:
         version = tx.versions.get(known.model, wanted)
-        head = tx.audit.head()
     require_served(known.model, version)
     data = ledger.blobs.get(version.weights)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConflictError(f"{folder} is not an empty folder", "name a new folder")
+    with ledger.database.write() as tx:
+        facts = {"version": version.number, "weights": version.weights}
+        tx.audit.append("version.exported", at=ledger.clock(), actor=ledger.actor, model=known.model.name, data=facts)
+        head = tx.audit.head()
     pre = known.model.preprocessing
     config = {
         "architecture": known.model.architecture.spec.removeprefix("timm/"),

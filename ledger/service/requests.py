@@ -7,7 +7,7 @@ from datetime import datetime
 from ledger.digest import json_digest
 from ledger.domain.due import add_months
 from ledger.domain.records import Model, NewRequest, Request
-from ledger.domain.states import OPEN_STATES, Action, RequestState
+from ledger.domain.states import Action, RequestState
 from ledger.errors import IdempotencyConflictError, TooFewRetainedError, UsageError
 from ledger.store.unit_of_work import Transaction
 
@@ -94,8 +94,7 @@ def _enqueue(tx: Transaction, model: Model, new: NewRequest, now: datetime, appr
         if known is not None:
             return _repeat(*known, digest, new.idempotency_key)
     live = tx.versions.live(model)
-    waiting = frozenset[int]().union(*(r.classes for r in tx.requests.all(model, OPEN_STATES)))
-    check_retained(model, live.forgotten | waiting | new.classes)
+    check_retained(model, live.forgotten | tx.requests.awaited(model) | new.classes)
     no_op = new.classes <= live.forgotten
     waiting_state = RequestState.AWAITING_APPROVAL if approval else RequestState.QUEUED
     state = RequestState.FULFILLED if no_op else waiting_state

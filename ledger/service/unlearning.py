@@ -174,5 +174,8 @@ def _recipe(workbench: Workbench, result: SearchResult, collected: Sequence[Coll
         ],
         "search": result.to_json(),
         "class_spaces": {str(c.record.class_index): c.record.blob for c in collected},
+        "base": workbench.base.weights,
+        "data": workbench.model.data_digest,
+        "plugins": {p.name: p.version for p in workbench.ledger.plugins.infos if p.error is None},
         "environment": environment(workbench.device),
     }

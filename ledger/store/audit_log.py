@@ -128,9 +128,9 @@ class AuditLog:
     # -- reading --------------------------------------------------------------------------------------
 
     def events(
-        self, *, model: str | None = None, request_id: int | None = None, after: int = 0
+        self, *, model: str | None = None, request_id: int | None = None, after: int = 0, kinds: Sequence[str] = ()
     ) -> Iterator[AuditEvent]:
-        """Yield events in order."""
+        """Yield events in order; ``kinds`` leaves out all others."""
         query = (
             select(AuditEventRow, AuditNoteRow.text)
             .outerjoin(AuditNoteRow, AuditNoteRow.seq == AuditEventRow.seq)
@@ -141,6 +141,8 @@ class AuditLog:
             query = query.where(AuditEventRow.model == model)
         if request_id is not None:
             query = query.where(AuditEventRow.request_id == request_id)
+        if kinds:
+            query = query.where(AuditEventRow.kind.in_(kinds))
         for row, note in self._session.execute(query).yield_per(PAGE):
             event = json.loads(row.leaf)
             yield AuditEvent(

@@ -7,7 +7,6 @@ anybody sees one.
 
 import errno
 import hashlib
-import io
 import os
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -285,18 +284,16 @@ def _plain(file: BinaryIO, digest: str, size: int) -> bytes:
     if actual != digest:
         raise altered(digest, f"its bytes hash to {actual}", truncated=size < HEADER)
     file.seek(0)
-    kept = io.BytesIO()
-    if _hash(file, kept) != digest:
+    data = file.read(size)
+    if hashlib.sha256(data).hexdigest() != digest:
         raise altered(digest, "its bytes changed while they were read")
-    return kept.getvalue()
+    return data
 
 
-def _hash(file: BinaryIO, keep: BinaryIO | None = None) -> str:
+def _hash(file: BinaryIO) -> str:
     seen = hashlib.sha256()
     while piece := file.read(CHUNK):
         seen.update(piece)
-        if keep is not None:
-            keep.write(piece)
     return seen.hexdigest()
 
 

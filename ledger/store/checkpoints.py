@@ -39,6 +39,12 @@ class Checkpoints:
         row = self._session.scalar(select(CheckpointRow).order_by(CheckpointRow.id.desc()).limit(1))
         return None if row is None else _convert(row)
 
+    def covering(self, seq: int) -> StoredCheckpoint | None:
+        """Return the first checkpoint that was issued over an entry."""
+        query = select(CheckpointRow).where(CheckpointRow.size >= seq).order_by(CheckpointRow.id).limit(1)
+        row = self._session.scalar(query)
+        return None if row is None else _convert(row)
+
 
 def _convert(row: CheckpointRow) -> StoredCheckpoint:
     return StoredCheckpoint(row.size, row.root, row.note, row.created_at)

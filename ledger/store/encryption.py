@@ -5,7 +5,7 @@
 A chunk holds 1 MiB of plain bytes, the last one the rest; nothing at all is one empty chunk. Its nonce is its number,
 which is safe because a key encrypts one object only: the same bytes under the same key are the same file. Magic,
 digest, length and number are its associated data, so chunks cannot be dropped, repeated, moved or taken from
-elsewhere. A safetensors file never begins with the magic: it would announce a header of 7e18 bytes.
+elsewhere. A safetensors file never begins with the magic: it would announce a header of 8e18 bytes.
 """
 
 import hashlib

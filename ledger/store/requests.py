@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from ledger.domain.records import Model, Request
-from ledger.domain.states import Action, RequestState, next_state
+from ledger.domain.states import OPEN_STATES, Action, RequestState, next_state
 from ledger.errors import LeaseLostError, NotFoundError
 
 from . import convert
@@ -74,6 +74,12 @@ class Requests:
             query = query.where(RequestRow.state.in_([state.value for state in states]))
         return [convert.request(row) for row in self._session.scalars(query)]
 
+    def awaited(self, model: Model) -> frozenset[int]:
+        """Return the classes that a model's open requests ask for."""
+        states = [state.value for state in OPEN_STATES]
+        query = select(RequestRow.classes).where(RequestRow.model_id == model.id, RequestRow.state.in_(states))
+        return frozenset[int]().union(*self._session.scalars(query))
+
     def act(self, request_id: int, action: Action, *, at: datetime, **changes: Any) -> Request:
         """Move a request along the transition table, and set other columns with it.
 
@@ -88,7 +94,9 @@ class Requests:
         self._session.flush()
         return convert.request(row)
 
-    def claim(self, *, owner: str, ttl: float, at: datetime, model: Model | None = None) -> Claim | None:
+    def claim(
+        self, *, owner: str, ttl: float, at: datetime, attempts: int | None = None, model: Model | None = None
+    ) -> Claim | None:
         """Take the oldest request that may be carried out now, in one statement; None if there is none.
 
         A model offers one request at most: none while one of its requests is carried out under a live lease,
@@ -99,6 +107,8 @@ class Requests:
             owner: Name of the worker.
             ttl: Seconds until the lease expires unless it is prolonged.
             at: When, for the record; the lease runs on the database's clock.
+            attempts: How many attempts a request is permitted: one that vanished in its last is not offered,
+                even if its lease ran out only just now; None permits any number.
             model: Only this model's requests.
         """
         waiting, rival = aliased(RequestRow), aliased(RequestRow)
@@ -107,7 +117,8 @@ class Requests:
             # Nobody overtakes a running request, be its lease live or not, nor an older one that waits.
             (rival.state == RUNNING) | ((rival.state == QUEUED) & (rival.id < waiting.id)),
         )
-        offered = select(waiting.id).where(_vanished(waiting) | ((waiting.state == QUEUED) & ~ahead))
+        vanished = _vanished(waiting) if attempts is None else _vanished(waiting) & (waiting.attempts < attempts)
+        offered = select(waiting.id).where(vanished | ((waiting.state == QUEUED) & ~ahead))
         if model is not None:
             offered = offered.where(waiting.model_id == model.id)
         row = self._update(

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from .audit_log import AuditLog
+from .certificates import Certificates
 from .checkpoints import Checkpoints
 from .engine import WRITER, translated
 from .integrity import database_problems
@@ -31,6 +32,7 @@ class Transaction:
         self.requests = Requests(session)
         self.spaces = ClassSpaces(session, self.leases)
         self.audit = AuditLog(session)
+        self.certificates = Certificates(session)
         self.checkpoints = Checkpoints(session)
         self.projections = Projections(session)
         self.workers = Workers(session)

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from ledger.audit.merkle import EMPTY_ROOT, Frontier
+from ledger.errors import ConflictError
 
 revision = "r0002"
 down_revision = "r0001"
@@ -129,7 +130,10 @@ def downgrade() -> None:
         "certificates": "SELECT count(*) FROM certificates",
     }.items():
         if connection.scalar(sa.text(query)):
-            raise RuntimeError(f"the ledger has {what}, which the schema before cannot hold: nothing was changed")
+            raise ConflictError(
+                f"the ledger has {what}, which the schema before cannot hold",
+                "nothing was changed; stay with this release, or go back to a backup from before the upgrade",
+            )
     postgres = connection.dialect.name == "postgresql"
     for table in ("checkpoints", "versions"):
         for name in ("fixed", "kept") if postgres else ("no_update", "no_delete", "no_replace"):

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from story import STEPS, Life
+from lifetime import STEPS, Life
 
 from ledger.errors import LedgerError
 from ledger.service.audit import verify_history

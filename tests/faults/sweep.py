@@ -27,7 +27,7 @@ from typing import Any
 
 import examine
 import tracing
-from story import STEPS, perform
+from lifetime import STEPS, perform
 from tracing import Ended, Point
 
 from ledger.service import ledger as ledgers

@@ -22,8 +22,8 @@ from expectation import DECISIONS, OPEN, Expectation, Refused, Weights
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from lifetime import LABELS, MODEL, START, open_shapes, register
 from sqlalchemy import text
-from story import LABELS, MODEL, START, open_shapes, register
 
 from ledger.audit.chain import GENESIS, Head
 from ledger.config import create_config, find_config

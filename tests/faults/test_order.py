@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from story import STEPS
+from lifetime import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.strace
 
-STORY = Path(__file__).with_name("story.py")
+STORY = Path(__file__).with_name("lifetime.py")
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat", "unlink",
          "unlinkat", "ftruncate", "mkdir", "mkdirat")  # fmt: skip
 DATABASE, JOURNAL = "ledger.db", "ledger.db-journal"

@@ -309,6 +309,22 @@ def test_a_request_that_lost_its_last_attempt_is_set_aside(
     assert claimable(database) == [2, 3]
 
 
+def test_a_last_attempt_whose_lease_ran_out_just_now_is_not_followed_by_another(
+    database: Database, model: Model, file_request: FileRequest
+) -> None:
+    with database.write() as tx:
+        file_request(tx, model)
+    claim(database, 1, ttl=0.3)
+    with database.write() as tx:
+        # The clock moves on within a transaction: between the look at who vanished and the claim, too.
+        assert tx.requests.quarantine_vanished(attempts=1, at=WHEN) == []
+        time.sleep(0.4)
+        assert tx.requests.claim(owner="next", ttl=HOUR, at=WHEN, attempts=1) is None
+        again = tx.requests.claim(owner="next", ttl=HOUR, at=WHEN, attempts=2)
+    assert again is not None
+    assert again.request.attempts == 2
+
+
 # -- presence -----------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy import JSON, Column, Connection, Engine, inspect, text
 
 from ledger.domain.records import Model, Request
 from ledger.errors import ConflictError, LedgerError, SchemaVersionError
@@ -85,13 +85,24 @@ def test_an_empty_database_is_brought_to_the_newest_schema(engine: Engine) -> No
     check_schema(engine)
 
 
+def json_defaults_differ(
+    _context: object, _inspected: object, column: Column[Any], found: str | None, _default: object, wanted: str | None
+) -> bool | None:
+    """Compare the defaults of JSON columns as text, which PostgreSQL cannot as JSON; leave the others to alembic."""
+    if not isinstance(column.type, JSON):
+        return None
+    return (found or "").partition("::")[0].strip("'") != (wanted or "").strip("'")
+
+
 def test_migrations_and_tables_agree(engine: Engine) -> None:
     upgrade_schema(engine)
+    options = {
+        "version_table": VERSION_TABLE,
+        "compare_type": True,
+        "compare_server_default": json_defaults_differ,
+    }
     with engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
-        )
-        assert compare_metadata(context, Base.metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), Base.metadata) == []
 
 
 def test_the_comparison_would_notice_a_difference(engine: Engine) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from tests.service.conftest import Shelf
 
 
+FLIPS = int(os.environ.get("UNLEDGER_TEST_FLIPS", "20"))
+"""Bits flipped one after another; more on demand."""
+
+
 def check(shelf: Shelf, *, read: bool = True, model: str | None = None) -> Report:
     return fsck(shelf.ledger, Silent(), model_name=model, read_data=read)
 
@@ -33,6 +39,10 @@ def check(shelf: Shelf, *, read: bool = True, model: str | None = None) -> Repor
 def only(report: Report) -> Finding:
     [finding] = report.findings
     return finding
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
 
 
 def flip(path: Path, offset: int, bit: int = 0) -> None:
@@ -162,6 +172,20 @@ def test_one_model_can_be_checked_alone(shelf: Shelf) -> None:
     assert only(check(shelf, model="other")).used_by == ("other:0",)
 
 
+def test_whatever_bit_flips_exactly_what_it_hits_is_named(shelf: Shelf) -> None:
+    whole = {path: path.read_bytes() for folder in ("objects", "keys/objects") for path in files(shelf.root / folder)}
+    hit = random.Random(0)
+    for path in hit.choices(sorted(whole), k=FLIPS):
+        flip(path, hit.randrange(len(whole[path])), hit.randrange(8))
+        report = check(shelf)
+        digest = path.name if path.parent.name == "objects" else path.parent.name + path.name
+        assert (only(report).what, report.sound) == (digest, False)
+        affected = {n for n, weights in enumerate(shelf.weights) if weights == digest}
+        assert {n for n, version in enumerate(shelf.versions()) if version.quarantined} == affected
+        path.write_bytes(whole[path])
+        assert len(check(shelf).released) == len(affected)
+
+
 # -- what nothing needs, or should not be there -------------------------------------------------------
 
 
@@ -233,8 +257,6 @@ def test_what_is_no_file_is_no_object(shelf: Shelf, tmp_path: Path, kind: str) -
     elif kind == "folder":
         path.mkdir()
     else:
-        import os
-
         os.mkfifo(path)
     report = check(shelf)
     assert (only(report).fault, report.quarantined) == ("unreadable", ("shelf:1",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -71,6 +72,22 @@ def test_a_second_name_of_a_key_goes_without_harm_to_the_key(shelf: Shelf) -> No
     key = shelf.key(shelf.weights[1])
     key.with_name(".partial-x").hardlink_to(key)
     assert [g.kind for g in collect_garbage(shelf.ledger, grace=-60)] == ["temporary"]
+    assert fsck(shelf.ledger, Silent(), read_data=True).findings == ()
+
+
+def test_a_class_space_that_was_collected_to_other_bytes_leaves_the_old_ones_to_go(shelf: Shelf) -> None:
+    with shelf.ledger.database.read() as tx:
+        [old, other] = tx.spaces.all(tx.models.get("shelf"))
+    shelf.cut(old.blob, 30)
+    digest = store_object(shelf.ledger, b"others")
+    with shelf.ledger.database.write() as tx:
+        tx.spaces.add_blob(digest, 6, "class space", at=shelf.now)
+        renewed = tx.spaces.renew(replace(old, blob=digest, samples_digest="f" * 64))
+        assert (renewed.id, renewed.blob, renewed.size, renewed.samples_digest) == (old.id, digest, 6, "f" * 64)
+        # One that was not damaged after all stays as it is.
+        assert tx.spaces.renew(other) == other
+    assert [f.fault for f in fsck(shelf.ledger, Silent()).findings] == ["not destroyed"]
+    assert [g.name for g in collect_garbage(shelf.ledger, grace=-60)] == [old.blob]
     assert fsck(shelf.ledger, Silent(), read_data=True).findings == ()
 
 

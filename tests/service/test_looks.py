@@ -124,8 +124,10 @@ def test_one_flipped_bit_is_found_and_named(two_forgotten: Desk, victim: str) ->
 
 
 def test_what_is_exported_can_be_registered_again(two_forgotten: Desk, tmp_path: Path) -> None:
-    with two_forgotten.unchanged():
-        version = export(two_forgotten.ledger, MODEL, 2, tmp_path / "out")
+    version = export(two_forgotten.ledger, MODEL, 2, tmp_path / "out")
+    assert [event.data for event in two_forgotten.events("version.exported")] == [
+        {"version": 2, "weights": version.weights}
+    ]
     weights, config = tmp_path / "out" / "model.safetensors", json.loads((tmp_path / "out" / "config.json").read_text())
     assert sha256_hex(weights.read_bytes()) == version.weights == config["unledger"]["weights_sha256"]
     assert config["unledger"]["forgotten"] == [3, 7]

@@ -19,6 +19,7 @@ from ledger.service.progress import Silent
 from ledger.service.purge import destroy_promised, plan_purge, purge
 from ledger.service.rebind import rebind
 from ledger.service.registry import diff, export, verify
+from ledger.service.replay import differences
 from ledger.service.unlearning import propose
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def test_rows_digests_and_entries_stay_and_verify(two_forgotten: Desk) -> None:
     with desk.ledger.database.read() as tx:
         assert tx.audit.verify().size == size + 1 + len(destroyed)
         assert [event.leaf for event in tx.audit.events()][:size] == leaves
+    assert differences(desk.ledger) == []
     [event] = desk.events("model.purged")
     assert event.data == {"anchor": 2, "versions": [0, 1], "final": [1, 2]}
     assert {e.data["object"] for e in desk.events("object.destroyed")} == set(destroyed)
@@ -338,6 +340,13 @@ def test_versions_that_cannot_be_computed_from_each_other_are_not_parted(two_for
     with desk.unchanged(), pytest.raises(ConflictError, match="had forgotten"):
         close_window(desk, timedelta(days=30))
     assert desk.decide(1, Action.DENY).state is RequestState.DENIED
+
+
+def test_a_purge_that_the_history_does_not_tell_of_is_found(two_forgotten: Desk) -> None:
+    with two_forgotten.ledger.database.engine.begin() as connection:
+        connection.execute(text("UPDATE versions SET purged_at = '2026-01-05 09:00:00' WHERE number = 1"))
+    [difference] = differences(two_forgotten.ledger)
+    assert difference.startswith("versions digits/1: purged_at is")
 
 
 def test_what_a_version_is_cannot_be_changed_by_a_purge_or_anything(two_forgotten: Desk) -> None:

@@ -1,0 +1,257 @@
+"""Certificates of a ledger with a trained network in it: what they say is what the ledger did."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ledger.audit.certificate import check_certificate, check_opening
+from ledger.audit.commitment import Opening
+from ledger.audit.dsse import statement_of
+from ledger.digest import canonical_json, json_digest, sha256_hex
+from ledger.domain.states import Action
+from ledger.errors import ConflictError, LedgerError, NotFoundError, PurgedError, SignatureError
+from ledger.service.audit import issue_checkpoint
+from ledger.service.certificate_files import bundle, openings_of
+from ledger.service.certificates import erase_openings, get_certificate, issue, list_certificates
+from ledger.service.evaluate import evaluate
+from ledger.service.progress import Silent
+from ledger.service.registry import export
+from ledger.service.signing import load_signer
+
+from .conftest import MODEL
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ledger.audit.certificate_verifier import Verified
+    from ledger.domain.certificates import Certificate
+
+    from .conftest import Desk
+
+
+def verified(desk: Desk, certificate: Certificate) -> Verified:
+    """Verify a certificate as somebody would who has the key and the file only."""
+    return check_certificate(bundle(desk.ledger, certificate), load_signer(desk.ledger.config).verifier)
+
+
+def predicate(certificate: Certificate) -> dict[str, Any]:
+    """Return what a certificate says."""
+    found: dict[str, Any] = statement_of(json.loads(certificate.envelope))["predicate"]
+    return found
+
+
+def edit(desk: Desk, statement: str, *values: Any) -> None:
+    """Change the database behind the ledger's back."""
+    with closing(sqlite3.connect(desk.root / "ledger.db")) as connection:
+        connection.execute(statement, values)
+        connection.commit()
+
+
+def test_it_says_what_was_done_with_what(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    evaluate(desk.ledger, MODEL, 1, Silent(), only=["accuracy"], train_per_class=5)
+    certificate = issue(desk.ledger, 1).certificate
+    said, version, request = predicate(certificate), desk.versions()[1], desk.request(1)
+    found = verified(desk, certificate)
+    assert found.weights == version.weights == sha256_hex(desk.ledger.blobs.get(version.weights))
+    assert (found.request, said["version"]["number"], said["version"]["live"]) == (1, 1, 2)
+    [fulfilled] = [event for event in desk.events("request.fulfilled") if event.request_id == 1]
+    assert said["request"] == {
+        "id": 1,
+        "receivedAt": request.received_at.isoformat(),
+        "dueAt": request.due_at.isoformat(),
+        "fulfilledAt": fulfilled.at.isoformat(),
+        "alreadyForgotten": False,
+        "classes": said["request"]["classes"],
+    }
+    assert said["inputs"]["baseWeights"] == desk.versions()[0].weights
+    assert said["inputs"]["settings"] == json_digest(desk.model().settings.to_json())
+    samples = said["inputs"]["samples"]
+    assert sorted((s["basis"], s["images"]) for s in samples) == [("forget", 90)] + [("retain", 40)] * 9
+    with desk.ledger.database.read() as tx:
+        spaces = {space.id: space.samples_digest for space in tx.spaces.all(desk.model())}
+        assert {s["sha256"] for s in samples} == {spaces[t.class_space_id] for t in tx.versions.basis(version)}
+    procedure = said["procedure"]
+    assert (procedure["solver"], procedure["depth"]) == (version.recipe["solver"], version.recipe["depth"])
+    assert procedure["recipe"] == json_digest(version.recipe)
+    assert {"solver_projection", "eval_accuracy"} <= procedure["plugins"].keys()
+    assert said["search"]["trials"] == len(version.recipe["search"]["trials"])
+    [measured] = said["evidence"]["measurements"]
+    assert measured["evaluator"] == "accuracy"
+    assert measured["against"] == "0"
+    assert measured["figures"]["test.forgotten"] <= 0.02
+    assert said["evidence"]["level"] == "outputs"
+    assert said["notTested"]["evaluators"] == ["confusion", "membership"]
+
+
+def test_it_names_the_copies_that_remain(two_forgotten: Desk, tmp_path: Path) -> None:
+    desk = two_forgotten
+    for number in (0, 2):
+        export(desk.ledger, MODEL, number, tmp_path / str(number))
+    first, second = predicate(issue(desk.ledger, 1).certificate), predicate(issue(desk.ledger, 2).certificate)
+    assert [copy["version"] for copy in first["copies"]["stored"]] == [0]
+    assert [copy["version"] for copy in second["copies"]["stored"]] == [0, 1]
+    assert [copy["version"] for copy in second["copies"]["exported"]] == [0]
+    # 3 was forgotten at once; 7 was collected as a retained class before.
+    assert [len(said["copies"]["statistics"]) for said in (first, second)] == [1, 2]
+
+
+def test_destroyed_weights_are_no_copies_any_more(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    base = desk.versions()[0].weights
+    edit(desk, "UPDATE blobs SET destroyed_at = '2026-01-06 00:00:00.000000' WHERE digest = ?", base)
+    said = predicate(issue(desk.ledger, 1).certificate)["copies"]
+    assert said["stored"] == []
+    assert said["destroyed"] == [{"version": 0, "weights": base, "at": "2026-01-06T00:00:00+00:00"}]
+
+
+def test_no_class_is_named_and_the_opening_names_it(two_forgotten: Desk) -> None:
+    certificate = issue(two_forgotten.ledger, 2).certificate
+    found = verified(two_forgotten, certificate)
+    assert check_opening(openings_of(certificate), found) == [(7, "7")]
+    event = two_forgotten.events("certificate.issued")[-1]
+    assert event.data == {"certificate": 1, "version": 2, "envelope": found.envelope}
+    assert event.seq == found.entry == certificate.audit_seq
+    assert json_digest(json.loads(certificate.envelope)) == found.envelope
+    assert certificate.openings is not None
+    assert [Opening(**opening).commitment for opening in certificate.openings] == found.commitments
+
+
+def test_everything_but_the_salts_is_determined(two_forgotten: Desk) -> None:
+    salts = iter([b"a" * 32, b"b" * 32, b"a" * 32])
+    made = [issue(two_forgotten.ledger, 1, renew=True, new_salt=lambda: next(salts)).certificate for _ in range(3)]
+    assert made[0].envelope == made[2].envelope != made[1].envelope
+    first, second = (predicate(certificate) for certificate in made[:2])
+    assert [name for name in first if first[name] != second[name]] == ["request"]
+
+
+def test_asking_again_gives_the_same_certificate_until_something_changes(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    first = issue(desk.ledger, 1)
+    file = bundle(desk.ledger, first.certificate)
+    desk.later()
+    with desk.unchanged():
+        again = issue(desk.ledger, 1)
+        assert (again.certificate, again.repeated) == (first.certificate, True)
+        assert bundle(desk.ledger, again.certificate) == file
+    # A later checkpoint proves it as well, but the file stays what it was.
+    desk.file(8)
+    issue_checkpoint(desk.ledger)
+    assert bundle(desk.ledger, first.certificate) == file
+    assert issue(desk.ledger, 1).repeated
+    evaluate(desk.ledger, MODEL, 1, Silent(), only=["confusion"], train_per_class=1)
+    changed = issue(desk.ledger, 1)
+    assert not changed.repeated
+    assert [c.id for c, _ in list_certificates(desk.ledger)] == [1, 2]
+    assert issue(desk.ledger, 1, renew=True).certificate.id == 3
+
+
+def test_a_request_that_changed_nothing_is_certified_with_the_version_it_found(two_forgotten: Desk) -> None:
+    request = two_forgotten.file(3, 7)
+    assert request.no_op
+    certificate = issue(two_forgotten.ledger, request.id).certificate
+    said = predicate(certificate)
+    assert (certificate.version, said["request"]["alreadyForgotten"]) == (2, True)
+    assert len(verified(two_forgotten, certificate).commitments) == 2
+    assert [copy["version"] for copy in said["copies"]["stored"]] == [0, 1]
+
+
+def test_what_does_not_stand_is_not_certified(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    waiting = desk.file(8).id
+    for number in (waiting, 1):
+        if number == 1:
+            desk.decide(waiting, Action.CANCEL)
+            desk.roll_back(0)
+        with desk.unchanged(), pytest.raises(ConflictError, match="only what was fulfilled"):
+            issue(desk.ledger, number)
+    with desk.unchanged(), pytest.raises(NotFoundError):
+        issue(desk.ledger, 99)
+
+
+def test_a_withdrawn_request_is_not_certified_and_the_other_still_is(two_forgotten: Desk) -> None:
+    two_forgotten.withdraw(1)
+    with pytest.raises(ConflictError, match="withdrawn"):
+        issue(two_forgotten.ledger, 1)
+    said = predicate(issue(two_forgotten.ledger, 2).certificate)
+    assert (said["version"]["number"], said["version"]["live"]) == (2, 3)
+
+
+def test_rows_that_contradict_each_other_are_not_certified(two_forgotten: Desk) -> None:
+    edit(two_forgotten, "UPDATE requests SET classes = '[8]' WHERE id = 1")
+    with pytest.raises(ConflictError, match="has not forgotten"):
+        issue(two_forgotten.ledger, 1)
+
+
+def test_a_damaged_version_is_not_certified(two_forgotten: Desk) -> None:
+    edit(two_forgotten, "UPDATE versions SET quarantined = 'a flipped bit' WHERE number = 1")
+    with pytest.raises(ConflictError, match="a flipped bit"):
+        issue(two_forgotten.ledger, 1)
+    assert issue(two_forgotten.ledger, 2).certificate.version == 2
+
+
+def test_erased_openings_are_gone_and_the_certificate_verifies(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    certificate = issue(desk.ledger, 1).certificate
+    before, opening = verified(desk, certificate), openings_of(certificate)
+    assert erase_openings(desk.ledger, certificate.id)
+    left = get_certificate(desk.ledger, certificate.id)
+    assert left.openings is None
+    assert verified(desk, left) == before
+    with pytest.raises(PurgedError, match="erased"):
+        openings_of(left)
+    # Who has the opening can still show it.
+    assert check_opening(opening, verified(desk, left)) == [(3, "3")]
+    with closing(sqlite3.connect(desk.root / "ledger.db")) as connection:
+        assert connection.execute("SELECT openings IS NULL FROM certificates").fetchall() == [(1,)]
+    assert [event.data for event in desk.events("certificate.openings_erased")] == [{"certificate": 1}]
+    with desk.unchanged():
+        assert not erase_openings(desk.ledger, certificate.id)
+        assert issue(desk.ledger, 1).repeated
+        with pytest.raises(NotFoundError):
+            erase_openings(desk.ledger, 99)
+
+
+def test_an_altered_row_is_not_handed_out(two_forgotten: Desk) -> None:
+    certificate = issue(two_forgotten.ledger, 1).certificate
+    other = issue(two_forgotten.ledger, 2).certificate
+    bundle(two_forgotten.ledger, certificate)
+    edit(two_forgotten, "UPDATE certificates SET envelope = ? WHERE id = 1", other.envelope)
+    with pytest.raises(SignatureError, match="records something other"):
+        bundle(two_forgotten.ledger, get_certificate(two_forgotten.ledger, 1))
+    envelope = json.loads(certificate.envelope)
+    envelope["signatures"][0]["sig"] = "AAAA"
+    edit(two_forgotten, "UPDATE certificates SET envelope = ? WHERE id = 1", canonical_json(envelope).decode())
+    with pytest.raises(SignatureError, match="signature of the envelope"):
+        bundle(two_forgotten.ledger, get_certificate(two_forgotten.ledger, 1))
+
+
+def test_the_certificate_and_its_entry_come_together_or_not_at_all(two_forgotten: Desk) -> None:
+    edit(
+        two_forgotten,
+        "CREATE TRIGGER full BEFORE INSERT ON certificates BEGIN SELECT RAISE(ABORT, 'no room for it'); END",
+    )
+    with two_forgotten.unchanged(), pytest.raises(LedgerError, match="no room for it"):
+        issue(two_forgotten.ledger, 1)
+    edit(two_forgotten, "DROP TRIGGER full")
+    assert issue(two_forgotten.ledger, 1).certificate.id == 1
+
+
+def test_without_its_key_nothing_is_certified_any_more(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    bundle(desk.ledger, issue(desk.ledger, 1).certificate)
+    key = desk.ledger.config.keys_path / "signing.key"
+    key.rename(key.with_name("elsewhere"))
+    with desk.unchanged(), pytest.raises(NotFoundError, match="no signing key"):
+        issue(desk.ledger, 2)
+
+
+def test_several_classes_are_committed_to_one_by_one(desk: Desk) -> None:
+    desk.forget(1, 4)
+    certificate = issue(desk.ledger, 1).certificate
+    assert sorted(check_opening(openings_of(certificate), verified(desk, certificate))) == [(1, "1"), (4, "4")]
