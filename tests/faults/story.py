@@ -72,9 +72,7 @@ class Story:
     def live(self, acts: int) -> None:
         """Let some things happen; what the ledger refuses does not."""
         for _ in range(acts):
-            act = self.choice.choice(
-                [self._file, self._file, self._work, self._decide, self._withdraw, self._roll_back]
-            )
+            act = self.choice.choice([self._file, self._file, self._work, self._decide, self._withdraw, self._roll_back])
             try:
                 act()
             except LedgerError:
