@@ -7,8 +7,8 @@
     python tests/faults/sweep.py short                   no file can grow beyond some length: writes are cut short
     python tests/faults/sweep.py careless --sample 50    SIGKILL, to steps that are acknowledged before they are done
 
-Prints a line of JSON for each kind. The exit status is 1 if anything was found; for careless steps, if nothing was, since
-a sweep that misses those is blind. ``--sample N --seed S`` takes N places of each kind at random, and ``--calls`` only
+Prints a line of JSON for each kind. The exit status is 1 if anything was found; for careless steps, if nothing was: a
+sweep that misses those is blind. ``--sample N --seed S`` takes N places of each kind at random, and ``--calls`` only
 places at some calls.
 """
 
