@@ -42,10 +42,10 @@ def withdraw(
         next_state(request.state, Action.WITHDRAW, request_id=request_id)
         model = tx.models.by_id(request.model_id)
         parent = tx.versions.live(model)
-        readmitted = _readmitted(tx, request, parent)
-        _check_reachable(model, readmitted & tx.versions.get(model, model.anchor).forgotten)
+        readmitted, anchor = _readmitted(tx, request, parent), tx.versions.get(model, model.anchor)
     if request.state is RequestState.REOPENED:
         return decide(ledger, request_id, Action.WITHDRAW, reason), None
+    _check_reachable(model, readmitted & anchor.forgotten)
     proposal = None
     if readmitted:
         proposal = open_model(ledger, model.name)(parent.forgotten - readmitted, progress)

@@ -47,6 +47,10 @@ class Folder(Protocol):
         """Write an object, unless one that passes the check is there."""
         ...
 
+    def settle(self, digest: str) -> None:
+        """Make an object that is there durable: whoever wrote it may have died before that was done."""
+        ...
+
     def size(self, digest: str) -> int | None:
         """Return an object's stored bytes, or None if there is no such file."""
         ...
@@ -108,7 +112,9 @@ class BlobStore:
         try:
             for _ in range(TRIES):
                 key = self.keys.obtain(digest)
-                if not self._intact(digest, key):
+                if self._intact(digest, key):
+                    self.folder.settle(digest)
+                else:
                     self.folder.write(digest, encrypt(key, digest, data), partial(_matches, key=key, digest=digest))
                 if self.keys.read(digest) == key:
                     return digest

@@ -116,11 +116,10 @@ def overwrite_file(path: Path) -> None:
 
 def remove_file(path: Path) -> None:
     """Remove a file and make that durable; a missing one is fine."""
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return
-    sync_folder(path.parent)
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir():
+        # Also where it was gone already: whoever removed it may have died before this.
+        sync_folder(path.parent)
 
 
 def make_folder(folder: Path, mode: int = 0o777) -> None:

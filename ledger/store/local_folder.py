@@ -12,6 +12,7 @@ from .durable_files import (
     open_regular,
     overwrite_file,
     remove_file,
+    sync_folder,
     write_file,
 )
 from .object_names import is_digest
@@ -42,6 +43,11 @@ class LocalFolder:
         target = self._path(digest)
         make_folder(target.parent)
         write_file(target, content, mode=0o444, check=check)
+
+    def settle(self, digest: str) -> None:
+        """Flush the names of an object that is there, and of its subfolder."""
+        sync_folder(self._path(digest).parent)
+        sync_folder(self.root)
 
     def size(self, digest: str) -> int | None:
         """Return an object's bytes on disk, or None if there is no regular file."""

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from ledger.errors import BlobError, LedgerError
 
-from .durable_files import TEMPORARY, make_folder, open_regular, overwrite_file, remove_file, write_file
+from .durable_files import TEMPORARY, make_folder, open_regular, overwrite_file, remove_file, sync_folder, write_file
 from .encryption import KEY
 from .object_names import is_digest
 
@@ -40,9 +40,11 @@ class ObjectKeys:
             known = self.read(digest)
         except BlobError:
             known = None  # of no use to anybody any more: a new one takes its place
-        if known is not None:
-            return known
         try:
+            if known is not None:
+                # Whoever wrote it may have died before its name was durable.
+                sync_folder(self.folder)
+                return known
             make_folder(self.folder, mode=0o700)
             key = secrets.token_bytes(KEY)
             write_file(

@@ -80,6 +80,9 @@ class RemoteFolder:
             if not check(file):
                 raise BlobError(f"{self.url} returned other bytes than were written")
 
+    def settle(self, digest: str) -> None:
+        """Do nothing: what is there is durable."""
+
     def size(self, digest: str) -> int | None:
         """Return an object's stored bytes, or None if there is none."""
         try:
