@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from ledger.cli.main import app
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from ledger.domain.states import RequestState
 from ledger.errors import (
