@@ -55,7 +55,7 @@ def read_head(session: Session, *, lock: bool) -> Recorded:
     Raises:
         AuditError: There is none.
     """
-    row = session.execute(LOCK if lock else READ).one_or_none()
+    row = session.connection().execute(LOCK if lock else READ).one_or_none()
     if row is None:
         raise AuditError("the head of the audit history is missing", "restore the database", seq=1)
     size, digest, root, peaks = row
@@ -70,4 +70,4 @@ def write_head(session: Session, recorded: Recorded) -> None:
         "root": recorded.root,
         "peaks": list(recorded.peaks),
     }
-    session.execute(WRITE, values)
+    session.connection().execute(WRITE, values)

@@ -80,9 +80,9 @@ class AuditLog:
         leaf = leaf_text(seq, recorded.head.digest, event)
         digest = leaf_digest(leaf)
         row = {"seq": seq, "kind": kind, "model": model, "request_id": request_id, "leaf": leaf, "digest": digest}
-        self._session.execute(ADD_EVENT, row)
+        self._session.connection().execute(ADD_EVENT, row)
         if note:
-            self._session.execute(ADD_NOTE, {"seq": seq, "salt": salt, "text": note})
+            self._session.connection().execute(ADD_NOTE, {"seq": seq, "salt": salt, "text": note})
         frontier, completed = recorded.frontier.append(bytes.fromhex(digest))
         subtrees = [(level, (seq >> level) - 1, node) for level, node in completed if level in LEVELS]
         self._advance(Head(seq, digest), frontier, subtrees)
