@@ -214,10 +214,8 @@ def main() -> None:
                 for what, took, number in measure(url, arguments.leaves, arguments.requests, choice):
                     rates = number / took.wall, number / took.processor
                     found[name][what] = {**vars(took), "number": number}
-                    print(
-                        f"  {what:38} {1e3 * took.wall:10.2f} {1e3 * took.processor:10.2f} {rates[0]:12,.0f} {rates[1]:12,.0f}",
-                        flush=True,
-                    )
+                    cells = f"{1e3 * took.wall:10.2f} {1e3 * took.processor:10.2f} {rates[0]:12,.0f} {rates[1]:12,.0f}"
+                    print(f"  {what:38} {cells}", flush=True)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -41,6 +41,7 @@ def model(value: Model, live: Version) -> dict[str, Any]:
         "settings": value.settings.to_json(),
         "created_at": value.created_at,
         "live": live.number,
+        "anchor": value.anchor,
         "forgotten": list(value.labels.names(live.forgotten)),
     }
 
@@ -59,6 +60,8 @@ def version(value: Version, owner: Model, live: int) -> dict[str, Any]:
         "weights": value.weights,
         "recipe": value.recipe,
         "created_at": value.created_at,
+        "quarantined": value.quarantined,
+        "purged_at": value.purged_at,
     }
 
 

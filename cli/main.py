@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from ledger import __version__
 from ledger.errors import LedgerError
 
-from . import audit, certificates, demo, models, people, requests, setup, versions, worker
+from . import audit, certificates, demo, models, people, purge, requests, setup, store, versions, worker
 from .render import say
 
 
@@ -83,6 +83,7 @@ app.command("doctor", rich_help_panel="Start")(setup.doctor)
 app.add_typer(models.app, name="model", rich_help_panel="Models")
 app.command("evaluate", rich_help_panel="Models")(versions.evaluate)
 app.command("rollback", rich_help_panel="Models")(versions.rollback)
+app.command("purge", rich_help_panel="Models")(purge.purge)
 app.command("report", rich_help_panel="Models")(versions.report)
 app.command("preview", rich_help_panel="Requests")(requests.preview)
 app.command("forget", rich_help_panel="Requests")(requests.forget)
@@ -92,6 +93,8 @@ app.command("status", rich_help_panel="Requests")(worker.status)
 app.add_typer(audit.app, name="audit", rich_help_panel="The ledger itself")
 app.add_typer(certificates.app, name="certificate", rich_help_panel="The ledger itself")
 app.add_typer(setup.db_app, name="db", rich_help_panel="The ledger itself")
+app.command("fsck", rich_help_panel="The ledger itself")(store.fsck)
+app.command("gc", rich_help_panel="The ledger itself")(store.gc)
 app.command("plugins", rich_help_panel="The ledger itself")(setup.plugins)
 
 

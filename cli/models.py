@@ -111,7 +111,7 @@ def versions(
                 ", ".join(known.model.labels.names(v.forgotten)) or "-",
                 percent(test.get("retained")),
                 percent(test.get("forgotten")),
-                v.weights[:8],
+                v.weights[:8] if v.purged_at is None else "purged",
                 f"{v.created_at:%Y-%m-%d}",
             )
         )
@@ -156,6 +156,20 @@ def verify(ctx: typer.Context, model: Name, json: Json = False) -> None:
     bad = [name for name, problem in results if problem]
     if bad:
         raise IntegrityError(f"{len(bad)} of {len(results)} objects are damaged", "restore them from a backup")
+
+
+@app.command()
+def rebind(
+    ctx: typer.Context,
+    model: Name,
+    data: Annotated[str | None, typer.Option(help="Where the images are now; default: where they were.")] = None,
+) -> None:
+    """Use the images as they are now, after a purge: those of forgotten classes may be gone."""
+    from ledger.service.rebind import rebind as take_note
+
+    with session(ctx).ledger() as ledger:
+        taken = take_note(ledger, model, data)
+    say(f"{model} reads its images from {taken.data_spec}; class spaces are collected again when needed")
 
 
 @app.command()

@@ -21,7 +21,9 @@ def init(
     db: Annotated[
         str, typer.Option(help="Database: sqlite:///FILE (relative to DIR) or postgresql+psycopg://...")
     ] = "sqlite:///ledger.db",
-    store: Annotated[str, typer.Option(help="Folder for weights and class spaces, relative to DIR.")] = "objects",
+    store: Annotated[
+        str, typer.Option(help="Folder for weights and class spaces, relative to DIR, or s3://BUCKET/PREFIX.")
+    ] = "objects",
 ) -> None:
     """Create a ledger in a folder."""
     from ledger.config import FILE, create_config

@@ -1,6 +1,7 @@
 """Where a ledger lives: a folder with ``unledger.toml``, a database and an object store."""
 
 import os
+import secrets
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,7 @@ class Config:
     database: str
     """SQLAlchemy URL; a relative SQLite path counts from ``root``."""
     store: str
+    """A folder, relative to ``root``, or a URL that fsspec knows."""
     keys: str = "keys"
 
     @property
@@ -44,6 +46,11 @@ class Config:
     def store_path(self) -> Path:
         """The folder of the object store."""
         return self.root / self.store
+
+    @property
+    def store_is_url(self) -> bool:
+        """Whether objects lie behind a URL."""
+        return "://" in self.store
 
     @property
     def keys_path(self) -> Path:
@@ -62,15 +69,27 @@ def create_config(root: Path, database: str, store: str) -> Config:
     path = root / FILE
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with path.open("x") as file:
-            file.write(
-                TEMPLATE.format(**{name: _quoted(value) for name, value in vars(config).items() if name != "root"})
-            )
+        _write_new(
+            path, TEMPLATE.format(**{name: _quoted(value) for name, value in vars(config).items() if name != "root"})
+        )
     except FileExistsError:
         raise ConflictError(f"{root} already holds a ledger", f"use it with --ledger {root}") from None
     except OSError as error:
         raise LedgerError(f"cannot create a ledger in {root}: {error.strerror}") from error
     return config
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that is whole or absent: half a one would be in the way of the next attempt."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with draft.open("x") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(draft)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def find_config(folder: Path | None = None) -> Config:

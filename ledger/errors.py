@@ -24,7 +24,10 @@
     |   `-- UnsupportedLayerError        a weight that no handler edits
     |-- OverdueError                 8   a due date has passed
     |-- PluginError                  1   a plugin broke its contract
-    `-- RetryLaterError             75   locked, or the lease was lost
+    `-- RetryLaterError             75   somebody else holds what we need
+        |-- BusyError                      the database is locked by others; nothing was written
+        |-- LeaseLostError                 another worker may carry the request out by now
+        `-- UnreachableError               the database went away; whether a last commit took effect is unknown
 
 ``message`` says what is wrong, ``hint`` what to do next. Exit code 130 (interrupted) has no class.
 """
@@ -117,7 +120,17 @@ class SignatureError(IntegrityError):
 
 
 class BlobError(IntegrityError):
-    """A stored object is missing, truncated or altered."""
+    """A stored object is missing, truncated or altered.
+
+    Args:
+        message: What is wrong, in one sentence.
+        hint: What the reader can do about it.
+        fault: The same in a word or two, e.g. ``missing``, ``truncated``, ``altered``, ``key missing``.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, fault: str = "altered") -> None:
+        super().__init__(message, hint)
+        self.fault = fault
 
 
 class GateError(LedgerError):
@@ -166,3 +179,15 @@ class RetryLaterError(LedgerError):
     """Somebody else holds what we need; the same call may succeed later."""
 
     exit_code = 75
+
+
+class BusyError(RetryLaterError):
+    """The database is locked by others, or chose to undo this transaction; nothing was written."""
+
+
+class LeaseLostError(RetryLaterError):
+    """The lease on a request is no longer held; another worker may carry it out by now."""
+
+
+class UnreachableError(RetryLaterError):
+    """The database went away. If that was while a transaction committed, its outcome is unknown."""

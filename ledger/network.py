@@ -117,6 +117,11 @@ class Network:
             f"{k} is {tuple(state[k].shape)}, the network has {tuple(own[k].shape)}"
             for k in sorted(own.keys() & state.keys())
             if own[k].shape != state[k].shape
+        ] + [
+            f"{k} holds {state[k].dtype}, the network {own[k].dtype}"
+            for k in sorted(own.keys() & state.keys())
+            if (own[k].is_floating_point(), own[k].is_complex())
+            != (state[k].is_floating_point(), state[k].is_complex())
         ]
         problems = [
             *([f"it lacks {_some(missing)}"] if missing else []),

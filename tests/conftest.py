@@ -202,6 +202,21 @@ def postgres_server() -> Iterator[PostgresServer]:
         shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def strace() -> str:
+    """The path of strace; where it is missing or may not trace, tests that need it are skipped (not in CI)."""
+    program = shutil.which("strace")
+    reason = "no strace on PATH"
+    if program is not None:
+        tried = subprocess.run([program, "-qq", "-o", os.devnull, "true"], capture_output=True, text=True, check=False)
+        if tried.returncode == 0:
+            return program
+        reason = f"strace may not trace here: {tried.stderr.strip()}"
+    if IN_CI:
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """The URL of a SQLite file that does not exist yet."""

@@ -37,6 +37,8 @@ class Model:
     """Digest of the class lists and file names (or arrays) that the data specification named."""
     settings: Settings
     created_at: datetime
+    anchor: int = 0
+    """The version that computations start from: 0, or the oldest one that a purge left."""
 
 
 class VersionKind(StrEnum):
@@ -66,6 +68,10 @@ class Version:
     recipe: dict[str, Any]
     """Alphas, search scores, per-map changes, seeds, threads and library versions."""
     created_at: datetime
+    quarantined: str | None = None
+    """What is wrong with its stored objects; None while nothing is."""
+    purged_at: datetime | None = None
+    """When its weights were destroyed; None while they are kept."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,18 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Worker:
+    """A worker that stays, and when it was last heard of."""
+
+    owner: str
+    model: str | None
+    """The only model it works for; None for all."""
+    started_at: datetime
+    idle: float
+    """Seconds since it was heard of, on the database's clock."""
+
+
+@dataclass(frozen=True)
 class MapSummary:
     """What is known of one class space at one linear map, without its factor."""
 
@@ -155,6 +173,8 @@ class ClassSpace:
     size: int
     maps: tuple[MapSummary, ...]
     created_at: datetime
+    anchor: int = 0
+    """The version whose weights it was collected from."""
 
 
 class Role(StrEnum):

@@ -78,8 +78,10 @@ def append_proposal(
     """Make computed weights the model's next version and live, for the request that asked for them.
 
     Raises:
-        RetryLaterError: ``parent`` is no longer the live version.
+        RetryLaterError: ``parent`` is no longer the live version, or a purge changed what computations start from.
     """
+    if tx.models.by_id(model.id).anchor != proposal.anchor:
+        raise RetryLaterError(f"{model.name} was purged while this was computed", "run the same command again")
     version = Version(
         model_id=model.id,
         number=next_number(tx, model),

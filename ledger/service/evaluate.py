@@ -42,7 +42,7 @@ def evaluate(
     progress: Progress,
     *,
     only: Sequence[str] = (),
-    against: str = "0",
+    against: str = "base",
     train_per_class: int | None = TRAIN_PER_CLASS,
 ) -> Evaluation:
     """Measure a version and record the evidence.
@@ -53,8 +53,8 @@ def evaluate(
         number: The version; None for the live one.
         progress: Told about phases.
         only: Names of evaluators; empty runs all.
-        against: What to compare with: a version number, or a path of a safetensors file, for example
-            of a model retrained without the forgotten classes.
+        against: What to compare with: ``base`` (the version that computations start from), a version number, or the
+            path of a safetensors file, for example of a model retrained without the forgotten classes.
         train_per_class: Training images per class; None for all.
 
     Raises:
@@ -103,7 +103,7 @@ def _compared(bench: Workbench, against: str) -> tuple[str, dict[str, Tensor]]:
     """Return the digest and the weights to compare with."""
     if against.isdecimal() or against == "base":
         with bench.ledger.database.read() as tx:
-            version = tx.versions.get(bench.model, 0 if against == "base" else int(against))
+            version = bench.base if against == "base" else tx.versions.get(bench.model, int(against))
         return version.weights, bench.weights(version)
     data = checkpoints.read_file(Path(against))
     state = checkpoints.parse(data, against)
@@ -179,6 +179,6 @@ def _record(ledger: Ledger, model: Model, version: Version, measured: Mapping[st
                     "plugin_version": evidence.plugin_version,
                     "metrics": json_digest(evidence.metrics),
                     "inputs": evidence.inputs_digest,
-                    "against": against if against.isdecimal() else "base" if against == "base" else "file",
+                    "against": against if against.isdecimal() or against == "base" else "file",
                 },
             )

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ledger.config import Config
 from ledger.plugin_manager import Plugins, build_plugins
-from ledger.store.blobs import BlobStore
+from ledger.store.blobs import BlobStore, open_blobs
 from ledger.store.engine import open_engine
 from ledger.store.schema import check_schema, upgrade_schema
 from ledger.store.unit_of_work import Database
@@ -58,14 +58,16 @@ def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_
     """
     engine = open_engine(config.database_url)
     check_schema(engine)
-    return Ledger(config, Database(engine), BlobStore(config.store_path), actor, clock, device)
+    return Ledger(config, Database(engine), open_blobs(config), actor, clock, device)
 
 
 def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now) -> Ledger:
     """Create the schema of a new ledger (or upgrade an older one) and open it."""
+    blobs = open_blobs(config)
+    blobs.probe()
     engine = open_engine(config.database_url)
     upgrade_schema(engine)
-    ledger = Ledger(config, Database(engine), BlobStore(config.store_path), actor, clock)
+    ledger = Ledger(config, Database(engine), blobs, actor, clock)
     with ledger.database.write() as tx:
         if tx.audit.head().size == 0:
             key = str(create_signer(config).verifier)

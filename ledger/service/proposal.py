@@ -27,6 +27,8 @@ class Proposal:
     terms: tuple[BasisTerm, ...]
     missed_gates: tuple[str, ...]
     """Why a person has to decide, one sentence each; empty if all gates passed."""
+    anchor: int = 0
+    """The version that it was computed from."""
 
     def require_gates(self) -> None:
         """Raise :class:`GateError` if a gate was missed."""

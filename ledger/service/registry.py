@@ -30,6 +30,8 @@ from ledger.network import Network, ParameterCoverage, Treatment, build_network
 from .commit import append_version
 from .history import history
 from .ledger import Ledger
+from .objects import store_object
+from .served import require_served
 from .workbench import environment, open_workbench
 
 
@@ -76,7 +78,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     _check_coverage(network.coverage(example), registration.allow_unhandled)
     if not network.layers:
         raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
-    digest = ledger.blobs.put(data)
+    digest = store_object(ledger, data)
     now = ledger.clock()
     with ledger.database.write() as tx:
         model = tx.models.add(
@@ -236,9 +238,11 @@ def diff(ledger: Ledger, model_name: str, first: int, second: int) -> list[Tenso
 def verify(ledger: Ledger, model_name: str) -> list[tuple[str, str]]:
     """Re-read every object of a model; return what was checked, with a problem or an empty string each."""
     known = history(ledger, model_name)
-    checks = [(f"version {v.number}", v.weights) for v in known.versions]
+    checks = [(f"version {v.number}", v.weights) for v in known.versions if v.purged_at is None]
     checks += [
-        (f"class space of {known.model.labels[s.class_index]} ({len(s.samples)} images)", s.blob) for s in known.spaces
+        (f"class space of {known.model.labels[s.class_index]} ({len(s.samples)} images)", s.blob)
+        for s in known.spaces
+        if s.anchor >= known.model.anchor
     ]
     return [(name, _problem(ledger, digest)) for name, digest in checks]
 
@@ -263,6 +267,7 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
     wanted = known.live.number if number is None else number
     with ledger.database.read() as tx:
         version = tx.versions.get(known.model, wanted)
+    require_served(known.model, version)
     data = ledger.blobs.get(version.weights)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConflictError(f"{folder} is not an empty folder", "name a new folder")

@@ -35,7 +35,6 @@ NOT_EVIDENCE = {
     ("requests", "lease_expires"): "moved by every heartbeat, which is no event",
     ("requests", "outcome"): "words for people; the note of the entry says the same",
     ("versions", "quarantined"): "what the last check of the stored objects found; the next one says it again",
-    ("versions", "purged_at"): "whether an object still exists is seen in the store",
     ("alias_moves", "id"): "numbers rows; the sequence number of the entry orders them",
 }
 """Columns that are not rebuilt, and why."""
@@ -77,6 +76,9 @@ class Replayed:
         """
         if event.kind == "version.created":
             self._version(event)
+        elif event.kind == "model.purged":
+            for number in event.data["versions"]:
+                self.rows["versions"][event.model, number]["purged_at"] = event.at
         elif event.kind == "request.received":
             self._received(event)
         elif event.kind.startswith("request.") and "state" in event.data:
@@ -93,6 +95,7 @@ class Replayed:
             "forgotten": data["forgotten"],
             "weights": data["weights"],
             "created_at": event.at,
+            "purged_at": None,
         } | ({"recipe": data["recipe"]} if "recipe" in data else {})
         alias = self.rows["aliases"].get((model, LIVE))
         self.rows["alias_moves"][event.seq,] = {

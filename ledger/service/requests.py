@@ -7,11 +7,12 @@ from datetime import datetime
 from ledger.digest import json_digest
 from ledger.domain.due import add_months
 from ledger.domain.records import Model, NewRequest, Request
-from ledger.domain.states import OPEN_STATES, Action, RequestState
+from ledger.domain.states import Action, RequestState
 from ledger.errors import IdempotencyConflictError, TooFewRetainedError, UsageError
 from ledger.store.unit_of_work import Transaction
 
 from .ledger import Ledger
+from .patience import replayed
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,18 @@ def enqueue(
         UsageError: A request names no class, or its dates contradict each other.
         TooFewRetainedError: With all open requests fulfilled, too few classes would be left.
         IdempotencyConflictError: A key was used before, for something else.
+        BusyError: The database was too busy for too long; nothing was filed.
+        UnreachableError: The database went away: whether the requests were filed is unknown, and sending them
+            again is safe where each has an idempotency key.
     """
-    with ledger.database.write() as tx:
-        model = tx.models.get(model_name)
-        now = ledger.clock()
-        return [_enqueue(tx, model, request, now, approval) for request in requests]
+
+    def transaction() -> list[Receipt]:
+        with ledger.database.write() as tx:
+            model = tx.models.get(model_name)
+            now = ledger.clock()
+            return [_enqueue(tx, model, request, now, approval) for request in requests]
+
+    return replayed(transaction)
 
 
 def _enqueue(tx: Transaction, model: Model, new: NewRequest, now: datetime, approval: bool) -> Receipt:  # noqa: FBT001
@@ -86,8 +94,7 @@ def _enqueue(tx: Transaction, model: Model, new: NewRequest, now: datetime, appr
         if known is not None:
             return _repeat(*known, digest, new.idempotency_key)
     live = tx.versions.live(model)
-    waiting = frozenset[int]().union(*(r.classes for r in tx.requests.all(model, OPEN_STATES)))
-    check_retained(model, live.forgotten | waiting | new.classes)
+    check_retained(model, live.forgotten | tx.requests.awaited(model) | new.classes)
     no_op = new.classes <= live.forgotten
     waiting_state = RequestState.AWAITING_APPROVAL if approval else RequestState.QUEUED
     state = RequestState.FULFILLED if no_op else waiting_state
@@ -175,6 +182,10 @@ def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waiv
         TransitionError: The request's state does not allow it.
         TooFewRetainedError: Retrying would leave too few classes.
     """
+    return replayed(lambda: _decide(ledger, request_id, action, reason, waive_gates=waive_gates))
+
+
+def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool) -> Request:
     now = ledger.clock()
     with ledger.database.write() as tx:
         before = tx.requests.get(request_id)

@@ -15,6 +15,7 @@ from ledger.store.unit_of_work import Transaction
 
 from .commit import append_version, next_number
 from .ledger import Ledger
+from .served import require_served
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def plan_rollback(ledger: Ledger, model_name: str, number: int) -> RollbackPlan:
     Raises:
         NotFoundError: There is no such model or version.
         ConflictError: It is the live version, or has the same weights.
+        PurgedError: Its weights were destroyed.
         BlobError: The version's bytes are missing or altered.
     """
     with ledger.database.read() as tx:
@@ -106,6 +108,7 @@ def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
 def _plan(tx: Transaction, ledger: Ledger, model_name: str, number: int) -> RollbackPlan:
     model = tx.models.get(model_name)
     live, target = tx.versions.live(model), tx.versions.get(model, number)
+    require_served(model, target)
     if target.weights == live.weights and target.forgotten == live.forgotten:
         raise ConflictError(
             f"version {number} of {model.name} has the same weights as version {live.number}, which is live",

@@ -6,16 +6,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ledger.config import Config
-from ledger.domain.records import Model, Request, Version
+from ledger.domain.records import Model, Request, Version, Worker
 from ledger.domain.states import OPEN_STATES, RequestState
 from ledger.errors import LedgerError
 from ledger.plugin_manager import build_plugins
-from ledger.store.blobs import BlobStore
+from ledger.store.blobs import open_blobs
 from ledger.store.engine import open_engine
 from ledger.store.schema import check_schema
 from ledger.store.unit_of_work import Database
 
+from .forever import PRESENT_SECONDS
 from .ledger import Ledger
+
+WANTING = frozenset({RequestState.QUEUED, RequestState.RUNNING})
+"""States that only a worker leads out of."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class ModelStatus:
     states: dict[RequestState, int]
     open: tuple[Request, ...]
     overdue: tuple[Request, ...]
+    unattended: bool
+    """Requests wait for a worker, and there is none: no lease on the model is held, none that stays would take them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Status:
 
     now: datetime
     models: tuple[ModelStatus, ...]
+    workers: tuple[Worker, ...]
+    """Those that stay and were heard of lately."""
 
     @property
     def overdue(self) -> tuple[Request, ...]:
@@ -43,9 +51,11 @@ class Status:
 
 
 def status(ledger: Ledger, model_name: str | None = None) -> Status:
-    """Return what is live, what is open and what is overdue."""
+    """Return what is live, what is open, what is overdue, and who is there to work on it."""
     now = ledger.clock()
     with ledger.database.read() as tx:
+        workers = tuple(worker for worker in tx.workers.all() if worker.idle <= PRESENT_SECONDS)
+        attended, leased = {worker.model for worker in workers}, tx.requests.leased()
         models = [tx.models.get(model_name)] if model_name else tx.models.all()
         found = []
         for model in models:
@@ -58,9 +68,12 @@ def status(ledger: Ledger, model_name: str | None = None) -> Status:
                     states=dict(Counter(r.state for r in requests)),
                     open=waiting,
                     overdue=tuple(r for r in waiting if r.due_at < now),
+                    unattended=any(r.state in WANTING for r in waiting)
+                    and model.id not in leased
+                    and not attended & {None, model.name},
                 )
             )
-    return Status(now, tuple(found))
+    return Status(now, tuple(found), workers)
 
 
 @dataclass(frozen=True)
@@ -85,7 +98,7 @@ def doctor(config: Config) -> list[Check]:
         return ok
 
     engine = open_engine(config.database_url)
-    database, blobs = Database(engine), BlobStore(config.store_path)
+    database, blobs = Database(engine), open_blobs(config)
 
     def schema() -> str:
         check_schema(engine)

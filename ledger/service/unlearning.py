@@ -15,9 +15,11 @@ from ledger import checkpoints
 from ledger.calibration import Batch, Calibration, Panel
 from ledger.candidate import CandidateBuilder
 from ledger.domain.records import BasisTerm, Role
+from ledger.errors import PurgedError
 from ledger.images import load_images
 from ledger.search import RecipeSearch, SearchResult
 
+from .objects import store_object
 from .progress import Progress
 from .proposal import Proposal
 from .workbench import CollectedSpace, Workbench, environment
@@ -38,21 +40,26 @@ CALIBRATION_BATCH = 32
 def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress) -> Proposal:
     """Compute and store the weights that have forgotten a set of classes.
 
-    For the empty set these are the registered weights themselves.
+    For what the base version has forgotten these are the base weights themselves: the registered ones, until a purge.
 
     Raises:
+        PurgedError: The set leaves out a class that can never come back.
         DataError: The images changed, or one cannot be read.
         NonFiniteError: NaN or infinity in activations, outputs or edited weights.
     """
-    if not forgotten:
-        blob = workbench.ledger.blobs.get(workbench.base.weights)
+    base = workbench.base
+    if not base.forgotten <= forgotten:
+        lost = ", ".join(workbench.model.labels.names(base.forgotten - forgotten))
+        raise PurgedError(f"{lost} cannot come back: what it takes was purged", "train the model on it again")
+    if forgotten == base.forgotten:
+        blob = workbench.ledger.blobs.get(base.weights)
         recipe = {"environment": environment(workbench.device)}
-        return Proposal(forgotten, workbench.base.weights, len(blob), recipe, (), ())
+        return Proposal(forgotten, base.weights, len(blob), recipe, (), (), base.number)
     collected = workbench.class_spaces(forgotten, progress)
     result = search(workbench, collected, forgotten, progress)
     progress.phase("write", 1)
     data = checkpoints.serialise(result.candidate.state)
-    digest = workbench.ledger.blobs.put(data)
+    digest = store_object(workbench.ledger, data)
     progress.step()
     terms = [
         BasisTerm(Role.FORGET if c.record.class_index in forgotten else Role.RETAIN, c.record.class_index, c.record.id)
@@ -65,18 +72,20 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
         recipe=_recipe(workbench, result, collected),
         terms=tuple(terms),
         missed_gates=tuple(missed_gates(workbench, result)),
+        anchor=base.number,
     )
 
 
 def search(
     workbench: Workbench, collected: Sequence[CollectedSpace], forgotten: frozenset[int], progress: Progress
 ) -> SearchResult:
-    """Build candidates from class spaces and choose one.
+    """Build candidates from class spaces and choose one. What the base version has forgotten is left as it is.
 
     Raises:
         NonFiniteError: The chosen weights hold NaN or infinity.
     """
     progress.phase("alpha search")
+    forgotten -= workbench.base.forgotten
     network, device, settings = workbench.network, workbench.device, workbench.model.settings
     base = {name: tensor.to(device) for name, tensor in workbench.base_state.items()}
     # Where a checkpoint has another precision than the network, what will be stored is what must be judged.
@@ -112,7 +121,8 @@ def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration
         FEWEST_FORGOTTEN_IMAGES_EACH,
     )
     inside = [workbench.samples(k).to_be_forgotten[:each] for k in sorted(forgotten)]
-    retained = [k for k in range(len(workbench.model.labels)) if k not in forgotten]
+    gone = forgotten | workbench.base.forgotten
+    retained = [k for k in range(len(workbench.model.labels)) if k not in gone]
     each = max(RETAINED_IMAGES_EACH, RETAINED_IMAGES // len(retained))
     outside = [workbench.samples(k).calibration[:each] for k in retained]
     return Calibration(tuple(_batches(workbench, inside)), tuple(_batches(workbench, outside)))

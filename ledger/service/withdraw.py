@@ -1,8 +1,8 @@
 """Withdraw a fulfilled request: the model gets back what only that request made it forget."""
 
-from ledger.domain.records import Request, Version, VersionKind
+from ledger.domain.records import Model, Request, Version, VersionKind
 from ledger.domain.states import Action, RequestState, next_state
-from ledger.errors import RetryLaterError
+from ledger.errors import PurgedError, RetryLaterError
 from ledger.store.unit_of_work import Transaction
 
 from .commit import append_proposal
@@ -33,6 +33,7 @@ def withdraw(
 
     Raises:
         TransitionError: The request is neither fulfilled nor reopened.
+        PurgedError: A class of it can never come back.
         GateError: Without the request, the other classes miss a quality gate.
         RetryLaterError: Another version became live meanwhile.
     """
@@ -41,9 +42,10 @@ def withdraw(
         next_state(request.state, Action.WITHDRAW, request_id=request_id)
         model = tx.models.by_id(request.model_id)
         parent = tx.versions.live(model)
-        readmitted = _readmitted(tx, request, parent)
+        readmitted, anchor = _readmitted(tx, request, parent), tx.versions.get(model, model.anchor)
     if request.state is RequestState.REOPENED:
         return decide(ledger, request_id, Action.WITHDRAW, reason), None
+    _check_reachable(model, readmitted & anchor.forgotten)
     proposal = None
     if readmitted:
         proposal = open_model(ledger, model.name)(parent.forgotten - readmitted, progress)
@@ -75,6 +77,14 @@ def withdraw(
             note=reason,
         )
     return after, version
+
+
+def _check_reachable(model: Model, lost: frozenset[int]) -> None:
+    if lost:
+        raise PurgedError(
+            f"{', '.join(model.labels.names(lost))} cannot come back to {model.name}: what it takes was purged",
+            "the request stays fulfilled; to know the class again, register a model that was trained on it",
+        )
 
 
 def _readmitted(tx: Transaction, request: Request, live: Version) -> frozenset[int]:

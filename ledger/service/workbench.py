@@ -15,13 +15,16 @@ from ledger.algebra.spaces import Space
 from ledger.device import choose_device
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.records import ClassSpace, MapSummary, Model, Version
-from ledger.errors import DataError
+from ledger.errors import BlobError, DataError
 from ledger.hookspecs import DataSource, Split
 from ledger.network import Network, build_network
+from ledger.relabelled import RelabelledSource
 from ledger.sampling import ClassSamples, PositionSampler, choose_samples
 
 from .ledger import Ledger
+from .objects import store_object
 from .progress import Progress, counted
+from .served import require_served
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Workbench:
     Args:
         ledger: The ledger.
         model: The registered model.
-        base: Its version 0.
+        base: The version that computations start from: 0, or the one that the last purge left as the oldest.
     """
 
     ledger: Ledger
@@ -51,7 +54,7 @@ class Workbench:
     def network(self) -> Network:
         """The network, holding the registered weights."""
         network = build_network(self.ledger.plugins, self.model.architecture, len(self.model.labels))
-        network.load(self.base_state, f"version 0 of {self.model.name}")
+        network.load(self.base_state, f"version {self.base.number} of {self.model.name}")
         network.move(self.device)
         network.sort_layers(images.load_images(self.source.train, [0], self.model.preprocessing))
         return network
@@ -63,7 +66,7 @@ class Workbench:
 
     @cached_property
     def base_state(self) -> dict[str, Tensor]:
-        """The registered weights."""
+        """The weights that computations start from: the registered ones, until a purge."""
         return self.weights(self.base)
 
     @cached_property
@@ -77,12 +80,18 @@ class Workbench:
         if source.digest != self.model.data_digest:
             raise DataError(
                 f"the data of {self.model.name} ({self.model.data_spec}) changed since it was registered",
-                "restore it, or register the model again with the data as it is now",
+                "restore it, or register the model again with the data as it is now; after a purge: model rebind",
             )
-        return source
+        labels = self.model.labels.labels
+        return source if tuple(source.labels) == labels else RelabelledSource(source, labels)
 
     def weights(self, version: Version) -> dict[str, Tensor]:
-        """Return a version's weights, verified against its digest."""
+        """Return a version's weights, verified against its digest.
+
+        Raises:
+            PurgedError: They were destroyed.
+        """
+        require_served(self.model, version)
         source = f"version {version.number} of {self.model.name}"
         return checkpoints.parse(self.ledger.blobs.get(version.weights), source)
 
@@ -97,14 +106,16 @@ class Workbench:
     def class_spaces(self, forgotten: frozenset[int], progress: Progress, *, keep: bool = True) -> list[CollectedSpace]:
         """Return every class's space, in class order, collecting those not yet in the ledger.
 
+        Classes that the base version has forgotten have none: nothing of them is needed any more.
+
         Args:
             forgotten: Classes whose forget samples are wanted; of the others, the retain samples.
             progress: Counts classes.
             keep: Store what had to be collected, each as soon as it is there, so that interrupted work
                 continues where it stopped and later requests find it.
         """
-        progress.phase("class spaces", len(self.model.labels))
-        classes = range(len(self.model.labels))
+        classes = [k for k in range(len(self.model.labels)) if k not in self.base.forgotten]
+        progress.phase("class spaces", len(classes))
         return [self._class_space(k, forgotten=k in forgotten, keep=keep) for k in counted(progress, classes)]
 
     def _class_space(self, class_index: int, *, forgotten: bool, keep: bool) -> CollectedSpace:
@@ -113,10 +124,17 @@ class Workbench:
         digest = self._spec_digest(wanted)
         with self.ledger.database.read() as tx:
             known = tx.spaces.find(self.model, class_index, digest)
-        if known is not None and known.blob in self.ledger.blobs:
-            return _loaded(known, self.ledger.blobs.get(known.blob))
+        if known is not None and (stored := self._stored(known.blob)) is not None:
+            return _loaded(known, stored)
         record, data = self._collect(class_index, wanted, digest)
-        return _loaded(self._keep(record, data) if keep else record, data)
+        return _loaded(self._keep(record, data, again=known is not None) if keep else record, data)
+
+    def _stored(self, digest: str) -> bytes | None:
+        """Return a class space's bytes; None if they are missing or damaged, since images can be looked at again."""
+        try:
+            return self.ledger.blobs.get(digest)
+        except BlobError:
+            return None
 
     def _spec_digest(self, wanted: Sequence[int]) -> str:
         """Digest of everything that decides a class space's bytes, beside the machine."""
@@ -132,6 +150,7 @@ class Workbench:
                 "space_tolerance": settings.space_tolerance,
                 "batch_size": settings.batch_size,
             }
+            | ({"anchor": self.base.number} if self.base.number else {})
         )
 
     def _collect(self, class_index: int, wanted: Sequence[int], spec_digest: str) -> tuple[ClassSpace, bytes]:
@@ -158,14 +177,15 @@ class Workbench:
                 for key, space in spaces.items()
             ),
             created_at=self.ledger.clock(),
+            anchor=self.base.number,
         )
         return record, data
 
-    def _keep(self, record: ClassSpace, data: bytes) -> ClassSpace:
-        self.ledger.blobs.put(data)
+    def _keep(self, record: ClassSpace, data: bytes, *, again: bool) -> ClassSpace:
+        store_object(self.ledger, data)
         with self.ledger.database.write() as tx:
             tx.spaces.add_blob(record.blob, record.size, "class space", at=record.created_at)
-            stored = tx.spaces.add(record)
+            stored = tx.spaces.renew(record) if again else tx.spaces.add(record)
             tx.audit.append(
                 "class_space.collected",
                 at=record.created_at,
@@ -197,7 +217,7 @@ def open_workbench(ledger: Ledger, model_name: str) -> Workbench:
     """
     with ledger.database.read() as tx:
         model = tx.models.get(model_name)
-        return Workbench(ledger, model, tx.versions.get(model, 0))
+        return Workbench(ledger, model, tx.versions.get(model, model.anchor))
 
 
 def environment(device: torch.device) -> dict[str, object]:

@@ -1,33 +1,29 @@
 """Carry out queued requests: claim, compute, check the gates, commit.
 
-No transaction is open while weights are computed. The commit checks the lease in the transaction that
-writes the version, so a worker that was presumed dead cannot write after somebody else took over.
+No transaction is open while weights are computed. The commit checks the lease in the statement that ends it,
+together with the version: a worker that was presumed dead cannot write after somebody else took over.
 """
 
-import os
-import socket
-import threading
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from itertools import islice
 
 from ledger.domain.records import Model, Request, Version, VersionKind
-from ledger.domain.states import Action, RequestState
-from ledger.errors import GateError, LedgerError, RetryLaterError
+from ledger.domain.states import Action
+from ledger.errors import BusyError, GateError, LedgerError, RetryLaterError, UnreachableError
 from ledger.store.requests import Claim
-from ledger.store.unit_of_work import Transaction
 
+from .claims import LEASE_SECONDS, Attentive, Heart, claim_next, give_back, new_owner
 from .commit import append_proposal
 from .ledger import Ledger
+from .patience import pauses, replayed
 from .progress import Progress
-from .proposal import Compute, OpenModel, open_unlearning
+from .proposal import Compute, OpenModel, Proposal, open_unlearning
 from .requests import check_retained
 
-LEASE_SECONDS = 60.0
-MOST_CRASHES = 3
-"""Attempts that ended without a word before a request is set aside."""
+COMMIT_ATTEMPTS = 10
+"""About a quarter of a minute in all: as long as a database takes to restart, and well within a lease."""
 
 
 @dataclass(frozen=True)
@@ -42,92 +38,92 @@ class Outcome:
     """Why it failed or was blocked."""
 
 
-def new_owner() -> str:
-    """Return a name for this worker that no other has."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-
-
 def work(
-    ledger: Ledger, progress: Progress, *, model_name: str | None = None, open_model: OpenModel = open_unlearning
+    ledger: Ledger,
+    progress: Progress,
+    *,
+    model_name: str | None = None,
+    open_model: OpenModel = open_unlearning,
+    owner: str | None = None,
+    lease: float = LEASE_SECONDS,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Outcome]:
     """Carry out claimable requests one after another until none is left.
 
     A request that fails is recorded as failed and yielded with its error; the others go on.
 
+    Args:
+        ledger: The ledger.
+        progress: Follows the work.
+        model_name: Only this model's requests.
+        open_model: Lays a model out for computation; done once for a model's requests in a row.
+        owner: Name of the worker; None invents one.
+        lease: Seconds after which others may take over, unless a heartbeat comes first.
+        check: Called at every step of the work; what it raises puts the request back in the queue.
+
     Raises:
+        RetryLaterError: The lease was lost, another version became live, or the database was away.
         KeyboardInterrupt: After the request in progress went back to the queue.
     """
-    owner = new_owner()
+    owner = owner or new_owner()
     opened: dict[int, tuple[Model, Compute]] = {}
-    while (claim := claim_next(ledger, owner, model_name)) is not None:
-        model_id = claim.request.model_id
-        if model_id not in opened:
+    while (claim := claim_next(ledger, owner, model_name, lease=lease)) is not None:
+        try:
             with ledger.database.read() as tx:
-                model = tx.models.by_id(model_id)
-            opened[model_id] = model, open_model(ledger, model.name)
-        yield carry_out(ledger, *opened[model_id], claim, progress)
+                model = tx.models.by_id(claim.request.model_id)
+        except LedgerError:
+            give_back(ledger, claim)
+            raise
+        # A model is laid out again when its record changed.
+        known = opened.get(model.id)
+        if known is None or known[0] != model:
+            known = opened[model.id] = model, _when_needed(ledger, model, open_model)
+        yield carry_out(ledger, *known, claim, progress, check=check)
 
 
-def claim_next(ledger: Ledger, owner: str, model_name: str | None = None) -> Claim | None:
-    """Claim the oldest request that may be carried out now; None if there is none.
+def _when_needed(ledger: Ledger, model: Model, open_model: OpenModel) -> Compute:
+    """Put off laying a model out until weights are wanted: under a heartbeat, and what fails then fails the request."""
+    ready: list[Compute] = []
 
-    A request whose worker vanished for the third time is quarantined on the way.
-    """
-    with ledger.database.write() as tx:
-        now = ledger.clock()
-        model = tx.models.get(model_name) if model_name else None
-        while offered := tx.requests.claimable(model):
-            request = offered[0]
-            name = tx.models.by_id(request.model_id).name
-            if request.state is RequestState.RUNNING and request.attempts >= MOST_CRASHES:
-                _quarantine(tx, ledger, name, request, now)
-                continue
-            claim = tx.requests.claim(request, owner=owner, ttl=LEASE_SECONDS, at=now)
-            tx.audit.append(
-                "request.claimed",
-                at=now,
-                actor=ledger.actor,
-                model=name,
-                request_id=request.id,
-                data={"worker": owner, "epoch": claim.epoch, "state": RequestState.RUNNING.value},
-            )
-            return claim
-    return None
+    def compute(forgotten: frozenset[int], progress: Progress) -> Proposal:
+        if not ready:
+            ready.append(open_model(ledger, model.name))
+        return ready[0](forgotten, progress)
+
+    return compute
 
 
-def _quarantine(tx: Transaction, ledger: Ledger, name: str, request: Request, now: datetime) -> None:
-    outcome = f"its worker vanished {request.attempts} times"
-    tx.requests.act(request.id, Action.QUARANTINE, at=now, outcome=outcome, lease_owner=None, lease_expires=None)
-    tx.audit.append(
-        "request.quarantined",
-        at=now,
-        actor=ledger.actor,
-        model=name,
-        request_id=request.id,
-        data={"attempts": request.attempts, "state": RequestState.QUARANTINED.value},
-    )
-
-
-def carry_out(ledger: Ledger, model: Model, compute: Compute, claim: Claim, progress: Progress) -> Outcome:
+def carry_out(
+    ledger: Ledger,
+    model: Model,
+    compute: Compute,
+    claim: Claim,
+    progress: Progress,
+    *,
+    check: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Carry out a claimed request and commit its result.
 
     Raises:
-        RetryLaterError: The lease was lost; somebody else carries the request out.
+        RetryLaterError: The lease was lost and somebody else carries the request out; or another version became
+            live, or the database was away, or ``check`` said so: then the request is back in the queue, now or
+            when its lease has run out.
         KeyboardInterrupt: The request is back in the queue.
     """
+    heart = Heart(ledger, claim)
     try:
-        with _heartbeat(ledger, claim):
-            return _carry_out(ledger, model, compute, claim, progress)
+        with heart.beating():
+            return _carry_out(ledger, model, compute, claim, Attentive(progress, heart.require, check))
     except RetryLaterError as error:
         # The lease is still ours unless that is what was lost: then this changes nothing.
-        _give_back(ledger, model, claim)
+        give_back(ledger, claim)
         raise error from None
     except GateError as error:
         return _end(ledger, model, claim, Action.BLOCK, error)
     except LedgerError as error:
         return _end(ledger, model, claim, Action.FAIL, error)
     except (KeyboardInterrupt, SystemExit):
-        _give_back(ledger, model, claim)
+        give_back(ledger, claim)
         raise
     except Exception as error:
         _end(ledger, model, claim, Action.FAIL, LedgerError(f"{type(error).__name__}: {error}"))
@@ -143,12 +139,52 @@ def _carry_out(ledger: Ledger, model: Model, compute: Compute, claim: Claim, pro
     proposal = None if forgotten == parent.forgotten else compute(forgotten, progress)
     if proposal is not None and not request.gates_waived:
         proposal.require_gates()
+    return _settle(ledger, model, claim, parent, proposal)
+
+
+def _settle(ledger: Ledger, model: Model, claim: Claim, parent: Version, proposal: Proposal | None) -> Outcome:
+    """Commit, and find out what became of a commit during which the connection was lost."""
+    doubt = False
+    for pause in islice(pauses(), COMMIT_ATTEMPTS):
+        try:
+            done = _recorded(ledger, model, claim, proposal) if doubt else None
+            return done or _commit(ledger, model, claim, parent, proposal)
+        except UnreachableError:
+            doubt = True
+        except BusyError:
+            pass
+        except RetryLaterError:
+            # A commit in doubt keeps its locks until it is through: it may have been only after we looked.
+            done = _recorded(ledger, model, claim, proposal) if doubt else None
+            if done is None:
+                raise
+            return done
+        time.sleep(pause)
+    raise UnreachableError(
+        f"the result of request {claim.request.id} could not be committed", "a worker carries it out again"
+    )
+
+
+def _recorded(ledger: Ledger, model: Model, claim: Claim, proposal: Proposal | None) -> Outcome | None:
+    """Return the outcome that this claim's commit left, found by its epoch; None if it left none."""
+    with ledger.database.read() as tx:
+        for event in tx.audit.events(request_id=claim.request.id):
+            if event.kind == "request.fulfilled" and event.data.get("epoch") == claim.epoch:
+                request = tx.requests.get(claim.request.id)
+                if proposal is None:
+                    return Outcome(model, request, None)
+                version = tx.versions.get(model, event.data["version"])
+                return Outcome(model, request, version) if version.weights == proposal.weights else None
+    return None
+
+
+def _commit(ledger: Ledger, model: Model, claim: Claim, parent: Version, proposal: Proposal | None) -> Outcome:
     now = ledger.clock()
     with ledger.database.write() as tx:
         version = None
         if proposal is not None:
             version = append_proposal(
-                tx, model, proposal, parent, VersionKind.FORGET, request.id, actor=ledger.actor, at=now
+                tx, model, proposal, parent, VersionKind.FORGET, claim.request.id, actor=ledger.actor, at=now
             )
         elif tx.versions.live(model).number != parent.number:
             raise RetryLaterError("another version became live meanwhile", "run the same command again")
@@ -161,7 +197,7 @@ def _carry_out(ledger: Ledger, model: Model, compute: Compute, claim: Claim, pro
             at=now,
             actor=ledger.actor,
             model=model.name,
-            request_id=request.id,
+            request_id=claim.request.id,
             data={"version": number, "no_op": version is None, "state": done.state.value, "epoch": claim.epoch}
             | ({"gates_missed": len(proposal.missed_gates)} if proposal and proposal.missed_gates else {}),
         )
@@ -169,58 +205,19 @@ def _carry_out(ledger: Ledger, model: Model, compute: Compute, claim: Claim, pro
 
 
 def _end(ledger: Ledger, model: Model, claim: Claim, action: Action, error: LedgerError) -> Outcome:
-    now = ledger.clock()
-    with ledger.database.write() as tx:
-        done = tx.requests.finish(claim, action, at=now, outcome=error.message)
-        tx.audit.append(
-            f"request.{done.state.value}",
-            at=now,
-            actor=ledger.actor,
-            model=model.name,
-            request_id=claim.request.id,
-            data={"error": type(error).__name__, "state": done.state.value, "epoch": claim.epoch},
-            note=error.message,
-        )
-    return Outcome(model, done, None, error)
-
-
-def _give_back(ledger: Ledger, model: Model, claim: Claim) -> None:
-    """Put an interrupted request back in the queue, unless its lease was lost meanwhile."""
-    now = ledger.clock()
-    try:
+    def transaction() -> Request:
+        now = ledger.clock()
         with ledger.database.write() as tx:
-            attempts = claim.request.attempts - 1
-            back = tx.requests.finish(claim, Action.INTERRUPT, at=now, attempts=attempts)
+            done = tx.requests.finish(claim, action, at=now, outcome=error.message)
             tx.audit.append(
-                "request.interrupted",
+                f"request.{done.state.value}",
                 at=now,
                 actor=ledger.actor,
                 model=model.name,
                 request_id=claim.request.id,
-                data={"state": back.state.value, "epoch": claim.epoch},
+                data={"error": type(error).__name__, "state": done.state.value, "epoch": claim.epoch},
+                note=error.message,
             )
-    except RetryLaterError:
-        return
+        return done
 
-
-@contextmanager
-def _heartbeat(ledger: Ledger, claim: Claim) -> Iterator[None]:
-    """Prolong the lease from a thread (and so a connection) of its own while the block runs."""
-    stop = threading.Event()
-
-    def beat() -> None:
-        while not stop.wait(LEASE_SECONDS / 3):
-            try:
-                with ledger.database.write() as tx:
-                    tx.requests.extend(claim, ttl=LEASE_SECONDS)
-            except LedgerError:
-                # Busy or lost: the next beat tries again, and the commit decides.
-                continue
-
-    thread = threading.Thread(target=beat, name="lease heartbeat", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+    return Outcome(model, replayed(transaction), None, error)

@@ -32,6 +32,7 @@ def model(row: ModelRow) -> Model:
         data_digest=row.data_digest,
         settings=Settings.from_json(row.settings),
         created_at=row.created_at,
+        anchor=row.anchor,
     )
 
 
@@ -73,6 +74,8 @@ def version(row: VersionRow) -> Version:
         weights=row.weights,
         recipe=row.recipe,
         created_at=row.created_at,
+        quarantined=row.quarantined,
+        purged_at=row.purged_at,
     )
 
 
@@ -94,6 +97,7 @@ def class_space(row: ClassSpaceRow, size: int) -> ClassSpace:
         size=size,
         maps=tuple(MapSummary(**summary) for summary in row.maps),
         created_at=row.created_at,
+        anchor=row.anchor,
     )
 
 

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Float, create_engine, event
@@ -11,20 +12,27 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
-from ledger.errors import IntegrityError, LedgerError, RetryLaterError, SchemaVersionError, UsageError
+from ledger.errors import BusyError, IntegrityError, LedgerError, SchemaVersionError, UnreachableError, UsageError
+
+from .sqlite_limits import check_file_system, check_journal
 
 BUSY_TIMEOUT_MS = 30_000
 WRITER = "unledger_writer"
-PRAGMAS = {
-    "journal_mode": "truncate",
+JOURNAL_MODE = "journal_mode"
+PRAGMAS: dict[str, int | str] = {
+    "busy_timeout": BUSY_TIMEOUT_MS,
+    JOURNAL_MODE: "truncate",
     "synchronous": 2,
     "foreign_keys": 1,
     "secure_delete": 1,
-    "busy_timeout": BUSY_TIMEOUT_MS,
 }
 """``synchronous`` 2 is FULL. ``secure_delete`` overwrites what is erased, as not every build does by itself.
-Write-ahead logging stays off: SQLite before 3.51.3 can corrupt a database in that mode when several processes write and
-checkpoint (sqlite.org/wal.html#walresetbug)."""
+Write-ahead logging is for those who ask for it with ``?journal_mode=wal``, and only with a version of SQLite that is
+safe in it."""
+BUSY_STATES = ("40001", "40P01", "55P03")
+"""PostgreSQL: serialization failure, deadlock, lock not available. The transaction was undone."""
+GONE_STATES = ("08", "57P")
+"""PostgreSQL: how codes begin that say the connection or the server is gone."""
 
 
 class database_time(GenericFunction[float]):  # noqa: N801 - it is a SQL function
@@ -45,32 +53,40 @@ def _postgres_time(_element: Any, _compiler: Any, **_: Any) -> str:
 
 
 def open_engine(url: str) -> Engine:
-    """Return an engine for ``sqlite:///PATH`` or ``postgresql+psycopg://...``.
+    """Return an engine for ``sqlite:///PATH[?journal_mode=wal]`` or ``postgresql+psycopg://...``.
 
     Raises:
         UsageError: The URL names no database we support, or its driver is not installed.
+        RefusedError: SQLite on a network file system, or in a mode that its version is not safe in.
     """
+    journal = str(PRAGMAS[JOURNAL_MODE])
     try:
-        backend = make_url(url).get_backend_name()
+        parsed = make_url(url)
+        backend = parsed.get_backend_name()
         if backend not in ("sqlite", "postgresql"):
             raise UsageError(f"{backend} is not supported", "use sqlite:///PATH or postgresql+psycopg://...")
-        engine = create_engine(url)
+        if backend == "sqlite":
+            journal = str(parsed.query.get(JOURNAL_MODE, journal)).lower()
+            check_journal(journal)
+            check_file_system(parsed.database)
+            parsed = parsed.difference_update_query([JOURNAL_MODE])
+        engine = create_engine(parsed)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise UsageError(f"{url!r} is not a database URL: {error}") from error
     except ModuleNotFoundError as error:
         raise UsageError(f"the database driver {error.name} is missing", "pip install 'unledger[postgres]'") from error
     if backend == "sqlite":
-        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "connect", partial(_prepare_sqlite, {**PRAGMAS, JOURNAL_MODE: journal}))
         event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _prepare_sqlite(pragmas: dict[str, int | str], connection: sqlite3.Connection, _record: object) -> None:
     # The driver must not begin or commit on its own: it would do so around schema changes too.
     connection.isolation_level = None
-    for name, value in PRAGMAS.items():
+    for name, value in pragmas.items():
         connection.execute(f"PRAGMA {name} = {value}")
-    for name, value in PRAGMAS.items():
+    for name, value in pragmas.items():
         (actual,) = connection.execute(f"PRAGMA {name}").fetchone()
         if actual != value:
             raise IntegrityError(f"SQLite kept {name} at {actual!r} instead of {value!r}", "use a local disk")
@@ -90,10 +106,11 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         text = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
         lowered = text.lower()
-        if "locked" in lowered or getattr(error.orig, "sqlstate", None) in ("40001", "40P01", "55P03"):
-            raise RetryLaterError(
-                f"the database is busy: {text}", "try again; PostgreSQL suits many writers"
-            ) from error
+        state = getattr(error.orig, "sqlstate", None) or ""
+        if "locked" in lowered or state in BUSY_STATES:
+            raise BusyError(f"the database is busy: {text}", "try again; PostgreSQL suits many writers") from error
+        if error.connection_invalidated or state.startswith(GONE_STATES) or (not state and "connection" in lowered):
+            raise UnreachableError(f"the database cannot be opened: {text}", "see: unledger doctor") from error
         if "readonly" in lowered or "read-only" in lowered:
             raise LedgerError(
                 f"the database cannot be written: {text}", "check permissions of the ledger's folder"
@@ -104,8 +121,8 @@ def translated() -> Iterator[None]:
             ) from error
         if "malformed" in lowered or "not a database" in lowered:
             raise IntegrityError(f"the database is damaged: {text}", "restore it from a backup") from error
-        if "no such table" in lowered or getattr(error.orig, "sqlstate", None) == "42P01":
+        if "no such table" in lowered or state == "42P01":
             raise SchemaVersionError(f"the database has no ledger in it: {text}", "run: unledger db upgrade") from error
-        if "unable to open" in lowered or "connection" in lowered:
+        if "unable to open" in lowered:
             raise LedgerError(f"the database cannot be opened: {text}", "see: unledger doctor") from error
         raise LedgerError(f"the database refused: {text}") from error

@@ -61,6 +61,17 @@ class Models:
         """Return a model by id."""
         return convert.model(self._session.get_one(ModelRow, model_id))
 
+    def start_from(self, model: Model, anchor: int) -> None:
+        """Let computations start from another version."""
+        self._session.get_one(ModelRow, model.id).anchor = anchor
+        self._session.flush()
+
+    def use_data(self, model: Model, spec: str, digest: str) -> None:
+        """Let a model read its images elsewhere."""
+        row = self._session.get_one(ModelRow, model.id)
+        row.data_spec, row.data_digest = spec, digest
+        self._session.flush()
+
     def all(self) -> list[Model]:
         """Return every model, by name."""
         return [convert.model(row) for row in self._session.scalars(select(ModelRow).order_by(ModelRow.name))]
@@ -116,6 +127,16 @@ class Versions:
         """Return a model's versions, oldest first."""
         query = select(VersionRow).where(VersionRow.model_id == model.id).order_by(VersionRow.number)
         return [convert.version(row) for row in self._session.scalars(query)]
+
+    def quarantine(self, version: Version, problem: str | None) -> None:
+        """Note what is wrong with a version's weights, or that nothing is any more."""
+        self._session.get_one(VersionRow, (version.model_id, version.number)).quarantined = problem
+        self._session.flush()
+
+    def note_purged(self, version: Version, *, at: datetime) -> None:
+        """Note that a version's weights are to be destroyed: from now on nobody gets them."""
+        self._session.get_one(VersionRow, (version.model_id, version.number)).purged_at = at
+        self._session.flush()
 
     def live(self, model: Model) -> Version:
         """Return the version that the ``live`` alias names."""

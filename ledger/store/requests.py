@@ -1,7 +1,11 @@
 """Requests, which are also the work queue: queries only.
 
-A claim is a lease with an epoch. Ending a claim checks both in the transaction that records the
-result, on the database's clock, so that a worker which was presumed dead cannot write any more.
+A claim is a lease with an epoch, on the database's clock. Both are conditions of the statement that ends the
+claim, in the transaction that records the result: a worker that was presumed dead cannot write any more.
+
+Every transaction that claims or ends a claim appends to the audit history and so holds the lock on its head:
+claims happen one after another, and there is nothing for ``SKIP LOCKED`` to skip. A heartbeat appends nothing
+and waits for nobody; the conditions are written so that it may come between.
 """
 
 from collections.abc import Collection
@@ -9,16 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy.orm import Session, aliased
 
 from ledger.domain.records import Model, Request
-from ledger.domain.states import Action, RequestState, next_state
-from ledger.errors import NotFoundError, RetryLaterError
+from ledger.domain.states import OPEN_STATES, Action, RequestState, next_state
+from ledger.errors import LeaseLostError, NotFoundError
 
 from . import convert
 from .engine import database_time
 from .tables import RequestRow
+
+QUEUED, RUNNING = RequestState.QUEUED.value, RequestState.RUNNING.value
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,8 @@ class Claim:
     request: Request
     owner: str
     epoch: int
+    ttl: float
+    """Seconds that the lease lasts after each heartbeat."""
 
 
 class Requests:
@@ -73,6 +81,12 @@ class Requests:
             query = query.where(RequestRow.state.in_([state.value for state in states]))
         return [convert.request(row) for row in self._session.scalars(query)]
 
+    def awaited(self, model: Model) -> frozenset[int]:
+        """Return the classes that a model's open requests ask for."""
+        states = [state.value for state in OPEN_STATES]
+        query = select(RequestRow.classes).where(RequestRow.model_id == model.id, RequestRow.state.in_(states))
+        return frozenset[int]().union(*self._session.scalars(query))
+
     def act(self, request_id: int, action: Action, *, at: datetime, **changes: Any) -> Request:
         """Move a request along the transition table, and set other columns with it.
 
@@ -87,93 +101,122 @@ class Requests:
         self._session.flush()
         return convert.request(row)
 
-    def claimable(self, model: Model | None) -> list[Request]:
-        """Return what a worker may claim now, oldest first: one request at most for each model.
+    def claim(
+        self, *, owner: str, ttl: float, at: datetime, attempts: int | None = None, model: Model | None = None
+    ) -> Claim | None:
+        """Take the oldest request that may be carried out now, in one statement; None if there is none.
 
-        A model whose request is being carried out under a live lease offers none; a request whose
-        lease has expired is offered before the queued ones.
+        A model offers one request at most: none while one of its requests is carried out under a live lease,
+        else the one whose lease ran out, else the first in its queue. The lease epoch rises, so that any
+        earlier claim on the request is void.
+
+        Args:
+            owner: Name of the worker.
+            ttl: Seconds until the lease expires unless it is prolonged.
+            at: When, for the record; the lease runs on the database's clock.
+            attempts: How many attempts a request is permitted: one that vanished in its last is not offered,
+                even if its lease ran out only just now; None permits any number.
+            model: Only this model's requests.
         """
-        now = select(database_time()).scalar_subquery()
-        leased = (
-            select(RequestRow.model_id)
-            .where(RequestRow.state == RequestState.RUNNING.value, RequestRow.lease_expires > now)
-            .scalar_subquery()
+        waiting, rival = aliased(RequestRow), aliased(RequestRow)
+        ahead = exists().where(
+            rival.model_id == waiting.model_id,
+            # Nobody overtakes a running request, be its lease live or not, nor an older one that waits.
+            (rival.state == RUNNING) | ((rival.state == QUEUED) & (rival.id < waiting.id)),
         )
-        query = (
-            select(RequestRow)
-            .where(
-                RequestRow.state.in_([RequestState.QUEUED.value, RequestState.RUNNING.value]),
-                RequestRow.model_id.not_in(leased),
-            )
-            .order_by(RequestRow.state.desc(), RequestRow.id)
+        vanished = _vanished(waiting) if attempts is None else _vanished(waiting) & (waiting.attempts < attempts)
+        offered = select(waiting.id).where(vanished | ((waiting.state == QUEUED) & ~ahead))
+        if model is not None:
+            offered = offered.where(waiting.model_id == model.id)
+        row = self._update(
+            # What the inner query saw must still hold where it is written: PostgreSQL may have waited in between.
+            (RequestRow.id == offered.order_by(waiting.id).limit(1).scalar_subquery())
+            & ((RequestRow.state == QUEUED) | _vanished(RequestRow)),
+            state=next_state(RequestState.QUEUED, Action.CLAIM, request_id=0).value,
+            lease_owner=owner,
+            lease_epoch=RequestRow.lease_epoch + 1,
+            lease_expires=database_time() + ttl,
+            attempts=RequestRow.attempts + 1,
+            updated_at=at,
         )
+        return None if row is None else Claim(convert.request(row), owner, row.lease_epoch, ttl)
+
+    def quarantine_vanished(self, *, attempts: int, at: datetime, model: Model | None = None) -> list[Request]:
+        """Set aside the requests whose lease ran out in their last permitted attempt; return them.
+
+        Args:
+            attempts: How many attempts a request is permitted.
+            at: When, for the record.
+            model: Only this model's requests.
+        """
+        gone = _vanished(RequestRow) & (RequestRow.attempts >= attempts)
+        query = select(RequestRow).where(gone).order_by(RequestRow.id)
         if model is not None:
             query = query.where(RequestRow.model_id == model.id)
-        first: dict[int, Request] = {}
-        for row in self._session.scalars(query):
-            first.setdefault(row.model_id, convert.request(row))
-        return sorted(first.values(), key=lambda request: request.id)
+        found = []
+        for row in self._session.scalars(query).all():
+            outcome = f"its worker vanished {row.attempts} times"
+            changes = {"outcome": outcome, "lease_owner": None, "lease_expires": None}
+            found.append(self.act(row.id, Action.QUARANTINE, at=at, **changes))
+        return found
 
-    def claim(self, request: Request, *, owner: str, ttl: float, at: datetime) -> Claim:
-        """Take a claimable request: its lease epoch rises, so that any earlier claim is void.
-
-        Raises:
-            RetryLaterError: Somebody else holds it.
-        """
-        # The row decides, not what the caller saw: another worker may have been here since.
-        row = self._row(request.id)
-        if row.state == RequestState.RUNNING.value and (row.lease_expires or 0.0) > self._now():
-            raise RetryLaterError(f"request {row.id} is carried out by another worker", "nothing was written")
-        epoch = row.lease_epoch + 1
-        claimed = self.act(
-            request.id,
-            Action.CLAIM,
-            at=at,
-            lease_owner=owner,
-            lease_epoch=epoch,
-            lease_expires=self._now() + ttl,
-            attempts=row.attempts + 1,
-        )
-        return Claim(claimed, owner, epoch)
-
-    def extend(self, claim: Claim, *, ttl: float) -> None:
-        """Prolong a lease that is still held.
+    def extend(self, claim: Claim) -> None:
+        """Prolong a lease that is still held by its own time.
 
         Raises:
-            RetryLaterError: The lease was lost.
+            LeaseLostError: It is held no longer.
         """
-        self._held(claim).lease_expires = self._now() + ttl
-        self._session.flush()
+        if self._update(_held(claim), lease_expires=database_time() + claim.ttl) is None:
+            raise _lost(claim)
 
     def finish(self, claim: Claim, action: Action, *, at: datetime, **changes: Any) -> Request:
-        """End a claim: checks state, owner, epoch and expiry in the transaction that records the result.
+        """End a claim: the statement that records the result itself demands state, owner, epoch and expiry.
 
         Raises:
-            RetryLaterError: The lease was lost; nothing may be written.
+            LeaseLostError: The lease is held no longer; nothing may be written.
         """
-        self._held(claim)
-        return self.act(claim.request.id, action, at=at, lease_owner=None, lease_expires=None, **changes)
+        state = next_state(RequestState.RUNNING, action, request_id=claim.request.id)
+        values = {"state": state.value, "updated_at": at, "lease_owner": None, "lease_expires": None, **changes}
+        row = self._update(_held(claim), **values)
+        if row is None:
+            raise _lost(claim)
+        return convert.request(row)
 
-    def _held(self, claim: Claim) -> RequestRow:
-        row = self._row(claim.request.id)
-        held = (
-            row.state == RequestState.RUNNING.value
-            and row.lease_owner == claim.owner
-            and row.lease_epoch == claim.epoch
-            and row.lease_expires is not None
-            and row.lease_expires > self._now()
+    def leased(self) -> set[int]:
+        """Return the ids of the models that a worker holds a live lease on."""
+        query = select(RequestRow.model_id).where(
+            RequestRow.state == RUNNING, RequestRow.lease_expires > database_time()
         )
-        if not held:
-            raise RetryLaterError(
-                f"the lease on request {row.id} was lost", "another worker carries it out; nothing was written"
-            )
-        return row
+        return set(self._session.scalars(query))
 
-    def _now(self) -> float:
-        return float(self._session.scalar(select(database_time())) or 0.0)
+    def _update(self, where: ColumnElement[bool], **values: Any) -> RequestRow | None:
+        statement = update(RequestRow).where(where).values(**values).returning(RequestRow)
+        # What the database answers replaces what the session remembers.
+        options = {"synchronize_session": False, "populate_existing": True}
+        return self._session.scalars(statement, execution_options=options).one_or_none()
 
     def _row(self, request_id: int) -> RequestRow:
         row = self._session.get(RequestRow, request_id, populate_existing=True)
         if row is None:
             raise NotFoundError(f"there is no request {request_id}", "see: unledger request list")
         return row
+
+
+def _vanished(row: type[RequestRow]) -> ColumnElement[bool]:
+    return (row.state == RUNNING) & (row.lease_expires <= database_time())
+
+
+def _held(claim: Claim) -> ColumnElement[bool]:
+    return (
+        (RequestRow.id == claim.request.id)
+        & (RequestRow.state == RUNNING)
+        & (RequestRow.lease_owner == claim.owner)
+        & (RequestRow.lease_epoch == claim.epoch)
+        & (RequestRow.lease_expires > database_time())
+    )
+
+
+def _lost(claim: Claim) -> LeaseLostError:
+    return LeaseLostError(
+        f"the lease on request {claim.request.id} was lost", "another worker may carry it out; nothing was written"
+    )

@@ -25,6 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from ledger.audit.merkle import EMPTY_ROOT
+
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -74,7 +76,7 @@ class ModelRow(Base):
     data_digest: Mapped[str] = mapped_column(String(64))
     settings: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
-    anchor: Mapped[int] = mapped_column(Integer, default=0)
+    anchor: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     """Version whose weights computations start from: 0, or the one that was live at the last purge."""
 
 
@@ -207,6 +209,8 @@ class ClassSpaceRow(Base):
     blob: Mapped[str] = mapped_column(ForeignKey("blobs.digest"))
     maps: Mapped[list[dict[str, Any]]]
     created_at: Mapped[datetime]
+    anchor: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    """Version whose weights it was collected from."""
 
     __table_args__ = (UniqueConstraint("model_id", "class_index", "spec_digest"),)
 
@@ -279,9 +283,9 @@ class AuditHeadRow(Base):
     size: Mapped[int]
     digest: Mapped[str] = mapped_column(String(64))
     """Of the last entry."""
-    root: Mapped[str] = mapped_column(String(64))
+    root: Mapped[str] = mapped_column(String(64), server_default=EMPTY_ROOT.hex())
     """Of the Merkle tree over all entries."""
-    peaks: Mapped[list[str]]
+    peaks: Mapped[list[str] | None] = mapped_column(JSON)
     """Roots of the complete subtrees that the tree falls into, largest first: what appending needs."""
 
 

@@ -1,5 +1,8 @@
 """One transaction with its repositories: committed as a whole or not at all."""
 
+import os
+import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,24 +13,29 @@ from .audit_log import AuditLog
 from .certificates import Certificates
 from .checkpoints import Checkpoints
 from .engine import WRITER, translated
+from .integrity import database_problems
+from .leases import BlobLeases
 from .models import Models, Versions
 from .projections import Projections
 from .requests import Requests
 from .spaces import ClassSpaces
+from .workers import Workers
 
 
 class Transaction:
     """The repositories of one open transaction."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, holder: str) -> None:
+        self.leases = BlobLeases(session, holder)
         self.models = Models(session)
         self.versions = Versions(session)
         self.requests = Requests(session)
-        self.spaces = ClassSpaces(session)
+        self.spaces = ClassSpaces(session, self.leases)
         self.audit = AuditLog(session)
         self.certificates = Certificates(session)
         self.checkpoints = Checkpoints(session)
         self.projections = Projections(session)
+        self.workers = Workers(session)
 
 
 class Database:
@@ -39,6 +47,8 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        """Who holds the leases on objects that are taken through this."""
         self._writer = engine.execution_options(**{WRITER: True})
         # SQLite readers see one state anyway; PostgreSQL would show each statement the newest.
         snapshot = engine.dialect.name == "postgresql"
@@ -48,16 +58,30 @@ class Database:
     def read(self) -> Iterator[Transaction]:
         """Open a transaction that sees one state of the database and is never committed."""
         with translated(), Session(self._reader, expire_on_commit=False) as session:
-            yield Transaction(session)
+            yield Transaction(session, self.holder)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Open a transaction that excludes other writers; commit it unless the block raises."""
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
-            transaction = Transaction(session)
+            transaction = Transaction(session, self.holder)
             # One lock, taken first and always: writers queue up here instead of deadlocking later.
             transaction.audit.head(lock=True)
             yield transaction
+
+    @contextmanager
+    def touch(self) -> Iterator[Transaction]:
+        """Open a transaction that writes one row, without a trace in the audit history; commit it at the end.
+
+        On PostgreSQL it waits for no other writer, and with its single row it can be in nobody's way: heartbeats
+        come through while a long transaction holds the lock on the history.
+        """
+        with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield Transaction(session, self.holder)
+
+    def problems(self) -> list[str]:
+        """Return what the database finds wrong with its own file, and rows that refer to nothing."""
+        return database_problems(self._reader)
 
     def close(self) -> None:
         """Close every connection."""

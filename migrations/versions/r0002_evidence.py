@@ -5,7 +5,8 @@ import json
 import sqlalchemy as sa
 from alembic import op
 
-from ledger.audit.merkle import Frontier
+from ledger.audit.merkle import EMPTY_ROOT, Frontier
+from ledger.errors import ConflictError
 
 revision = "r0002"
 down_revision = "r0001"
@@ -63,11 +64,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_certificates_request_id"), "certificates", ["request_id"], unique=False)
     op.add_column("models", sa.Column("anchor", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("class_spaces", sa.Column("anchor", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("blobs", sa.Column("destroyed_at", sa.DateTime(), nullable=True))
     op.add_column("versions", sa.Column("quarantined", sa.Text(), nullable=True))
     op.add_column("versions", sa.Column("purged_at", sa.DateTime(), nullable=True))
-    op.add_column("audit_head", sa.Column("root", sa.String(length=64), nullable=False, server_default=""))
-    op.add_column("audit_head", sa.Column("peaks", sa.JSON(), nullable=False, server_default="[]"))
+    op.add_column(
+        "audit_head", sa.Column("root", sa.String(length=64), nullable=False, server_default=EMPTY_ROOT.hex())
+    )
+    op.add_column("audit_head", sa.Column("peaks", sa.JSON(), nullable=True))
     _grow_tree()
     _protect("checkpoints", "", "checkpoints are append-only")
     _protect("versions", VERSION_FACTS, "what a version is never changes")
@@ -126,7 +130,10 @@ def downgrade() -> None:
         "certificates": "SELECT count(*) FROM certificates",
     }.items():
         if connection.scalar(sa.text(query)):
-            raise RuntimeError(f"the ledger has {what}, which the schema before cannot hold: nothing was changed")
+            raise ConflictError(
+                f"the ledger has {what}, which the schema before cannot hold",
+                "nothing was changed; stay with this release, or go back to a backup from before the upgrade",
+            )
     postgres = connection.dialect.name == "postgresql"
     for table in ("checkpoints", "versions"):
         for name in ("fixed", "kept") if postgres else ("no_update", "no_delete", "no_replace"):
@@ -138,6 +145,7 @@ def downgrade() -> None:
         "versions": ("purged_at", "quarantined"),
         "blobs": ("destroyed_at",),
         "models": ("anchor",),
+        "class_spaces": ("anchor",),
     }.items():
         for name in columns:
             op.drop_column(table, name)

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from ledger import checkpoints
-from ledger.errors import AuditError, BlobError, IntegrityError, LedgerError, RetryLaterError, SchemaVersionError
+from ledger.errors import AuditError, BlobError, BusyError, IntegrityError, LedgerError, SchemaVersionError
 from ledger.plugin_manager import build_plugins
 
 if TYPE_CHECKING:
@@ -280,7 +280,7 @@ def test_objects_that_cannot_be_written_fail_the_request(cli: Cli, monkeypatch: 
 
     cli("forget", "digits", "-c", "3")
     with monkeypatch.context() as patch:
-        patch.setattr("ledger.store.blobs.tempfile.mkstemp", refused)
+        patch.setattr("ledger.store.durable_files.tempfile.mkstemp", refused)
         answer = cli("work", code=1)
     assert "cannot store an object" in answer.err
     assert "Permission denied" in answer.err
@@ -297,7 +297,7 @@ def test_a_database_that_somebody_holds_is_busy(cli: Cli, monkeypatch: pytest.Mo
         connection.execute("BEGIN IMMEDIATE")
         answer = cli("forget", "digits", "-c", "3", code=75)
         connection.execute("ROLLBACK")
-    assert type(answer.error) is RetryLaterError
+    assert type(answer.error) is BusyError
     cli("forget", "digits", "-c", "3")
 
 

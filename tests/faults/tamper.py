@@ -346,12 +346,10 @@ class Round:
         with_checkpoint = look(self.database, self.checkpoint, self.verifiers)
         with_witness = look(self.database, self.witness, self.verifiers)
         seq = self.done.seq
-        if self.done.row is not None:
-            for findings in (alone, signed, with_checkpoint, with_witness):
-                if findings.seq is not None or self.done.row not in findings.rows:
-                    found.append(f"{self.done.row} not named: {findings}")
-            return found
-        assert seq is not None
+        if seq is None:
+            looks = (alone, signed, with_checkpoint, with_witness)
+            missed = [look for look in looks if look.seq is not None or self.done.row not in look.rows]
+            return [f"{self.done.row} not named: {look}" for look in missed]
         if with_witness.seq != seq:
             found.append(f"the witness named {with_witness.seq} instead of {seq}")
         if with_checkpoint.nothing or not self._within(with_checkpoint.seq, seq):

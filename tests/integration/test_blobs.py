@@ -1,4 +1,4 @@
-"""Content-addressed files on a real disk that fails in every way we could arrange."""
+"""Encrypted, content-addressed files on a real disk that fails in every way we could arrange."""
 
 import errno
 import hashlib
@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 from ledger.errors import BlobError, LedgerError
 from ledger.store.blobs import BlobStore
+from ledger.store.encryption import CHUNK, HEADER, TAG, stored_size
+from ledger.store.local_folder import LocalFolder
 
 DATA = b"weights" * 1000
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -24,11 +26,20 @@ DIGEST = hashlib.sha256(DATA).hexdigest()
 
 @pytest.fixture
 def store(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path / "blobs")
+    return BlobStore(tmp_path / "blobs", tmp_path / "keys")
+
+
+def root(store: BlobStore) -> Path:
+    assert isinstance(store.folder, LocalFolder)
+    return store.folder.root
 
 
 def path_of(store: BlobStore, digest: str = DIGEST) -> Path:
-    return store.root / digest[:2] / digest[2:]
+    return root(store) / digest[:2] / digest[2:]
+
+
+def key_of(store: BlobStore, digest: str = DIGEST) -> Path:
+    return store.keys.folder / digest
 
 
 def replace_content(path: Path, content: bytes) -> None:
@@ -38,7 +49,11 @@ def replace_content(path: Path, content: bytes) -> None:
 
 
 def files(store: BlobStore) -> list[str]:
-    return sorted(str(path.relative_to(store.root)) for path in store.root.rglob("*") if not path.is_dir())
+    return sorted(str(path.relative_to(root(store))) for path in root(store).rglob("*") if not path.is_dir())
+
+
+def keys(store: BlobStore) -> list[str]:
+    return sorted(path.name for path in store.keys.folder.iterdir()) if store.keys.folder.exists() else []
 
 
 # -- storing ------------------------------------------------------------------------------------------
@@ -97,8 +112,198 @@ def test_everything_reaches_the_disk_before_put_returns(store: BlobStore, monkey
 
     monkeypatch.setattr(os, "fsync", watched)
     store.put(DATA)
-    # The new subfolder's own entry, then the bytes, then the blob's name.
-    assert [name if not name.startswith(".partial-") else "bytes" for name in synced] == ["blobs", "bytes", DIGEST[:2]]
+    parent = root(store).parent.name
+    # Each new folder's own entry; the key before the object; each one's bytes before its name.
+    assert [name if not name.startswith(".partial-") else "bytes" for name in synced] == [
+        *(parent, "bytes", "keys"),
+        *(parent, "blobs", "bytes", DIGEST[:2]),
+    ]
+
+
+# -- encrypted ----------------------------------------------------------------------------------------
+
+
+def test_neither_bytes_nor_key_of_an_object_lie_open(store: BlobStore) -> None:
+    store.put(DATA)
+    stored = path_of(store).read_bytes()
+    assert len(stored) == stored_size(len(DATA)) == store.size(DIGEST)
+    assert b"weights" not in stored
+    assert store.is_encrypted(DIGEST)
+    key = key_of(store).read_bytes()
+    assert (len(key), key[:16] in stored) == (64, False)
+    assert stat.S_IMODE(key_of(store).stat().st_mode) == 0o600
+    assert stat.S_IMODE(store.keys.folder.stat().st_mode) == 0o700
+
+
+def test_every_object_has_a_key_of_its_own(store: BlobStore, tmp_path: Path) -> None:
+    first, second = store.put(b"a"), store.put(b"b")
+    assert key_of(store, first).read_bytes()[:32] != key_of(store, second).read_bytes()[:32]
+    elsewhere = BlobStore(tmp_path / "elsewhere", tmp_path / "other keys")
+    assert elsewhere.put(b"a") == first
+    assert path_of(elsewhere, first).read_bytes() != path_of(store, first).read_bytes()
+
+
+def test_without_its_key_an_object_is_nothing(store: BlobStore) -> None:
+    store.put(DATA)
+    key_of(store).unlink()
+    assert DIGEST not in store
+    with pytest.raises(BlobError, match=r"the key .* is missing") as caught:
+        store.get(DIGEST)
+    assert caught.value.fault == "key missing"
+    # Storing the same bytes again makes a new key, under which they are stored.
+    assert store.put(DATA) == DIGEST
+    assert store.get(DIGEST) == DATA
+
+
+@pytest.mark.parametrize("damage", [lambda key: key[:-1], lambda key: b"", lambda key: key[:5] + b"\x00" + key[6:]])
+def test_a_damaged_key_is_told_from_a_damaged_object(store: BlobStore, damage: Callable[[bytes], bytes]) -> None:
+    store.put(DATA)
+    key_of(store).write_bytes(damage(key_of(store).read_bytes().replace(b"\x00", b"\x01")))
+    with pytest.raises(BlobError, match=r"the key .* is damaged") as caught:
+        store.get(DIGEST)
+    assert caught.value.fault == "key damaged"
+    assert store.put(DATA) == DIGEST
+    assert store.get(DIGEST) == DATA
+
+
+# -- from before there were keys ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def unencrypted(store: BlobStore) -> BlobStore:
+    """A store that holds an object as the first release wrote it."""
+    path_of(store).parent.mkdir(parents=True)
+    path_of(store).write_bytes(DATA)
+    path_of(store).chmod(0o444)
+    return store
+
+
+def test_an_unencrypted_object_stays_readable(unencrypted: BlobStore) -> None:
+    assert DIGEST in unencrypted
+    assert unencrypted.get(DIGEST) == DATA
+    assert not unencrypted.is_encrypted(DIGEST)
+    assert keys(unencrypted) == []
+
+
+def test_storing_an_unencrypted_object_again_encrypts_it(unencrypted: BlobStore) -> None:
+    assert unencrypted.put(DATA) == DIGEST
+    assert unencrypted.is_encrypted(DIGEST)
+    assert unencrypted.get(DIGEST) == DATA
+    assert DATA not in path_of(unencrypted).read_bytes()
+
+
+def test_an_unencrypted_object_can_be_read_although_a_key_was_made_for_it(unencrypted: BlobStore) -> None:
+    # As a crash leaves it between the key and the encrypted object.
+    unencrypted.keys.obtain(DIGEST)
+    assert unencrypted.get(DIGEST) == DATA
+
+
+def test_an_altered_unencrypted_object_is_refused(unencrypted: BlobStore) -> None:
+    replace_content(path_of(unencrypted), DATA[:-1] + b"x")
+    with pytest.raises(BlobError, match="was altered: its bytes hash to"):
+        unencrypted.get(DIGEST)
+
+
+def test_bytes_that_look_encrypted_are_stored_like_any_others(store: BlobStore) -> None:
+    stored = path_of(store, store.put(b"inner")).read_bytes()
+    assert store.get(store.put(stored)) == stored
+
+
+# -- destroying ---------------------------------------------------------------------------------------
+
+
+def test_a_destroyed_object_is_gone_and_may_be_destroyed_again(store: BlobStore) -> None:
+    kept = store.put(b"kept")
+    store.put(DATA)
+    for _ in range(2):
+        store.destroy(DIGEST)
+        assert DIGEST not in store
+        assert (keys(store), list(store.digests())) == ([kept], [kept])
+    assert store.get(kept) == b"kept"
+    assert store.put(DATA) == DIGEST
+    assert store.get(DIGEST) == DATA
+
+
+def test_the_key_goes_first_and_its_bytes_before_its_name(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.put(DATA)
+    key, held = key_of(store).read_bytes(), key_of(store).open("rb")
+    calls: list[str] = []
+    fsync, unlink = os.fsync, Path.unlink
+
+    def synced(descriptor: int) -> None:
+        calls.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        fsync(descriptor)
+
+    def unlinked(path: Path, **options: bool) -> None:
+        calls.append(f"unlink {path.name}")
+        unlink(path, **options)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    store.destroy(DIGEST)
+    assert calls == [
+        *(f"sync {DIGEST}", f"unlink {DIGEST}", "sync keys"),
+        *(f"unlink {DIGEST[2:]}", f"sync {DIGEST[:2]}"),
+    ]
+    # The file that had the name holds the key no more.
+    with held:
+        left = held.read()
+    assert len(left) == len(key)
+    assert not set(zip(*[iter(key)] * 8, strict=True)) & set(zip(*[iter(left)] * 8, strict=True))
+
+
+@pytest.mark.parametrize("survived", range(5))
+def test_destroying_goes_on_after_a_crash_at_any_step(
+    store: BlobStore, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    store.put(DATA)
+    left = survived
+
+    def mortal(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            return real(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", mortal(os.fsync))
+        patch.setattr(Path, "unlink", mortal(Path.unlink))
+        with pytest.raises(KeyboardInterrupt):
+            store.destroy(DIGEST)
+    if survived:
+        with pytest.raises(BlobError):
+            store.get(DIGEST)
+    store.destroy(DIGEST)
+    assert (keys(store), list(store.digests())) == ([], [])
+
+
+def test_destroying_an_unencrypted_object_overwrites_it(unencrypted: BlobStore) -> None:
+    with path_of(unencrypted).open("rb") as held:
+        unencrypted.destroy(DIGEST)
+        assert b"weights" not in held.read()
+    assert list(unencrypted.digests()) == []
+
+
+def test_removing_takes_object_and_key(store: BlobStore) -> None:
+    kept = store.put(b"kept")
+    store.put(DATA)
+    store.remove(DIGEST)
+    store.remove(DIGEST)
+    assert (keys(store), list(store.digests())) == ([kept], [kept])
+
+
+def test_what_is_there_is_listed(store: BlobStore) -> None:
+    assert list(store.digests()) == []
+    digests = sorted(store.put(bytes([n])) for n in range(20))
+    (root(store) / "README").write_text("not ours")
+    (root(store) / "aa").mkdir(exist_ok=True)
+    (root(store) / "aa" / "short").write_text("not ours either")
+    assert list(store.digests()) == digests
+    assert list(store.keys.digests()) == digests
 
 
 # -- reading what was tampered with -------------------------------------------------------------------
@@ -112,29 +317,69 @@ def test_a_missing_blob_is_named(store: BlobStore) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "fault"),
     [
-        lambda data: data[:-1],
-        lambda data: b"",
-        lambda data: data + b"\x00",
-        lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:],
+        (lambda stored: stored[:-1], "truncated"),
+        (lambda stored: stored[:20], "truncated"),
+        (lambda stored: b"", "truncated"),
+        (lambda stored: stored + b"\x00", "altered"),
+        (lambda stored: stored[:100] + bytes([stored[100] ^ 1]) + stored[101:], "altered"),
+        (lambda stored: bytes([stored[0] ^ 1]) + stored[1:], "altered"),
+        (lambda stored: stored[:24] + stored[-16:] + stored[24:-16], "altered"),
     ],
-    ids=["truncated", "emptied", "extended", "one bit"],
+    ids=["truncated", "mere header", "emptied", "extended", "one bit", "magic", "moved tag"],
 )
-def test_altered_bytes_are_never_returned(store: BlobStore, change: Callable[[bytes], bytes]) -> None:
+def test_altered_bytes_are_never_returned(store: BlobStore, change: Callable[[bytes], bytes], fault: str) -> None:
     store.put(DATA)
-    replace_content(path_of(store), change(DATA))
+    replace_content(path_of(store), change(path_of(store).read_bytes()))
+    with pytest.raises(BlobError, match=f"was {fault}") as caught:
+        store.get(DIGEST)
+    assert caught.value.fault == fault
+    assert caught.value.hint
+
+
+def test_an_object_in_anothers_place_is_refused(store: BlobStore) -> None:
+    other = store.put(b"other")
+    store.put(DATA)
+    replace_content(path_of(store), path_of(store, other).read_bytes())
     with pytest.raises(BlobError, match="was altered"):
         store.get(DIGEST)
+    # Nor with the other's key.
+    key_of(store).write_bytes(key_of(store, other).read_bytes())
+    with pytest.raises(BlobError, match=r"key .* is damaged") as caught:
+        store.get(DIGEST)
+    assert caught.value.fault == "key damaged"
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 3])
+def test_chunks_cannot_be_dropped_or_swapped(store: BlobStore, blocks: int) -> None:
+    data = os.urandom(3 * CHUNK + 5)
+    digest = store.put(data)
+    stored, size = path_of(store, digest).read_bytes(), CHUNK + TAG
+    header, chunks = stored[:HEADER], [stored[i : i + size] for i in range(HEADER, len(stored), size)]
+    assert len(chunks) == 4
+    shorter = header[:16] + (len(data) - CHUNK).to_bytes(8, "big")
+    for forged in (
+        shorter + b"".join(chunks[:blocks] + chunks[blocks + 1 :]),
+        header + b"".join(chunks[blocks:] + chunks[:blocks]),
+        header + b"".join([chunks[blocks - 1], *chunks[1:]][:4]) if blocks > 1 else header + b"".join(chunks[::-1]),
+    ):
+        replace_content(path_of(store, digest), forged)
+        with pytest.raises(BlobError):
+            store.get(digest)
+    replace_content(path_of(store, digest), stored)
+    assert store.get(digest) == data
 
 
 @settings(max_examples=20)  # each writes to a real disk
 @given(data=st.binary(max_size=64), other=st.binary(max_size=64))
 def test_no_other_bytes_pass_for_a_blob(tmp_path_factory: pytest.TempPathFactory, data: bytes, other: bytes) -> None:
-    store = BlobStore(tmp_path_factory.mktemp("blobs"))
+    folder = tmp_path_factory.mktemp("blobs")
+    store = BlobStore(folder / "objects", folder / "keys")
     digest = store.put(data)
     replace_content(path_of(store, digest), other)
     if other == data:
+        # As an earlier release would have stored it.
         assert store.get(digest) == data
     else:
         with pytest.raises(BlobError):
@@ -143,7 +388,7 @@ def test_no_other_bytes_pass_for_a_blob(tmp_path_factory: pytest.TempPathFactory
         assert store.put(data) == digest
         assert store.get(digest) == data
     assert len(files(store)) == 1
-    shutil.rmtree(store.root)
+    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("content", [DATA, b"other", None], ids=["same bytes", "other bytes", "dangling"])
@@ -218,7 +463,7 @@ def test_a_full_disk_leaves_nothing_behind(store: BlobStore, monkeypatch: pytest
         with pytest.raises(LedgerError, match="no space left") as caught:
             store.put(DATA)
         assert "free some space" in caught.value.hint
-    assert files(store) == [str(path_of(store, hashlib.sha256(b"earlier").hexdigest()).relative_to(store.root))]
+    assert files(store) == [str(path_of(store, hashlib.sha256(b"earlier").hexdigest()).relative_to(root(store)))]
     assert store.put(DATA) == DIGEST
     assert store.get(DIGEST) == DATA
 
@@ -240,7 +485,7 @@ def test_a_disk_that_returns_other_bytes_is_found_out(store: BlobStore, monkeypa
 def test_a_folder_that_cannot_be_made_is_our_error(tmp_path: Path) -> None:
     # A file where the folder should be stops root too, unlike permissions.
     (tmp_path / "file").write_text("")
-    store = BlobStore(tmp_path / "file" / "blobs")
+    store = BlobStore(tmp_path / "file" / "blobs", tmp_path / "keys")
     with pytest.raises(LedgerError, match=r"cannot store an object.*Not a directory"):
         store.put(DATA)
     with pytest.raises(BlobError, match="cannot be read"):
@@ -250,11 +495,11 @@ def test_a_folder_that_cannot_be_made_is_our_error(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() == 0, reason="permissions do not stop root")
 def test_a_read_only_folder_is_our_error(store: BlobStore) -> None:
-    store.root.mkdir()
-    store.root.chmod(0o555)
+    root(store).mkdir()
+    root(store).chmod(0o555)
     with pytest.raises(LedgerError, match=r"cannot store an object.*Permission denied"):
         store.put(DATA)
-    store.root.chmod(0o755)
+    root(store).chmod(0o755)
     assert files(store) == []
 
 

@@ -143,10 +143,9 @@ for _ in range(count):
         }).id
         tx.audit.append("request.filed", at=now, actor=name, request_id=number)
     with database.write() as tx:
-        for request in tx.requests.claimable(None):
-            claim = tx.requests.claim(request, owner=name, ttl=600, at=now)
+        while (claim := tx.requests.claim(owner=name, ttl=600, at=now)) is not None:
             tx.requests.finish(claim, Action.FULFIL, at=now, outcome=name)
-            tx.audit.append("request.fulfilled", at=now, actor=name, request_id=request.id)
+            tx.audit.append("request.fulfilled", at=now, actor=name, request_id=claim.request.id)
 database.close()
 """
 

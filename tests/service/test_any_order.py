@@ -28,14 +28,15 @@ from ledger.domain.records import Architecture, Model, NewRequest, Request, Vers
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import OPEN_STATES, PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
 from ledger.errors import ConflictError, DataError, GateError, LedgerError, TooFewRetainedError, TransitionError
+from ledger.service.claims import MOST_CRASHES, claim_next
 from ledger.service.commit import append_version
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Silent
+from ledger.service.proposal import Proposal
 from ledger.service.requests import decide, enqueue
 from ledger.service.rollback import plan_rollback, roll_back
-from ledger.service.unlearning import Proposal
 from ledger.service.withdraw import withdraw
-from ledger.service.worker import MOST_CRASHES, claim_next, work
+from ledger.service.worker import work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,8 +83,7 @@ class People(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="unledger-"))
         self.patch = pytest.MonkeyPatch()
-        for module in ("worker", "withdraw"):
-            self.patch.setattr(f"ledger.service.{module}.propose", instant)
+        self.patch.setattr("ledger.service.unlearning.propose", instant)
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         config = create_config(self.root, "sqlite:///ledger.db", "objects")
         self.ledger: Ledger = create_ledger(config, "tester", clock=self.tick)
@@ -238,7 +238,7 @@ class People(RuleBasedStateMachine):
     def interrupt(self) -> None:
         before = self.all_requests()
         with self.patch.context() as patch:
-            patch.setattr("ledger.service.worker.propose", interrupted)
+            patch.setattr("ledger.service.unlearning.propose", interrupted)
             try:
                 for _ in work(self.ledger, Silent()):
                     pass

@@ -14,12 +14,13 @@ from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
 from ledger.domain.states import Action, RequestState
 from ledger.errors import DataError, GateError, NotFoundError, RetryLaterError, TooFewRetainedError, TransitionError
-from ledger.service import unlearning, worker
+from ledger.service import claims, unlearning, worker
+from ledger.service.claims import claim_next
 from ledger.service.progress import Silent
 from ledger.service.proposal import open_unlearning
 from ledger.service.requests import check_retained
 from ledger.service.unlearning import propose
-from ledger.service.worker import carry_out, claim_next, work
+from ledger.service.worker import carry_out, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -273,7 +274,7 @@ def test_no_number_of_interruptions_quarantines(
 
     monkeypatch.setattr(unlearning, "propose", interrupted)
     desk.file(3)
-    for _ in range(worker.MOST_CRASHES + 2):
+    for _ in range(claims.MOST_CRASHES + 2):
         with pytest.raises(accident):
             desk.work()
         assert desk.state(1) is RequestState.QUEUED
@@ -336,9 +337,11 @@ def test_a_heartbeat_keeps_the_lease_while_work_takes_longer(desk: Desk, monkeyp
         time.sleep(4)
         return propose(bench, *arguments)
 
-    monkeypatch.setattr(worker, "LEASE_SECONDS", 3.0)
     monkeypatch.setattr(unlearning, "propose", slow)
-    assert desk.forget(3).number == 1
+    desk.file(3)
+    [done] = work(desk.ledger, Silent(), lease=3.0)
+    assert done.version is not None
+    assert (done.version.number, done.request.lease_epoch) == (1, 1)
 
 
 def test_the_live_version_moved_meanwhile(two_forgotten: Desk, while_computing: Callable[[Meanwhile], None]) -> None:
@@ -412,7 +415,7 @@ def test_a_withdrawal_does_not_bring_back_what_somebody_asked_for_meanwhile(
 def test_three_vanished_workers_are_enough(desk: Desk) -> None:
     desk.file(3)
     waiting = desk.file(7)
-    for attempt in range(1, worker.MOST_CRASHES + 1):
+    for attempt in range(1, claims.MOST_CRASHES + 1):
         claim = claim_next(desk.ledger, f"worker {attempt}")
         assert claim is not None
         assert (claim.request.id, claim.request.attempts, claim.epoch) == (1, attempt, attempt)

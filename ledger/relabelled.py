@@ -1,0 +1,47 @@
+"""A data source whose classes stand in another order than the model's outputs, or lack some."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from torch import Tensor
+
+from ledger.domain.settings import Preprocessing
+from ledger.hookspecs import DataSource, Split
+
+
+class RelabelledSplit:
+    """A split with its labels translated.
+
+    Args:
+        split: The original.
+        indices: The model's index of each of the source's classes.
+    """
+
+    def __init__(self, split: Split, indices: Sequence[int]) -> None:
+        self._split = split
+        self._indices = indices
+
+    @cached_property
+    def labels(self) -> Sequence[int]:
+        """Class index of each image, as the model counts."""
+        return [self._indices[label] for label in self._split.labels]
+
+    def pixels(self, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
+        """Return images as float32 in [0, 1], shape (n, channels, height, width)."""
+        return self._split.pixels(indices, preprocessing)
+
+
+class RelabelledSource:
+    """A data source whose labels are a part of the model's.
+
+    Args:
+        source: The original.
+        labels: The model's labels; every one of the source's is among them.
+    """
+
+    def __init__(self, source: DataSource, labels: Sequence[str]) -> None:
+        self.labels = labels
+        self.digest = source.digest
+        indices = [labels.index(label) for label in source.labels]
+        self.train = RelabelledSplit(source.train, indices)
+        self.test = RelabelledSplit(source.test, indices)

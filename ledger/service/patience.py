@@ -1,0 +1,43 @@
+"""Waiting for others: a bounded number of attempts, further and further apart, never in step with anybody else's."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from ledger.errors import BusyError
+
+T = TypeVar("T")
+ATTEMPTS = 5
+FIRST_PAUSE = 0.05
+LONGEST_PAUSE = 5.0
+
+_chance = random.Random()  # noqa: S311 - it spreads load, it guards nothing
+
+
+def pauses(first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> Iterator[float]:
+    """Yield pauses in seconds without end, random between half and all of a time that doubles up to the longest."""
+    ceiling = min(first, longest)
+    while True:
+        yield _chance.uniform(ceiling / 2, ceiling)
+        ceiling = min(2 * ceiling, longest)
+
+
+def replayed(transaction: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
+    """Run a transaction, again and again while the database is too busy for it, but not for ever.
+
+    Args:
+        transaction: Opens, writes and commits one transaction. The database undid a busy one wholly, so
+            nothing is done twice.
+        sleep: How to wait.
+
+    Raises:
+        BusyError: The last attempt met with it too; nothing was written.
+    """
+    for pause in islice(pauses(), ATTEMPTS - 1):
+        try:
+            return transaction()
+        except BusyError:
+            sleep(pause)
+    return transaction()

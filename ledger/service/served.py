@@ -1,0 +1,24 @@
+"""Which versions' weights are handed out: those whose bytes are there and as they were recorded."""
+
+from ledger.domain.records import Model, Version
+from ledger.errors import IntegrityError, PurgedError
+
+
+def require_served(model: Model, version: Version) -> None:
+    """Refuse a version whose weights nobody gets.
+
+    Raises:
+        PurgedError: They were destroyed.
+        IntegrityError: Something is wrong with them.
+    """
+    if version.purged_at is not None:
+        day = f"{version.purged_at:%Y-%m-%d}"
+        raise PurgedError(
+            f"version {version.number} of {model.name} was purged on {day}: its weights are gone",
+            f"see which versions are kept: unledger model versions {model.name}",
+        )
+    if version.quarantined is not None:
+        raise IntegrityError(
+            f"version {version.number} of {model.name} is quarantined: {version.quarantined}",
+            "restore its objects from a backup, then run: unledger fsck --read-data",
+        )

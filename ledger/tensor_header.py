@@ -1,0 +1,133 @@
+"""The header of a safetensors file, read with limits before anything is allocated for its tensors.
+
+The format: 8 bytes with the header's length (little-endian), the header as JSON, then the tensors' bytes without gap or
+overlap. Names are data, never paths.
+"""
+
+import json
+import math
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+LENGTH = 8
+"""Bytes that say how long the header is."""
+MOST_HEADER = 4 * 2**20
+"""Bytes of a header; the largest image networks have thousands of tensors, at a hundred bytes each."""
+MOST_TENSORS = 50_000
+MOST_BRACKETS = 3 * MOST_TENSORS + 2
+MOST_COMMAS = 400_000
+MOST_DIMENSIONS = 32
+MOST_NAME = 1_000
+"""Characters of a tensor's name."""
+BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E5M2FNUZ", "F8_E4M3FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+}
+"""Element types that are read, and the bits of each."""
+
+
+class HeaderError(ValueError):
+    """A header that no well-formed safetensors file has, or that is beyond a limit."""
+
+
+@dataclass(frozen=True)
+class TensorEntry:
+    """What a header says of one tensor."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    """Offset of its first byte, behind the header."""
+    end: int
+    """Offset behind its last byte."""
+
+
+def read_header(read: Callable[[int], bytes], size: int) -> list[TensorEntry]:
+    """Return what a file's header says, once it is proven to describe exactly the file.
+
+    Args:
+        read: Returns the next so many bytes of the file, fewer only at its end.
+        size: Bytes of the whole file.
+
+    Raises:
+        HeaderError: Names the first thing that is wrong.
+    """
+    announced = int.from_bytes(read(LENGTH), "little")
+    if size < LENGTH or announced > size - LENGTH:
+        raise HeaderError(f"it announces a header of {announced} bytes and has {size}")
+    if announced > MOST_HEADER:
+        raise HeaderError(f"its header has {announced} bytes, more than {MOST_HEADER}")
+    entries = _entries(_parsed(read(announced)))
+    _check_layout(entries, size - LENGTH - announced)
+    return entries
+
+
+def _parsed(text: bytes) -> dict[str, Any]:
+    # Counted before parsing: a few bytes of JSON can become a hundred times as much memory.
+    brackets, commas = text.count(b"{") + text.count(b"["), text.count(b",")
+    if brackets > MOST_BRACKETS or commas > MOST_COMMAS:
+        raise HeaderError(f"its header describes more than {MOST_TENSORS} tensors")
+    if not text.startswith(b"{"):
+        raise HeaderError("its header is no JSON object")
+    try:
+        header = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_float=_refused)
+    except HeaderError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise HeaderError(f"its header is no JSON: {error}") from error
+    return dict(header)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise HeaderError("its header names something twice")
+    return found
+
+
+def _refused(text: str) -> Any:
+    raise HeaderError(f"its header holds the number {text[:20]}")
+
+
+def _entries(header: dict[str, Any]) -> list[TensorEntry]:
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise HeaderError("its metadata are no texts")
+    entries = [_entry(name, value) for name, value in header.items()]
+    if len({unicodedata.normalize("NFC", entry.name) for entry in entries}) < len(entries):
+        raise HeaderError("two of its tensors have the same name in different spellings")
+    return entries
+
+
+def _entry(name: str, value: Any) -> TensorEntry:
+    if not name or len(name) > MOST_NAME or not name.isprintable():
+        raise HeaderError(f"{name[:50]!r} cannot be a tensor's name")
+    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
+        raise HeaderError(f"its header does not describe {name}")
+    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise HeaderError(f"{name} has elements of an unknown type, {str(dtype)[:20]}")
+    if not _naturals(shape) or len(shape) > MOST_DIMENSIONS or not _naturals(offsets) or len(offsets) != 2:
+        raise HeaderError(f"the shape or place of {name} makes no sense")
+    return TensorEntry(name, dtype, tuple(shape), *offsets)
+
+
+def _naturals(values: Any) -> bool:
+    return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**63 for v in values)
+
+
+def _check_layout(entries: list[TensorEntry], size: int) -> None:
+    place = 0
+    for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):
+        if entry.begin != place:
+            raise HeaderError(f"{entry.name} does not begin where the tensor before it ends")
+        if (entry.end - entry.begin) * 8 != math.prod(entry.shape) * BITS[entry.dtype]:
+            raise HeaderError(f"{entry.name} takes {entry.end - entry.begin} bytes, which its shape does not")
+        place = entry.end
+    if place != size:
+        raise HeaderError(f"its tensors take {place} bytes, and {size} are there")

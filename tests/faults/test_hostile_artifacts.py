@@ -1,0 +1,233 @@
+"""Hostile files, given as weights and put into the store: nothing runs, the error is ours, time and memory are bounded.
+
+All are tried in one child process with limits of its own; run by itself, this file is that child.
+"""
+
+import hashlib
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from hostile_artifacts import CANARY, TIB, Maker, contents, good, sparse, specials
+
+from ledger import checkpoints
+from ledger.errors import BlobError, CheckpointError, LedgerError, NonFiniteError
+from ledger.network import Network
+from ledger.store.blobs import BlobStore
+from ledger.store.encryption import MAGIC, stored_size
+
+MOST_SECONDS = 1.0
+"""Of processor time: other processes shall not decide."""
+MOST_GROWTH = 64 * 2**20
+"""Bytes that resident memory may grow by."""
+MOST_ADDRESSES = 512 * 2**20
+"""Bytes of addresses that may be added: what is allocated but not touched counts too."""
+
+
+@dataclass
+class Attempt:
+    """What came of one artifact on one way in."""
+
+    name: str
+    way: str
+    error: str
+    """Name of the exception's class; empty if there was none."""
+    ours: bool
+    message: str
+    seconds: float
+    growth: int
+
+
+# -- the child ----------------------------------------------------------------------------------------
+
+
+def ways(folder: Path, canary: str) -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """Yield each artifact with each way in; what it makes on disk is made when it is asked for."""
+    network = Network(torch.nn.Linear(3, 2), {}, None, "")
+
+    def register(path: Path) -> None:
+        network.load(checkpoints.parse(checkpoints.read_file(path), str(path)), str(path))
+
+    def serve(store: BlobStore, digest: str) -> None:
+        network.load(checkpoints.parse(store.get(digest), digest), digest)
+
+    place = folder / "weights.safetensors"
+    place.write_bytes(checkpoints.serialise(good()))
+    # What all the others differ from is taken.
+    register(place)
+    for number, (name, content) in enumerate(contents(canary)):
+        path = folder / f"{number}{Path(name).suffix}"
+        path.write_bytes(content)
+        yield name, "weights", lambda path=path: register(path)  # type: ignore[misc]
+        store = BlobStore(folder / "objects", folder / "keys")
+        # Under their own digest the bytes are what they say, and not encrypted: reading them as tensors must fail.
+        own = hashlib.sha256(content).hexdigest()
+        _put(store, own, path)
+        yield name, "object", lambda store=store, own=own: serve(store, own)  # type: ignore[misc]
+        path.unlink()
+    for number, (name, make) in enumerate(specials(canary)):
+        path = make(folder / f"special{number}")
+        yield name, "weights", lambda path=path: register(path)  # type: ignore[misc]
+    yield from _objects(folder, canary, serve)
+
+
+def _put(store: BlobStore, digest: str, source: Path) -> Path:
+    target = _path(store, digest)
+    target.write_bytes(source.read_bytes())
+    return target
+
+
+def _path(store: BlobStore, digest: str) -> Path:
+    path = Path(str(store.folder)) / digest[:2] / digest[2:]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+Serve = Callable[[BlobStore, str], None]
+ANNOUNCED = (
+    ("no bytes at all", 0, 24),
+    ("half a header", 0, 20),
+    ("2^64 - 1 announced", 2**64 - 1, 100),
+    ("2^63 announced", 2**63, 100),
+    ("a TiB announced", TIB, 100),
+    ("a TiB announced and there", TIB, stored_size(TIB)),
+    ("chunk without a tag", 100, 24 + 100),
+    ("forged chunk", 100, stored_size(100)),
+)
+"""Encrypted objects that are none: plain bytes announced, and bytes of the file."""
+KEYS = (("empty", b""), ("short", b"k" * 63), ("64 MiB", bytes(64 * 2**20)), ("text", b"secret\n" * 9))
+NAMES = (
+    "../" * 20 + "etc/passwd",
+    "/etc/passwd",
+    "",
+    "\uff11" * 64,
+    "A" * 64,
+    "a" * 63 + "\x00",
+    "a" * 64 + "/..",
+    "a" * 1_000_000,
+)
+
+
+def _objects(folder: Path, canary: str, serve: Serve) -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """Yield forged objects and keys: what only the store can meet."""
+    forged: list[tuple[str, str, Maker]] = []
+    for name, make in specials(canary):
+        forged += [(name, way, make) for way in ("object", "key") if "TiB" not in name]
+    for name, length, size in ANNOUNCED:
+        forged.append((name, "object", sparse(MAGIC + length.to_bytes(8, "big"), size)))
+    forged += [(name, "key", sparse(content, len(content))) for name, content in KEYS]
+    for number, (name, way, make) in enumerate(forged):
+        store = BlobStore(folder / f"objects{number}", folder / f"keys{number}")
+        digest = store.put(checkpoints.serialise(good()))
+        path = store.keys.folder / digest if way == "key" else _path(store, digest)
+        path.unlink()
+        make(path)
+        yield name, way, lambda store=store, digest=digest: serve(store, digest)  # type: ignore[misc]
+    store = BlobStore(folder / "objects", folder / "keys")
+    for name in NAMES:
+        yield repr(name[:30]), "digest", lambda name=name: serve(store, name)  # type: ignore[misc]
+
+
+def attempt(name: str, way: str, call: Callable[[], object]) -> Attempt:
+    """Try one, and measure."""
+    # The high-water mark of resident memory starts anew here.
+    Path("/proc/self/clear_refs").write_text("5")
+    before, began = _memory("VmRSS"), time.process_time()
+    error: BaseException | None = None
+    try:
+        call()
+    except BaseException as caught:  # noqa: BLE001 - whatever it is, it is reported
+        error = caught
+    seconds = time.process_time() - began
+    said = "" if error is None else str(getattr(error, "message", error))[:300]
+    ours = isinstance(error, CheckpointError | NonFiniteError | BlobError | LedgerError)
+    return Attempt(name, way, type(error).__name__ if error else "", ours, said, seconds, _memory("VmHWM") - before)
+
+
+def _memory(kind: str) -> int:
+    found = re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def main(folder: Path) -> None:
+    """Try everything and print what came of it, one JSON object a line."""
+    torch.set_num_threads(1)
+    canary = str(folder / CANARY)
+    everything = ways(folder, canary)
+    # The first loads libraries, which is not what is measured.
+    attempt(*next(everything))
+    addresses = _memory("VmSize") + MOST_ADDRESSES
+    for name, way, call in everything:
+        # Only around the attempt: making artifacts may take what it likes.
+        resource.setrlimit(resource.RLIMIT_AS, (addresses, resource.RLIM_INFINITY))
+        result = attempt(name, way, call)
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print(json.dumps(asdict(result)), flush=True)  # noqa: T201
+
+
+# -- the tests ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def attempts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Attempt]]:
+    """What came of every artifact."""
+    folder = tmp_path_factory.mktemp("hostile")
+    done = subprocess.run(
+        [sys.executable, __file__, str(folder)],
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        text=True,
+        check=False,
+        cwd=folder,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder, [Attempt(**json.loads(line)) for line in done.stdout.splitlines()]
+
+
+def test_there_are_enough_of_them(attempts: tuple[Path, list[Attempt]]) -> None:
+    assert len({(attempt.name, attempt.way) for attempt in attempts[1]}) >= 200
+    assert {attempt.way for attempt in attempts[1]} == {"weights", "object", "key", "digest"}
+
+
+def test_nothing_was_executed_or_written(attempts: tuple[Path, list[Attempt]]) -> None:
+    folder, _ = attempts
+    assert not any(CANARY in name for _, _, names in os.walk(folder.parent) for name in names)
+    assert not (folder.parent.parent / CANARY).exists()
+
+
+def test_every_error_is_ours(attempts: tuple[Path, list[Attempt]]) -> None:
+    assert [a for a in attempts[1] if not a.ours] == []
+    wrong = {"key": {"BlobError"}, "digest": {"BlobError"}}
+    assert [a for a in attempts[1] if a.way in wrong and a.error not in wrong[a.way]] == []
+    # A message fits a terminal: no hostile name is repeated at length.
+    assert [a for a in attempts[1] if not a.message or "\x1b" in a.message] == []
+
+
+def test_time_and_memory_are_bounded(attempts: tuple[Path, list[Attempt]]) -> None:
+    assert [a for a in attempts[1] if a.seconds > MOST_SECONDS] == []
+    assert [a for a in attempts[1] if a.growth > MOST_GROWTH] == []
+
+
+def test_the_bombs_are_live(tmp_path: Path) -> None:
+    """Unpickled, the first artifact does leave its trace; otherwise the tests above would prove nothing."""
+    import pickle
+
+    name, content = next(contents(str(tmp_path / CANARY)))
+    assert name.startswith("pickle")
+    pickle.loads(content)
+    assert (tmp_path / CANARY).exists()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
