@@ -47,9 +47,10 @@ def issue(
             say(f"certificate {number} already says this of request {request}; nothing was issued")
         else:
             say(f"issued certificate {number} for request {request}, version {issued.certificate.version}")
+        data = bundle(ledger, issued.certificate)
         if openings is not None:
             _write(openings_of(issued.certificate), openings)
-        _write(bundle(ledger, issued.certificate), output)
+        _write(data, output)
     say(f"next: unledger certificate verify {output or 'FILE'}")
 
 
@@ -220,7 +221,12 @@ def _write(data: bytes, file: Path | None) -> None:
         return
     try:
         with file.open("xb") as opened:
-            opened.write(data)
+            try:
+                opened.write(data)
+                opened.flush()
+            except OSError:
+                file.unlink()
+                raise
     except OSError as error:
         raise LedgerError(
             f"cannot write {file}: {error.strerror}", "unledger certificate show writes it again"

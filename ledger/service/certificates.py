@@ -101,7 +101,8 @@ def list_certificates(ledger: Ledger) -> list[tuple[Certificate, Model]]:
     """Return every certificate with the model it is about, in the order they were issued."""
     with ledger.database.read() as tx:
         models = {model.id: model for model in tx.models.all()}
-        return [(c, models[tx.requests.get(c.request_id).model_id]) for c in tx.certificates.all()]
+        model_of = {request.id: models[request.model_id] for request in tx.requests.all()}
+        return [(certificate, model_of[certificate.request_id]) for certificate in tx.certificates.all()]
 
 
 def get_certificate(ledger: Ledger, number: int) -> Certificate:

@@ -15,7 +15,15 @@ import pytest
 
 from ledger.audit import certificate_verifier
 from ledger.digest import sha256_hex
-from ledger.errors import ConflictError, NotFoundError, PurgedError, RefusedError, SignatureError, UsageError
+from ledger.errors import (
+    ConflictError,
+    LedgerError,
+    NotFoundError,
+    PurgedError,
+    RefusedError,
+    SignatureError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from .conftest import Cli
@@ -148,6 +156,7 @@ def test_bad_calls_are_refused(forgotten: Cli, issued: tuple[Path, Path], empty_
     forgotten.refused(NotFoundError, 3, "certificate", "verify", certificate + "x")
     forgotten("forget", "digits", "-c", "8")
     forgotten.refused(ConflictError, 4, "certificate", "issue", "3")
+    forgotten.refused(LedgerError, 1, "certificate", "show", "1", "-o", f"{empty_folder}/nowhere/certificate.json")
     answer = run_cli(empty_folder, "certificate", "verify", certificate)
     assert answer.returncode == 2
     assert "name it with --key" in answer.stderr

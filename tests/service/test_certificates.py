@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ from ledger.service.certificate_files import bundle, openings_of
 from ledger.service.certificates import erase_openings, get_certificate, issue, list_certificates
 from ledger.service.evaluate import evaluate
 from ledger.service.progress import Silent
+from ledger.service.purge import plan_purge, purge
 from ledger.service.registry import export
 from ledger.service.signing import load_signer
 
@@ -108,6 +110,28 @@ def test_destroyed_weights_are_no_copies_any_more(two_forgotten: Desk) -> None:
     said = predicate(issue(desk.ledger, 1).certificate)["copies"]
     assert said["stored"] == []
     assert said["destroyed"] == [{"version": 0, "weights": base, "at": "2026-01-06T00:00:00+00:00"}]
+
+
+def test_a_purge_is_seen_in_the_next_certificate(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    before = issue(desk.ledger, 1)
+    purge(desk.ledger, plan_purge(desk.ledger, MODEL, timedelta(0)), timedelta(0), Silent())
+    after = issue(desk.ledger, 1)
+    assert not after.repeated
+    said = [predicate(issued.certificate)["copies"] for issued in (before, after)]
+    assert [copy["version"] for copy in said[0]["stored"]] == [0]
+    assert said[0]["statistics"] != []
+    assert (said[1]["stored"], said[1]["statistics"]) == ([], [])
+    assert [copy["version"] for copy in said[1]["destroyed"]] == [0]
+    # What the earlier one says of its day still verifies, although its weights are gone.
+    assert {verified(desk, issued.certificate).weights for issued in (before, after)} == {desk.versions()[1].weights}
+    # A later request is computed from what the purge left, and its certificate says so.
+    desk.file(8)
+    [done] = desk.work()
+    assert done.version is not None
+    said_later = predicate(issue(desk.ledger, done.request.id).certificate)
+    assert said_later["inputs"]["baseWeights"] == desk.versions()[2].weights
+    assert len(said_later["inputs"]["samples"]) == 8
 
 
 def test_no_class_is_named_and_the_opening_names_it(two_forgotten: Desk) -> None:

@@ -245,6 +245,19 @@ def test_what_was_signed_for_something_else_is_rejected(
     rejected(made.file, made, match)
 
 
+def test_a_signed_checkpoint_does_not_pass_for_a_signed_statement(draft: Drafts) -> None:
+    # The same key signs both.
+    made = draft()
+    parts = made.parts
+    note = parts["proof"].partition("\n\n")[2]
+    text, _, signatures = note.rpartition("\n\n")
+    signature = base64.b64decode(signatures.split(" ")[-1])[4:]
+    assert made.signer.verifier.accepts(f"{text}\n".encode(), signature)
+    parts["envelope"]["payload"] = base64.b64encode(f"{text}\n".encode()).decode()
+    parts["envelope"]["signatures"][0]["sig"] = base64.b64encode(signature).decode()
+    rejected(dumped(parts), made, "signature of the envelope")
+
+
 # -- files that are no certificate --------------------------------------------------------------------
 
 
