@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> float:
     for number, file in enumerate(files, 1):
         if verify(file, key).request != number:
             raise SystemExit(f"certificate {number} verifies as another one")
-    seconds = (time.process_time() - made) * 1000 / asked.count
+    seconds: float = (time.process_time() - made) * 1000 / asked.count
     size = sum(map(len, files)) / asked.count
     print(f"{asked.count} certificates of {size / 1000:.1f} kB, made in {made - began:.2f} s of CPU time")
     print(f"verified: {seconds:.2f} s of CPU time for 1,000, {1000 / seconds:.0f} a second")

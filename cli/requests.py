@@ -155,18 +155,22 @@ def list_(
     ctx: typer.Context,
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", autocompletion=model_names)] = None,
     state: Annotated[list[RequestState] | None, typer.Option(help="Only these states; repeatable.")] = None,
+    after: Annotated[int, typer.Option(help="Only requests with a higher number.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many at most. Default: all.")] = None,
     json: Json = False,
 ) -> None:
     """List requests in the order they were filed."""
     from ledger.service.requests import list_requests
 
     with session(ctx).ledger() as ledger:
-        found = list_requests(ledger, model, state)
+        found = list_requests(ledger, model, state, after=after, limit=limit)
         now = ledger.clock()
     if json:
         emit_json(documents.listing("requests", (documents.request(r, m, now) for m, r in found)))
     else:
         _table(((m.name, m.labels, r) for m, r in found), now)
+    if limit is not None and len(found) == limit:
+        say(f"more may follow: --after {found[-1][1].id}")
 
 
 @app.command()

@@ -10,7 +10,6 @@ Whoever keeps such a note can later prove that history was cut or rewritten. Nee
 """
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +54,7 @@ class Verifier:
         claimed, _, encoded = rest.partition("+")
         try:
             data = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:
             data = b""
         verifier = cls(name, data[1:])
         if not name or len(data) != HASH_BYTES + 1 or data[:1] != ED25519 or verifier.key_hash.hex() != claimed:
@@ -111,7 +110,7 @@ class Checkpoint:
         try:
             origin, size, root = lines[:3]
             decoded = base64.b64decode(root, validate=True)
-        except (ValueError, binascii.Error):
+        except ValueError:
             raise SignatureError("the note is no checkpoint") from None
         plain = size.isascii() and size.isdigit() and len(size) <= 18 and size == str(int(size))
         if not origin or not plain or len(decoded) != HASH_BYTES or lines[-1]:
@@ -164,7 +163,7 @@ def _signature(line: str) -> tuple[str, bytes]:
     name, space, encoded = line.removeprefix(DASH).partition(" ")
     try:
         data = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
+    except ValueError:
         data = b""
     if not line.startswith(DASH) or not name or not space or len(data) <= 4:
         raise SignatureError("a signature line of the note is malformed")

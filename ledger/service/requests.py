@@ -209,13 +209,18 @@ def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, wai
 
 
 def list_requests(
-    ledger: Ledger, model_name: str | None = None, states: Sequence[RequestState] | None = None
+    ledger: Ledger,
+    model_name: str | None = None,
+    states: Sequence[RequestState] | None = None,
+    *,
+    after: int = 0,
+    limit: int | None = None,
 ) -> list[tuple[Model, Request]]:
-    """Return requests with their models, in the order they were filed."""
+    """Return requests with their models in the order they were filed: above number ``after``, at most ``limit``."""
     with ledger.database.read() as tx:
         model = tx.models.get(model_name) if model_name else None
         models = {m.id: m for m in tx.models.all()}
-        return [(models[r.model_id], r) for r in tx.requests.all(model, states)]
+        return [(models[r.model_id], r) for r in tx.requests.all(model, states, after=after, limit=limit)]
 
 
 def show_request(ledger: Ledger, request_id: int) -> tuple[Model, Request]:

@@ -5,7 +5,6 @@ from it. Only its owner may read it: a key that others could have copied proves 
 """
 
 import base64
-import binascii
 import os
 import secrets
 from pathlib import Path
@@ -117,7 +116,7 @@ def _parse(text: str, path: Path) -> Signer:
     claimed, _, encoded = rest.partition("+")
     try:
         data = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
+    except ValueError:
         data = b""
     if text.startswith(PREFIX) and name and len(data) == HASH_BYTES + 1 and data[:1] == ED25519:
         signer = Signer(name, Ed25519PrivateKey.from_private_bytes(data[1:]))

@@ -14,6 +14,11 @@ from .tables import AuditHeadRow
 
 HEAD_ID = 1
 HEAD = cast("Table", AuditHeadRow.__table__)
+# Built once: putting a statement together costs more than carrying it out.
+READ = select(HEAD.c.size, HEAD.c.digest, HEAD.c.root, HEAD.c.peaks).where(HEAD.c.id == HEAD_ID)
+# SQLite ignores FOR UPDATE: there, BEGIN IMMEDIATE already holds the only write lock.
+LOCK = READ.with_for_update()
+WRITE = update(HEAD).where(HEAD.c.id == HEAD_ID)
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,7 @@ def read_head(session: Session, *, lock: bool) -> Recorded:
     Raises:
         AuditError: There is none.
     """
-    query = select(HEAD.c.size, HEAD.c.digest, HEAD.c.root, HEAD.c.peaks).where(HEAD.c.id == HEAD_ID)
-    if lock:
-        # SQLite ignores FOR UPDATE: there, BEGIN IMMEDIATE already holds the only write lock.
-        query = query.with_for_update()
-    row = session.execute(query).one_or_none()
+    row = session.execute(LOCK if lock else READ).one_or_none()
     if row is None:
         raise AuditError("the head of the audit history is missing", "restore the database", seq=1)
     size, digest, root, peaks = row
@@ -69,4 +70,4 @@ def write_head(session: Session, recorded: Recorded) -> None:
         "root": recorded.root,
         "peaks": list(recorded.peaks),
     }
-    session.execute(update(HEAD).where(HEAD.c.id == HEAD_ID).values(**values))
+    session.execute(WRITE, values)

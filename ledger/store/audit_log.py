@@ -25,6 +25,8 @@ from .tables import AuditEventRow, AuditNoteRow
 
 PAGE = 1000
 EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
+# Built once: putting a statement together costs more than carrying it out.
+ADD_EVENT, ADD_NOTE = insert(EVENTS), insert(NOTES)
 
 
 class AuditLog:
@@ -78,9 +80,9 @@ class AuditLog:
         leaf = leaf_text(seq, recorded.head.digest, event)
         digest = leaf_digest(leaf)
         row = {"seq": seq, "kind": kind, "model": model, "request_id": request_id, "leaf": leaf, "digest": digest}
-        self._session.execute(insert(EVENTS), row)
+        self._session.execute(ADD_EVENT, row)
         if note:
-            self._session.execute(insert(NOTES), {"seq": seq, "salt": salt, "text": note})
+            self._session.execute(ADD_NOTE, {"seq": seq, "salt": salt, "text": note})
         frontier, completed = recorded.frontier.append(bytes.fromhex(digest))
         subtrees = [(level, (seq >> level) - 1, node) for level, node in completed if level in LEVELS]
         self._advance(Head(seq, digest), frontier, subtrees)
@@ -102,7 +104,7 @@ class AuditLog:
             rows.append({"seq": entry.seq, "leaf": entry.leaf, "digest": entry.digest, **columns})
             leaves.append(bytes.fromhex(entry.digest))
         if rows:
-            self._session.execute(insert(EVENTS), rows)
+            self._session.execute(ADD_EVENT, rows)
             subtrees = growth.extend(leaves)
             self._advance(head, growth.frontier, subtrees)
         return head

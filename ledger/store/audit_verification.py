@@ -19,7 +19,7 @@ from .audit_tree import AuditTree
 from .checkpoints import Checkpoints, StoredCheckpoint
 from .tables import AuditEventRow, AuditNoteRow
 
-PAGE = 4096
+PAGE = 1024
 EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
 
 
@@ -39,7 +39,7 @@ def verify_history(session: Session, kept: Kept, verifiers: Sequence[Verifier]) 
     columns = (EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest, EVENTS.c.kind, EVENTS.c.model, EVENTS.c.request_id)
     with _paged(session, *columns) as rows:
         for page in rows.partitions():
-            events = walk.page([Entry(seq, leaf, digest) for seq, leaf, digest, *_ in page])
+            events = walk.page([row[:3] for row in page])
             notes = _notes(session, page[0][0], page[-1][0])
             for (seq, _, _, kind, model, request_id), event in zip(page, events, strict=True):
                 if kind != event.get("kind") or model != event.get("model") or request_id != event.get("request"):

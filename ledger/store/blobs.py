@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -28,7 +29,11 @@ TRIES = 5
 
 
 class Folder(Protocol):
-    """Where objects lie: files named by digests. Methods raise ``OSError`` only."""
+    """Where objects lie: files named by digests.
+
+    Methods raise ``FileNotFoundError`` for what is not there, ``ConnectionError`` where the place was not reached, and
+    ``OSError`` for what is there and cannot be read or written.
+    """
 
     def probe(self) -> None:
         """Raise unless it can be reached."""
@@ -93,12 +98,8 @@ class BlobStore:
             UsageError: Its driver is not installed, or there is none for such a URL.
             LedgerError: It cannot be reached.
         """
-        try:
+        with self._reached():
             self.folder.probe()
-        except OSError as error:
-            raise LedgerError(
-                f"cannot reach {self.folder}: {error.strerror}", "check address, credentials and endpoint"
-            ) from error
 
     def put(self, data: bytes) -> str:
         """Store bytes durably and return their digest; storing them again changes nothing.
@@ -129,10 +130,11 @@ class BlobStore:
 
         Raises:
             BlobError: It or its key is missing, truncated or altered.
+            LedgerError: The store cannot be reached, which says nothing about the object.
         """
         require_digest(digest)
         try:
-            with self.folder.open(digest) as file:
+            with self._reached(), self.folder.open(digest) as file:
                 return self._read(file, digest)
         except FileNotFoundError:
             raise BlobError(
@@ -143,12 +145,13 @@ class BlobStore:
 
     def __contains__(self, digest: str) -> bool:
         """Return whether an object is there with what is needed to read it; its bytes are not looked at."""
-        require_digest(digest)
-        return self.folder.size(digest) is not None and (digest in self.keys or not self.is_encrypted(digest))
+        return self.size(digest) is not None and (digest in self.keys or not self.is_encrypted(digest))
 
     def size(self, digest: str) -> int | None:
         """Return the bytes that an object's file takes, or None if there is none."""
-        return self.folder.size(require_digest(digest))
+        require_digest(digest)
+        with self._reached():
+            return self.folder.size(digest)
 
     def is_encrypted(self, digest: str) -> bool:
         """Return whether an object's file begins as encrypted ones do.
@@ -158,14 +161,18 @@ class BlobStore:
         """
         require_digest(digest)
         try:
-            with self.folder.open(digest) as file:
+            with self._reached(), self.folder.open(digest) as file:
                 return file.read(len(MAGIC)) == MAGIC
         except OSError as error:
             raise BlobError(f"object {digest} cannot be read: {error.strerror}", fault="unreadable") from error
 
     def digests(self) -> Iterator[str]:
         """Yield the digests of all objects that are there, in order."""
-        return self.folder.digests()
+        try:
+            with self._reached():
+                yield from self.folder.digests()
+        except OSError as error:
+            raise LedgerError(f"cannot list {self.folder}: {error.strerror}", "check permissions") from error
 
     def modified(self, digest: str) -> float:
         """Return when an object was written, in seconds since 1970.
@@ -173,7 +180,9 @@ class BlobStore:
         Raises:
             FileNotFoundError: It is missing.
         """
-        return self.folder.modified(require_digest(digest))
+        require_digest(digest)
+        with self._reached():
+            return self.folder.modified(digest)
 
     def temporaries(self) -> Iterator[Path]:
         """Yield what interrupted writing left behind, of objects and of keys."""
@@ -192,17 +201,15 @@ class BlobStore:
             BlobError: Names what is wrong.
         """
         size = self.size(digest)
-        if size is None or read_data:
-            data = self.get(digest)  # which names what is wrong
-            if size is not None and len(data) != length:
-                raise BlobError(f"object {digest} has {len(data)} bytes, not {length} as recorded", fault="other size")
-            return
-        belongs = stored_size(length) if self.is_encrypted(digest) else length
-        if size != belongs:
-            self.get(digest)
-            raise BlobError(f"object {digest} takes {size} bytes, not {belongs} as recorded", fault="other size")
-        if self.is_encrypted(digest) and self.keys.read(digest) is None:
-            raise self._keyless(digest)
+        try:
+            found = len(self.get(digest)) if read_data or size is None else self._length(digest, length, size)
+        except BlobError as error:
+            if error.fault == "altered" and size is not None and size < length:
+                detail = f"{size} bytes are there, {length} were stored"
+                raise altered(digest, detail, truncated=True) from error
+            raise
+        if found != length:
+            raise BlobError(f"object {digest} has {found} bytes, not {length} as recorded", fault="other size")
 
     def destroy(self, digest: str) -> None:
         """Destroy an object for good: its key first, then its bytes.
@@ -237,6 +244,15 @@ class BlobStore:
             raise LedgerError(f"cannot remove object {digest} from {self.folder}: {error.strerror}") from error
         self.keys.destroy(digest)
 
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except ConnectionError as error:
+            raise LedgerError(
+                f"cannot reach {self.folder}: {error.strerror}", "check address, credentials and endpoint"
+            ) from error
+
     def _read(self, file: BinaryIO, digest: str) -> bytes:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
@@ -247,6 +263,15 @@ class BlobStore:
             raise self._keyless(digest)
         file.seek(0)
         return decrypt(key, digest, file, size)
+
+    def _length(self, digest: str, length: int, size: int) -> int:
+        """Return an object's plain bytes, reading it only if its file has not the size that belongs to ``length``."""
+        encrypted = self.is_encrypted(digest)
+        if size != (stored_size(length) if encrypted else length):
+            return len(self.get(digest))
+        if encrypted and self.keys.read(digest) is None:
+            raise self._keyless(digest)
+        return length
 
     def _keyless(self, digest: str) -> BlobError:
         return BlobError(

@@ -24,9 +24,11 @@ PRAGMAS: dict[str, int | str] = {
     JOURNAL_MODE: "truncate",
     "synchronous": 2,
     "foreign_keys": 1,
+    "secure_delete": 1,
 }
-"""``synchronous`` 2 is FULL. Write-ahead logging is for those who ask for it with ``?journal_mode=wal``, and
-only with a version of SQLite that is safe in it."""
+"""``synchronous`` 2 is FULL. ``secure_delete`` overwrites what is erased, as not every build does by itself.
+Write-ahead logging is for those who ask for it with ``?journal_mode=wal``, and only with a version of SQLite that is
+safe in it."""
 BUSY_STATES = ("40001", "40P01", "55P03")
 """PostgreSQL: serialization failure, deadlock, lock not available. The transaction was undone."""
 GONE_STATES = ("08", "57P")

@@ -56,7 +56,7 @@ class RemoteFolder:
 
         Raises:
             UsageError: fsspec does not know the protocol, or its driver is not installed.
-            OSError: It cannot be reached, or not with these credentials.
+            ConnectionError: It cannot be reached, or not with these credentials.
         """
         try:
             _translated(lambda: self._files.ls(self._root))
@@ -125,7 +125,7 @@ class RemoteFolder:
 
 
 class _Reader(io.RawIOBase):
-    """A driver's file whose failures are ``OSError`` only.
+    """A driver's file whose failures are ``ConnectionError`` only.
 
     Args:
         file: Opened for reading.
@@ -185,15 +185,15 @@ def _options(protocol: str) -> dict[str, Any]:
 
 
 def _translated(call: Callable[[], T]) -> T:
-    """Call a driver; drivers raise whatever their libraries do, our callers handle ``OSError``."""
+    """Call a driver; drivers raise whatever their libraries do.
+
+    Raises:
+        FileNotFoundError: There is no such object.
+        ConnectionError: Anything else: it says nothing about the object, only that we did not get to it.
+    """
     try:
         return call()
-    except OSError as error:
-        # Some drivers raise a bare OSError with a text only.
-        if error.strerror is None and not isinstance(error, FileNotFoundError):
-            raise OSError(errno.EIO, str(error)) from error
-        raise
-    except LedgerError:
+    except (FileNotFoundError, LedgerError):
         raise
     except Exception as error:
-        raise OSError(errno.EIO, f"{type(error).__name__}: {error}") from error
+        raise ConnectionError(errno.EIO, f"{type(error).__name__}: {error}") from error

@@ -65,9 +65,16 @@ class Requests:
         row = self._session.scalar(select(RequestRow).where(RequestRow.idempotency_key == key))
         return None if row is None else (convert.request(row), row.body_digest)
 
-    def all(self, model: Model | None = None, states: Collection[RequestState] | None = None) -> list[Request]:
-        """Return requests in the order they were filed."""
-        query = select(RequestRow).order_by(RequestRow.id)
+    def all(
+        self,
+        model: Model | None = None,
+        states: Collection[RequestState] | None = None,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[Request]:
+        """Return requests in the order they were filed: those with a number above ``after``, at most ``limit``."""
+        query = select(RequestRow).where(RequestRow.id > after).order_by(RequestRow.id).limit(limit)
         if model is not None:
             query = query.where(RequestRow.model_id == model.id)
         if states is not None:

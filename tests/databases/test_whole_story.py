@@ -114,6 +114,13 @@ def test_the_whole_story(database_url: str, trained: Path, run: Run) -> None:
     receipt = run("request", "show", "3", "--json")
     assert (receipt["state"], receipt["no_op"], receipt["version"]) == ("fulfilled", True, 6)
 
+    certificate, opening = str(trained / "certificate.json"), str(trained / "openings.json")
+    run("certificate", "issue", "3", "-o", certificate, "--openings", opening)
+    verified = run("certificate", "verify", certificate, "--opening", opening, "--json")
+    assert [item["index"] for item in verified["classes"]] == [1]
+    assert [copy["version"] for copy in verified["statement"]["predicate"]["copies"]["stored"]] == [0, 3, 4]
+    run("certificate", "issue", "2", code=4)
+
     states = {item["id"]: item["state"] for item in run("request", "list", "--json")["items"]}
     assert states == {1: "fulfilled", 2: "withdrawn", 3: "fulfilled"}
     assert run("audit", "verify", "--json")["ok"] is True

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from ledger import checkpoints
-from ledger.errors import AuditError, BlobError, IntegrityError, LedgerError, RetryLaterError, SchemaVersionError
+from ledger.errors import AuditError, BlobError, BusyError, IntegrityError, LedgerError, SchemaVersionError
 from ledger.plugin_manager import build_plugins
 
 if TYPE_CHECKING:
@@ -297,7 +297,7 @@ def test_a_database_that_somebody_holds_is_busy(cli: Cli, monkeypatch: pytest.Mo
         connection.execute("BEGIN IMMEDIATE")
         answer = cli("forget", "digits", "-c", "3", code=75)
         connection.execute("ROLLBACK")
-    assert type(answer.error) is RetryLaterError
+    assert type(answer.error) is BusyError
     cli("forget", "digits", "-c", "3")
 
 

@@ -31,7 +31,7 @@ from ledger.service.ledger import Ledger, open_ledger
 from ledger.service.requests import enqueue
 
 MODELS = ("north", "south", "west")
-DEADLINE = 900.0
+DEADLINE = 1800.0
 """Seconds after which a round that does not come to an end has failed."""
 
 
@@ -172,7 +172,7 @@ def enqueues(root: Path, url: str, *, seed: int, processes: int, each: int) -> d
         ledger.close()
 
     began = time.monotonic()
-    children = [fleet.fork(lambda name=name: send(name)) for name in range(processes)]  # type: ignore[misc]
+    children = [fleet.fork(lambda name=name: send(name)) for name in range(processes)]
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     seconds = time.monotonic() - began
     sent = [json.loads(line) for path in root.glob("sent-*") for line in path.read_text().splitlines()]

@@ -72,7 +72,7 @@ class Story:
     def live(self, acts: int) -> None:
         """Let some things happen; what the ledger refuses does not."""
         for _ in range(acts):
-            act = self.choice.choice([self._file, self._file, self._work, self._decide, self._withdraw, self._roll_back])
+            act = self.choice.choice([self.file, self.file, self._work, self._decide, self._withdraw, self._roll_back])
             try:
                 act()
             except LedgerError:
@@ -118,7 +118,8 @@ class Story:
             base = Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), digest, {}, now)
             append_version(tx, model, base, size=len(data), terms=(), actor="tester", at=now)
 
-    def _file(self) -> None:
+    def file(self) -> None:
+        """File a request for one class or two."""
         classes = frozenset(self.choice.sample(range(CLASSES), self.choice.randint(1, 2)))
         request = NewRequest(
             classes,

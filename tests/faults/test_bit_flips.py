@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load
 
 from ledger import checkpoints
 from ledger.errors import BlobError
@@ -116,13 +117,12 @@ def run(kind: str, changes: Iterator[tuple[str, bytes]], subject: Victim) -> tup
 def no_tensors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Note when anything starts to build tensors."""
     built: list[str] = []
-    real = checkpoints.load
 
     def noted(*arguments: Any) -> Any:
         built.append("a tensor")
-        return real(*arguments)
+        return load(*arguments)
 
-    monkeypatch.setattr(checkpoints, "load", noted)
+    monkeypatch.setattr("ledger.checkpoints.load", noted)
     return built
 
 

@@ -21,7 +21,7 @@ ROUNDS = Path(__file__).with_name("queue_rounds.py")
 def survive(what: str, url: str, *arguments: object, seed: int = 1) -> dict[str, Any]:
     """Run a round; return its accounts, which must be in order."""
     command = [sys.executable, str(ROUNDS), what, "--url", url, "--seed", str(seed), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
     assert done.returncode in (0, 1), done.stderr
     sys.stdout.write(done.stdout)
     result: dict[str, Any] = json.loads(done.stdout)

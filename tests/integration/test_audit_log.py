@@ -8,10 +8,14 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from ledger.audit.chain import GENESIS, Head, leaf_digest, leaf_text
-from ledger.errors import AuditError
-from ledger.store import audit_log
-from ledger.store.audit_log import note_digest
+from ledger.audit.chain import GENESIS, Entry, Head, leaf_digest, leaf_text
+from ledger.audit.growth import BLOCK
+from ledger.audit.history import Kept
+from ledger.audit.merkle import Frontier, tree_root, verify_consistency, verify_inclusion
+from ledger.audit.notes import Checkpoint
+from ledger.errors import AuditError, NotFoundError
+from ledger.store import audit_log, audit_verification
+from ledger.store.audit_verification import note_digest
 from ledger.store.engine import open_engine
 from ledger.store.schema import upgrade_schema
 from ledger.store.unit_of_work import Database
@@ -108,6 +112,7 @@ def test_a_long_history_is_read_page_by_page(
     database: Database, when: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_log, "PAGE", 3)
+    monkeypatch.setattr(audit_verification, "PAGE", 3)
     head = write_history(database, when, count=10)
     assert verify(database) == head
     with database.read() as tx:
@@ -237,7 +242,24 @@ def forge(connection: Connection, seq: int, *, relink: bool) -> None:
             {"leaf": leaf, "digest": previous, "seq": row.seq},
         )
     if relink:
-        connection.execute(text("UPDATE audit_head SET digest = :digest"), {"digest": previous})
+        rebuild_head(connection)
+
+
+def rebuild_head(connection: Connection) -> None:
+    """Make the head fit the entries, as somebody does who knows how it is made."""
+    digests = [digest for (digest,) in connection.execute(text("SELECT digest FROM audit_events ORDER BY seq"))]
+    frontier = Frontier()
+    for digest in digests:
+        frontier, _ = frontier.append(bytes.fromhex(digest))
+    connection.execute(
+        text("UPDATE audit_head SET size = :size, digest = :digest, root = :root, peaks = :peaks"),
+        {
+            "size": len(digests),
+            "digest": digests[-1] if digests else GENESIS,
+            "root": frontier.root.hex(),
+            "peaks": json.dumps([peak.hex() for peak in frontier.peaks]),
+        },
+    )
 
 
 SWAP = (
@@ -273,6 +295,9 @@ FOUND: dict[str, tuple[Tamper, int]] = {
     "head raised": (run("UPDATE audit_head SET size = 8"), 6),
     "head digest": (run(f"UPDATE audit_head SET digest = '{GENESIS}'"), 6),
     "head removed": (run("DELETE FROM audit_head"), 1),
+    "root": (run(f"UPDATE audit_head SET root = '{GENESIS}'"), 6),
+    "peaks": (run("UPDATE audit_head SET peaks = '[]'"), 6),
+    "subtree invented": (run(f"INSERT INTO audit_subtrees VALUES (8, 0, '{GENESIS}')"), 6),
 }
 
 
@@ -290,11 +315,8 @@ def test_tampering_is_found_and_the_first_bad_entry_named(database: Database, wh
 
 def truncate_to(size: int) -> Tamper:
     def tamper(connection: Connection) -> None:
-        digest = GENESIS
-        if size:
-            digest = connection.execute(text(f"SELECT digest FROM audit_events WHERE seq = {size}")).scalar_one()
         connection.execute(text(f"DELETE FROM audit_events WHERE seq > {size}"))
-        connection.execute(text(f"UPDATE audit_head SET size = {size}, digest = '{digest}'"))
+        rebuild_head(connection)
 
     return tamper
 
@@ -327,3 +349,113 @@ def test_nothing_is_appended_without_a_head(database: Database, when: datetime) 
         pass
     with database.read() as tx:
         assert tx.audit.count() == 5
+
+
+# -- the hash tree ------------------------------------------------------------------------------------
+
+
+def fill(database: Database, when: datetime, count: int) -> list[bytes]:
+    """Append events in one transaction, and return the leaf hashes of all there are."""
+    with database.write() as tx:
+        for number in range(count):
+            tx.audit.append("request.filed", at=when, actor="alice", data={"n": number})
+    with database.read() as tx:
+        return [bytes.fromhex(entry.digest) for entry in tx.audit.entries()]
+
+
+def test_the_tree_grows_with_the_history(database: Database, when: datetime) -> None:
+    for count in (1, 2, BLOCK - 4, 1, BLOCK + 3):
+        leaves = fill(database, when, count)
+        with database.read() as tx:
+            assert tx.audit.root() == tree_root(leaves)
+            assert tx.audit.verify().size == len(leaves)
+    with database.engine.connect() as connection:
+        rows = connection.execute(text("SELECT level, position, digest FROM audit_subtrees ORDER BY position")).all()
+    blocks = [tree_root(leaves[at : at + BLOCK]).hex() for at in (0, BLOCK)]
+    assert [tuple(row) for row in rows] == [(8, 0, blocks[0]), (8, 1, blocks[1])]
+
+
+def test_proofs_come_from_the_stored_tree(database: Database, when: datetime) -> None:
+    leaves = fill(database, when, 2 * BLOCK + 37)
+    size = len(leaves)
+    with database.read() as tx:
+        root = tx.audit.root()
+        for seq in (1, 2, BLOCK, BLOCK + 1, 2 * BLOCK + 1, size):
+            assert verify_inclusion(leaves[seq - 1], seq - 1, size, tx.audit.inclusion(seq), root)
+            assert verify_inclusion(leaves[0], 0, seq, tx.audit.inclusion(1, seq), tx.audit.root(seq))
+            assert verify_consistency(seq, size, tx.audit.root(seq), root, tx.audit.consistency(seq))
+        for seq in (0, size + 1):
+            with pytest.raises(NotFoundError, match="there is no entry"):
+                tx.audit.inclusion(seq)
+        with pytest.raises(NotFoundError, match="fewer than"):
+            tx.audit.consistency(size + 1)
+
+
+def test_a_savepoint_that_was_undone_leaves_no_gap(database: Database, when: datetime) -> None:
+    with database.write() as tx:
+        tx.audit.append("request.filed", at=when, actor="alice")
+        with pytest.raises(ZeroDivisionError), tx.audit._session.begin_nested():  # noqa: PT012 - what is undone
+            tx.audit.append("request.filed", at=when, actor="bob")
+            raise ZeroDivisionError
+        assert tx.audit.append("request.filed", at=when, actor="carol") == 2
+    assert verify(database).size == 2
+
+
+def test_nothing_is_appended_to_a_tree_that_does_not_fit(database: Database, when: datetime) -> None:
+    fill(database, when, 3)
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE audit_head SET peaks = '[\"ff\"]'"))
+    with pytest.raises(AuditError, match="peaks") as caught, database.write() as tx:
+        tx.audit.append("request.filed", at=when, actor="alice")
+    assert caught.value.seq == 4
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"UPDATE audit_subtrees SET digest = '{GENESIS}' WHERE position = 1",
+        "DELETE FROM audit_subtrees WHERE position = 1",
+    ],
+)
+def test_an_altered_subtree_is_named_by_its_first_entry(database: Database, when: datetime, statement: str) -> None:
+    fill(database, when, 2 * BLOCK + 3)
+    with database.engine.begin() as connection:
+        connection.execute(text(statement))
+    assert first_bad(database) == BLOCK + 1
+
+
+def test_entries_of_another_history_are_adopted_as_they_are(database: Database, when: datetime) -> None:
+    fill(database, when, BLOCK + 5)
+    with database.read() as tx:
+        entries, head, root = list(tx.audit.entries()), tx.audit.head(), tx.audit.root()
+    later = leaf_text(head.size + 1, head.digest, {"kind": "x", "actor": "a", "at": when.isoformat(), "data": {}})
+    with database.write() as tx:
+        adopted = tx.audit.adopt([Entry(head.size + 1, later, leaf_digest(later))])
+        assert adopted == Head(head.size + 1, leaf_digest(later))
+        assert tx.audit.consistency(head.size) is not None
+        assert tx.audit.root(head.size) == root
+    assert verify(database) == adopted
+    with pytest.raises(AuditError, match="is missing"), database.write() as tx:
+        tx.audit.adopt(entries[:1])
+
+
+def test_what_continues_a_checkpoint_is_proven_from_there_on(database: Database, when: datetime) -> None:
+    fill(database, when, BLOCK + 5)
+    with database.read() as tx:
+        known = Checkpoint("x", BLOCK + 5, tx.audit.root())
+        assert tx.audit.verify_since(known).size == BLOCK + 5
+        with pytest.raises(AuditError, match="its end is missing") as caught:
+            tx.audit.verify_since(Checkpoint("x", BLOCK + 6, known.root))
+        assert caught.value.seq == BLOCK + 6
+    fill(database, when, 4)
+    with database.read() as tx:
+        assert tx.audit.verify_since(known).size == BLOCK + 9
+        assert tx.audit.verify(Kept(checkpoints=(known,))).size == BLOCK + 9
+        with pytest.raises(AuditError, match="are not those"):
+            tx.audit.verify_since(Checkpoint("x", 3, known.root))
+    with database.engine.begin() as connection:
+        drop_triggers(connection)
+        forge(connection, BLOCK + 7, relink=False)
+    with database.read() as tx, pytest.raises(AuditError, match="does not follow") as caught:
+        tx.audit.verify_since(known)
+    assert caught.value.seq == BLOCK + 8

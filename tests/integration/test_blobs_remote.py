@@ -248,7 +248,9 @@ def test_a_store_that_returns_other_bytes_is_found_out(tmp_path: Path, monkeypat
     assert store.get(DIGEST) == DATA
 
 
-def test_a_failing_read_is_our_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_not_reached_says_nothing_about_its_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = BlobStore(f"memory://{uuid.uuid4().hex}", tmp_path / "keys")
     store.put(DATA)
 
@@ -256,8 +258,10 @@ def test_a_failing_read_is_our_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise RuntimeError("connection reset")
 
     monkeypatch.setattr("fsspec.implementations.memory.MemoryFile.read", broken)
-    with pytest.raises(BlobError, match="cannot be read: RuntimeError: connection reset"):
+    with pytest.raises(LedgerError, match=r"cannot reach memory://.*: RuntimeError: connection reset") as caught:
         store.get(DIGEST)
+    # Nobody shall take it for damage.
+    assert not isinstance(caught.value, BlobError)
 
 
 def test_a_local_store_does_not_import_fsspec(tmp_path: Path) -> None:

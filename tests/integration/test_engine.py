@@ -1,10 +1,12 @@
 """Opening databases: settings that hold, addresses that make no sense, and failures in our own words."""
 
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,19 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event, select, text
 from sqlalchemy.exc import DBAPIError
 
-from ledger.errors import IntegrityError, LedgerError, RetryLaterError, SchemaVersionError, UsageError
+from ledger.errors import (
+    BusyError,
+    IntegrityError,
+    LedgerError,
+    RefusedError,
+    SchemaVersionError,
+    UnreachableError,
+    UsageError,
+)
+from ledger.store import engine as engine_module
 from ledger.store.engine import PRAGMAS, WRITER, database_time, open_engine, translated
 from ledger.store.schema import check_schema, current_revision, upgrade_schema
+from ledger.store.sqlite_limits import check_journal, wal_is_safe
 from ledger.store.unit_of_work import Database
 
 Opener = Callable[[str], Engine]
@@ -45,6 +57,29 @@ def test_every_sqlite_connection_has_the_settings_that_make_it_durable(sqlite_ur
                 assert connection.exec_driver_sql(f"PRAGMA {name}").scalar_one() == value
     assert PRAGMAS["synchronous"] == 2
     assert PRAGMAS["foreign_keys"] == 1
+
+
+def test_write_ahead_mode_is_refused_or_kept_according_to_the_version(
+    sqlite_url: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{sqlite_url}?journal_mode=wal"
+    if not wal_is_safe(sqlite3.sqlite_version_info):
+        with pytest.raises(RefusedError, match="write-ahead mode"):
+            open_engine(url)
+    # As with a version that is safe: one process alone does no harm here.
+    monkeypatch.setattr(engine_module, "check_journal", partial(check_journal, version=(3, 51, 3)))
+    engine = opened(url)
+    upgrade_schema(engine)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
+    engine.dispose()
+    # Back again: the mode is the connection's choice, not the file's.
+    with opened(sqlite_url).connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "truncate"
+    check_schema(opened(f"{sqlite_url}?journal_mode=TRUNCATE"))
+    with pytest.raises(UsageError, match="journal_mode=off is not supported"):
+        open_engine(f"{sqlite_url}?journal_mode=off")
 
 
 def test_a_database_that_does_not_keep_its_settings_is_refused(opened: Opener) -> None:
@@ -178,7 +213,7 @@ def test_a_server_that_goes_away_is_our_error(postgres_url: str, opened: Opener)
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    with pytest.raises(LedgerError, match="cannot be opened"), database.write() as tx:  # noqa: PT012 - cut in its middle
+    with pytest.raises(UnreachableError, match="cannot be opened"), database.write() as tx:  # noqa: PT012 - cut in its middle
         with other.begin() as connection:
             connection.execute(text(everybody_else))
         tx.models.all()
@@ -190,7 +225,7 @@ def test_a_server_that_goes_away_is_our_error(postgres_url: str, opened: Opener)
 @pytest.mark.postgres
 def test_a_deadlock_is_worth_another_try(postgres_url: str, opened: Opener) -> None:
     engine = opened(postgres_url)
-    with pytest.raises(RetryLaterError, match="the database is busy"), translated(), engine.begin() as connection:
+    with pytest.raises(BusyError, match="the database is busy"), translated(), engine.begin() as connection:
         # What the server says when it breaks a deadlock, without waiting a second for one.
         connection.execute(text("DO $$ BEGIN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END $$"))
 

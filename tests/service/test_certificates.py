@@ -199,9 +199,12 @@ def test_erased_openings_are_gone_and_the_certificate_verifies(two_forgotten: De
     desk = two_forgotten
     certificate = issue(desk.ledger, 1).certificate
     before, opening = verified(desk, certificate), openings_of(certificate)
+    salt = json.loads(opening)["classes"][0]["salt"].encode()
+    assert salt in (desk.root / "ledger.db").read_bytes()
     assert erase_openings(desk.ledger, certificate.id)
     left = get_certificate(desk.ledger, certificate.id)
     assert left.openings is None
+    assert salt not in (desk.root / "ledger.db").read_bytes()
     assert verified(desk, left) == before
     with pytest.raises(PurgedError, match="erased"):
         openings_of(left)

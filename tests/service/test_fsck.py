@@ -219,6 +219,9 @@ def test_an_unencrypted_object_is_a_warning(shelf: Shelf) -> None:
     for read in (False, True):
         report = check(shelf, read=read)
         assert (only(report).fault, only(report).used_by, report.sound) == ("unencrypted", ("shelf:1",), True)
+    shelf.cut(digest, 50)
+    assert only(check(shelf, read=False)).fault == only(check(shelf)).fault == "truncated"
+    shelf.path(digest).write_bytes(data)
     flip(shelf.path(digest), 50)
     assert (only(check(shelf)).fault, shelf.versions()[1].quarantined is None) == ("altered", False)
 

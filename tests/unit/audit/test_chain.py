@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,7 +113,7 @@ def test_entries_are_checked_as_they_stream() -> None:
         yield from HISTORY[:2]
         raise AssertionError("read on after the first bad entry")
 
-    events = verify(iter([HISTORY[0], replace(HISTORY[1], leaf="{}"), *HISTORY[2:]]))
+    events = verify(iter([HISTORY[0], HISTORY[1]._replace(leaf="{}"), *HISTORY[2:]]))
     assert next(events)["seq"] == 1
     with pytest.raises(AuditError):
         next(events)
@@ -130,7 +129,7 @@ PLACES = range(6)
 @pytest.mark.parametrize("at", PLACES)
 def test_an_edited_text_is_found_where_it_is(at: int) -> None:
     entries = [*HISTORY]
-    entries[at] = replace(entries[at], leaf=entries[at].leaf.replace("filed", "Filed"))
+    entries[at] = entries[at]._replace(leaf=entries[at].leaf.replace("filed", "Filed"))
     assert first_bad(entries) == at + 1
     with pytest.raises(AuditError, match=f"entry {at + 1} was altered"):
         list(verify(entries))
@@ -139,7 +138,7 @@ def test_an_edited_text_is_found_where_it_is(at: int) -> None:
 @pytest.mark.parametrize("at", PLACES)
 def test_an_edited_digest_is_found_where_it_is(at: int) -> None:
     entries = [*HISTORY]
-    entries[at] = replace(entries[at], digest="0" * 64)
+    entries[at] = entries[at]._replace(digest="0" * 64)
     assert first_bad(entries) == at + 1
 
 
@@ -168,7 +167,7 @@ def test_a_deleted_entry_is_named_as_missing(at: int) -> None:
 
 @pytest.mark.parametrize("at", PLACES[:-1])
 def test_a_deleted_entry_is_found_even_if_the_others_are_renumbered(at: int) -> None:
-    entries = [*HISTORY[:at], *(replace(entry, seq=entry.seq - 1) for entry in HISTORY[at + 1 :])]
+    entries = [*HISTORY[:at], *(entry._replace(seq=entry.seq - 1) for entry in HISTORY[at + 1 :])]
     assert first_bad(entries) == at + 1
     with pytest.raises(AuditError, match="carries another sequence number in its text"):
         list(verify(entries))
@@ -180,7 +179,7 @@ def test_an_inserted_entry_is_found(at: int) -> None:
     leaf = leaf_text(at + 1, previous, FORGED)
     forged = Entry(at + 1, leaf, leaf_digest(leaf))
     assert first_bad([*HISTORY[:at], forged, *HISTORY[at:]]) == at + 2
-    renumbered = [*HISTORY[:at], forged, *(replace(entry, seq=entry.seq + 1) for entry in HISTORY[at:])]
+    renumbered = [*HISTORY[:at], forged, *(entry._replace(seq=entry.seq + 1) for entry in HISTORY[at:])]
     assert first_bad(renumbered) == at + 2
 
 
@@ -193,7 +192,7 @@ def test_exchanged_entries_are_found_at_the_first(first: int, second: int) -> No
     entries = [*HISTORY]
     entries[first], entries[second] = entries[second], entries[first]
     assert first_bad(entries) == first + 1
-    renumbered = [replace(entry, seq=seq) for seq, entry in enumerate(entries, start=1)]
+    renumbered = [entry._replace(seq=seq) for seq, entry in enumerate(entries, start=1)]
     assert first_bad(renumbered) == first + 1
 
 
@@ -258,11 +257,11 @@ def test_whatever_is_done_to_a_history_somebody_with_its_head_finds_out(
             case "edit" if entries:
                 leaf = entries[at].leaf
                 cut = data.draw(st.integers(0, len(leaf) - 1))
-                entries[at] = replace(
-                    entries[at], leaf=leaf[:cut] + data.draw(st.characters(codec="utf-8")) + leaf[cut + 1 :]
+                entries[at] = entries[at]._replace(
+                    leaf=leaf[:cut] + data.draw(st.characters(codec="utf-8")) + leaf[cut + 1 :]
                 )
             case "rehash" if entries:
-                entries[at] = replace(entries[at], digest=leaf_digest(entries[at].leaf))
+                entries[at] = entries[at]._replace(digest=leaf_digest(entries[at].leaf))
             case "delete" if entries:
                 del entries[at]
             case "repeat" if entries:
@@ -270,7 +269,7 @@ def test_whatever_is_done_to_a_history_somebody_with_its_head_finds_out(
             case "move" if entries:
                 entries.insert(data.draw(st.integers(0, len(entries) - 1)), entries.pop(at))
             case "renumber":
-                entries = [replace(entry, seq=seq) for seq, entry in enumerate(entries, start=1)]
+                entries = [entry._replace(seq=seq) for seq, entry in enumerate(entries, start=1)]
             case "rewrite":
                 entries = chain([*events[:at], FORGED, *events[at + 1 :]])
     assume(entries[: len(honest)] != honest)
