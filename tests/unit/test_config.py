@@ -17,7 +17,7 @@ def test_a_configuration_that_cannot_be_flushed_leaves_nothing(tmp_path: Path, m
 
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", fail)
-        with pytest.raises(LedgerError, match="cannot create a ledger in .*: No space left"):
+        with pytest.raises(LedgerError, match="No space left"):
             create_config(tmp_path, "sqlite:///ledger.db", "objects")
     assert list(tmp_path.iterdir()) == []
     created = create_config(tmp_path, "sqlite:///ledger.db", "objects")
