@@ -54,7 +54,7 @@ CLASSES = frozenset(range(6))
 """Classes that people ask about; the model has two more."""
 DEEDS = (
     *("file", "file", "file and work", "file and work", "decide", "retry", "withdraw", "roll back", "roll back"),
-    *("work", "work", "die", "die", "purge"),
+    *("work", "file and die", "file and die", "die", "purge"),
 )
 
 
@@ -340,12 +340,12 @@ def act(
     wishes, versions = desk.expected.wishes, desk.expected.versions
     number = pick % len(wishes) + 1 if wishes else 0
     stuck = [w.number for w in wishes.values() if w.state in DECISIONS["retry"]]
-    match deed:
+    first, _, deed_after = deed.partition(" and ")
+    if deed_after:
+        desk.file(classes)
+    match deed_after or first:
         case "file":
             desk.file(classes, key, approval=flag)
-        case "file and work":
-            desk.file(classes)
-            desk.work()
         case "decide" if number:
             desk.decide(number, decision, waive=flag)
         case "retry" if stuck:
@@ -430,6 +430,22 @@ def test_any_life_goes_as_predicted(open_sqlite: Callable[[], Iterator[Ledger]])
 @pytest.mark.postgres
 def test_any_life_goes_as_predicted_on_postgres(open_postgres: Callable[[], Iterator[Ledger]]) -> None:
     live_many_lives(open_postgres, max(2, RUNS // 10), STEPS)
+
+
+@pytest.mark.parametrize("how", ["vanishes", "interrupted", "late"])
+def test_a_worker_that_dies_before_its_commit_has_changed_nothing(
+    open_sqlite: Callable[[], Iterator[Ledger]], how: str
+) -> None:
+    opened = open_sqlite()
+    desk = Desk(next(opened))
+    desk.file(frozenset({1}))
+    desk.die(how)
+    desk.check()
+    assert desk.expected.live.number == 0
+    desk.work()
+    desk.check()
+    assert desk.expected.live.number == 1
+    assert next(opened, None) is None
 
 
 def test_a_reopened_request_can_be_withdrawn_although_its_class_can_never_come_back(
