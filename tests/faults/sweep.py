@@ -16,15 +16,16 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import examine
@@ -215,10 +216,15 @@ def sweep(arguments: argparse.Namespace, stage: Stage, kind: str, places: list[P
     # In random order, so that a sweep that is interrupted has seen a fair sample.
     chosen, tried = generator.sample(places, size), 0
     swept = Sweep(kind, stage, generator)
-    with suppress(KeyboardInterrupt):
-        for place in chosen:
-            swept.strike(place)
-            tried += 1
+    stop = Event()
+    # Asked between places: an exception in the middle of one would be taken for what the fault did.
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+    for place in chosen:
+        if stop.is_set():
+            break
+        swept.strike(place)
+        tried += 1
+    signal.signal(signal.SIGINT, before)
     return {
         "kind": kind,
         "seed": arguments.seed,
