@@ -99,7 +99,8 @@ class ClassSpaces:
     def doomed(self) -> list[str]:
         """Return digests of objects that only purged versions and outdated class spaces refer to, and are still there.
 
-        A class space is outdated once its model computes from another version than it was collected from.
+        A class space is outdated once its model computes from another version than it was collected from. What somebody
+        is about to refer to again is left out until then.
         """
         kept_weights = select(VersionRow.weights).where(VersionRow.purged_at.is_(None))
         kept_spaces = (
@@ -118,7 +119,8 @@ class ClassSpaces:
             )
             .order_by(BlobRow.digest)
         )
-        return list(self._session.scalars(query))
+        leased = self._leases.live()
+        return [digest for digest in self._session.scalars(query) if digest not in leased]
 
     def note_destroyed(self, digest: str, *, at: datetime) -> None:
         """Note that an object's key and bytes are gone."""

@@ -276,6 +276,14 @@ class Shelf:
                 )
                 append_version(tx, model, version, size=len(weights_of(1)), terms=terms, actor="tester", at=self.now)
 
+    def note_purged(self, number: int) -> None:
+        """Promise that a version's weights go, as a purge does."""
+        with self.ledger.database.write() as tx:
+            model = tx.models.get("shelf")
+            tx.versions.note_purged(tx.versions.get(model, number), at=self.now)
+            data = {"anchor": 0, "versions": [number], "final": []}
+            tx.audit.append("model.purged", at=self.now, actor="tester", model=model.name, data=data)
+
     def add_model(self, name: str) -> str:
         """Register a model and return the digest of its weights."""
         data = weights_of(sum(name.encode()))

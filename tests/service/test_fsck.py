@@ -235,8 +235,8 @@ def test_a_destroyed_object_that_something_needs_is_dangling(shelf: Shelf) -> No
 
 
 def test_a_destroyed_object_that_is_back_is_an_error(shelf: Shelf) -> None:
+    shelf.note_purged(1)
     with shelf.ledger.database.write() as tx:
-        tx.versions.note_purged(shelf.versions()[1], at=shelf.now)
         tx.spaces.note_destroyed(shelf.weights[1], at=shelf.now)
     found = only(check(shelf))
     assert (found.fault, found.what, found.severe) == ("not destroyed", shelf.weights[1], True)

@@ -18,6 +18,7 @@ from ledger.service.fsck import fsck
 from ledger.service.garbage import collect_garbage
 from ledger.service.objects import store_object
 from ledger.service.progress import Silent
+from ledger.service.purge import destroy_promised
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +104,21 @@ def test_a_lease_protects_an_object_until_it_is_referred_to(shelf: Shelf) -> Non
         assert tx.leases.live() == frozenset()
     assert collect_garbage(other, grace=-60) == []
     assert shelf.ledger.blobs.get(SOON) == b"soon"
+
+
+def test_a_purge_spares_what_somebody_is_about_to_refer_to_again(shelf: Shelf) -> None:
+    digest, other = shelf.weights[1], shelf.open_again()
+    data = shelf.ledger.blobs.get(digest)
+    shelf.note_purged(1)
+    # Somebody computed the same weights once more, and has not committed them yet.
+    store_object(other, data)
+    assert destroy_promised(shelf.ledger, Silent()) == []
+    assert shelf.ledger.blobs.get(digest) == data
+    with other.database.write() as tx:
+        tx.leases.give_back(digest)
+    assert destroy_promised(shelf.ledger, Silent()) == [digest]
+    assert digest not in shelf.ledger.blobs
+    assert fsck(shelf.ledger, Silent(), read_data=True).findings == ()
 
 
 def test_one_holder_does_not_end_anothers_lease(shelf: Shelf) -> None:
