@@ -15,6 +15,7 @@ from ledger.store.unit_of_work import Transaction
 
 from .garbage import find_garbage
 from .ledger import Ledger
+from .objects import disk_errors
 from .progress import Progress
 from .replay import differences
 
@@ -70,6 +71,7 @@ class _Uses:
         return (*versions, *(f"class space of {m.labels[s.class_index]} ({m.name})" for m, s in self.spaces))
 
 
+@disk_errors()
 def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, read_data: bool = False) -> Report:
     """Check a ledger, or the objects of one model.
 

@@ -13,6 +13,7 @@ from ledger.store.leases import TTL
 from ledger.store.unit_of_work import Transaction
 
 from .ledger import Ledger
+from .objects import disk_errors
 
 GRACE = TTL
 """Seconds that something must have lain about: nothing younger is garbage."""
@@ -32,6 +33,7 @@ class Garbage:
     """Bytes of its file."""
 
 
+@disk_errors()
 def collect_garbage(ledger: Ledger, *, grace: float = GRACE, dry_run: bool = False) -> list[Garbage]:
     """Remove what nothing refers to; return what was (or, with ``dry_run``, would be) removed.
 

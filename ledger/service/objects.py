@@ -1,6 +1,10 @@
-"""Store an object that will be referred to soon: first the promise, then the bytes."""
+"""Store an object that will be referred to soon; and say in our words what a disk says."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ledger.digest import sha256_hex
+from ledger.errors import LedgerError
 
 from .ledger import Ledger
 
@@ -17,3 +21,14 @@ def store_object(ledger: Ledger, data: bytes) -> str:
     with ledger.database.write() as tx:
         tx.leases.take(digest)
     return ledger.blobs.put(data)
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn what goes wrong with the folders of objects and keys into the ledger's own errors."""
+    try:
+        yield
+    except OSError as error:
+        raise LedgerError(
+            f"cannot look through stored objects: {error.strerror}: {error.filename}", "check the disk and permissions"
+        ) from error

@@ -55,7 +55,7 @@ def check_schema(engine: Engine) -> None:
     if current == HEAD:
         return
     if current is None:
-        raise SchemaVersionError("the database has no ledger in it", "run: unledger init")
+        raise SchemaVersionError("the database has no ledger in it", "run: unledger db upgrade")
     if current in _known_revisions(engine):
         raise SchemaVersionError(
             f"the database is at schema {current}, this release wants {HEAD}", "run: unledger db upgrade"

@@ -47,6 +47,7 @@ from ledger.service.requests import decide, enqueue
 from ledger.service.rollback import plan_rollback, roll_back
 from ledger.service.withdraw import withdraw
 from ledger.service.worker import work
+from ledger.store.engine import translated
 from ledger.store.unit_of_work import Transaction
 
 MODEL = "shapes"
@@ -261,7 +262,7 @@ def _let_leases_expire(life: Life) -> None:
     with life.read() as tx:
         running = tx.requests.all(states=[RequestState.RUNNING])
     if running:
-        with life.ledger.database.engine.begin() as connection:
+        with translated(), life.ledger.database.engine.begin() as connection:
             connection.execute(text("UPDATE requests SET lease_expires = 1 WHERE state = 'running'"))
 
 
@@ -324,7 +325,7 @@ def sign(number: int) -> Step:
 def _compute_in_vain(life: Life) -> None:
     """Store what nothing will ever refer to, and collect it as garbage, with what earlier faults left."""
     store_object(life.ledger, safetensors_of("in vain", WEIGHTS_BYTES))
-    with life.ledger.database.engine.begin() as connection:
+    with translated(), life.ledger.database.engine.begin() as connection:
         connection.execute(text("UPDATE blob_leases SET expires = 1"))
     collect_garbage(life.ledger, grace=-60)
 

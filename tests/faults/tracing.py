@@ -124,7 +124,9 @@ def _attach(child: int, log: Path, inject: str | None) -> subprocess.Popen[str]:
     options = ["-f", "-y", "-s", "80", "-o", str(log), "-e", "signal=none"]
     options += ["-e", "trace=" + ",".join(f"?{call}" for call in CALLS)]
     options += ["-e", f"inject={inject}"] if inject else []
-    tracer = subprocess.Popen(["strace", *options, "-p", str(child)], stderr=subprocess.PIPE, text=True)
+    command = ["strace", *options, "-p", str(child)]
+    # In a session of its own: Ctrl-C would make it let go of the child.
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     assert tracer.stderr is not None
     said = tracer.stderr.readline()
     if "attached" not in said:

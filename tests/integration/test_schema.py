@@ -185,7 +185,7 @@ def test_a_database_of_a_newer_release_is_refused_and_left_as_it_is(
 def test_a_database_without_a_ledger_is_refused_with_the_way_to_make_one(engine: Engine) -> None:
     with pytest.raises(SchemaVersionError, match="has no ledger in it") as caught:
         check_schema(engine)
-    assert caught.value.hint == "run: unledger init"
+    assert caught.value.hint == "run: unledger db upgrade"
     assert inspect(engine).get_table_names() == []
 
 

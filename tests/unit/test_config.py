@@ -1,0 +1,32 @@
+"""A ledger's configuration is whole or absent: half of one would be in the way of every later attempt."""
+
+import errno
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from ledger.config import create_config, find_config
+from ledger.errors import ConflictError, LedgerError
+
+
+def test_a_configuration_that_cannot_be_flushed_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_descriptor: int) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        with pytest.raises(LedgerError, match="No space left"):
+            create_config(tmp_path, "sqlite:///ledger.db", "objects")
+    assert list(tmp_path.iterdir()) == []
+    created = create_config(tmp_path, "sqlite:///ledger.db", "objects")
+    assert find_config(tmp_path) == created
+
+
+def test_a_configuration_is_never_overwritten(tmp_path: Path) -> None:
+    first = create_config(tmp_path, "sqlite:///ledger.db", "objects")
+    with pytest.raises(ConflictError, match="already holds a ledger"):
+        create_config(tmp_path, "sqlite:///other.db", "others")
+    assert find_config(tmp_path) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["unledger.toml"]
