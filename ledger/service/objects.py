@@ -1,6 +1,9 @@
 """Store an object that will be referred to soon: first the promise, then the bytes."""
 
+from contextlib import suppress
+
 from ledger.digest import sha256_hex
+from ledger.errors import LedgerError
 
 from .ledger import Ledger
 
@@ -16,4 +19,10 @@ def store_object(ledger: Ledger, data: bytes) -> str:
     digest = sha256_hex(data)
     with ledger.database.write() as tx:
         tx.leases.take(digest)
-    return ledger.blobs.put(data)
+    try:
+        return ledger.blobs.put(data)
+    except LedgerError:
+        # Nothing was stored, so nothing is promised; if that cannot be written either, the lease runs out by itself.
+        with suppress(LedgerError), ledger.database.write() as tx:
+            tx.leases.give_back(digest)
+        raise
