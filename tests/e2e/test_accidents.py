@@ -242,6 +242,11 @@ def read_only(cli: Cli) -> Iterator[tuple[Path, list[str]]]:
     shutil.copytree(cli.root, root / "ledger")
     for path in (root / "ledger").rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
+    for path in (path for path in (root / "ledger" / "keys").rglob("*") if path.is_file()):
+        # Keys are for their owner alone, or they are refused.
+        path.chmod(0o400)
+        if os.getuid() == 0:
+            os.chown(path, 65534, 65534)
     for path in (root / "ledger", root):
         path.chmod(0o555)
     yield root / "ledger", [*python, "--ledger", str(root / "ledger"), "--actor", "guest"]
