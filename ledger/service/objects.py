@@ -1,7 +1,7 @@
 """Store an object that will be referred to soon; and say in our words what a disk says."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ledger.digest import sha256_hex
 from ledger.errors import LedgerError
@@ -20,7 +20,13 @@ def store_object(ledger: Ledger, data: bytes) -> str:
     digest = sha256_hex(data)
     with ledger.database.write() as tx:
         tx.leases.take(digest)
-    return ledger.blobs.put(data)
+    try:
+        return ledger.blobs.put(data)
+    except LedgerError:
+        # Nothing was stored, so nothing is promised; if that cannot be written either, the lease runs out by itself.
+        with suppress(LedgerError), ledger.database.write() as tx:
+            tx.leases.give_back(digest)
+        raise
 
 
 @contextmanager

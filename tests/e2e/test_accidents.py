@@ -149,7 +149,8 @@ def no_file_above(size: int) -> Iterator[None]:
 
 
 def test_weights_that_do_not_fit_on_the_disk_are_not_registered(cli: Cli, wide: list[str]) -> None:
-    with no_file_above(4096):
+    # The database may still grow: what is stored is what does not fit.
+    with no_file_above((cli.root / "ledger.db").stat().st_size + 100_000):
         answer = cli.refused(LedgerError, 1, "model", "add", "copy", *wide)
     assert "cannot store an object" in answer.err
     assert "free some space" in answer.err
@@ -166,7 +167,9 @@ def test_work_that_does_not_fit_on_the_disk_fails_and_can_be_retried(cli: Cli, w
     assert type(answer.error) is LedgerError
     assert "cannot store an object" in answer.err
     assert cli.state(1) == "failed"
-    assert cli.contents(cli.root)["objects"] == before
+    # Class spaces that did fit are kept; of what did not, nothing is.
+    assert cli.contents(cli.root)["objects"].items() >= before.items()
+    cli("fsck", "--read-data")
     assert [version["version"] for version in cli.versions("wide")] == [0]
     cli.verified()
     cli("request", "retry", "1", "--waive-gates")
@@ -239,6 +242,11 @@ def read_only(cli: Cli) -> Iterator[tuple[Path, list[str]]]:
     shutil.copytree(cli.root, root / "ledger")
     for path in (root / "ledger").rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
+    for path in (path for path in (root / "ledger" / "keys").rglob("*") if path.is_file()):
+        # Keys are for their owner alone, or they are refused.
+        path.chmod(0o400)
+        if os.getuid() == 0:
+            os.chown(path, 65534, 65534)
     for path in (root / "ledger", root):
         path.chmod(0o555)
     yield root / "ledger", [*python, "--ledger", str(root / "ledger"), "--actor", "guest"]
