@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def enqueues(root: Path, url: str, *, seed: int, processes: int, each: int) -> d
         ledger.close()
 
     began = time.monotonic()
-    children = [fleet.fork(lambda name=name: send(name)) for name in range(processes)]
+    children = [fleet.fork(partial(send, name)) for name in range(processes)]
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     seconds = time.monotonic() - began
     sent = [json.loads(line) for path in root.glob("sent-*") for line in path.read_text().splitlines()]
