@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from tests.conftest import TrainedDigits
     from tests.e2e.conftest import Cli
 
+    Start = Callable[..., subprocess.Popen[str]]
+
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-Start = Callable[..., subprocess.Popen[str]] if TYPE_CHECKING else None
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ledger.cli.signals import StopSignals
+from ledger.cli.signals import SIGNALS, StopSignals
 from sqlalchemy import event
 
 from ledger.config import create_config, find_config
@@ -161,18 +161,23 @@ class Fleet:
 
     def hire(self) -> int:
         """Start a worker and return its process number."""
-        return fork(self._serve)
+        # Asked to leave before it can listen, it must not just die: until then, the signal waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        child = fork(self._serve)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        return child
 
     def _serve(self) -> None:
         assert not {"torch", "timm"} & sys.modules.keys(), "a worker without weights to compute needs no torch"
-        ledger = open_ledger(find_config(self.root), f"worker {os.getpid()}")
         options: Any = {"open_model": opener(self.pace), "poll": self.pace.poll, "lease": self.pace.lease}
         with StopSignals() as stop:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            ledger = open_ledger(find_config(self.root), f"worker {os.getpid()}")
             for happened in work_forever(ledger, Silent(), stop, **options):
                 if isinstance(happened, Trouble):
                     with self.troubles.open("a") as file:
                         file.write(f"{type(happened.error).__name__}: {happened.error}\n")
-        ledger.close()
+            ledger.close()
 
     def kill(self, slot: int) -> None:
         """SIGKILL a worker and put another in its place."""

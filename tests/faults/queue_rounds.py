@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ def zombies(root: Path, url: str, *, seed: int, count: int) -> dict[str, Any]:
     chance = random.Random(seed)
     pace = Pace(lease=0.4, compute=0.12)
     fleet.found_ledger(root, url, MODELS, 8 * count + 8)
-    ledger = fleet.look_at(root, patience_ms=50)
+    ledger = open_ledger(find_config(root), "people")
+    onlooker = fleet.look_at(root, patience_ms=50)
     total, filed, made = 0, 0, 0
     workers = Fleet(root, pace)
     deadline = time.monotonic() + DEADLINE + 3 * count
@@ -100,12 +102,13 @@ def zombies(root: Path, url: str, *, seed: int, count: int) -> dict[str, Any]:
                 total += len(fleet.file_requests(ledger, MODELS, 1, first=filed))
             time.sleep(chance.uniform(0, 0.1))
             if made < count:
-                made += _freeze(ledger, workers, chance, pace)
+                made += _freeze(onlooker, workers, chance, pace)
         codes = workers.dismiss()
     finally:
         for pid in workers.pids:
             os.kill(pid, signal.SIGCONT)
         workers.abandon()
+        onlooker.close()
         ledger.close()
     return {"zombies": made, "exit codes": codes, **fleet.accounts(root, total)}
 
@@ -172,7 +175,7 @@ def enqueues(root: Path, url: str, *, seed: int, processes: int, each: int) -> d
         ledger.close()
 
     began = time.monotonic()
-    children = [fleet.fork(lambda name=name: send(name)) for name in range(processes)]
+    children = [fleet.fork(partial(send, name)) for name in range(processes)]
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     seconds = time.monotonic() - began
     sent = [json.loads(line) for path in root.glob("sent-*") for line in path.read_text().splitlines()]

@@ -95,6 +95,12 @@ def states(ledger: Ledger) -> list[RequestState]:
         return [request.state for request in tx.requests.all()]
 
 
+def quick(fleet: Any, ledger: Ledger) -> Compute:
+    """Return the stand-in for a computation, in no time."""
+    compute: Compute = fleet.opener(fleet.Pace(compute=0))(ledger, "north")
+    return compute
+
+
 def stay(ledger: Ledger, fleet: Any, bell: Bell, **options: Any) -> list[Outcome | Trouble]:
     """Work until the bell rings."""
     said = {"open_model": fleet.opener(fleet.Pace(compute=0)), "poll": 0.8, **options}
@@ -136,7 +142,7 @@ def test_it_is_listed_while_it_is_there(ledger: Ledger, fleet: Any, open_again: 
 
     def look(_ledger: Ledger, _name: str) -> Compute:
         seen.append(status(other))
-        return fleet.opener(fleet.Pace(compute=0))(ledger, "north")
+        return quick(fleet, ledger)
 
     stay(ledger, fleet, Bell(), model_name="north", open_model=look)
     [during] = seen
@@ -265,7 +271,7 @@ def test_told_to_stop_it_gives_back_what_it_is_doing(ledger: Ledger, fleet: Any)
 
     def ring(_ledger: Ledger, _name: str) -> Compute:
         bell.wanted = True
-        return fleet.opener(fleet.Pace(compute=0))(ledger, "north")
+        return quick(fleet, ledger)
 
     assert stay(ledger, fleet, bell, open_model=ring) == []
     assert states(ledger) == [RequestState.QUEUED] * 2
