@@ -26,6 +26,7 @@ class Shown:
         labels = np.repeat(np.arange(CLASSES), EACH)
         train = SimpleNamespace(labels=labels, pixels=lambda indices, _: np.zeros((len(indices), 3, 2, 2)))
         self.source = SimpleNamespace(train=train)
+        self.base = SimpleNamespace(forgotten=frozenset())
         self.model = SimpleNamespace(
             labels=[str(k) for k in range(CLASSES)], settings=Settings(), preprocessing=Preprocessing()
         )

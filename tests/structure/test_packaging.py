@@ -113,7 +113,8 @@ def _dependencies_without_us(folder: Path) -> str:
     links = folder / "dependencies"
     links.mkdir()
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
-        if "unledger" not in entry.name and not entry.name.startswith("_") and entry.suffix != ".pth":
+        private = entry.name.startswith("_") and not entry.name.startswith("_cffi_backend")
+        if "unledger" not in entry.name and not private and entry.suffix != ".pth":
             (links / entry.name).symlink_to(entry)
     for name in ("_distutils_hack",):
         (links / name).unlink(missing_ok=True)
