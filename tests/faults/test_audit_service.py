@@ -276,7 +276,8 @@ OTHER_VALUES: dict[str, object] = {
     "classes": "[5]", "forgotten": "[0, 5]", "recipe": '{"alpha": 1}', "no_op": 7, "gates_waived": 7, "kind": "other",
     "received_at": "2031-01-01 00:00:00.000000", "due_at": "2031-01-01 00:00:00.000000",
     "created_at": "2031-01-01 00:00:00.000000", "updated_at": "2031-01-01 00:00:00.000000",
-    "moved_at": "2031-01-01 00:00:00.000000", "purged_at": "2031-01-01 00:00:00.000000", "state": "denied!", "name": "other",
+    "moved_at": "2031-01-01 00:00:00.000000", "purged_at": "2031-01-01 00:00:00.000000",
+    "state": "denied!", "name": "other",
 }  # fmt: skip
 NUMBERS = {"number", "parent", "restores", "request_id", "version", "previous", "audit_seq", "lease_epoch", "id"}
 EDITS = sorted(
