@@ -178,8 +178,10 @@ def test_a_golden_ledger_is_upgraded_and_says_what_it_said(golden: Restored) -> 
     ] == golden.expected["versions"]
     assert {str(request.id): request.state.value for request in requests} == golden.expected["requests"]
     after = rows(golden.engine)
-    for name in ("audit_events", "audit_notes", "requests", "evidence", "class_spaces", "basis_terms", "alias_moves"):
+    for name in ("audit_events", "audit_notes", "requests", "evidence", "basis_terms", "alias_moves"):
         assert after[name] == before[name]
+    with golden.engine.connect() as connection:
+        assert set(connection.scalars(text("SELECT anchor FROM class_spaces"))) == {0}
     if golden.engine.dialect.name == "sqlite":
         with golden.engine.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
