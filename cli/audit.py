@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.errors import AuditError, LedgerError, UsageError
+from ledger.errors import AuditError, UsageError
 
 from . import documents
 from .completion import model_names
 from .people import session
-from .render import emit_json, emit_table, say
+from .render import emit_file, emit_json, emit_table, say
 from .setup import Json
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def checkpoint(ctx: typer.Context, output: Output = None) -> None:
 
     with session(ctx).ledger() as ledger:
         issued = issue_checkpoint(ledger)
-    _write(issued.note, output)
+    emit_file(issued.note.encode(), output)
     say(f"signed {issued.size} entries; keep this where nobody who writes the database can reach it")
 
 
@@ -125,7 +125,7 @@ def proof(
 
     with session(ctx).ledger() as ledger:
         document = prove(ledger, seq).to_json()
-    _write(documents.text(document), output)
+    emit_file(documents.text(document).encode(), output)
 
 
 @app.command()
@@ -149,7 +149,7 @@ def export(ctx: typer.Context, output: Output = None) -> None:
 
     with session(ctx).ledger() as ledger:
         lines = export_history(ledger)
-    _write("".join(lines), output)
+    emit_file("".join(lines).encode(), output)
     if output is not None:
         say(f"wrote {len(lines)} lines to {output}")
 
@@ -177,14 +177,3 @@ def import_(
         finally:
             ledger.close()
     say(f"the archive held {before} entries and holds {after} now")
-
-
-def _write(text: str, output: Path | None) -> None:
-    if output is None:
-        print(text, end="")  # noqa: T201 - data
-        return
-    try:
-        with output.open("x") as file:
-            file.write(text)
-    except OSError as error:
-        raise LedgerError(f"cannot write {output}: {error.strerror}") from error

@@ -1,7 +1,6 @@
 """``unledger certificate``: issue, list, show and verify signed statements about fulfilled requests."""
 
 import json as jsonlib
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -13,7 +12,7 @@ from ledger.errors import ConflictError, LedgerError, NotFoundError, SignatureEr
 from . import documents
 from .completion import request_numbers
 from .people import confirm, session
-from .render import emit_json, emit_table, say
+from .render import emit_file, emit_json, emit_table, say
 from .setup import Json
 
 if TYPE_CHECKING:
@@ -216,19 +215,6 @@ def _require_new(*files: Path | None) -> None:
 
 
 def _write(data: bytes, file: Path | None) -> None:
-    if file is None:
-        sys.stdout.write(data.decode())
-        return
-    try:
-        with file.open("xb") as opened:
-            try:
-                opened.write(data)
-                opened.flush()
-            except OSError:
-                file.unlink()
-                raise
-    except OSError as error:
-        raise LedgerError(
-            f"cannot write {file}: {error.strerror}", "unledger certificate show writes it again"
-        ) from error
-    say(f"wrote {file}")
+    emit_file(data, file, hint="unledger certificate show writes it again")
+    if file is not None:
+        say(f"wrote {file}")

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
@@ -12,6 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
+
+from ledger.errors import LedgerError
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -32,6 +35,27 @@ def emit_json(document: Any) -> None:
     """Print one JSON document to stdout, untouched by any styling."""
     json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=_json_value)
     sys.stdout.write("\n")
+
+
+def emit_file(data: bytes, output: Path | None, *, hint: str = "") -> None:
+    """Write a document to stdout, or to a new file that is whole or not there.
+
+    Raises:
+        LedgerError: The file is there already, or cannot be written.
+    """
+    if output is None:
+        sys.stdout.write(data.decode())
+        return
+    try:
+        with output.open("xb") as file:
+            try:
+                file.write(data)
+                file.flush()
+            except OSError:
+                output.unlink()
+                raise
+    except OSError as error:
+        raise LedgerError(f"cannot write {output}: {error.strerror}", hint) from error
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:

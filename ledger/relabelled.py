@@ -6,7 +6,26 @@ from functools import cached_property
 from torch import Tensor
 
 from ledger.domain.settings import Preprocessing
+from ledger.errors import DataError
 from ledger.hookspecs import DataSource, Split
+
+
+def require_images(source: DataSource, labels: Sequence[str], hint: str) -> None:
+    """Refuse a source without training or without test images of some class.
+
+    Args:
+        source: The source.
+        labels: The classes that must have images.
+        hint: What is allowed.
+
+    Raises:
+        DataError: Names the first classes without.
+    """
+    for name, split in (("train", source.train), ("test", source.test)):
+        present = {source.labels[k] for k in set(split.labels)}
+        missing = [label for label in labels if label not in present]
+        if missing:
+            raise DataError(f"no {name} images of {', '.join(missing[:5])}", hint)
 
 
 class RelabelledSplit:

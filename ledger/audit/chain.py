@@ -87,17 +87,21 @@ def read_leaf(leaf: str) -> Any:
     return value
 
 
-def verify(entries: Iterable[Entry], *, kept: Head | None = None) -> Iterator[dict[str, Any]]:
+def verify(
+    entries: Iterable[Entry], *, kept: Head | None = None, after: Head | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield each entry's event once its place in the chain is proven.
 
     Args:
         entries: In the order of storage.
+        after: Where the chain was proven up to; None begins with its first entry.
         kept: A head that somebody noted earlier and that this history must contain.
 
     Raises:
         AuditError: At the first entry that does not belong; ``seq`` names it.
     """
-    previous, expected = GENESIS, 1
+    start = after or Head(0, GENESIS)
+    previous, expected = start.digest, start.size + 1
     for entry in entries:
         event = check(entry, expected, previous)
         if kept is not None and kept.size == expected and kept.digest != entry.digest:

@@ -41,7 +41,7 @@ class Verifier:
         return hashlib.sha256(f"{self.name}\n".encode() + ED25519 + self.key).digest()[:4]
 
     def __str__(self) -> str:
-        return f"{self.name}+{self.key_hash.hex()}+{base64.b64encode(ED25519 + self.key).decode()}"
+        return write_key(self.name, self.key_hash, self.key)
 
     @classmethod
     def parse(cls, text: str) -> "Verifier":
@@ -50,14 +50,12 @@ class Verifier:
         Raises:
             UsageError: It has another form, or the hash is not the key's.
         """
-        name, _, rest = text.strip().partition("+")
-        claimed, _, encoded = rest.partition("+")
         try:
-            data = base64.b64decode(encoded, validate=True)
+            name, claimed, key = read_key(text)
         except ValueError:
-            data = b""
-        verifier = cls(name, data[1:])
-        if not name or len(data) != HASH_BYTES + 1 or data[:1] != ED25519 or verifier.key_hash.hex() != claimed:
+            name, claimed, key = "", "", b""
+        verifier = cls(name, key)
+        if not name or verifier.key_hash.hex() != claimed:
             raise UsageError(f"{text!r} is not a verifier key", "it reads NAME+HASH+KEY, as audit key prints it")
         return verifier
 
@@ -125,6 +123,25 @@ class Checkpoint:
             SignatureError: It is no checkpoint.
         """
         return cls.parse(note.rpartition("\n\n")[0] + "\n")
+
+
+def write_key(name: str, key_hash: bytes, key: bytes) -> str:
+    """Return a key, public or private, as ``NAME+HASH+BASE64``."""
+    return f"{name}+{key_hash.hex()}+{base64.b64encode(ED25519 + key).decode()}"
+
+
+def read_key(text: str) -> tuple[str, str, bytes]:
+    """Return name, claimed hash and raw key of ``NAME+HASH+BASE64``; whether the hash is the key's is not looked at.
+
+    Raises:
+        ValueError: It has another form.
+    """
+    name, _, rest = text.strip().partition("+")
+    claimed, _, encoded = rest.partition("+")
+    data = base64.b64decode(encoded, validate=True)
+    if not name or len(data) != HASH_BYTES + 1 or data[:1] != ED25519:
+        raise ValueError("this is no key")
+    return name, claimed, data[1:]
 
 
 def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> str:

@@ -18,10 +18,11 @@ from ledger.audit.witness import read_witness
 from ledger.config import Config
 from ledger.errors import AuditError, ConflictError, LedgerError, NotFoundError, RefusedError, SignatureError
 from ledger.store.checkpoints import StoredCheckpoint
+from ledger.store.durable_files import write_file
 from ledger.store.unit_of_work import Transaction
 
 from .ledger import Ledger
-from .signing import create_signer, load_signer, write_new
+from .signing import create_signer, load_signer
 
 MEMORY = "checkpoint"
 """File beside the signing key that holds the last checkpoint it signed."""
@@ -47,7 +48,7 @@ def issue_checkpoint(ledger: Ledger) -> StoredCheckpoint:
     """
     with ledger.database.write() as tx:
         last, memory = tx.checkpoints.last(), _memory(ledger.config)
-        signer = create_signer(ledger.config) if last is None and memory is None else load_signer(ledger.config)
+        signer = _signer(ledger.config, last, memory)
         known = _last_known(signer, last, memory)
         head = _require_continuation(tx, known, ledger.config)
         if last is not None and last.size == head.size:
@@ -59,10 +60,24 @@ def issue_checkpoint(ledger: Ledger) -> StoredCheckpoint:
             tx.checkpoints.add(issued)
     try:
         if issued.note != memory:
-            write_new(ledger.config.keys_path / MEMORY, issued.note, replace=True)
+            _remember(ledger.config, issued.note.encode())
     except OSError as error:
         raise LedgerError(f"the checkpoint is issued but cannot be remembered: {error.strerror}") from error
     return issued
+
+
+def own_signer(tx: Transaction, config: Config) -> Signer:
+    """Return the ledger's signing key. Where nothing was signed yet, it is made if need be; else it must be there.
+
+    Raises:
+        NotFoundError: It has signed, and is gone.
+        RefusedError: Others may read it.
+    """
+    return _signer(config, tx.checkpoints.last(), _memory(config))
+
+
+def _signer(config: Config, last: StoredCheckpoint | None, memory: str | None) -> Signer:
+    return create_signer(config) if last is None and memory is None else load_signer(config)
 
 
 def _last_known(signer: Signer, last: StoredCheckpoint | None, memory: str | None) -> Checkpoint:
@@ -90,6 +105,10 @@ def _require_continuation(tx: Transaction, known: Checkpoint, config: Config) ->
             f"{config.keys_path / MEMORY} to where it stays on record",
             seq=error.seq,
         ) from error
+
+
+def _remember(config: Config, note: bytes) -> None:
+    write_file(config.keys_path / MEMORY, [note], mode=0o600, check=lambda file: file.read() == note, replace=True)
 
 
 def _memory(config: Config) -> str | None:

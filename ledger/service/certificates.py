@@ -23,8 +23,8 @@ from ledger.domain.states import RequestState
 from ledger.errors import ConflictError
 from ledger.store.unit_of_work import Transaction
 
+from .audit import own_signer
 from .ledger import Ledger
-from .signing import create_signer, load_signer
 
 SALT_BYTES = 32
 
@@ -66,8 +66,7 @@ def issue(
         request = tx.requests.get(request_id)
         model = tx.models.by_id(request.model_id)
         version = _version(tx, model, request)
-        # A ledger from before there were keys gets one; a key that has signed must be there.
-        signer = create_signer(ledger.config) if tx.checkpoints.last() is None else load_signer(ledger.config)
+        signer = own_signer(tx, ledger.config)
         facts = _facts(tx, model, request, version, signer, evaluators, now)
         known = tx.certificates.newest(request)
         if known is not None and not renew and _says(known, facts, signer):
@@ -159,10 +158,9 @@ def _version(tx: Transaction, model: Model, request: Request) -> Version:
                 f"version {held.number} of {model.name} has not forgotten what request {request.id} asks for",
                 "see: unledger fsck",
             )
-    damaged = {v.number: v.quarantined for v in tx.certificates.versions(model) if v.quarantined is not None}
-    if version.number in damaged:
+    if version.quarantined is not None:
         raise ConflictError(
-            f"version {version.number} of {model.name} is quarantined: {damaged[version.number]}", "see: unledger fsck"
+            f"version {version.number} of {model.name} is quarantined: {version.quarantined}", "see: unledger fsck"
         )
     return version
 

@@ -1,9 +1,6 @@
 """A worker's hold on a request: taken, kept alive while weights are computed, and given up again."""
 
-import os
-import socket
 import threading
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,11 +20,6 @@ BEATS = 3
 """Heartbeats in the time of one lease."""
 MOST_CRASHES = 3
 """Attempts that ended without a word before a request is set aside."""
-
-
-def new_owner() -> str:
-    """Return a name for this worker that no other has."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 def claim_next(

@@ -86,7 +86,7 @@ def evaluate(
         )
         for name, (evaluator, info) in counted(progress, sorted(evaluators.items()))
     }
-    _record(ledger, bench.model, version, measured, against)
+    _record(ledger, bench, version, measured, against)
     return Evaluation(bench.model, version, measured)
 
 
@@ -163,7 +163,10 @@ def measure(evaluator: Evaluator, data: EvaluationInput) -> dict[str, Any]:
     return metrics
 
 
-def _record(ledger: Ledger, model: Model, version: Version, measured: Mapping[str, Evidence], against: str) -> None:
+def _record(ledger: Ledger, bench: Workbench, version: Version, measured: Mapping[str, Evidence], against: str) -> None:
+    if against == "base" and bench.base.number:
+        # After a purge, what computations start from is no longer the registered weights.
+        against = str(bench.base.number)
     with ledger.database.write() as tx:
         for evidence in measured.values():
             tx.versions.add_evidence(version, evidence)
@@ -171,7 +174,7 @@ def _record(ledger: Ledger, model: Model, version: Version, measured: Mapping[st
                 "version.evaluated",
                 at=evidence.created_at,
                 actor=ledger.actor,
-                model=model.name,
+                model=bench.model.name,
                 data={
                     "version": version.number,
                     "evaluator": evidence.evaluator,

@@ -13,9 +13,10 @@ from ledger.errors import (
     RetryLaterError,
     UsageError,
 )
+from ledger.store.leases import new_holder
 from ledger.store.schema import check_schema
 
-from .claims import LEASE_SECONDS, new_owner, repeatedly
+from .claims import LEASE_SECONDS, repeatedly
 from .ledger import Ledger
 from .patience import pauses, replayed
 from .progress import Progress
@@ -86,7 +87,7 @@ def work_forever(
         if stop.wanted:
             raise RetryLaterError("the worker was told to stop", "the request is back in the queue")
 
-    owner = new_owner()
+    owner = new_holder()
     idle, troubled = _idle(poll), _troubled(poll)
     with _present(ledger, owner, model_name):
         while not stop.wanted:

@@ -72,16 +72,18 @@ def destroy_promised(ledger: Ledger, progress: Progress) -> list[str]:
     with ledger.database.read() as tx:
         doomed = tx.spaces.doomed()
     progress.phase("destroy", len(doomed))
+    destroyed = []
     for digest in counted(progress, doomed):
         with ledger.database.write() as tx:
             # Looked at again under the lock: somebody may have stored the same bytes for a version that is kept.
-            if digest not in tx.spaces.doomed():
+            if not tx.spaces.doomed(digest):
                 continue
             ledger.blobs.destroy(digest)
             now = ledger.clock()
             tx.spaces.note_destroyed(digest, at=now)
             tx.audit.append("object.destroyed", at=now, actor=ledger.actor, data={"object": digest})
-    return doomed
+        destroyed.append(digest)
+    return destroyed
 
 
 def _promise(tx: Transaction, ledger: Ledger, plan: PurgePlan) -> None:

@@ -3,6 +3,7 @@
 from ledger.domain.records import Model
 from ledger.errors import ConflictError, DataError
 from ledger.hookspecs import DataSource
+from ledger.relabelled import require_images
 
 from .ledger import Ledger
 
@@ -50,12 +51,5 @@ def _check(model: Model, source: DataSource, forgotten: frozenset[int]) -> None:
     unknown = sorted(set(source.labels) - set(model.labels.labels))
     if unknown:
         raise DataError(f"{', '.join(unknown[:5])} is no class of {model.name}", "labels must equal the model's")
-    for split_name in ("train", "test"):
-        split = getattr(source, split_name)
-        present = {source.labels[k] for k in set(split.labels)}
-        missing = [label for k, label in enumerate(model.labels.labels) if label not in present and k not in forgotten]
-        if missing:
-            raise DataError(
-                f"no {split_name} images of {', '.join(missing[:5])}",
-                "only classes that every kept version has forgotten may be missing",
-            )
+    needed = [label for k, label in enumerate(model.labels.labels) if k not in forgotten]
+    require_images(source, needed, "only classes that every kept version has forgotten may be missing")

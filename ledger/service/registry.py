@@ -26,6 +26,7 @@ from ledger.errors import (
 from ledger.hookspecs import DataSource
 from ledger.images import load_images
 from ledger.network import Network, ParameterCoverage, Treatment, build_network
+from ledger.relabelled import require_images
 
 from .commit import append_version
 from .history import history
@@ -144,14 +145,7 @@ def _labels(registration: Registration, source: DataSource) -> LabelMap:
             f"the label map disagrees with the data: {detail}",
             "labels must stand in the order of the model's outputs and equal the data's class names",
         )
-    for split_name in ("train", "test"):
-        present = set(getattr(source, split_name).labels)
-        empty = [labels[k] for k in range(len(labels)) if k not in present]
-        if empty:
-            raise DataError(
-                f"no {split_name} images of {', '.join(empty[:5])}",
-                "every class needs at least one image in each split",
-            )
+    require_images(source, labels.labels, "every class needs at least one image in each split")
     return labels
 
 

@@ -12,9 +12,10 @@ from itertools import islice
 from ledger.domain.records import Model, Request, Version, VersionKind
 from ledger.domain.states import Action
 from ledger.errors import BusyError, GateError, LedgerError, RetryLaterError, UnreachableError
+from ledger.store.leases import new_holder
 from ledger.store.requests import Claim
 
-from .claims import LEASE_SECONDS, Attentive, Heart, claim_next, give_back, new_owner
+from .claims import LEASE_SECONDS, Attentive, Heart, claim_next, give_back
 from .commit import append_proposal
 from .ledger import Ledger
 from .patience import pauses, replayed
@@ -65,7 +66,7 @@ def work(
         RetryLaterError: The lease was lost, another version became live, or the database was away.
         KeyboardInterrupt: After the request in progress went back to the queue.
     """
-    owner = owner or new_owner()
+    owner = owner or new_holder()
     opened: dict[int, tuple[Model, Compute]] = {}
     while (claim := claim_next(ledger, owner, model_name, lease=lease)) is not None:
         try:

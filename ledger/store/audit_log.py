@@ -10,7 +10,7 @@ from sqlalchemy import Table, func, insert, select
 from sqlalchemy.orm import Session
 
 from ledger.audit import merkle
-from ledger.audit.chain import Entry, Head, check, leaf_digest, leaf_text
+from ledger.audit.chain import Entry, Head, leaf_digest, leaf_text, verify
 from ledger.audit.growth import LEVELS, Growth
 from ledger.audit.history import Kept
 from ledger.audit.merkle import Frontier
@@ -97,13 +97,12 @@ class AuditLog:
         recorded = self._recorded(lock=True)
         head, growth = recorded.head, Growth(recorded.frontier)
         rows, leaves = [], []
-        for entry in entries:
-            event = check(entry, head.size + 1, head.digest)
-            head = Head(entry.seq, entry.digest)
+        for entry, event in zip(entries, verify(entries, after=head), strict=True):
             columns = {"kind": event.get("kind"), "model": event.get("model"), "request_id": event.get("request")}
             rows.append({"seq": entry.seq, "leaf": entry.leaf, "digest": entry.digest, **columns})
             leaves.append(bytes.fromhex(entry.digest))
-        if rows:
+        if entries:
+            head = Head(entries[-1].seq, entries[-1].digest)
             self._session.execute(ADD_EVENT, rows)
             subtrees = growth.extend(leaves)
             self._advance(head, growth.frontier, subtrees)

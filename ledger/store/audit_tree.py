@@ -35,10 +35,6 @@ class AuditTree:
             self._session.execute(insert(AuditSubtreeRow), rows)
         self._blocks.clear()
 
-    def forget(self) -> None:
-        """Forget what was read: the history grew."""
-        self._blocks.clear()
-
     def all(self) -> dict[tuple[int, int], str]:
         """Return every stored subtree, by level and position."""
         query = select(SUBTREES.c.level, SUBTREES.c.position, SUBTREES.c.digest)

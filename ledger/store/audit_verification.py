@@ -7,7 +7,7 @@ from typing import Any, cast
 from sqlalchemy import Result, Table, select
 from sqlalchemy.orm import Session
 
-from ledger.audit.chain import GENESIS, Entry, Head, check
+from ledger.audit.chain import GENESIS, Entry, Head, verify
 from ledger.audit.growth import Growth
 from ledger.audit.history import HistoryCheck, Kept
 from ledger.audit.merkle import Frontier, frontier_at
@@ -74,11 +74,11 @@ def verify_since(session: Session, checkpoint: Checkpoint) -> Head:
     head = Head(checkpoint.size, _digest_at(session, checkpoint.size))
     with _paged(session, EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest, after=checkpoint.size) as rows:
         for page in rows.partitions():
-            for row in page:
-                entry = Entry(*row)
-                check(entry, head.size + 1, head.digest)
-                head = Head(entry.seq, entry.digest)
-            growth.extend([bytes.fromhex(digest) for _, _, digest in page])
+            entries = [Entry(*row) for row in page]
+            for _ in verify(entries, after=head):
+                pass
+            head = Head(entries[-1].seq, entries[-1].digest)
+            growth.extend([bytes.fromhex(entry.digest) for entry in entries])
     _check_head(session, head, growth.frontier)
     return head
 

@@ -5,7 +5,6 @@ object, row: a crash leaves garbage, never a reference to nothing. Readers authe
 anybody sees one.
 """
 
-import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,7 @@ from typing import BinaryIO, Protocol
 from ledger.config import Config
 from ledger.errors import BlobError, LedgerError
 
-from .durable_files import Check
+from .durable_files import Check, reason
 from .encryption import CHUNK, HEADER, MAGIC, altered, decrypt, encrypt, stored_size
 from .local_folder import LocalFolder
 from .object_keys import ObjectKeys
@@ -119,9 +118,9 @@ class BlobStore:
                 if self.keys.read(digest) == key:
                     return digest
         except OSError as error:
-            reason = "no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
             raise LedgerError(
-                f"cannot store an object in {self.folder}: {reason}", "free some space or check permissions, then retry"
+                f"cannot store an object in {self.folder}: {reason(error)}",
+                "free some space or check permissions, then retry",
             ) from error
         raise LedgerError(f"the key of object {digest} is destroyed again and again", "see who else runs a purge")
 

@@ -44,7 +44,7 @@ def is_regular(path: Path) -> bool:
         return False
 
 
-def write_file(target: Path, content: Iterable[bytes], *, mode: int, check: Check) -> None:
+def write_file(target: Path, content: Iterable[bytes], *, mode: int, check: Check, replace: bool = False) -> None:
     """Write a file durably; one that is there already and passes the check is kept.
 
     Args:
@@ -52,6 +52,7 @@ def write_file(target: Path, content: Iterable[bytes], *, mode: int, check: Chec
         content: Its bytes in pieces.
         mode: Its permissions.
         check: Asked about what was written, and about what is there already: what fails is replaced.
+        replace: Replace what is there without asking.
 
     Raises:
         OSError: It cannot be written. Nothing is left behind.
@@ -68,7 +69,7 @@ def write_file(target: Path, content: Iterable[bytes], *, mode: int, check: Chec
         if not passes(temporary, check):
             raise BlobError(f"the disk under {target.parent} returned other bytes than were written")
         temporary.chmod(mode)
-        if os.path.lexists(target) and not passes(target, check):
+        if replace or (os.path.lexists(target) and not passes(target, check)):
             temporary.replace(target)
         else:
             _link(temporary, target)
@@ -128,6 +129,12 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
         make_folder(folder.parent)
         folder.mkdir(mode=mode, exist_ok=True)
         sync_folder(folder.parent)
+
+
+def reason(error: OSError) -> str:
+    """Say in a few words why something cannot be written."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "no space left" if full else error.strerror or type(error).__name__
 
 
 def sync_folder(folder: Path) -> None:

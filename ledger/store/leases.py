@@ -5,6 +5,10 @@ refers to the object gives it back. Collecting holds the same write lock, so eit
 sees that the object is gone.
 """
 
+import os
+import socket
+import uuid
+
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
@@ -17,6 +21,11 @@ TTL = 3600.0
 """Seconds that a lease lasts: far longer than from the end of a computation to its commit."""
 REMEMBERED = 7 * 86_400.0
 """Seconds that a lease which ran out is remembered, so that its holder learns that it did."""
+
+
+def new_holder() -> str:
+    """Return a name that nobody else holds anything under, and that tells a person which process it is."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
 class BlobLeases:

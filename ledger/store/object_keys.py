@@ -3,7 +3,6 @@
 A file holds the key and, to tell a damaged or swapped key from a damaged object, a digest of both their names.
 """
 
-import errno
 import hashlib
 import os
 import secrets
@@ -13,7 +12,16 @@ from typing import BinaryIO
 
 from ledger.errors import BlobError, LedgerError
 
-from .durable_files import TEMPORARY, make_folder, open_regular, overwrite_file, remove_file, sync_folder, write_file
+from .durable_files import (
+    TEMPORARY,
+    make_folder,
+    open_regular,
+    overwrite_file,
+    reason,
+    remove_file,
+    sync_folder,
+    write_file,
+)
 from .encryption import KEY
 from .object_names import is_digest
 
@@ -51,9 +59,9 @@ class ObjectKeys:
                 self._path(digest), [key + _seal(digest, key)], mode=0o600, check=lambda file: _genuine(file, digest)
             )
         except OSError as error:
-            reason = "no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
             raise LedgerError(
-                f"cannot store an object's key in {self.folder}: {reason}", "free some space or check permissions"
+                f"cannot store an object's key in {self.folder}: {reason(error)}",
+                "free some space or check permissions",
             ) from error
         # Somebody else's, if they were first.
         return self.read(digest) or key

@@ -96,8 +96,10 @@ class ClassSpaces:
             self.note_destroyed(old, at=space.created_at)
         return self._convert(known)
 
-    def doomed(self) -> list[str]:
+    def doomed(self, digest: str | None = None) -> list[str]:
         """Return digests of objects that only purged versions and outdated class spaces refer to, and are still there.
+
+        With ``digest``, only that one is looked at.
 
         A class space is outdated once its model computes from another version than it was collected from. What somebody
         is about to refer to again is left out until then.
@@ -119,6 +121,8 @@ class ClassSpaces:
             )
             .order_by(BlobRow.digest)
         )
+        if digest is not None:
+            query = query.where(BlobRow.digest == digest)
         leased = self._leases.live()
         return [digest for digest in self._session.scalars(query) if digest not in leased]
 

@@ -1,8 +1,5 @@
 """One transaction with its repositories: committed as a whole or not at all."""
 
-import os
-import socket
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +11,7 @@ from .certificates import Certificates
 from .checkpoints import Checkpoints
 from .engine import WRITER, translated
 from .integrity import database_problems
-from .leases import BlobLeases
+from .leases import BlobLeases, new_holder
 from .models import Models, Versions
 from .projections import Projections
 from .requests import Requests
@@ -47,7 +44,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.holder = new_holder()
         """Who holds the leases on objects that are taken through this."""
         self._writer = engine.execution_options(**{WRITER: True})
         # SQLite readers see one state anyway; PostgreSQL would show each statement the newest.

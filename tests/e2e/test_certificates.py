@@ -211,7 +211,7 @@ def run_alone(folder: Path, *arguments: str | Path) -> subprocess.CompletedProce
     able = (
         shutil.which("unshare") and not subprocess.run([*cut_off, "true"], check=False, capture_output=True).returncode
     )
-    python = [sys.executable, "-I", "-S", "-c", ALONE, folder / "libraries", folder / "certificate_verifier.py"]
+    python = [sys.executable, "-I", "-S", "-B", "-c", ALONE, folder / "libraries", folder / "certificate_verifier.py"]
     command = [*(cut_off if able else []), *python, *arguments]
     return subprocess.run(list(map(str, command)), cwd=folder, capture_output=True, text=True, check=False, env={})
 

@@ -16,27 +16,22 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from registration import register_stand_in
 from sqlalchemy import text
 
 from ledger.config import create_config, find_config
 from ledger.digest import json_digest, sha256_hex
-from ledger.domain.labels import LabelMap
 from ledger.domain.records import (
-    Architecture,
     AuditEvent,
     BasisTerm,
     ClassSpace,
     Model,
     NewRequest,
     Role,
-    Version,
-    VersionKind,
 )
-from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError
 from ledger.service.audit import issue_checkpoint
-from ledger.service.commit import append_version
 from ledger.service.garbage import collect_garbage
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.objects import store_object
@@ -203,26 +198,7 @@ class Step:
 
 def register(ledger: Ledger) -> None:
     """Register the model: what ``model add`` records, without a network."""
-    data, now = weights_of(frozenset()), ledger.clock()
-    weights = store_object(ledger, data)
-    with ledger.database.write() as tx:
-        model = tx.models.add(
-            Model(
-                id=0,
-                name=MODEL,
-                architecture=Architecture("none", {}),
-                labels=LabelMap(LABELS),
-                preprocessing=Preprocessing(),
-                data_spec="none",
-                data_digest=sha256_hex(b"none"),
-                settings=Settings(),
-                created_at=now,
-            )
-        )
-        facts = {"weights": weights, "classes": len(LABELS)}
-        tx.audit.append("model.registered", at=now, actor=ledger.actor, model=MODEL, data=facts)
-        base = Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), weights, {}, now)
-        append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=now)
+    register_stand_in(ledger, MODEL, LABELS, weights_of(frozenset()), at=ledger.clock())
 
 
 def _registered(life: Life) -> bool:

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from registration import register_stand_in
+
 from ledger.config import create_config
-from ledger.domain.labels import LabelMap
-from ledger.domain.records import Architecture, Model, NewRequest, Version, VersionKind
-from ledger.domain.settings import Preprocessing, Settings
+from ledger.domain.records import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, RefusedError
 from ledger.service.audit import issue_checkpoint
-from ledger.service.commit import append_version
 from ledger.service.copies import witness
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Progress, Silent
@@ -98,25 +97,8 @@ class Story:
         self.ledger.close()
 
     def _register(self, name: str) -> None:
-        data = f"weights of {name}".encode()
-        digest, now = self.ledger.blobs.put(data), self.tick()
-        with self.ledger.database.write() as tx:
-            model = tx.models.add(
-                Model(
-                    id=0,
-                    name=name,
-                    architecture=Architecture("timm/none", {}),
-                    labels=LabelMap(tuple(f"class {k}" for k in range(CLASSES))),
-                    preprocessing=Preprocessing(channels=1, height=8, width=8, mean=(0.5,), std=(0.25,)),
-                    data_spec="digits",
-                    data_digest="d" * 64,
-                    settings=Settings(),
-                    created_at=now,
-                )
-            )
-            tx.audit.append("model.registered", at=now, actor="tester", model=name, data={"weights": digest})
-            base = Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), digest, {}, now)
-            append_version(tx, model, base, size=len(data), terms=(), actor="tester", at=now)
+        labels = tuple(f"class {k}" for k in range(CLASSES))
+        register_stand_in(self.ledger, name, labels, f"weights of {name}".encode(), at=self.tick())
 
     def file(self) -> None:
         """File a request for one class or two."""

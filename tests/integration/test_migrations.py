@@ -180,8 +180,9 @@ def test_a_golden_ledger_is_upgraded_and_says_what_it_said(golden: Restored) -> 
     after = rows(golden.engine)
     for name in ("audit_events", "audit_notes", "requests", "evidence", "basis_terms", "alias_moves"):
         assert after[name] == before[name]
-    with golden.engine.connect() as connection:
-        assert set(connection.scalars(text("SELECT anchor FROM class_spaces"))) == {0}
+    # Class spaces are as they were, and all from the registered weights.
+    assert after["class_spaces"][0] == tuple(sorted({*before["class_spaces"][0], "anchor"}))
+    assert [(*row, 0) for row in before["class_spaces"][1:]] == after["class_spaces"][1:]
     if golden.engine.dialect.name == "sqlite":
         with golden.engine.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
