@@ -72,6 +72,7 @@ class HistoryCheck:
         """
         events, leaves = [], []
         size, previous = self.head.size, self.head.digest
+        watched = bool(self._heads or self._kept.digests)
         problem = None
         for seq, leaf, digest in entries:
             size += 1
@@ -81,10 +82,10 @@ class HistoryCheck:
                 event = read_leaf(leaf) if seq == size and hashed.hexdigest() == digest else None
                 if not event or event["seq"] != size or event["previous"] != previous:
                     raise ValueError(leaf)
-            except (ValueError, RecursionError, LookupError, TypeError):
+            except (ValueError, LookupError, TypeError):
                 problem = _problem(Entry(seq, leaf, digest), size, previous)
                 break
-            if (problem := self._difference(seq, digest)) is not None:
+            if watched and (problem := self._difference(seq, digest)) is not None:
                 break
             events.append(event)
             leaves.append(hashed.digest())

@@ -208,15 +208,16 @@ def enqueues(root: Path, url: str, *, seed: int, processes: int, each: int) -> d
     }
 
 
-def poison(root: Path, url: str, *, requests: int) -> dict[str, Any]:
+def poison(root: Path, url: str, *, requests: int, lease: float) -> dict[str, Any]:
     """File a request that kills every worker that touches it between others, and replace the dead.
 
     Args:
         root: An empty folder.
         url: An empty database.
         requests: Others for each of the three models, on all of which it is first in the queue of one.
+        lease: Seconds. What those behind it wait is three of these and what it takes to notice and to take over.
     """
-    pace = Pace(lease=0.5)
+    pace = Pace(lease=lease)
     fleet.found_ledger(root, url, MODELS, requests + 3)
     ledger = open_ledger(find_config(root), "people")
     [receipt] = enqueue(ledger, MODELS[0], [NewRequest(frozenset({fleet.POISON}), "people")])
@@ -263,6 +264,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--requests", type=int, default=100, help="for each of the three models")
     parser.add_argument("--zombies", type=int, default=200)
+    parser.add_argument("--lease", type=float, default=0.5, help="seconds, with a request that kills")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--each", type=int, default=200, help="requests that every process sends")
@@ -282,7 +284,7 @@ def main() -> int:
             elif said.what == "enqueues":
                 result = enqueues(root, url, seed=seed, processes=said.processes, each=said.each)
             else:
-                result = poison(root, url, requests=said.requests)
+                result = poison(root, url, requests=said.requests, lease=said.lease)
             seconds = round(time.monotonic() - began, 1)
             whole = {"seed": seed, "clean": is_clean(result), **result, "total seconds": seconds}
             sys.stdout.write(json.dumps(whole) + "\n")

@@ -243,6 +243,14 @@ def test_a_second_purge_moves_the_anchor_on(two_forgotten: Desk) -> None:
     assert max(desk.test_accuracy()[k] for k in (0, 1, 3, 7)) <= 0.05
 
 
+def test_evidence_names_the_anchor_that_a_version_was_compared_with(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    desk.test_accuracy()
+    close_window(desk)
+    desk.test_accuracy()
+    assert [event.data["against"] for event in desk.events("version.evaluated")] == ["base", "2"]
+
+
 def test_images_are_not_rebound_before_a_purge(desk: Desk) -> None:
     with desk.unchanged(), pytest.raises(ConflictError, match="registered"):
         rebind(desk.ledger, MODEL)

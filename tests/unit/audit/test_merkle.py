@@ -31,6 +31,8 @@ from ledger.audit.merkle import (
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "rfc6962.json").read_text())
 LEAVES = [leaf_hash(bytes.fromhex(text)) for text in VECTORS["leaves"]]
 MUTATIONS = 10_000
+GARBAGE = base64.b64decode("q6yroAAAAAAAAAAAAAAAAAAAAAAAAAAAAGAGHgASNFY=")
+"""The hash that the published vectors put in the middle of an inclusion proof."""
 SIZE = 256
 HASHES = [leaf_hash(number.to_bytes(2, "big")) for number in range(SIZE)]
 
@@ -60,7 +62,8 @@ def flipped(part: bytes, bit: int) -> bytes:
 def broken_proofs(proof: list[bytes], *roots: bytes) -> Iterator[tuple[str, list[bytes]]]:
     """Yield what is done to the proof itself, as the published invalid vectors do it."""
     for at in range(len(proof)):
-        yield f"bit of part {at}", [*proof[:at], flipped(proof[at], 4), *proof[at + 1 :]]
+        for bit in (3, 4):
+            yield f"bit {bit} of part {at}", [*proof[:at], flipped(proof[at], bit), *proof[at + 1 :]]
     yield "empty part behind", [*proof, b""]
     yield "empty part before", [b"", *proof]
     for root in roots:
@@ -71,6 +74,7 @@ def broken_proofs(proof: list[bytes], *roots: bytes) -> Iterator[tuple[str, list
         yield "first part removed", proof[1:]
         yield "no proof", []
         yield "part inserted", [proof[0], *proof]
+        yield "garbage inserted", [proof[0], GARBAGE, *proof[1:]]
         yield "first part behind", [*proof, proof[0]]
 
 
@@ -132,6 +136,26 @@ def test_a_published_consistency_proof_holds_and_is_the_one_we_make(vector: dict
 @pytest.mark.parametrize("vector", list(invalid_inclusion()))
 def test_an_inclusion_proof_that_was_tampered_with_does_not_hold(vector: dict[str, Any]) -> None:
     assert not includes(vector)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "roots", "proof"),
+    [
+        (0, 1, (EMPTY_ROOT, EMPTY_ROOT), [EMPTY_ROOT]),
+        (0, 1, (b"don't care 1", b"don't care 2"), []),
+        (0, 0, (EMPTY_ROOT, b"don't care 2"), []),
+        (0, 0, (b"don't care 1", b"don't care 1"), [EMPTY_ROOT]),
+        (1, 0, (b"don't care 1", b"don't care 2"), []),
+        (2, 1, (b"don't care 1", b"don't care 2"), []),
+        (1, 2, (b"don't care 1", b"don't care 2"), []),
+        (1, 1, (EMPTY_ROOT, b"don't care 2"), []),
+        (1, 1, (b"don't care 1", b"don't care 1"), [EMPTY_ROOT]),
+    ],
+)
+def test_a_degenerate_consistency_proof_does_not_hold(
+    first: int, second: int, roots: tuple[bytes, bytes], proof: list[bytes]
+) -> None:
+    assert not verify_consistency(first, second, *roots, proof)
 
 
 @pytest.mark.parametrize("vector", list(invalid_consistency()))
