@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/unledger demo demo
 
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -q --cov --cov-report=term:skip-covered
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile --cov --cov-report=term:skip-covered
 	$(BIN)/python tests/check_coverage.py
 
 lint: $(STAMP)

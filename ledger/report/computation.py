@@ -10,6 +10,9 @@ from .recipe_charts import MOST_MAPS, map_chart, search_chart, shown_maps
 from .view import Report
 from .words import count, number, percent, size
 
+NAMES = {"base": "Computed from the weights", "data": "Digest of the images"}
+"""What recipes call some values, and what a reader would."""
+
 
 def how(report: Report, version: Version, recipe: Recipe) -> Iterator[Figure]:
     """Yield drawings of the search and of the change in each linear map."""
@@ -32,7 +35,11 @@ def how(report: Report, version: Version, recipe: Recipe) -> Iterator[Figure]:
 
 def facts(report: Report, recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield single values of a recipe, each with its name."""
-    settings = report.model.settings
+    settings, others = report.model.settings, dict(recipe.facts)
+    if (solver := others.pop("solver", None)) is not None:
+        yield "Solver", solver
+    if "depth" in others and "layers" in others:
+        yield "Layers edited", f"the last {others.pop('depth')} of {others.pop('layers')}"
     if recipe.alpha_r is not None:
         yield "αr, importance of the retain space", number(recipe.alpha_r)
     if recipe.alpha_f is not None:
@@ -50,7 +57,7 @@ def facts(report: Report, recipe: Recipe) -> Iterator[tuple[str, str]]:
     if worst is not None:
         gate = percent(settings.max_forgotten_accuracy)
         yield "Forgotten classes, calibration images", f"at most {percent(worst)} correct (the gate allows {gate})"
-    yield from recipe.facts
+    yield from ((NAMES.get(name, name), value) for name, value in others.items())
 
 
 def spaces(report: Report, version: Version) -> Iterator[tuple[str, ...]]:
