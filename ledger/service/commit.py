@@ -1,6 +1,8 @@
-"""Write a new version: the one place where a version, the alias and the audit history change together."""
+"""Write a new model or version: the one place where such a row, the alias and the audit history change together."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from ledger.digest import json_digest
 from ledger.domain.records import BasisTerm, Model, Version, VersionKind
@@ -8,6 +10,49 @@ from ledger.errors import RetryLaterError
 from ledger.store.unit_of_work import Transaction
 
 from .proposal import Proposal
+
+
+def append_model(tx: Transaction, model: Model, *, actor: str, weights: str, **facts: Any) -> Model:
+    """Add a model, without a version yet, and tell the audit history of it; return it with its id.
+
+    Args:
+        tx: A write transaction, committed by the caller together with the model's first version.
+        model: What to add.
+        actor: Who registers it.
+        weights: Digest of its registered weights.
+        facts: What else the history shall hold.
+
+    Raises:
+        ConflictError: The name is taken.
+    """
+    added = tx.models.add(model)
+    architecture = model.architecture
+    setup = setup_digest(architecture.options, vars(model.preprocessing), model.settings.to_json())
+    data = {
+        "architecture": architecture.spec,
+        "weights": weights,
+        "data": model.data_digest,
+        "setup": setup,
+        "classes": len(model.labels),
+        **facts,
+    }
+    tx.audit.append("model.registered", at=model.created_at, actor=actor, model=model.name, data=data)
+    return added
+
+
+def setup_digest(options: Mapping[str, Any], preprocessing: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Return the digest of all that decides what a model computes from its weights and images."""
+    parts = {"options": options, "preprocessing": preprocessing, "settings": settings}
+    return json_digest(_plain(parts))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it comes back from a JSON column."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
 
 
 def append_version(

@@ -28,7 +28,7 @@ from ledger.images import load_images
 from ledger.network import Network, ParameterCoverage, Treatment, build_network
 from ledger.relabelled import require_images
 
-from .commit import append_version
+from .commit import append_model, append_version
 from .history import history
 from .ledger import Ledger
 from .objects import store_object
@@ -82,7 +82,8 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     digest = store_object(ledger, data)
     now = ledger.clock()
     with ledger.database.write() as tx:
-        model = tx.models.add(
+        model = append_model(
+            tx,
             Model(
                 id=0,
                 name=registration.name,
@@ -93,21 +94,11 @@ def register(ledger: Ledger, registration: Registration) -> Model:
                 data_digest=source.digest,
                 settings=registration.settings,
                 created_at=now,
-            )
-        )
-        tx.audit.append(
-            "model.registered",
-            at=now,
+            ),
             actor=ledger.actor,
-            model=model.name,
-            data={
-                "architecture": registration.architecture.spec,
-                "code": network.code_digest,
-                "weights": digest,
-                "data": source.digest,
-                "classes": len(labels),
-                "unhandled_allowed": len(registration.allow_unhandled),
-            },
+            weights=digest,
+            code=network.code_digest,
+            unhandled_allowed=len(registration.allow_unhandled),
         )
         base = Version(
             model_id=model.id,

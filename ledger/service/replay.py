@@ -1,4 +1,4 @@
-"""Rebuild requests, versions and aliases from the audit history alone, and say which stored rows differ.
+"""Rebuild models, requests, versions and aliases from the audit history alone, and say which stored rows differ.
 
 The history is what counts: rows are its projection, kept for quick answers. Whoever edits a row and leaves the history
 alone is found here; whoever edits the history is found by ``audit verify``. What a column says is either rebuilt from
@@ -16,11 +16,13 @@ from ledger.domain.states import RequestState
 from ledger.errors import LedgerError
 from ledger.store.unit_of_work import Transaction
 
+from .commit import setup_digest
 from .ledger import Ledger
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
 KEYS = {
+    "models": ("name",),
     "requests": ("id",),
     "versions": ("model_id", "number"),
     "aliases": ("model_id", "name"),
@@ -28,6 +30,12 @@ KEYS = {
 }
 """What names a row in the history."""
 NOT_EVIDENCE = {
+    ("models", "id"): "numbers rows; the name is what the history knows",
+    ("models", "options"): "in no entry as such; the digest of the set-up covers it",
+    ("models", "preprocessing"): "in no entry as such; the digest of the set-up covers it",
+    ("models", "settings"): "in no entry as such; the digest of the set-up covers it",
+    ("models", "labels"): "names of classes, in no entry; certificates commit to them",
+    ("models", "data_spec"): "where the images are; their digest says what they are",
     ("requests", "external_id"): "free text; the digest of the body covers it",
     ("requests", "reason"): "free text; the digest of the body covers it",
     ("requests", "idempotency_key"): "keeps a repeated call from filing twice, says nothing of what was done",
@@ -67,6 +75,8 @@ class Replayed:
     rows: dict[str, dict[Key, Row]] = field(default_factory=lambda: {table: {} for table in KEYS})
     dates: dict[Key, tuple[str, str]] = field(default_factory=dict)
     """Receipt and due date of each request as they were written, zone and all."""
+    setups: dict[Key, str] = field(default_factory=dict)
+    """The digest of each model's set-up; models from before this rule have none."""
 
     def apply(self, event: AuditEvent) -> None:
         """Take the next event into account.
@@ -76,13 +86,26 @@ class Replayed:
         """
         if event.kind == "version.created":
             self._version(event)
-        elif event.kind == "model.purged":
-            for number in event.data["versions"]:
-                self.rows["versions"][event.model, number]["purged_at"] = event.at
+        elif event.kind.startswith("model."):
+            self._model(event)
         elif event.kind == "request.received":
             self._received(event)
         elif event.kind.startswith("request.") and "state" in event.data:
             self._request(event)
+
+    def _model(self, event: AuditEvent) -> None:
+        data, rows = event.data, self.rows["models"]
+        if event.kind == "model.registered":
+            columns = {"architecture": data["architecture"], "data_digest": data["data"]}
+            rows[event.model,] = {**columns, "created_at": event.at, "anchor": 0}
+            if "setup" in data:
+                self.setups[event.model,] = data["setup"]
+        elif event.kind == "model.data_changed":
+            rows[event.model,]["data_digest"] = data["data"]
+        elif event.kind == "model.purged":
+            rows[event.model,]["anchor"] = data["anchor"]
+            for number in data["versions"]:
+                self.rows["versions"][event.model, number]["purged_at"] = event.at
 
     def _version(self, event: AuditEvent) -> None:
         data, model = event.data, event.model
@@ -143,7 +166,7 @@ class Replayed:
 
 
 def replay(tx: Transaction) -> list[Difference]:
-    """Rebuild requests, versions, aliases and their moves from the history; return what the rows say otherwise.
+    """Rebuild models, requests, versions, aliases and their moves from the history; return what the rows say otherwise.
 
     The history itself is taken as it is: verify it first.
     """
@@ -159,6 +182,8 @@ def replay(tx: Transaction) -> list[Difference]:
         found += _compare(table, replayed.rows[table], stored)
         if table == "requests":
             found += _compare_bodies(replayed.dates, stored)
+        if table == "models":
+            found += _compare_setups(replayed.setups, stored)
     return found
 
 
@@ -187,6 +212,13 @@ def _compare_bodies(dates: Mapping[Key, tuple[str, str]], stored: Mapping[Key, R
         row = stored.get(key)
         if row is not None and row["body_digest"] not in _bodies(row, received, due):
             yield Difference("requests", key, "reason or external_id", "another text", "this text")
+
+
+def _compare_setups(setups: Mapping[Key, str], stored: Mapping[Key, Row]) -> Iterable[Difference]:
+    for key, recorded in setups.items():
+        row = stored.get(key)
+        if row is not None and setup_digest(row["options"], row["preprocessing"], row["settings"]) != recorded:
+            yield Difference("models", key, "options, preprocessing or settings", "another set-up", "this set-up")
 
 
 def _comparable(table: str, row: Row) -> Row:

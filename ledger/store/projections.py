@@ -6,9 +6,10 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from .tables import AliasMoveRow, AliasRow, ModelRow, RequestRow, VersionRow
+from .tables import AliasMoveRow, AliasRow, Base, ModelRow, RequestRow, VersionRow
 
-TABLES = {row.__tablename__: row for row in (RequestRow, VersionRow, AliasRow, AliasMoveRow)}
+ROWS: tuple[type[Base], ...] = (ModelRow, RequestRow, VersionRow, AliasRow, AliasMoveRow)
+TABLES = {row.__tablename__: row for row in ROWS}
 """What a replay rebuilds."""
 
 
@@ -25,7 +26,9 @@ class Projections:
         columns = [column.key for column in kind.__mapper__.columns]
         for row in self._session.scalars(select(kind).execution_options(populate_existing=True)):
             values = {name: getattr(row, name) for name in columns}
-            yield {**values, "model_id": names.get(values["model_id"], values["model_id"])}
+            if "model_id" in values:
+                values["model_id"] = names.get(values["model_id"], values["model_id"])
+            yield values
 
 
 def columns() -> dict[str, frozenset[str]]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from ledger.domain.labels import LabelMap
 from ledger.domain.records import Architecture, Model, Version, VersionKind
 from ledger.domain.settings import Preprocessing, Settings
-from ledger.service.commit import append_version
+from ledger.service.commit import append_model, append_version
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
 
@@ -14,7 +14,8 @@ def register_stand_in(ledger: Ledger, name: str, labels: tuple[str, ...], weight
     """Record a model that has forgotten nothing, and return it."""
     digest = store_object(ledger, weights)
     with ledger.database.write() as tx:
-        model = tx.models.add(
+        model = append_model(
+            tx,
             Model(
                 id=0,
                 name=name,
@@ -25,10 +26,10 @@ def register_stand_in(ledger: Ledger, name: str, labels: tuple[str, ...], weight
                 data_digest="d" * 64,
                 settings=Settings(),
                 created_at=at,
-            )
+            ),
+            actor=ledger.actor,
+            weights=digest,
         )
-        facts = {"weights": digest, "classes": len(labels)}
-        tx.audit.append("model.registered", at=at, actor=ledger.actor, model=name, data=facts)
         base = Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), digest, {}, at)
         append_version(tx, model, base, size=len(weights), terms=(), actor=ledger.actor, at=at)
     return model

@@ -221,6 +221,21 @@ def edit_version(i: Intruder) -> Done:
     return Done(None, ("versions", (name, number)))
 
 
+def edit_model(i: Intruder) -> Done:
+    (name,) = i.one("SELECT name FROM models")
+    column, value = i.choice.choice(
+        [
+            ("anchor", 1),
+            ("data_digest", "e" * 64),
+            ("architecture", "timm/other"),
+            ("settings", '{"max_forgotten_accuracy": 1}'),
+            ("options", '{"pretrained": true}'),
+        ]
+    )
+    i.sql.execute(f"UPDATE models SET {column} = ? WHERE name = ?", (value, name))
+    return Done(None, ("models", (name,)))
+
+
 def invent_version(i: Intruder) -> Done:
     name, model, number = i.one(
         "SELECT name, models.id, max(number) FROM versions JOIN models ON models.id = model_id GROUP BY model_id"
@@ -259,7 +274,8 @@ SHOWN: dict[str, Tamper] = {
 KEYED = {"edit_checkpoint"}
 """The same, by who knows the key that signs."""
 ROWS: dict[str, Tamper] = {
-    kind.__name__: kind for kind in (edit_request, delete_request, edit_version, invent_version, edit_alias, edit_move)
+    kind.__name__: kind
+    for kind in (edit_model, edit_request, delete_request, edit_version, invent_version, edit_alias, edit_move)
 }
 """Found by replaying the history, which stays as it was."""
 HIDDEN: dict[str, Tamper] = {
