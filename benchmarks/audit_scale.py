@@ -55,6 +55,39 @@ def append(database: Database, count: int) -> None:
             tx.audit.append(said["kind"], at=WHEN, actor="worker", model="cars", request_id=number, data=said["data"])
 
 
+class Bare:
+    """What a transaction costs by itself: one row inserted and one updated, through the driver, without the ledger.
+
+    Args:
+        database: Whose engine, settings and disk are used, for tables of its own.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._connection = database.engine.raw_connection()
+        self._mark = "?" if database.engine.dialect.name == "sqlite" else "%s"
+        self._number = 0
+        cursor = self._connection.cursor()
+        cursor.execute("CREATE TABLE bare_events (seq INTEGER PRIMARY KEY, leaf TEXT, digest TEXT)")
+        cursor.execute("CREATE TABLE bare_head (id INTEGER PRIMARY KEY, size INTEGER, digest TEXT)")
+        cursor.execute("INSERT INTO bare_head VALUES (1, 0, '')")
+        self._connection.commit()
+
+    def append(self) -> None:
+        """Commit a row of an entry's size, and where the end is now."""
+        self._number += 1
+        leaf, digest = "x" * 300, "d" * 64
+        cursor, mark = self._connection.cursor(), self._mark
+        if mark == "?":
+            cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute(f"INSERT INTO bare_events VALUES ({mark}, {mark}, {mark})", (self._number, leaf, digest))  # noqa: S608 - no input
+        cursor.execute(f"UPDATE bare_head SET size = {mark}, digest = {mark} WHERE id = 1", (self._number, digest))  # noqa: S608
+        self._connection.commit()
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._connection.close()
+
+
 def fill(database: Database, size: int) -> None:
     """Bring the history to a size, with entries made beforehand."""
     with database.read() as tx:
@@ -79,7 +112,12 @@ class Took:
     @classmethod
     def of(cls, acts: Sequence[Callable[[], object]]) -> "Took":
         """Return the medians over several acts."""
-        wall, processor = zip(*map(_timed, acts), strict=True)
+        return cls.median([_timed(act) for act in acts])
+
+    @classmethod
+    def median(cls, times: Sequence[tuple[float, float]]) -> "Took":
+        """Return the medians of some (wall, processor) times."""
+        wall, processor = zip(*times, strict=True)
         return cls(statistics.median(wall), statistics.median(processor))
 
 
@@ -154,7 +192,13 @@ def measure(url: str, leaves: int, requests: int, choice: random.Random) -> Iter
     upgrade_schema(engine)
     database = Database(engine)
     append(database, BATCH)
-    yield "append, a transaction each", Took.of([lambda: append(database, 1)] * BATCH), 1
+    bare = Bare(database)
+    # In turns, so that whatever else the machine does strikes both.
+    turns = [(_timed(lambda: append(database, 1)), _timed(bare.append)) for _ in range(BATCH)]
+    bare.close()
+    ours, theirs = zip(*turns, strict=True)
+    yield "append, a transaction each", Took.median(ours), 1
+    yield "a bare transaction, for comparison", Took.median(theirs), 1
     yield f"append, {BATCH} a transaction", Took.of([lambda: append(database, BATCH)] * 5), BATCH
     fill(database, leaves)
     yield f"the same behind {leaves} leaves", Took.of([lambda: append(database, BATCH)] * 5), BATCH
