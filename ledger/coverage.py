@@ -91,6 +91,8 @@ class _Judge:
         owner = self._modules[prefix]
         if isinstance(owner, NORMS):
             return Treatment.UNTOUCHED, _WORDS[Part.NORM]
+        if last == "bias" and any(prefix in readers for readers in self._claims.readers.values()):
+            return Treatment.UNTOUCHED, _WORDS[Part.SHIFT]
         if last.startswith(POSITIONAL):
             return Treatment.UNTOUCHED, "token, or table of positions"
         if products:

@@ -203,7 +203,9 @@ def build_network(plugins: Plugins, architecture: Architecture, num_classes: int
 
 
 def _linear_maps(handler: LayerHandler, name: str, module: nn.Module) -> tuple[LinearMap, ...]:
-    return tuple(guarded(lambda: handler.linear_maps(name, module), f"{type(handler).__name__} on {name}"))
+    maps = guarded(lambda: handler.linear_maps(name, module), f"{type(handler).__name__} on {name}")
+    # The network itself may be a layer, and has no name.
+    return tuple(m if name else replace(m, parameter=m.parameter.removeprefix(".")) for m in maps)
 
 
 def _first_names(module: nn.Module) -> dict[str, str]:
