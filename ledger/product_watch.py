@@ -123,11 +123,11 @@ def module_paths_only() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-class _Watcher(TorchDispatchMode):
+class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows tensors computed of parameters alone; whatever else there is counts as features."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.meetings: dict[str, list[Meeting]] = {name: [] for name, _ in module.named_parameters()}
         self.calls: dict[str, None] = {}
         self._layers: set[str] = set()
@@ -181,7 +181,7 @@ class _Watcher(TorchDispatchMode):
 
         return leave
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002, PLW3201 - torch calls it
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         operands = [

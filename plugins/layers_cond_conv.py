@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from timm.layers import CondConv2d, pad_same
+from timm.layers.cond_conv2d import CondConv2d
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
@@ -12,6 +12,7 @@ from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
 from .layers_conv import Conv2dHandler
+from .same_padding import same_padded
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,9 @@ class CondConv2dHandler(Conv2dHandler):
         """Return one map for each group of channels, over all experts."""
         conv = _cond_conv(module)
         key = f"{name}.weight"
-        form = ExpertsForm(key, conv.groups, conv.in_channels // conv.groups * conv.kernel_size[0] * conv.kernel_size[1])
+        form = ExpertsForm(
+            key, conv.groups, conv.in_channels // conv.groups * conv.kernel_size[0] * conv.kernel_size[1]
+        )
         rows = conv.num_experts * conv.out_channels // conv.groups
         if conv.groups == 1:
             return (LinearMap(key, key, start=0, stop=rows, width=form.width, form=form),)
@@ -68,7 +71,7 @@ class CondConv2dHandler(Conv2dHandler):
         conv = _cond_conv(module)
         images: Tensor = inputs[0]
         if conv.dynamic_padding:
-            images = pad_same(images, conv.kernel_size, conv.stride, conv.dilation)
+            images = same_padded(images, conv)
         # Weightless, and only its geometry is asked for.
         plain = nn.Conv2d(
             conv.in_channels,

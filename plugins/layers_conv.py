@@ -19,7 +19,7 @@ class Conv2dHandler:
     never formed. Padding is the layer's own, so a patch holds false zeros nowhere.
     """
 
-    module_type = nn.Conv2d
+    module_type: type[nn.Module] = nn.Conv2d
 
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return one map for each group of channels."""

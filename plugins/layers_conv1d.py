@@ -39,10 +39,10 @@ def _flat(module: nn.Module) -> nn.Conv2d:
     return nn.Conv2d(
         module.in_channels,
         module.out_channels,
-        (1, *module.kernel_size),
-        stride=(1, *module.stride),
+        (1, module.kernel_size[0]),
+        stride=(1, module.stride[0]),
         padding=padding,
-        dilation=(1, *module.dilation),
+        dilation=(1, module.dilation[0]),
         groups=module.groups,
         padding_mode=module.padding_mode,
         device="meta",

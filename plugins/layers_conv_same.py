@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
-from timm.layers import Conv2dSame, pad_same
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
 from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, hookimpl
 
 from .layers_conv import Conv2dHandler
+from .same_padding import same_padded
 
 
 class Conv2dSameHandler(Conv2dHandler):
@@ -23,8 +24,7 @@ class Conv2dSameHandler(Conv2dHandler):
 
     @staticmethod
     def _padded(images: Tensor, conv: nn.Conv2d) -> Tensor:
-        padded: Tensor = pad_same(images, conv.kernel_size, conv.stride, conv.dilation)
-        return padded
+        return same_padded(images, conv)
 
 
 @hookimpl

@@ -41,8 +41,8 @@ class TransposedForm:
 class ConvTransposeHandler:
     """``nn.ConvTranspose1d`` to ``3d``: an input row is the channels of one pixel.
 
-    The layer multiplies each pixel by the kernel and adds up the patches that come out where they overlap; stride, padding
-    and dilation only say where, and so do not matter here.
+    The layer multiplies each pixel by the kernel and adds up the patches that come out where they overlap; stride,
+    padding and dilation only say where, and so do not matter here.
     """
 
     module_type = nn.modules.conv._ConvTransposeNd  # noqa: SLF001 - the three classes have no other parent

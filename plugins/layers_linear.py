@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import timm.layers
+from timm.layers.linear import Linear as TimmLinear
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
@@ -12,7 +12,7 @@ from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
 from .token_rows import token_rows
 
-PLAIN = (nn.Linear.forward, timm.layers.Linear.forward)
+PLAIN = (nn.Linear.forward, TimmLinear.forward)
 """Forwards that do nothing but multiply by the weight and add the bias."""
 
 

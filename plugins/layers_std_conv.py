@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from timm.layers import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame, pad_same
+from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
@@ -13,6 +13,7 @@ from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
 from .layers_conv import Conv2dHandler
+from .same_padding import same_padded
 
 LONGEST = 1 - 1e-7
 """Largest variance of a standardised row without a gain; one needs an infinitely large raw weight."""
@@ -20,7 +21,7 @@ LONGEST = 1 - 1e-7
 
 @dataclass(frozen=True)
 class StandardisedForm:
-    """Each row of the matrix is a raw row without its mean, over its standard deviation, times a gain if there is one."""
+    """Each row of the matrix is a raw row, centred, over its standard deviation, times a gain if there is one."""
 
     weight: str
     gain: str | None
@@ -94,7 +95,7 @@ class StandardisedConvHandler(Conv2dHandler):
     @staticmethod
     def _padded(images: Tensor, conv: nn.Conv2d) -> Tensor:
         if getattr(conv, "same_pad", False):
-            images = pad_same(images, conv.kernel_size, conv.stride, conv.dilation)
+            images = same_padded(images, conv)
         return Conv2dHandler._padded(images, conv)  # noqa: SLF001 - its own parent
 
 
