@@ -173,7 +173,7 @@ class Network:
         if handler is None:
             return
         try:
-            maps = tuple(resolved(m, self.module) for m in _linear_maps(handler, name, module))
+            maps = tuple(resolved(m, self.module, self._names) for m in _linear_maps(handler, name, module))
             own = [replace(m, parameter=self._names[m.parameter], aliases=self._aliases(m)) for m in maps]
             shared = [self._places[m.parameter, m.start] for m in own if (m.parameter, m.start) in self._places]
             taken = {self._names[n] for m in maps for n in m.parameters} & self._claims.readers.keys()

@@ -1,4 +1,4 @@
-"""Coverage is a promise: whatever multiplies features is edited or named, whatever it is called and however it is held."""
+"""Coverage is a promise: what multiplies features is edited or named, whatever it is called and however it is held."""
 
 from importlib import import_module
 from typing import Any
@@ -34,10 +34,10 @@ class Net(nn.Module):
         self.fc = nn.Linear(4, 4)
         self.p = nn.Parameter(torch.rand(self.shape) / 2)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         return self.use(self.fc(images.flatten(1, 2)))
 
-    def use(self, x: Tensor) -> Tensor:
+    def use(self, x: Tensor) -> Any:
         raise NotImplementedError
 
 
@@ -56,11 +56,11 @@ def recurrence(self: Any, x: Tensor) -> Tensor:
     return state
 
 
-def selective_scan(self: Any, x: Tensor) -> Tensor:
+def selective_scan(self: Any, x: Tensor) -> Any:
     return (torch.exp(F.softplus(x) * self.p) * x).cumsum(1)
 
 
-def long_convolution(self: Any, x: Tensor) -> Tensor:
+def long_convolution(self: Any, x: Tensor) -> Any:
     kernel = self.p.view(-1, 1) ** torch.arange(x.shape[1])
     return torch.fft.irfft(torch.fft.rfft(x, dim=1) * torch.fft.rfft(kernel.T, dim=0), n=x.shape[1], dim=1)
 
@@ -111,7 +111,11 @@ def test_a_functional_weight_is_unhandled(shape: tuple[int, ...], use: Any) -> N
         ((1,), lambda s, x: x.clamp(min=0.1).pow(s.p), "scale"),
         ((4,), lambda s, x: F.layer_norm(x, (4,), s.p), "normalisation"),
         ((4,), lambda s, x: F.prelu(x.transpose(1, 2), s.p), "normalisation"),
-        ((35, 1), lambda s, x: (x @ x.transpose(1, 2) + s.p[torch.arange(324) % 35].view(18, 18)).softmax(2), "position"),
+        (
+            (35, 1),
+            lambda s, x: (x @ x.transpose(1, 2) + s.p[torch.arange(324) % 35].view(18, 18)).softmax(2),
+            "position",
+        ),
         ((18, 18), lambda s, x: F.scaled_dot_product_attention(x, x, x, attn_mask=s.p), "position"),
         ((1, 4), lambda s, x: s.fc(s.p).unsqueeze(1) + x, "token"),
     ],
@@ -129,7 +133,7 @@ def test_a_table_of_positions_is_one_by_name_even_in_a_product() -> None:
             super().__init__()
             self.rel_pos_h = nn.Parameter(torch.rand(18, 4))
 
-        def use(self, x: Tensor) -> Tensor:
+        def use(self, x: Tensor) -> Any:
             return x @ self.rel_pos_h.T + self.p[0, 0]
 
     assert covered(Decomposed())["rel_pos_h"].treatment is Treatment.UNTOUCHED
@@ -161,7 +165,9 @@ def test_an_embedding_that_is_also_the_output_layer_is_noticed() -> None:
             return F.linear(self.fc(images.flatten(1, 2)) + self.words(torch.tensor(1)), self.words.weight)
 
     assert covered(Tied())["words.weight"].treatment is Treatment.UNHANDLED
-    assert covered(network(use=lambda s, x: x + F.embedding(torch.tensor(1), s.p))())["p"].treatment is Treatment.UNTOUCHED
+    assert (
+        covered(network(use=lambda s, x: x + F.embedding(torch.tensor(1), s.p))())["p"].treatment is Treatment.UNTOUCHED
+    )
 
 
 def test_what_is_never_used_is_not_called_covered() -> None:
@@ -172,7 +178,7 @@ def test_what_is_never_used_is_not_called_covered() -> None:
             self.norm = nn.LayerNorm(4)
             self.scale = nn.Parameter(torch.ones(4))
 
-        def use(self, x: Tensor) -> Tensor:
+        def use(self, x: Tensor) -> Any:
             return x + self.p[0]
 
     found = covered(Idle())
@@ -190,7 +196,7 @@ def test_layers_that_read_positions_alone_are_left_alone() -> None:
             self.first, self.second = nn.Linear(1, 8), nn.Linear(8, 4)
             self.register_buffer("grid", torch.arange(18.0).view(18, 1))
 
-        def use(self, x: Tensor) -> Tensor:
+        def use(self, x: Tensor) -> Any:
             return x + self.second(self.first(self.grid).relu()) + self.p[0]
 
     network = Network(Positions(), HANDLERS, None, "")
@@ -206,7 +212,7 @@ def test_a_survey_leaves_out_what_the_coverage_calls_unhandled() -> None:
             super().__init__()
             self.other = nn.Linear(4, 4)
 
-        def use(self, x: Tensor) -> Tensor:
+        def use(self, x: Tensor) -> Any:
             return F.linear(self.other(x), self.fc.weight) + self.p[0]
 
     network = Network(Around(), HANDLERS, None, "")
@@ -216,7 +222,7 @@ def test_a_survey_leaves_out_what_the_coverage_calls_unhandled() -> None:
 
 
 class Plus(nn.Linear):
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Any:
         return super().forward(features + 1)
 
 
@@ -236,7 +242,7 @@ def test_a_layer_with_a_parameter_of_its_own_subclass_is_still_found_by_its_clas
 
 def test_what_features_are_written_into_counts_as_features() -> None:
     class Buffered(Net):
-        def use(self, x: Tensor) -> Tensor:
+        def use(self, x: Tensor) -> Any:
             held = torch.zeros(2, 18, 4)
             held[:, :9] = x[:, :9]
             return F.linear(held, self.p)
@@ -246,7 +252,7 @@ def test_what_features_are_written_into_counts_as_features() -> None:
 
 def test_a_parameter_copied_into_an_empty_tensor_is_still_followed() -> None:
     class Assembled(Net):
-        def use(self, x: Tensor) -> Tensor:
+        def use(self, x: Tensor) -> Any:
             weight = torch.zeros(4, 4)
             weight[:2] = self.p[:2]
             return F.linear(x, weight)
@@ -255,7 +261,9 @@ def test_a_parameter_copied_into_an_empty_tensor_is_still_followed() -> None:
 
 
 def test_watching_changes_nothing_even_on_error() -> None:
-    module = nn.Sequential(nn.Flatten(1, 2), nn.Linear(4, 4), nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)).eval()
+    module = nn.Sequential(
+        nn.Flatten(1, 2), nn.Linear(4, 4), nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+    ).eval()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     watched = watch(module, EXAMPLE)
     assert {meeting.part for meeting in watched.meetings["2.linear1.weight"]} == {Part.PRODUCT}

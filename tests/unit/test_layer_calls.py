@@ -29,14 +29,14 @@ IMAGES = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(2))
 
 
 def collected(network: Network, per_image: int = EVERYWHERE, batch: int = 5) -> dict[str, Space]:
-    return collect_spaces(network, IMAGES.split(batch), PositionSampler(0, 0, per_image), max_rank=64)
+    return collect_spaces(network, torch.split(IMAGES, batch), PositionSampler(0, 0, per_image), max_rank=64)
 
 
 def gram(space: Space) -> Tensor:
     return space.factor @ space.factor.T
 
 
-def expected(*parts: Tensor) -> Tensor:
+def expected(*parts: Tensor) -> Any:
     rows = torch.cat([part.detach().flatten(0, -2) for part in parts])
     return rows.T @ rows / rows.square().sum()
 
@@ -52,7 +52,7 @@ class Twice(nn.Module):
         super().__init__()
         self.fc = nn.Linear(4, 4)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         return self.fc(self.fc(tokens(images)).relu())
 
 
@@ -65,7 +65,7 @@ class Tied(nn.Module):
         self.second.weight = self.first.weight
         self.again = self.between
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         x = self.first(tokens(images))
         return self.second(self.again(self.between(x)))
 
@@ -100,9 +100,7 @@ def test_layers_that_share_a_weight_are_one_map_with_the_rows_of_each() -> None:
     found = collected(network)
     x = tokens(IMAGES)
     first = module.first(x)
-    torch.testing.assert_close(
-        gram(found["first.weight"]), expected(x, module.between(module.between(first)))
-    )
+    torch.testing.assert_close(gram(found["first.weight"]), expected(x, module.between(module.between(first))))
     torch.testing.assert_close(gram(found["between.weight"]), expected(first, module.between(first)))
     named = {c.name: c for c in network.coverage(IMAGES[:1])}
     assert {named[n].treatment for n in ("first.weight", "second.weight", "again.weight")} == {Treatment.EDITED}
@@ -128,13 +126,15 @@ def test_an_edit_of_a_shared_weight_is_written_under_all_its_names() -> None:
 def test_weights_that_differ_where_the_network_has_one_are_refused() -> None:
     network = Network(Tied(), HANDLERS, None, "")
     state = network.state()
-    with pytest.raises(CheckpointError, match=r"second\.weight differs from first\.weight, which is the same parameter"):
+    with pytest.raises(
+        CheckpointError, match=r"second\.weight differs from first\.weight, which is the same parameter"
+    ):
         network.load(state | {"second.weight": state["first.weight"] + 1}, "file")
 
 
 def test_a_layer_is_entered_at_the_earliest_use_of_its_weight() -> None:
     class Backwards(Tied):
-        def forward(self, images: Tensor) -> Tensor:
+        def forward(self, images: Tensor) -> Any:
             return self.first(self.between(self.second(tokens(images))))
 
     network = Network(Backwards(), HANDLERS, None, "")
@@ -153,7 +153,7 @@ def test_a_weight_shared_in_another_shape_is_not_covered() -> None:
             self.other = nn.Conv2d(1, 4, 1, bias=False)
             self.other.weight = self.grouped.weight
 
-        def forward(self, images: Tensor) -> Tensor:
+        def forward(self, images: Tensor) -> Any:
             x = self.conv(tokens(images)).unsqueeze(1)
             return self.grouped(self.other(x))
 
@@ -170,7 +170,7 @@ class Encoder(nn.Module):
         layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
         self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         answer: Tensor = self.encoder(tokens(images))
         return answer
 
@@ -200,14 +200,14 @@ class Statistics(nn.Module):
         self.conv, self.norm, self.drop = nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Dropout(0.5)
         self.fc = nn.Linear(12, 2)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Any:
         answer: Tensor = self.fc(self.drop(self.norm(self.conv(images))).flatten(1))
         return answer
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
-def test_the_network_is_left_as_it_was(training: bool, fails: bool) -> None:
+def test_the_network_is_left_as_it_was(*, training: bool, fails: bool) -> None:
     module = Statistics()
     network = Network(module, HANDLERS, None, "")
     module.train(training)

@@ -51,7 +51,7 @@ def halve_a_direction(matrix: Tensor) -> Tensor:
     return matrix - 0.5 * (matrix @ direction).unsqueeze(1) * direction
 
 
-def old_weight_norm(module: nn.Module, dim: int | None) -> nn.Module:
+def old_weight_norm(module: nn.Module, dim: Any) -> nn.Module:
     return torch.nn.utils.weight_norm(module, dim=dim)
 
 
@@ -96,7 +96,7 @@ def parametrized(*steps: nn.Module) -> nn.Module:
 def test_a_parametrized_weight_is_edited_through_its_originals(build: Any, shape: tuple[int, ...]) -> None:
     network, inputs = built(build()), torch.randn(shape)
     layer: Any = network.module.get_submodule("0")
-    plain = type(layer).__mro__[1] if parametrize.is_parametrized(layer) else type(layer)
+    plain: Any = type(layer).__mro__[1] if parametrize.is_parametrized(layer) else type(layer)
     treatments = {c.name: c.treatment for c in network.coverage(inputs)}
     assert Treatment.UNHANDLED not in treatments.values()
     with torch.no_grad():
@@ -174,7 +174,7 @@ def test_untouched_tensors_are_shared_and_the_base_never_changes() -> None:
 # -- weight standardisation: what holds, and what does not (docs/adr/0010) ------------------------------
 
 
-def rows_of(layer: Any) -> Tensor:
+def rows_of(layer: Any) -> Any:
     """Return what a standardising layer convolves with, from its answer to unit images."""
     width = layer.weight[0].numel()
     units = torch.eye(width).view(width, *layer.weight.shape[1:])
