@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from ledger.digest import read_json
 from ledger.errors import AuditError
 
-from .chain import GENESIS, LEAF_PREFIX, Entry, Head, check, read_leaf
+from .chain import GENESIS, LEAF_PREFIX, Entry, Head, check
 from .growth import Growth
 from .merkle import EMPTY_ROOT, Frontier
 from .notes import Checkpoint
@@ -79,7 +80,7 @@ class HistoryCheck:
             hashed = sha256(LEAF_PREFIX + leaf.encode())
             try:
                 # Of a sound entry all of this is so; of any other, check says what is wrong.
-                event = read_leaf(leaf) if seq == size and hashed.hexdigest() == digest else None
+                event = read_json(leaf) if seq == size and hashed.hexdigest() == digest else None
                 if not event or event["seq"] != size or event["previous"] != previous:
                     raise ValueError(leaf)
             except (ValueError, LookupError, TypeError):
