@@ -1,23 +1,25 @@
 """Collect class spaces: run a class's images through the network once and fold what flows into each map."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ledger.algebra.covariance import CovarianceAccumulator
+from ledger.algebra.grouped import GroupedAccumulator, GroupedSpace
 from ledger.algebra.spaces import Space
+from ledger.bundles import Bundle
 from ledger.errors import NonFiniteError, UnsupportedLayerError
-from ledger.hookspecs import RowSampler
+from ledger.hookspecs import GroupedRows, RowSampler
 from ledger.network import EditableLayer, Network
 from ledger.plugin_manager import guarded
 
 
 def collect_spaces(
     network: Network, batches: Iterable[Tensor], sampler: RowSampler, *, max_rank: int, tolerance: float = 0.0
-) -> dict[str, Space]:
-    """Return the space of every linear map, from one forward pass over one class's images.
+) -> dict[str, Space | GroupedSpace]:
+    """Return the space of every bundle of linear maps, from one forward pass over one class's images.
 
     Rows are folded in as they stream; neither images nor activations are kept. The network is not
     changed: hooks come off even on error.
@@ -26,25 +28,33 @@ def collect_spaces(
         network: In evaluation mode, with the registered weights.
         batches: Preprocessed images (n, channels, height, width).
         sampler: Chooses positions of feature maps.
-        max_rank: Largest rank kept for one map.
+        max_rank: Largest rank kept for one map; bundled ones are narrow and kept whole.
         tolerance: Share of a map's energy up to which a direction is dropped.
+
+    Returns:
+        By bundle key: the space of a single map, or those of all groups of a layer.
 
     Raises:
         NonFiniteError: A layer's input holds NaN or infinity.
         UnsupportedLayerError: A layer was never called, so nothing is known of it.
     """
-    accumulators = {m.key: CovarianceAccumulator(m.width, max_rank=max_rank) for m in network.maps}
+    single: dict[str, CovarianceAccumulator] = {}
+    grouped: dict[str, GroupedAccumulator] = {}
+    for bundle in network.bundles:
+        if bundle.grouped:
+            grouped[bundle.key] = GroupedAccumulator(bundle.groups, bundle.width)
+        else:
+            single[bundle.key] = CovarianceAccumulator(bundle.width, max_rank=max_rank)
+    accumulators: dict[str, CovarianceAccumulator | GroupedAccumulator] = {**single, **grouped}
 
     def hook_for(layer: EditableLayer) -> Any:
         def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
             culprit = f"{type(layer.handler).__name__} on {layer.name}"
             rows = guarded(lambda: layer.handler.input_rows(layer.maps, module, inputs, sampler), culprit)
-            for key, values in rows.items():
-                if not bool(torch.isfinite(values).all()):
-                    raise NonFiniteError(
-                        f"the input of {layer.name} holds NaN or infinity", "check the weights and the images"
-                    )
-                accumulators[key].update(values.float())
+            for bundle in layer.bundles:
+                values = guarded(lambda bundle=bundle: _rows_of(bundle, rows), culprit)  # type: ignore[misc]
+                _require_finite(values, layer.name)
+                accumulators[bundle.key].update(values.float())
 
         return hook
 
@@ -61,4 +71,21 @@ def collect_spaces(
         raise UnsupportedLayerError(
             f"the forward pass never called {', '.join(silent[:3])}", "see unledger model coverage"
         )
-    return {key: accumulator.space(tolerance=tolerance) for key, accumulator in accumulators.items()}
+    found: dict[str, Space | GroupedSpace] = {key: acc.space(tolerance=tolerance) for key, acc in single.items()}
+    found |= {key: acc.space() for key, acc in grouped.items()}
+    return {bundle.key: found[bundle.key] for bundle in network.bundles}
+
+
+def _rows_of(bundle: Bundle, rows: Mapping[str, Tensor]) -> Tensor:
+    """Return a single map's rows (n, i), or those of a bundle (g, n, i)."""
+    if not bundle.grouped:
+        return rows[bundle.key]
+    if isinstance(rows, GroupedRows) and rows.maps == bundle.maps:
+        return rows.stacked
+    return torch.stack([rows[m.key] for m in bundle.maps])
+
+
+def _require_finite(values: Tensor, layer: str) -> None:
+    # The extremes show it as well as every value would, in one pass and without a tensor as large again.
+    if values.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):
+        raise NonFiniteError(f"the input of {layer} holds NaN or infinity", "check the weights and the images")

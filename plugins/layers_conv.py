@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
-from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
+from ledger.hookspecs import GroupedRows, LayerHandler, RowSampler, hookimpl
 
 
 class Conv2dHandler:
@@ -50,7 +50,7 @@ class Conv2dHandler:
         # (n, channels, p, kernel) -> (groups, n * p, channels / groups * kernel)
         patches = patches.view(images, conv.groups, channels // conv.groups, -1, len(offsets))
         grouped = patches.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
-        return {linear_map.key: rows for linear_map, rows in zip(maps, grouped, strict=True)}
+        return GroupedRows(maps, grouped) if len(maps) > 1 else {maps[0].key: grouped[0]}
 
 
 def _conv(module: nn.Module) -> nn.Conv2d:

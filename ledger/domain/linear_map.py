@@ -8,7 +8,8 @@ class LinearMap:
     """Rows ``start:stop`` of a parameter, flattened to (out, in).
 
     ``W = state_dict[parameter].flatten(1)[start:stop]`` has shape (o, i). A plain layer is one map;
-    a grouped convolution is one map for each group.
+    a grouped convolution is one map for each group. Maps of one
+    parameter are computed and stored together where they are alike (``ledger/bundles.py``).
     """
 
     key: str
