@@ -83,7 +83,7 @@ class GroupedAccumulator:
     def update(self, rows: Tensor) -> None:
         """Fold in finite input rows, float32 (g, n, i)."""
         self.rows += rows.shape[1]
-        for chunk in rows.split(CHUNK_ROWS, dim=1):
+        for chunk in torch.split(rows, CHUNK_ROWS, dim=1):
             product = (chunk.mT @ chunk).double()
             self._moments = product if self._moments is None else self._moments.add_(product)
 
