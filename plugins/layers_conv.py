@@ -46,7 +46,9 @@ class Conv2dHandler:
         positions = sampler.positions(maps[0].parameter, images, len(corners))
         corners = corners.expand(images, -1) if positions is None else corners[positions]
         index = (corners.unsqueeze(-1) + offsets).flatten(1).to(padded.device)
-        patches = padded.flatten(2).gather(2, index.unsqueeze(1).expand(-1, channels, -1))
+        # With many groups all channels of a patch are far apart in a channels-last map; gathering would crawl.
+        flat = (padded.contiguous() if conv.groups > 1 else padded).flatten(2)
+        patches = flat.gather(2, index.unsqueeze(1).expand(-1, channels, -1))
         # (n, channels, p, kernel) -> (groups, n * p, channels / groups * kernel)
         patches = patches.view(images, conv.groups, channels // conv.groups, -1, len(offsets))
         grouped = patches.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)

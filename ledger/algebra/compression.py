@@ -47,7 +47,7 @@ def compress(rows: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
     """
     n, width = rows.shape
     if min(n, width) <= EXACT or min(n, width) <= rank + OVERSAMPLING:
-        values, factor = _exact(rows)
+        values, factor = _exact(rows, rank)
     else:
         values, factor = _iterated(rows, rank + OVERSAMPLING)
     # Eigenvalues below rounding of the largest are noise, whatever the caller tolerates.
@@ -69,15 +69,15 @@ def compress_gram(gram: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
     return Compressed(factor, float(values[kept]) if kept < len(values) else 0.0)
 
 
-def _exact(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all eigenvalues of ``X^T X`` in falling order, float64, and ``F`` with a row for each."""
+def _exact(rows: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return all eigenvalues of ``X^T X`` in falling order, float64, and ``F`` with a row for the first ``rank``."""
     double = rows.double()
     if rows.shape[0] <= rows.shape[1]:
         values, vectors = torch.linalg.eigh(double @ double.T)
-        return values.flip(0), (vectors.flip(1).T @ double).float()
+        return values.flip(0), (vectors.flip(1)[:, :rank].T @ double).float()
     values, vectors = torch.linalg.eigh(double.T @ double)
     values = values.flip(0).clamp_min(0)
-    return values, (vectors.flip(1) * values.sqrt()).T.float()
+    return values, (vectors.flip(1) * values.sqrt())[:, :rank].T.float()
 
 
 def _iterated(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:

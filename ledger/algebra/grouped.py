@@ -60,7 +60,8 @@ class GroupedSpace:
             trace = moments.diagonal(dim1=1, dim2=2).sum(1).double()
         scale = torch.where(trace > 0, width / trace.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
         row, column = torch.tril_indices(width, width, device=moments.device)
-        return cls((moments[:, row, column].double() * scale[:, None]).float(), width, rows, trace)
+        packed = (moments * scale[:, None, None]).float().flatten(1).index_select(1, row * width + column)
+        return cls(packed, width, rows, trace)
 
 
 class GroupedAccumulator:

@@ -33,6 +33,8 @@ FEWEST_FORGOTTEN_IMAGES_EACH = 10
 RETAINED_IMAGES = 256
 """Images that retention is judged on, all classes together; more if each would get fewer than below."""
 RETAINED_IMAGES_EACH = 10
+MOST_RETAINED_IMAGES = 1000
+"""No more than this for their sake, but one of every class: a thousand classes say enough with one each."""
 CALIBRATION_BATCH = 32
 """Small, since most candidates are given up after a batch or two."""
 
@@ -134,7 +136,7 @@ def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration
     inside = [workbench.samples(k).to_be_forgotten[:each] for k in sorted(forgotten)]
     gone = forgotten | workbench.base.forgotten
     retained = [k for k in range(len(workbench.model.labels)) if k not in gone]
-    each = max(RETAINED_IMAGES_EACH, RETAINED_IMAGES // len(retained))
+    each = max(min(RETAINED_IMAGES_EACH, MOST_RETAINED_IMAGES // len(retained)), RETAINED_IMAGES // len(retained), 1)
     outside = [workbench.samples(k).calibration[:each] for k in retained]
     return Calibration(tuple(_batches(workbench, inside)), tuple(_batches(workbench, outside)))
 
@@ -143,12 +145,12 @@ def _batches(workbench: Workbench, per_class: Sequence[Sequence[int]]) -> Iterat
     """Yield batches that take turns between the classes."""
     longest = max(len(indices) for indices in per_class)
     mixed = [indices[i] for i in range(longest) for indices in per_class if i < len(indices)]
-    labels = workbench.train_labels
+    labels = workbench.source.train.labels
     size = min(CALIBRATION_BATCH, workbench.model.settings.batch_size)
     for start in range(0, len(mixed), size):
         part = mixed[start : start + size]
         images: Tensor = load_images(workbench.source.train, part, workbench.model.preprocessing)
-        yield Batch(images, torch.from_numpy(labels[part]).long())
+        yield Batch(images, torch.tensor([int(labels[i]) for i in part]))
 
 
 def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
