@@ -12,11 +12,12 @@ from ledger.algebra.grouped import (
     grouped_retain_weights,
     grouped_stack,
 )
-from ledger.algebra.spaces import LARGEST_FORGET, Space, forget_weights, merge, retain_weights, stack
+from ledger.algebra.moment_sum import MomentSum
+from ledger.algebra.spaces import LARGEST_FORGET, Space, forget_weights, retain_weights, stack
 from ledger.domain.records import Role
 
 MOST_COLUMNS = 1 << 14
-"""Columns of one map's factors that are kept apart: those of 256 classes of rank 64."""
+"""Columns of one map's factors that are kept apart, those of 256 classes of rank 64; more are summed up."""
 MOST_GROUPED = 16
 """Spaces of one bundle that are kept apart; their sum loses nothing."""
 
@@ -31,32 +32,47 @@ class Basis:
     Args:
         role: Retained classes count by their energy, forgotten ones equally.
         keys: Bundles of maps that anybody will ask for; others are not held.
+        device: Where sums are formed and asked for.
     """
 
-    def __init__(self, role: Role, keys: Collection[str]) -> None:
+    def __init__(self, role: Role, keys: Collection[str], device: torch.device) -> None:
         self._role = role
-        self._single: dict[str, list[Space]] = {key: [] for key in keys}
-        self._grouped: dict[str, list[GroupedSpace]] = {key: [] for key in keys}
+        self._device = device
+        self._keys = keys
+        self._apart: dict[str, list[Space]] = {}
+        self._summed: dict[str, MomentSum] = {}
+        self._grouped: dict[str, list[GroupedSpace]] = {}
 
     def add(self, spaces: Mapping[str, AnySpace]) -> None:
         """Take up one class."""
-        for key in self._single:
+        for key in self._keys:
             space = spaces[key]
             if isinstance(space, GroupedSpace):
-                held = self._grouped[key]
-                held.append(space)
-                if len(held) > MOST_GROUPED:
-                    held[:] = [grouped_mean(held, _grouped_weights(held, self._role))]
+                self._add_grouped(self._grouped.setdefault(key, []), space)
+            elif key in self._summed:
+                self._sum(key, space)
             else:
-                apart = self._single[key]
+                apart = self._apart.setdefault(key, [])
                 apart.append(space)
                 if sum(s.rank for s in apart) > MOST_COLUMNS:
-                    apart[:] = [merge(apart, _weights(apart, self._role))]
+                    self._summed[key] = MomentSum(space.width, self._device)
+                    for one in self._apart.pop(key):
+                        self._sum(key, one)
 
-    def spaces(self, key: str, device: torch.device) -> Sequence[AnySpace]:
+    def spaces(self, key: str) -> Sequence[AnySpace]:
         """Return spaces of one bundle whose weighted sum is that of all classes."""
-        held: list[AnySpace] = [*self._single[key], *self._grouped[key]]
-        return [space.to(device) for space in held]
+        if key in self._summed:
+            return [self._summed[key].space()]
+        held: list[AnySpace] = [*self._apart.get(key, ()), *self._grouped.get(key, ())]
+        return [space.to(self._device) for space in held]
+
+    def _sum(self, key: str, space: Space) -> None:
+        self._summed[key].add(space, space.trace if self._role is Role.RETAIN else space.classes)
+
+    def _add_grouped(self, held: list[GroupedSpace], space: GroupedSpace) -> None:
+        held.append(space)
+        if len(held) > MOST_GROUPED:
+            held[:] = [grouped_mean(held, _grouped_weights(held, self._role))]
 
 
 def basis_factor(spaces: Sequence[AnySpace], role: Role) -> Tensor:

@@ -69,6 +69,30 @@ def compress_gram(gram: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
     return Compressed(factor, float(values[kept]) if kept < len(values) else 0.0)
 
 
+def compress_moments(moments: Tensor, rank: int) -> Compressed:
+    """Return leading directions of rows of which only ``X^T X`` (i, i), float32, was kept, however wide they are.
+
+    Where an eigenproblem of that width would cost too much, by subspace iteration on the matrix, and then
+    ``F = D^-1/2 U^T B^T X^T X`` for the orthonormal basis ``B`` that it finds and ``B^T X^T X B = U D U^T`` (Nystroem's form):
+    that stays below ``X^T X`` as everything here does.
+    """
+    width = moments.shape[0]
+    if width <= EXACT or width <= rank + OVERSAMPLING:
+        return compress_gram(moments.double(), rank)
+    start = torch.randn(width, rank + OVERSAMPLING, generator=torch.Generator().manual_seed(rank))
+    basis = _orthonormal(moments @ start.to(moments.device))
+    for _ in range(PASSES):
+        basis = _orthonormal(moments @ basis)
+    seen = moments @ basis
+    values, vectors = torch.linalg.eigh((basis.T @ seen).double())
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    # What float32 cannot tell from zero would only be noise divided by nearly nothing.
+    kept = min(rank, int((values > float(values[0]) * width * torch.finfo(moments.dtype).eps).sum()))
+    factor = ((vectors[:, :kept] / values[:kept].sqrt()).T @ seen.T.double()).float()
+    left = float(moments.diagonal().sum()) - float(factor.square().sum())
+    return Compressed(factor.contiguous(), min(CAUTION * float(values[kept]), max(0.0, left)))
+
+
 def _exact(rows: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Return all eigenvalues of ``X^T X`` in falling order, float64, and ``F`` with a row for the first ``rank``."""
     double = rows.double()

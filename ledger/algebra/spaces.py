@@ -71,24 +71,6 @@ def forget_weights(spaces: Sequence[Space]) -> list[float]:
     return [space.classes / classes for space in spaces]
 
 
-def merge(spaces: Sequence[Space], weights: Sequence[float]) -> Space:
-    """Return the weighted sum of the spaces of several classes as the space of all of them, in the order given.
-
-    Both kinds of weights treat the merged space as they would treat its classes.
-
-    Args:
-        spaces: At least one space, all of the same width.
-        weights: Non-negative, one for each space, that sum to 1.
-    """
-    return Space(
-        factor=stack(spaces, weights),
-        rows=sum(space.rows for space in spaces),
-        trace=sum(space.trace for space in spaces),
-        error_bound=sum(space.error_bound * weight for space, weight in zip(spaces, weights, strict=True)),
-        classes=sum(space.classes for space in spaces),
-    )
-
-
 def stack(spaces: Sequence[Space], weights: Sequence[float], largest: int | None = None) -> Tensor:
     """Return a factor of the weighted sum of spaces, in the order given.
 

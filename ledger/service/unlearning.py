@@ -20,7 +20,7 @@ from ledger.images import load_images
 from ledger.search import RecipeSearch, SearchResult
 
 from .objects import store_object
-from .progress import Progress
+from .progress import Progress, counted
 from .proposal import Proposal
 from .workbench import CollectedSpace, Workbench, environment
 
@@ -98,26 +98,31 @@ def search(
     network, device, settings = workbench.network, workbench.device, workbench.model.settings
     edited = network.layers[-max(settings.depths) :] if settings.depths else network.layers
     keys = [bundle.key for layer in edited for bundle in layer.bundles]
-    retain, forget = Basis(Role.RETAIN, keys), Basis(Role.FORGET, keys)
+    retain, forget = (Basis(role, keys, device) for role in (Role.RETAIN, Role.FORGET))
     for one in collected:
         (forget if one.record.class_index in forgotten else retain).add(one.spaces)
-    progress.phase("alpha search")
     base = {name: tensor.to(device) for name, tensor in workbench.base_state.items()}
     # Where a checkpoint has another precision than the network, what will be stored is what must be judged.
     held = {name: own if own.dtype == base[name].dtype else base[name] for name, own in network.state().items()}
     builder = CandidateBuilder(
         base,
         [layer.maps for layer in network.layers],
-        retain=lambda key: retain.spaces(key, device),
-        forget=lambda key: forget.spaces(key, device),
+        retain=retain.spaces,
+        forget=forget.spaces,
         solvers=workbench.ledger.plugins.solvers(settings.solvers),
         forgotten=sorted(forgotten),
         classes=len(workbench.model.labels),
         held=held,
     )
+    calibration = _calibration(workbench, forgotten)
+    panel = Panel(network, calibration, builder.depths(settings.depths))
+    progress.phase("calibration", len(calibration.retained))
+    for batch in counted(progress, calibration.retained):
+        panel.base(batch)
+    progress.phase("alpha search")
     result = RecipeSearch(
         builder,
-        Panel(network, _calibration(workbench, forgotten), builder.depths(settings.depths)),
+        panel,
         classes=len(workbench.model.labels),
         forgotten=forgotten,
         settings=settings,
