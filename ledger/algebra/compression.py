@@ -73,8 +73,8 @@ def compress_moments(moments: Tensor, rank: int) -> Compressed:
     """Return leading directions of rows of which only ``X^T X`` (i, i), float32, was kept, however wide they are.
 
     Where an eigenproblem of that width would cost too much, by subspace iteration on the matrix, and then
-    ``F = D^-1/2 U^T B^T X^T X`` for the orthonormal basis ``B`` that it finds and ``B^T X^T X B = U D U^T`` (Nystroem's form):
-    that stays below ``X^T X`` as everything here does.
+    ``F = D^-1/2 U^T B^T X^T X`` for the orthonormal basis ``B`` that it finds and ``B^T X^T X B = U D U^T``
+    (Nystroem's form): that stays below ``X^T X`` as everything here does.
     """
     width = moments.shape[0]
     if width <= EXACT or width <= rank + OVERSAMPLING:
