@@ -62,7 +62,7 @@ def run_reference(bench: Workbench) -> None:
 
 def one_pair(bench: Workbench) -> float:
     """Return the seconds of one pair of alphas from stored class spaces: factors, projection, weights written back."""
-    collected = bench.class_spaces(frozenset({FIRST}), Silent())
+    collected = list(bench.class_spaces(frozenset({FIRST}), Silent()))
     inside = [c.spaces for c in collected if c.record.class_index == FIRST]
     outside = [c.spaces for c in collected if c.record.class_index != FIRST]
     builder = CandidateBuilder(

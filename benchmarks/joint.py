@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
+from ledger.bases import AnySpace
 from ledger.candidate import Candidate, CandidateBuilder, Recipe
 from ledger.domain.linear_map import LinearMap
 from ledger.domain.settings import Settings
@@ -102,12 +103,12 @@ class Subject:
     test: tuple[Tensor, Tensor]
 
     @cached_property
-    def retain(self) -> dict[int, dict[str, Space]]:
+    def retain(self) -> dict[int, dict[str, AnySpace]]:
         """Every class's space as a retained class, by class and map."""
         return {c.record.class_index: c.spaces for c in self.bench.class_spaces(frozenset(), Silent())}
 
     @cached_property
-    def forget(self) -> dict[int, dict[str, Space]]:
+    def forget(self) -> dict[int, dict[str, AnySpace]]:
         """Every class's space as a forgotten class; only those in ``order`` are to be used."""
         collected = self.bench.class_spaces(frozenset(self.order), Silent())
         return {c.record.class_index: c.spaces for c in collected}
@@ -155,7 +156,9 @@ class Subject:
             before, after = (_rows(m, weights) for weights in (self.bench.base_state, candidate.state))
             if m in layers[-1].maps and len(before) == len(self.registered):
                 before, after = (w[[k]] - w[retained].mean(0) for w in (before, after))
-            factor = self.forget[k][m.key].factor.float()
+            space = self.forget[k][m.key]
+            assert isinstance(space, Space), "networks with grouped convolutions are not measured here"
+            factor = space.factor.float()
             parts.append(float(((after - before) @ factor).square().sum() / (before @ factor).square().sum()))
         return statistics.mean(parts)
 

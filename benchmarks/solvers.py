@@ -143,7 +143,7 @@ class Subject:
         Class spaces are collected once: they depend neither on the solver nor on the depth.
         """
         yield self.row(forgotten, "registered", self.bench.base_state)
-        collected = self.bench.class_spaces(frozenset(forgotten), Silent())
+        collected = list(self.bench.class_spaces(frozenset(forgotten), Silent()))
         for solver in self.bench.model.settings.solvers:
             for depth in self.depths():
                 yield self._cell(collected, forgotten, solver, depth)

@@ -35,8 +35,8 @@ from torch import Tensor
 
 from ledger import checkpoints
 from ledger.activations import collect_spaces
-from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
+from ledger.bases import AnySpace
 from ledger.candidate import CandidateBuilder, Recipe
 from ledger.digest import sha256_hex
 from ledger.domain.settings import Settings
@@ -173,7 +173,7 @@ class Comparison:
         strengths = (Strength(*pair, classes=len(forget)) for pair in pairs)
         return [builder.build(Recipe(SOLVER, len(layers), strength)).state for strength in strengths]
 
-    def _collect(self, layers: Sequence[EditableLayer], class_index: int, *, forgotten: bool) -> dict[str, Space]:
+    def _collect(self, layers: Sequence[EditableLayer], class_index: int, *, forgotten: bool) -> dict[str, AnySpace]:
         settings, samples = self.bench.model.settings, self.bench.samples(class_index)
         wanted = samples.forget if forgotten else samples.retain
         # Statistics of other layers are not wanted: the same network, with fewer layers to look at.

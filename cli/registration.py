@@ -35,6 +35,10 @@ def add(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="A setting of the unlearning, e.g. retain_samples=50."),
     ] = None,
+    samples_per_class: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Images of each class to look at, retained or forgotten. Default: 100 and 900."),
+    ] = None,
     solver: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Try only this solver; repeatable. Default: all built in.")
     ] = None,
@@ -66,7 +70,9 @@ def add(
         labels=_label_lines(labels),
         preprocessing=_preprocessing(preprocessing, input_size, mean, std),
         settings=_settings(
-            Settings, setting or [], {"solvers": solver, "depths": depth, "alpha_r": alpha_r, "alpha_f": alpha_f}
+            Settings,
+            [*_sample_settings(samples_per_class), *(setting or ())],
+            {"solvers": solver, "depths": depth, "alpha_r": alpha_r, "alpha_f": alpha_f},
         ),
         allow_unhandled=frozenset(allow_unhandled or ()),
     )
@@ -102,6 +108,10 @@ def _pair(text: str) -> tuple[str, Any]:
         return key, jsonlib.loads(value)
     except ValueError:
         return key, value
+
+
+def _sample_settings(count: int | None) -> list[str]:
+    return [] if count is None else [f"retain_samples={count}", f"forget_samples={count}"]
 
 
 def _settings(kind: Any, texts: list[str], options: dict[str, list[Any] | None]) -> Any:

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from ledger.algebra.map_factors import MapFactors
-from ledger.algebra.spaces import LARGEST_FORGET, Space, forget_weights, retain_weights, stack
 from ledger.algebra.strength import Strength
+from ledger.bases import AnySpace, basis_factor
+from ledger.bundles import Bundle, bundled
 from ledger.domain.linear_map import LinearMap
+from ledger.domain.records import Role
 from ledger.hookspecs import Solver
 from ledger.map_weights import Edit, MapWeights
 from ledger.plugin_manager import guarded
 
-Spaces = Callable[[str], Sequence[Space]]
-"""A map's key to the spaces of some classes, in class order."""
+Spaces = Callable[[str], Sequence[AnySpace]]
+"""A bundle's key to the spaces of some classes, in class order."""
 
 
 @dataclass(frozen=True, order=True)
@@ -32,13 +34,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class MapChange:
-    """How much one linear map changed."""
+    """How much one linear map changed, or all groups of a layer."""
 
     key: str
     relative: float
     """Frobenius norm of the change over that of the weight."""
     retain_rank: int
     forget_rank: int
+    groups: int = 1
+    """Number of maps that are summed up here."""
+    most: float | None = None
+    """Of several: the largest relative change of one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +57,7 @@ class Candidate:
 
     @property
     def size(self) -> float:
-        """Root mean square of the relative changes: how large the whole edit is."""
+        """Root mean square of the layers' relative changes: how large the whole edit is."""
         return math.sqrt(sum(c.relative**2 for c in self.changes) / max(1, len(self.changes)))
 
 
@@ -85,12 +91,12 @@ class CandidateBuilder:
         self._weights = MapWeights(base, held or base)
         self._forgotten = forgotten
         self._classes = classes
-        self._layers = layers
+        self._layers = [bundled(maps) for maps in layers]
         self._retain = retain
         self._forget = forget
         self._solvers = solvers
         self._factors: dict[str, MapFactors] = {}
-        self._norms: dict[str, float] = {}
+        self._norms: dict[str, Tensor] = {}
 
     def depths(self, wanted: Sequence[int] = ()) -> tuple[int, ...]:
         """Return numbers of layers to edit: those wanted, or all, half of them and so on down to one."""
@@ -107,22 +113,51 @@ class CandidateBuilder:
         edit = Edit(self._weights)
         changes = []
         solver = self._solvers[recipe.solver]
-        for m in (m for layer in self._layers[-recipe.depth :] for m in layer):
-            factors = self._factors_of(m)
-            delta = guarded(partial(solver.delta, factors, recipe.strength), f"solver {recipe.solver} on {m.key}")
-            edit.put(m, factors.weight + delta)
-            norm = self._norms[m.key]
-            relative = float(torch.linalg.norm(delta)) / norm if norm else 0.0
-            changes.append(MapChange(m.key, relative, factors.retain.shape[1], factors.forget.shape[1]))
+        for bundle in (bundle for layer in self._layers[-recipe.depth :] for bundle in layer):
+            factors = self._factors_of(bundle)
+            delta = guarded(
+                partial(_delta, solver, factors, recipe.strength), f"solver {recipe.solver} on {bundle.key}"
+            )
+            edit.put(bundle, (factors.weight + delta).flatten(0, -2))
+            changes.append(_change(bundle, factors, delta, self._norms[bundle.key]))
         return Candidate(recipe, edit.state(), tuple(changes))
 
-    def _factors_of(self, m: LinearMap) -> MapFactors:
-        if m.key not in self._factors:
-            retain, forget = self._retain(m.key), self._forget(m.key)
-            retained = stack(retain, retain_weights(retain))
-            forgotten = stack(forget, forget_weights(forget), LARGEST_FORGET)
-            weight = self._weights.of(m)
-            own = self._forgotten if m in self._layers[-1] and weight.shape[0] == self._classes else None
-            self._factors[m.key] = MapFactors(weight, retained, forgotten, own)
-            self._norms[m.key] = float(torch.linalg.norm(weight))
-        return self._factors[m.key]
+    def _factors_of(self, bundle: Bundle) -> MapFactors:
+        if bundle.key not in self._factors:
+            retained = basis_factor(self._retain(bundle.key), Role.RETAIN)
+            forgotten = basis_factor(self._forget(bundle.key), Role.FORGET)
+            weight = self._weights.of(bundle)
+            classifier = bundle in self._layers[-1] and weight.shape[0] == self._classes and not bundle.grouped
+            if bundle.grouped:
+                weight = weight.reshape(bundle.groups, -1, bundle.width)
+            self._factors[bundle.key] = MapFactors(weight, retained, forgotten, self._forgotten if classifier else None)
+            self._norms[bundle.key] = _norms(weight)
+        return self._factors[bundle.key]
+
+
+def _delta(solver: Solver, factors: MapFactors, strength: Strength) -> Tensor:
+    """Return the change of a map, or of a bundle; one by one where the solver knows only single maps."""
+    if factors.weight.ndim == 2 or getattr(solver, "batched", False):
+        return solver.delta(factors, strength)
+    parts = zip(factors.weight, factors.retain, factors.forget, strict=True)
+    return torch.stack([solver.delta(MapFactors(*part), strength) for part in parts])
+
+
+def _change(bundle: Bundle, factors: MapFactors, delta: Tensor, norms: Tensor) -> MapChange:
+    changes = _norms(delta)
+    ranks = factors.retain.shape[-1], factors.forget.shape[-1]
+    if not bundle.grouped:
+        return MapChange(bundle.key, _share(changes, norms), *ranks)
+    most = torch.where(norms > 0, changes / norms, 0.0).max()
+    whole = _share(torch.linalg.norm(changes), torch.linalg.norm(norms))
+    return MapChange(bundle.key, whole, *ranks, bundle.groups, float(most))
+
+
+def _norms(matrices: Tensor) -> Tensor:
+    """Return Frobenius norms of one matrix, or of each."""
+    norms: Tensor = torch.linalg.matrix_norm(matrices) if matrices.ndim == 3 else torch.linalg.norm(matrices)
+    return norms
+
+
+def _share(part: Tensor, whole: Tensor) -> float:
+    return float(part) / float(whole) if float(whole) else 0.0

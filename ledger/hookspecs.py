@@ -10,7 +10,7 @@ other exception is reported as a :class:`~ledger.errors.PluginError` that names 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -93,6 +93,36 @@ class RowSampler(Protocol):
         ...
 
 
+class GroupedRows(Mapping[str, "Tensor"]):
+    """Input rows of maps of one shape, as one tensor: what :meth:`LayerHandler.input_rows` may return of many maps.
+
+    It reads like any other mapping of map keys to rows, without a tensor for each being made first.
+
+    Args:
+        maps: The maps, in order.
+        stacked: Their rows, (g, n, i).
+    """
+
+    def __init__(self, maps: Sequence[LinearMap], stacked: Tensor) -> None:
+        self.maps = tuple(maps)
+        self.stacked = stacked
+        self._places: dict[str, int] = {}
+
+    def __getitem__(self, key: str) -> Tensor:
+        """Return one map's rows (n, i)."""
+        if not self._places:
+            self._places = {linear_map.key: index for index, linear_map in enumerate(self.maps)}
+        return self.stacked[self._places[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the maps' keys."""
+        return (linear_map.key for linear_map in self.maps)
+
+    def __len__(self) -> int:
+        """Return the number of maps."""
+        return len(self.maps)
+
+
 class LayerHandler(Protocol):
     """Knows one kind of layer: its linear maps and what flows into them.
 
@@ -119,6 +149,8 @@ class LayerHandler(Protocol):
     ) -> Mapping[str, Tensor]:
         """Return the input rows (n, i) of each map, by its key, for one call of the layer.
 
+        Rows stand in the order of the images. Of many maps of one shape, :class:`GroupedRows` is faster.
+
         Args:
             maps: What :meth:`linear_maps` returned for this layer.
             module: The layer.
@@ -129,7 +161,11 @@ class LayerHandler(Protocol):
 
 
 class Solver(Protocol):
-    """Computes the edit of one linear map from its retain and forget spaces."""
+    """Computes the edit of one linear map from its retain and forget spaces.
+
+    A solver with an attribute ``batched = True`` also takes maps of one shape at once: all tensors then have a leading
+    dimension ``g``. Without it, the groups of a convolution are solved one by one.
+    """
 
     @property
     def name(self) -> str:

@@ -37,7 +37,7 @@ def reading(network: Network, sampler: RowSampler, fold: Fold) -> Iterator[None]
             chosen = sampler if call == 1 else _LaterCall(sampler, call)
             inputs = arguments(module, args, kwargs)
             rows = guarded(lambda: reader.handler.input_rows(reader.maps, module, inputs, chosen), culprit)
-            fold(reader.name, {reader.keys[key]: values for key, values in rows.items()})
+            guarded(lambda: fold(reader.name, _named(reader, rows)), culprit)
 
         return hook
 
@@ -53,6 +53,13 @@ def reading(network: Network, sampler: RowSampler, fold: Fold) -> Iterator[None]
             hook.remove()
         for part, flag in training.items():
             part.training = flag
+
+
+def _named(reader: Reader, rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return rows by the keys of the maps that are edited, which are usually the handler's own."""
+    if all(key == own for key, own in reader.keys.items()):
+        return rows
+    return {reader.keys[key]: values for key, values in rows.items()}
 
 
 def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:

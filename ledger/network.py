@@ -1,11 +1,12 @@
 """A built network with weights in it, and what of it can be edited."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from ledger.bundles import Bundle, bundled
 from ledger.coverage import Claims, ParameterCoverage, Treatment, judge
 from ledger.domain.linear_map import LinearMap
 from ledger.domain.records import Architecture
@@ -25,6 +26,11 @@ class EditableLayer:
     module: nn.Module
     handler: LayerHandler
     maps: tuple[LinearMap, ...]
+    bundles: tuple[Bundle, ...] = field(init=False)
+    """The same maps, in bundles that are computed together."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bundles", bundled(self.maps))
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,11 @@ class Network:
     def maps(self) -> tuple[LinearMap, ...]:
         """Every linear map, in the order of the network's modules."""
         return tuple(linear_map for layer in self.layers for linear_map in layer.maps)
+
+    @property
+    def bundles(self) -> tuple[Bundle, ...]:
+        """Every linear map, in bundles that are computed together, in the order of the network's modules."""
+        return tuple(bundle for layer in self.layers for bundle in layer.bundles)
 
     def move(self, device: torch.device) -> None:
         """Compute on a device from now on; images and weights given later may be anywhere.

@@ -1,7 +1,7 @@
 """Weights that torch computes of other parameters (parametrizations, weight norm), as forms of a matrix."""
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +92,7 @@ def resolved(linear_map: LinearMap, network: nn.Module, held: Container[str]) ->
         raise UnsupportedLayerError(f"the network holds no parameter called {missing[0]}")
     form = _form(linear_map.parameter, network)
     _require_exact(form, dict(network.state_dict()))
-    return LinearMap(linear_map.key, form.parameters[0], linear_map.start, linear_map.stop, linear_map.width, form)
+    return replace(linear_map, parameter=form.parameters[0], form=form)
 
 
 def _form(parameter: str, network: nn.Module) -> WeightForm:

@@ -39,7 +39,7 @@ def _generator(*parts: object) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
 
 
-def choose_samples(labels: Sequence[int], class_index: int, settings: Settings) -> ClassSamples:
+def choose_samples(labels: Sequence[int] | np.ndarray, class_index: int, settings: Settings) -> ClassSamples:
     """Choose a class's images from the training split.
 
     At most a fifth of the class is set aside for calibration.

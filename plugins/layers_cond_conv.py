@@ -60,7 +60,9 @@ class CondConv2dHandler(Conv2dHandler):
         if conv.groups == 1:
             return (LinearMap(key, key, start=0, stop=rows, width=form.width, form=form),)
         return tuple(
-            LinearMap(f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=form.width, form=form)
+            LinearMap(
+                f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=form.width, form=form, grouped=True
+            )
             for g in range(conv.groups)
         )
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
-from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
+from ledger.hookspecs import GroupedRows, LayerHandler, RowSampler, hookimpl
 
 
 class Conv2dHandler:
@@ -31,7 +31,7 @@ class Conv2dHandler:
         if conv.groups == 1:
             return (LinearMap(key, key, start=0, stop=per_group, width=width),)
         return tuple(
-            LinearMap(f"{key}[{g}]", key, start=g * per_group, stop=(g + 1) * per_group, width=width)
+            LinearMap(f"{key}[{g}]", key, start=g * per_group, stop=(g + 1) * per_group, width=width, grouped=True)
             for g in range(conv.groups)
         )
 
@@ -47,11 +47,13 @@ class Conv2dHandler:
         positions = sampler.positions(maps[0].parameter, count, len(corners))
         corners = corners.expand(count, -1) if positions is None else corners[positions]
         index = (corners.unsqueeze(-1) + offsets).flatten(1).to(padded.device)
-        patches = padded.flatten(2).gather(2, index.unsqueeze(1).expand(-1, channels, -1))
+        # With many groups all channels of a patch are far apart in a channels-last map; gathering would crawl.
+        flat = (padded.contiguous() if conv.groups > 1 else padded).flatten(2)
+        patches = flat.gather(2, index.unsqueeze(1).expand(-1, channels, -1))
         # (n, channels, p, kernel) -> (groups, n * p, channels / groups * kernel)
         patches = patches.view(count, conv.groups, channels // conv.groups, -1, len(offsets))
         grouped = patches.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
-        return {linear_map.key: rows for linear_map, rows in zip(maps, grouped, strict=True)}
+        return GroupedRows(maps, grouped) if len(maps) > 1 else {maps[0].key: grouped[0]}
 
     @staticmethod
     def _require_known(conv: nn.Conv2d) -> None:

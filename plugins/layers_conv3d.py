@@ -26,7 +26,8 @@ class Conv3dHandler:
         if conv.groups == 1:
             return (LinearMap(key, key, start=0, stop=rows, width=width),)
         return tuple(
-            LinearMap(f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=width) for g in range(conv.groups)
+            LinearMap(f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=width, grouped=True)
+            for g in range(conv.groups)
         )
 
     def input_rows(

@@ -58,7 +58,7 @@ class ConvTransposeHandler:
         if conv.groups == 1:
             return (LinearMap(key, key, start=0, stop=rows, width=width, form=form),)
         return tuple(
-            LinearMap(f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=width, form=form)
+            LinearMap(f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=width, form=form, grouped=True)
             for g in range(conv.groups)
         )
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
-from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
+from ledger.hookspecs import GroupedRows, LayerHandler, RowSampler, hookimpl
 
 from .layers_conv import Conv2dHandler
 from .same_padding import same_padded
@@ -86,6 +86,8 @@ class StandardisedConvHandler(Conv2dHandler):
     ) -> Mapping[str, Tensor]:
         """Return patches without their means, for each group."""
         patches = super().input_rows(maps, module, inputs, sampler)
+        if isinstance(patches, GroupedRows):
+            return GroupedRows(maps, _centred(patches.stacked))
         return {key: _centred(rows) for key, rows in patches.items()}
 
     @staticmethod

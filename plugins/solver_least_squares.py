@@ -14,9 +14,10 @@ class LeastSquaresSolver:
     """``W <- W (alpha_r C_R + I) (alpha_r C_R + alpha_f C_F + I)^-1``."""
 
     name = "least-squares"
+    batched = True
 
     def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
-        """Return the change of one map's weight."""
+        """Return the change of one map's weight, or of several of one shape."""
         return least_squares_delta(factors, strength)
 
 

@@ -14,9 +14,10 @@ class ProjectionSolver:
     """``W <- W - W (I - P_retain) P_forget``."""
 
     name = "projection"
+    batched = True
 
     def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
-        """Return the change of one map's weight."""
+        """Return the change of one map's weight, or of several of one shape."""
         return projection_delta(factors, strength)
 
 

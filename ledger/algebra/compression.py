@@ -47,7 +47,7 @@ def compress(rows: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
     """
     n, width = rows.shape
     if min(n, width) <= EXACT or min(n, width) <= rank + OVERSAMPLING:
-        values, factor = _exact(rows)
+        values, factor = _exact(rows, rank)
     else:
         values, factor = _iterated(rows, rank + OVERSAMPLING)
     # Eigenvalues below rounding of the largest are noise, whatever the caller tolerates.
@@ -69,15 +69,39 @@ def compress_gram(gram: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
     return Compressed(factor, float(values[kept]) if kept < len(values) else 0.0)
 
 
-def _exact(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return all eigenvalues of ``X^T X`` in falling order, float64, and ``F`` with a row for each."""
+def compress_moments(moments: Tensor, rank: int) -> Compressed:
+    """Return leading directions of rows of which only ``X^T X`` (i, i), float32, was kept, however wide they are.
+
+    Where an eigenproblem of that width would cost too much, by subspace iteration on the matrix, and then
+    ``F = D^-1/2 U^T B^T X^T X`` for the orthonormal basis ``B`` that it finds and ``B^T X^T X B = U D U^T``
+    (Nystroem's form): that stays below ``X^T X`` as everything here does.
+    """
+    width = moments.shape[0]
+    if width <= EXACT or width <= rank + OVERSAMPLING:
+        return compress_gram(moments.double(), rank)
+    start = torch.randn(width, rank + OVERSAMPLING, generator=torch.Generator().manual_seed(rank))
+    basis = _orthonormal(moments @ start.to(moments.device))
+    for _ in range(PASSES):
+        basis = _orthonormal(moments @ basis)
+    seen = moments @ basis
+    values, vectors = torch.linalg.eigh((basis.T @ seen).double())
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    # What float32 cannot tell from zero would only be noise divided by nearly nothing.
+    kept = min(rank, int((values > float(values[0]) * width * torch.finfo(moments.dtype).eps).sum()))
+    factor = ((vectors[:, :kept] / values[:kept].sqrt()).T @ seen.T.double()).float()
+    left = float(moments.diagonal().sum()) - float(factor.square().sum())
+    return Compressed(factor.contiguous(), min(CAUTION * float(values[kept]), max(0.0, left)))
+
+
+def _exact(rows: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return all eigenvalues of ``X^T X`` in falling order, float64, and ``F`` with a row for the first ``rank``."""
     double = rows.double()
     if rows.shape[0] <= rows.shape[1]:
         values, vectors = torch.linalg.eigh(double @ double.T)
-        return values.flip(0), (vectors.flip(1).T @ double).float()
+        return values.flip(0), (vectors.flip(1)[:, :rank].T @ double).float()
     values, vectors = torch.linalg.eigh(double.T @ double)
     values = values.flip(0).clamp_min(0)
-    return values, (vectors.flip(1) * values.sqrt()).T.float()
+    return values, (vectors.flip(1) * values.sqrt())[:, :rank].T.float()
 
 
 def _iterated(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:

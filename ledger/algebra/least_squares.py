@@ -25,7 +25,7 @@ from .strength import Strength
 
 
 def least_squares_delta(factors: MapFactors, strength: Strength) -> Tensor:
-    """Return ``W' - W``, float32 (o, i).
+    """Return ``W' - W``, float32 (o, i), or (g, o, i) of a bundle of maps.
 
     With ``A = alpha_r C_R + I`` the change is ``-alpha_f W F (I + alpha_f F^T A^-1 F)^-1 F^T A^-1``, where
     ``A^-1 F = F - alpha_r F_R (alpha_r F_R^T F_R + I)^-1 F_R^T F`` needs (r, r) matrices only.
@@ -36,14 +36,14 @@ def least_squares_delta(factors: MapFactors, strength: Strength) -> Tensor:
     """
     alpha_r, alpha_f, dtype = strength.alpha_r, strength.effective_alpha_f, factors.weight.dtype
     left, values, vectors = factors.unprotected(alpha_r)
-    shrink = (vectors * (alpha_f / (1.0 + alpha_f * values))) @ vectors.T
+    shrink = (vectors * (alpha_f / (1.0 + alpha_f * values)).unsqueeze(-2)) @ vectors.mT
     if factors.own_outputs is None or len(factors.own_outputs) == len(factors.weight):
-        whole: Tensor = -(factors.weight_forget @ shrink.to(dtype)) @ left.T
+        whole: Tensor = -(factors.weight_forget @ shrink.to(dtype)) @ left.mT
         return whole
     own = list(factors.own_outputs)
     others = torch.ones(len(factors.weight), dtype=torch.bool)
     others[own] = False
     above_mean = factors.weight_forget[own] - factors.weight_forget[others].mean(0)
     delta = torch.zeros_like(factors.weight)
-    delta[own] = -(above_mean @ shrink.to(dtype)) @ left.T
+    delta[own] = -(above_mean @ shrink.to(dtype)) @ left.mT
     return delta

@@ -1,4 +1,8 @@
-"""Everything about one linear map and its two spaces that no strength changes: what a grid of alphas shares."""
+"""Everything about one linear map and its two spaces that no strength changes: what a grid of alphas shares.
+
+Every shape may have a leading dimension ``g``: maps of one shape, such as the groups of a convolution, computed
+at once.
+"""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -43,17 +47,17 @@ class MapFactors:
     @cached_property
     def retain_gram(self) -> Tensor:
         """``F_R^T F_R``, float32 (r_r, r_r)."""
-        return self.retain.T @ self.retain
+        return self.retain.mT @ self.retain
 
     @cached_property
     def forget_gram(self) -> Tensor:
         """``F_F^T F_F``, float32 (r_f, r_f)."""
-        return self.forget.T @ self.forget
+        return self.forget.mT @ self.forget
 
     @cached_property
     def cross(self) -> Tensor:
         """``F_R^T F_F``, float64 (r_r, r_f)."""
-        return (self.retain.T @ self.forget).double()
+        return (self.retain.mT @ self.forget).double()
 
     def resolved_cross(self, scale: float) -> Tensor:
         """Return ``(scale F_R^T F_R + I)^-1 F_R^T F_F``, float64 (r_r, r_f), by one Cholesky factorisation.
@@ -74,9 +78,9 @@ class MapFactors:
         if self._unprotected is None or self._unprotected[0] != scale:
             resolved = scale * self.resolved_cross(scale)
             left = self.forget - self.retain @ resolved.to(self.weight.dtype)
-            inner = self.forget_gram - self.cross.T @ resolved
+            inner = self.forget_gram - self.cross.mT @ resolved
             # Exactly symmetric and positive semi-definite in theory; rounding may take a little of both.
-            values, vectors = torch.linalg.eigh((inner + inner.T) / 2)
+            values, vectors = torch.linalg.eigh((inner + inner.mT) / 2)
             self._unprotected = scale, left, values.clamp_min(0.0), vectors
         return self._unprotected[1:]
 
@@ -84,6 +88,6 @@ class MapFactors:
 def shifted_cholesky(gram: Tensor, scale: float) -> Tensor:
     """Return the Cholesky factor, float64, of ``scale * gram + I`` for a positive semi-definite ``gram``."""
     shifted = scale * gram.double()
-    shifted.diagonal().add_(1.0)
+    shifted.diagonal(dim1=-2, dim2=-1).add_(1.0)
     factor: Tensor = torch.linalg.cholesky(shifted)
     return factor

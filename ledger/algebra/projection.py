@@ -15,7 +15,7 @@ from .strength import Strength
 
 
 def projection_delta(factors: MapFactors, strength: Strength) -> Tensor:
-    """Return ``-W (I - P_r) P_f``, float32 (o, i).
+    """Return ``-W (I - P_r) P_f``, float32 (o, i), or (g, o, i) of a bundle of maps.
 
     Args:
         factors: The map and its spaces.
@@ -26,4 +26,4 @@ def projection_delta(factors: MapFactors, strength: Strength) -> Tensor:
     removed = factors.weight_forget - factors.weight_retain @ protected.to(dtype)
     alpha_f = strength.effective_alpha_f
     scaled = alpha_f * torch.cholesky_inverse(shifted_cholesky(factors.forget_gram, alpha_f - 1.0))
-    return -(removed @ scaled.to(dtype)) @ factors.forget.T
+    return -(removed @ scaled.to(dtype)) @ factors.forget.mT

@@ -31,6 +31,8 @@ class Space:
     """``tr(G)`` of the rows before normalisation: their summed squared length."""
     error_bound: float
     """Upper estimate of the spectral norm of ``G / tr(G) - F F^T``: a bound wherever the decomposition was exact."""
+    classes: int = 1
+    """Number of classes it is the mean of."""
 
     @classmethod
     def empty(cls, width: int, *, rows: int = 0) -> "Space":
@@ -65,7 +67,8 @@ def forget_weights(spaces: Sequence[Space]) -> list[float]:
     forgotten together with others is forgotten about as thoroughly as alone (a direction that one class
     alone uses is scaled by at least ``alpha_f / (alpha_f + 1)`` of what it would be).
     """
-    return [1.0 / len(spaces)] * len(spaces)
+    classes = sum(space.classes for space in spaces)
+    return [space.classes / classes for space in spaces]
 
 
 def stack(spaces: Sequence[Space], weights: Sequence[float], largest: int | None = None) -> Tensor:

@@ -38,7 +38,7 @@ class LinearMap:
 
     ``W = state_dict[parameter].flatten(1)[start:stop]`` has shape (o, i); where there is a ``form``,
     ``W = form.matrix(state_dict)[start:stop]``. A plain layer is one map; a grouped convolution is one map for each
-    group.
+    group. Maps of one parameter are computed and stored together where they are alike (``ledger/bundles.py``).
     """
 
     key: str
@@ -49,6 +49,8 @@ class LinearMap:
     width: int
     """Number of inputs ``i``."""
     form: WeightForm | None = field(default=None, compare=False)
+    grouped: bool = field(default=False, compare=False)
+    """Whether it is one of a layer's groups, which are all read at the same places and so have equally many rows."""
     aliases: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     """Name of an edited parameter, and another name under which the state dict holds it too."""
 

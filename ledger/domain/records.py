@@ -146,14 +146,18 @@ class Worker:
 
 @dataclass(frozen=True)
 class MapSummary:
-    """What is known of one class space at one linear map, without its factor."""
+    """What is known of one class space at one linear map, or at all groups of a layer, without its factor."""
 
     key: str
     width: int
     rank: int
     rows: int
     trace: float
+    """Of several groups: their sum."""
     error_bound: float
+    """Of several groups: one that holds for each."""
+    groups: int = 1
+    """Number of maps that are summed up here."""
 
 
 @dataclass(frozen=True)

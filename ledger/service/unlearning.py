@@ -4,23 +4,23 @@ The result is a function of the registered weights, the settings and the set, ne
 that led to it; so requests compose in any order, and withdrawing one gives back the same bytes.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ledger import checkpoints
+from ledger.bases import Basis
 from ledger.calibration import Batch, Calibration, Panel
 from ledger.candidate import CandidateBuilder
-from ledger.domain.records import BasisTerm, Role
+from ledger.domain.records import BasisTerm, ClassSpace, Role
 from ledger.errors import PurgedError
 from ledger.images import load_images
 from ledger.search import RecipeSearch, SearchResult
 
 from .objects import store_object
-from .progress import Progress
+from .progress import Progress, counted
 from .proposal import Proposal
 from .workbench import CollectedSpace, Workbench, environment
 
@@ -33,6 +33,8 @@ FEWEST_FORGOTTEN_IMAGES_EACH = 10
 RETAINED_IMAGES = 256
 """Images that retention is judged on, all classes together; more if each would get fewer than below."""
 RETAINED_IMAGES_EACH = 10
+MOST_RETAINED_IMAGES = 1000
+"""No more than this for their sake, but one of every class: a thousand classes say enough with one each."""
 CALIBRATION_BATCH = 32
 """Small, since most candidates are given up after a batch or two."""
 
@@ -55,56 +57,72 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
         blob = workbench.ledger.blobs.get(base.weights)
         recipe = {"environment": environment(workbench.device)}
         return Proposal(forgotten, base.weights, len(blob), recipe, (), (), base.number)
-    collected = workbench.class_spaces(forgotten, progress)
-    result = search(workbench, collected, forgotten, progress)
+    seen: list[ClassSpace] = []
+    spaces = noted(workbench.class_spaces(forgotten, progress), seen)
+    result = search(workbench, spaces, forgotten, progress)
     progress.phase("write", 1)
     data = checkpoints.serialise(result.candidate.state)
     digest = store_object(workbench.ledger, data)
     progress.step()
     terms = [
-        BasisTerm(Role.FORGET if c.record.class_index in forgotten else Role.RETAIN, c.record.class_index, c.record.id)
-        for c in collected
+        BasisTerm(Role.FORGET if space.class_index in forgotten else Role.RETAIN, space.class_index, space.id)
+        for space in seen
     ]
     return Proposal(
         forgotten=forgotten,
         weights=digest,
         size=len(data),
-        recipe=_recipe(workbench, result, collected),
+        recipe=_recipe(workbench, result, seen),
         terms=tuple(terms),
         missed_gates=tuple(missed_gates(workbench, result)),
         anchor=base.number,
     )
 
 
+def noted(collected: Iterable[CollectedSpace], seen: list[ClassSpace]) -> Iterator[CollectedSpace]:
+    """Yield class spaces, and note their records."""
+    for one in collected:
+        seen.append(one.record)
+        yield one
+
+
 def search(
-    workbench: Workbench, collected: Sequence[CollectedSpace], forgotten: frozenset[int], progress: Progress
+    workbench: Workbench, collected: Iterable[CollectedSpace], forgotten: frozenset[int], progress: Progress
 ) -> SearchResult:
     """Build candidates from class spaces and choose one. What the base version has forgotten is left as it is.
 
     Raises:
         NonFiniteError: The chosen weights hold NaN or infinity.
     """
-    progress.phase("alpha search")
     forgotten -= workbench.base.forgotten
     network, device, settings = workbench.network, workbench.device, workbench.model.settings
+    edited = network.layers[-max(settings.depths) :] if settings.depths else network.layers
+    keys = [bundle.key for layer in edited for bundle in layer.bundles]
+    retain, forget = (Basis(role, keys, device) for role in (Role.RETAIN, Role.FORGET))
+    for one in collected:
+        (forget if one.record.class_index in forgotten else retain).add(one.spaces)
     base = {name: tensor.to(device) for name, tensor in workbench.base_state.items()}
     # Where a checkpoint has another precision than the network, what will be stored is what must be judged.
     held = {name: own if own.dtype == base[name].dtype else base[name] for name, own in network.state().items()}
-    inside = [c.spaces for c in collected if c.record.class_index in forgotten]
-    outside = [c.spaces for c in collected if c.record.class_index not in forgotten]
     builder = CandidateBuilder(
         base,
         [layer.maps for layer in network.layers],
-        retain=lambda key: [spaces[key].to(device) for spaces in outside],
-        forget=lambda key: [spaces[key].to(device) for spaces in inside],
+        retain=retain.spaces,
+        forget=forget.spaces,
         solvers=workbench.ledger.plugins.solvers(settings.solvers),
         forgotten=sorted(forgotten),
         classes=len(workbench.model.labels),
         held=held,
     )
+    calibration = _calibration(workbench, forgotten)
+    panel = Panel(network, calibration, builder.depths(settings.depths))
+    progress.phase("calibration", len(calibration.retained))
+    for batch in counted(progress, calibration.retained):
+        panel.base(batch)
+    progress.phase("alpha search")
     result = RecipeSearch(
         builder,
-        Panel(network, _calibration(workbench, forgotten), builder.depths(settings.depths)),
+        panel,
         classes=len(workbench.model.labels),
         forgotten=forgotten,
         settings=settings,
@@ -123,7 +141,7 @@ def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration
     inside = [workbench.samples(k).to_be_forgotten[:each] for k in sorted(forgotten)]
     gone = forgotten | workbench.base.forgotten
     retained = [k for k in range(len(workbench.model.labels)) if k not in gone]
-    each = max(RETAINED_IMAGES_EACH, RETAINED_IMAGES // len(retained))
+    each = max(min(RETAINED_IMAGES_EACH, MOST_RETAINED_IMAGES // len(retained)), RETAINED_IMAGES // len(retained), 1)
     outside = [workbench.samples(k).calibration[:each] for k in retained]
     return Calibration(tuple(_batches(workbench, inside)), tuple(_batches(workbench, outside)))
 
@@ -132,12 +150,12 @@ def _batches(workbench: Workbench, per_class: Sequence[Sequence[int]]) -> Iterat
     """Yield batches that take turns between the classes."""
     longest = max(len(indices) for indices in per_class)
     mixed = [indices[i] for i in range(longest) for indices in per_class if i < len(indices)]
-    labels = np.asarray(workbench.source.train.labels)
+    labels = workbench.source.train.labels
     size = min(CALIBRATION_BATCH, workbench.model.settings.batch_size)
     for start in range(0, len(mixed), size):
         part = mixed[start : start + size]
         images: Tensor = load_images(workbench.source.train, part, workbench.model.preprocessing)
-        yield Batch(images, torch.from_numpy(labels[part]).long())
+        yield Batch(images, torch.tensor([int(labels[i]) for i in part]))
 
 
 def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
@@ -157,7 +175,7 @@ def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
         )
 
 
-def _recipe(workbench: Workbench, result: SearchResult, collected: Sequence[CollectedSpace]) -> dict[str, Any]:
+def _recipe(workbench: Workbench, result: SearchResult, seen: Sequence[ClassSpace]) -> dict[str, Any]:
     recipe = result.candidate.recipe
     strength = recipe.strength
     return {
@@ -170,10 +188,11 @@ def _recipe(workbench: Workbench, result: SearchResult, collected: Sequence[Coll
         "edit": result.candidate.size,
         "maps": [
             {"key": c.key, "change": c.relative, "retain_rank": c.retain_rank, "forget_rank": c.forget_rank}
+            | ({"groups": c.groups, "most": c.most} if c.groups > 1 else {})
             for c in result.candidate.changes
         ],
         "search": result.to_json(),
-        "class_spaces": {str(c.record.class_index): c.record.blob for c in collected},
+        "class_spaces": {str(space.class_index): space.blob for space in seen},
         "base": workbench.base.weights,
         "data": workbench.model.data_digest,
         "plugins": {p.name: p.version for p in workbench.ledger.plugins.infos if p.error is None},

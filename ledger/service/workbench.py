@@ -2,19 +2,19 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ledger import checkpoints, images
+from ledger import checkpoints, images, space_files
 from ledger.activations import collect_spaces
-from ledger.algebra.spaces import Space
 from ledger.device import choose_device
 from ledger.digest import json_digest, sha256_hex
-from ledger.domain.records import ClassSpace, MapSummary, Model, Version
+from ledger.domain.records import ClassSpace, Model, Version
 from ledger.errors import BlobError, DataError
 from ledger.hookspecs import DataSource, Split
 from ledger.network import Network, build_network
@@ -32,8 +32,8 @@ class CollectedSpace:
     """A class space with its factors at hand."""
 
     record: ClassSpace
-    spaces: dict[str, Space]
-    """By map key."""
+    spaces: space_files.Spaces
+    """By key of a bundle of maps."""
 
 
 @dataclass
@@ -95,39 +95,67 @@ class Workbench:
         source = f"version {version.number} of {self.model.name}"
         return checkpoints.parse(self.ledger.blobs.get(version.weights), source)
 
+    @cached_property
+    def train_labels(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+        """Class index of every training image, int64: asked for once a class, so made an array once."""
+        return np.asarray(self.source.train.labels, dtype=np.int64)
+
     def samples(self, class_index: int) -> ClassSamples:
         """Return which training images of a class are used for what."""
-        return choose_samples(self.source.train.labels, class_index, self.model.settings)
+        return choose_samples(self.train_labels, class_index, self.model.settings)
 
     def batches(self, split: Split, indices: Sequence[int]) -> Iterable[Tensor]:
         """Yield preprocessed images of a split."""
         return images.iterate(split, indices, self.model.preprocessing, self.model.settings.batch_size)
 
-    def class_spaces(self, forgotten: frozenset[int], progress: Progress, *, keep: bool = True) -> list[CollectedSpace]:
-        """Return every class's space, in class order, collecting those not yet in the ledger.
+    def class_spaces(
+        self, forgotten: frozenset[int], progress: Progress, *, keep: bool = True
+    ) -> Iterator[CollectedSpace]:
+        """Yield every class's space, in class order, collecting those not yet in the ledger.
 
-        Classes that the base version has forgotten have none: nothing of them is needed any more.
+        Classes that the base version has forgotten have none: nothing of them is needed any more. Spaces are read one
+        by one: those of a thousand classes need not be held together.
 
         Args:
             forgotten: Classes whose forget samples are wanted; of the others, the retain samples.
-            progress: Counts classes.
+            progress: Counts classes: first those to collect, where there are any, then all.
             keep: Store what had to be collected, each as soon as it is there, so that interrupted work
                 continues where it stopped and later requests find it.
         """
         classes = [k for k in range(len(self.model.labels)) if k not in self.base.forgotten]
+        wanted = {k: self._wanted(k, forgotten=k in forgotten) for k in classes}
+        if keep:
+            self._collect_missing(wanted, progress)
         progress.phase("class spaces", len(classes))
-        return [self._class_space(k, forgotten=k in forgotten, keep=keep) for k in counted(progress, classes)]
+        for k in counted(progress, classes):
+            yield self._class_space(k, *wanted[k], keep=keep)
 
-    def _class_space(self, class_index: int, *, forgotten: bool, keep: bool) -> CollectedSpace:
+    def _wanted(self, class_index: int, *, forgotten: bool) -> tuple[tuple[int, ...], str]:
+        """Return the images of a class, and the digest of what its space shall be."""
         chosen = self.samples(class_index)
-        wanted = chosen.forget if forgotten else chosen.retain
-        digest = self._spec_digest(wanted)
+        images_of = chosen.forget if forgotten else chosen.retain
+        return images_of, self._spec_digest(images_of)
+
+    def _collect_missing(self, wanted: Mapping[int, tuple[tuple[int, ...], str]], progress: Progress) -> None:
+        """Collect and store what the ledger has not, each class on its own."""
+        with self.ledger.database.read() as tx:
+            missing = [k for k, (_, digest) in wanted.items() if tx.spaces.find(self.model, k, digest) is None]
+        if missing:
+            progress.phase("collect", len(missing))
+        for k in counted(progress, missing):
+            self._keep(*self._collect(k, *wanted[k]), again=False)
+
+    def _class_space(self, class_index: int, images_of: Sequence[int], digest: str, *, keep: bool) -> CollectedSpace:
         with self.ledger.database.read() as tx:
             known = tx.spaces.find(self.model, class_index, digest)
         if known is not None and (stored := self._stored(known.blob)) is not None:
-            return _loaded(known, stored)
-        record, data = self._collect(class_index, wanted, digest)
-        return _loaded(self._keep(record, data, again=known is not None) if keep else record, data)
+            return self._loaded(known, stored)
+        record, data = self._collect(class_index, images_of, digest)
+        return self._loaded(self._keep(record, data, again=known is not None) if keep else record, data)
+
+    def _loaded(self, record: ClassSpace, data: bytes) -> CollectedSpace:
+        """Read the spaces from their stored form, also right after collecting them: the same bytes either way."""
+        return CollectedSpace(record, space_files.parse(data, record, self.network.bundles))
 
     def _stored(self, digest: str) -> bytes | None:
         """Return a class space's bytes; None if they are missing or damaged, since images can be looked at again."""
@@ -161,8 +189,7 @@ class Workbench:
         spaces = collect_spaces(
             self.network, batches, sampler, max_rank=settings.max_rank, tolerance=settings.space_tolerance
         )
-        # Half precision: its rounding, 5e-4 of an entry, is far below what the rank cuts off.
-        data = checkpoints.serialise({key: space.factor.half() for key, space in spaces.items()})
+        data = space_files.serialise(spaces)
         record = ClassSpace(
             id=0,
             model_id=self.model.id,
@@ -172,10 +199,7 @@ class Workbench:
             samples_digest=seen.hexdigest(),
             blob=sha256_hex(data),
             size=len(data),
-            maps=tuple(
-                MapSummary(key, space.width, space.rank, space.rows, space.trace, space.error_bound)
-                for key, space in spaces.items()
-            ),
+            maps=space_files.summaries(spaces),
             created_at=self.ledger.clock(),
             anchor=self.base.number,
         )
@@ -200,13 +224,6 @@ class Workbench:
                 },
             )
         return stored
-
-
-def _loaded(record: ClassSpace, data: bytes) -> CollectedSpace:
-    """Read the factors from their stored form, also right after collecting them: the same bytes either way."""
-    factors = checkpoints.parse(data, f"the class space of class {record.class_index}")
-    spaces = {m.key: Space(factors[m.key], m.rows, m.trace, m.error_bound) for m in record.maps}
-    return CollectedSpace(record, spaces)
 
 
 def open_workbench(ledger: Ledger, model_name: str) -> Workbench:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ledger.activations import collect_spaces
+from ledger.algebra.spaces import Space
 from ledger.coverage import Treatment
 from ledger.digest import json_digest
 from ledger.errors import LedgerError
@@ -69,7 +70,7 @@ def test_every_weight_is_covered_and_nothing_changes(arch: str) -> None:
     module.train()
     flags = [part.training for part in module.modules()]
     spaces = collect_spaces(network, [images], PositionSampler(0, 0, 2), max_rank=4)
-    assert spaces.keys() == {m.key for m in network.maps}
+    assert spaces.keys() == {bundle.key for bundle in network.bundles}
     assert all(space.rows > 0 for space in spaces.values())
     with pytest.raises(LedgerError, match="NaN or infinity"):
         collect_spaces(network, [images * torch.inf], PositionSampler(0, 0, 2), max_rank=4)
@@ -102,6 +103,7 @@ def test_what_is_taken_away_is_what_the_rows_say(arch: str) -> None:
     network.survey(images[:1])
     last = network.layers[-1].maps[-1]
     space = collect_spaces(network, [images], PositionSampler(0, 0, 10**6), max_rank=10**6)[last.key]
+    assert isinstance(space, Space)
     weights = MapWeights(network.state(), network.state())
     basis = torch.linalg.svd(space.factor.double(), full_matrices=False)
     kept = basis.U[:, 1e-9 * basis.S[0] < basis.S].float()

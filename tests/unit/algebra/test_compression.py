@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ledger.algebra import compression
-from ledger.algebra.compression import CAUTION, OVERSAMPLING, Compressed, compress, compress_gram
+from ledger.algebra.compression import CAUTION, OVERSAMPLING, Compressed, compress, compress_gram, compress_moments
 
 SHAPES = {"few rows": (10, 30), "few columns": (40, 12), "iterated": (60, 50)}
 """Rows and columns that lead to each form, for ranks up to ``MAX_RANK``."""
@@ -288,6 +288,28 @@ def test_only_what_is_large_both_ways_is_iterated(
     monkeypatch.setattr(compression, "_iterated", watched)
     compress(decaying_rows(shape), rank)
     assert called == sizes
+
+
+@pytest.mark.parametrize("width", [20, 50, 80])
+@pytest.mark.parametrize("decay", [0.5, 0.8, 0.95])
+def test_leading_directions_are_found_in_the_moments_alone(width: int, decay: float) -> None:
+    rows = decaying_rows((200, width), decay=decay)
+    moments = gram(rows).float()
+    found = compress_moments(moments, MAX_RANK)
+    # Moments were rounded to float32, and what was found in them divides by small numbers.
+    rounding = 20 * ROUNDING
+    beyond = cut_off(rows, found)
+    assert found.factor.shape == (MAX_RANK, width)
+    assert float(beyond[-1]) >= -rounding, "no energy is invented"
+    assert float(beyond[0]) <= found.cut + rounding
+    # Close to the best that can be done with so many directions.
+    assert float(beyond[0]) <= 1.3 * float(eigenvalues(rows)[MAX_RANK]) + rounding
+
+
+def test_moments_of_few_rows_have_no_more_directions() -> None:
+    rows = decaying_rows((5, 60), decay=0.9)
+    found = compress_moments(gram(rows).float(), 30)
+    assert float(cut_off(rows, found).abs().max()) <= 20 * ROUNDING
 
 
 def test_the_result_is_a_value() -> None:

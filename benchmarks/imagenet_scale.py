@@ -1,0 +1,249 @@
+"""A network of ImageNet's size, one image a class: what registering it and forgetting a class takes, phase by phase.
+
+    python benchmarks/imagenet_scale.py [--arch vit_base_patch16_224 ...] [--classes 1000] [--work DIR]
+
+Weights are random and images made by seed (noise with the spectrum of photographs, tinted by class), since cost hardly
+depends on either; JPEG files in one folder per class, two for training and one for testing. Each architecture runs in
+a process of its own: ``model add``, a request to forget class 0, a request to forget class 1. Peak memory is the
+process's, images and weights included. ``--classes`` below 1,000 makes a network with fewer outputs: whoever wants
+1,000 extrapolates.
+
+Seconds are given by the clock and, in brackets, of processor time, all threads together: with ``OMP_NUM_THREADS=1``
+and on a machine shared with other work, the second is what an idle core would take. The ratio compares collecting
+spaces (images to stored form, without storing) with a plain forward pass over the same images in batches of 32: rounds
+taking turns, and their median.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from tables import markdown
+
+from ledger import checkpoints
+from ledger.config import create_config
+from ledger.domain.records import Architecture, NewRequest
+from ledger.domain.settings import Settings
+from ledger.errors import GateError
+from ledger.service.ledger import Ledger, create_ledger
+from ledger.service.registry import Registration, register
+from ledger.service.requests import enqueue
+from ledger.service.workbench import Workbench, open_workbench
+from ledger.service.worker import work
+
+ARCHITECTURES = ("vit_base_patch16_224", "resnet50", "convnext_base")
+PIXELS, SEED, TRAIN, TEST, BATCH, ROUNDS = 256, 0, 2, 1, 32, 3
+MODEL = "any"
+MOST_COLLECTION = 3.0
+"""Times a plain forward pass that collection may take."""
+
+
+Seconds = tuple[float, float]
+"""By the clock, and of processor time."""
+
+
+def now() -> Seconds:
+    """Return both clocks."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(began: Seconds) -> Seconds:
+    """Return what passed on both clocks."""
+    wall, processor = now()
+    return wall - began[0], processor - began[1]
+
+
+class Stopwatch:
+    """Progress that notes the seconds of every phase, and says so."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, Seconds] = {}
+        self._name, self._began, self._steps = "", now(), 0
+
+    def phase(self, name: str, total: int | None = None) -> None:  # noqa: ARG002 - part of the contract
+        """Begin a phase."""
+        self.end()
+        self._name, self._began, self._steps = name, now(), 0
+
+    def step(self) -> None:
+        """Count one step."""
+        self._steps += 1
+
+    def end(self) -> None:
+        """End the last phase."""
+        if self._name:
+            self.phases[self._name] = since(self._began)
+            print(f"{self._name}: {self._steps} steps, {shown(self.phases[self._name])} s", file=sys.stderr, flush=True)
+        self._name = ""
+
+
+def make_images(root: Path, classes: int) -> Path:
+    """Write the folders of JPEG files, unless they are there."""
+    if (root / "done").exists():
+        return root
+    rng = np.random.default_rng(SEED)
+    rows, columns = np.fft.fftfreq(PIXELS) * PIXELS, np.fft.rfftfreq(PIXELS) * PIXELS
+    falling = 1 / np.maximum(1, np.hypot(rows[:, None], columns))
+    for k in range(classes):
+        tint = rng.uniform(64, 192, (1, 1, 3))
+        for n in range(TRAIN + TEST):
+            noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((3, PIXELS, PIXELS))) * falling)
+            pixels = noise.transpose(1, 2, 0) / noise.std() * 40 + tint
+            folder = root / ("train" if n < TRAIN else "test") / f"{k:04d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{n}.jpg", quality=90)
+    (root / "done").touch()
+    return root
+
+
+def registered(ledger: Ledger, arch: str, images: Path, weights: Path, classes: int) -> None:
+    """Register an untrained network."""
+    if not weights.exists():
+        torch.manual_seed(SEED)
+        weights.write_bytes(checkpoints.serialise(timm.create_model(arch, num_classes=classes).state_dict()))
+    settings = Settings(retain_samples=1, forget_samples=1)
+    registration = Registration(
+        name=MODEL,
+        architecture=Architecture(f"timm/{arch}", {}),
+        weights=weights,
+        data_spec=f"folder:{images}",
+        labels=None,
+        preprocessing={},
+        settings=settings,
+    )
+    register(ledger, registration)
+
+
+def forget(ledger: Ledger, label: str) -> tuple[Stopwatch, Seconds]:
+    """Carry out one request; a missed gate is no failure here: an untrained network answers nothing right before it."""
+    model = open_workbench(ledger, MODEL).model
+    enqueue(ledger, MODEL, [NewRequest(classes=model.labels.resolve_all([label]), actor="bench")])
+    watch, began = Stopwatch(), now()
+    for outcome in work(ledger, watch, model_name=MODEL):
+        if outcome.error is not None and not isinstance(outcome.error, GateError):
+            raise outcome.error
+    watch.end()
+    return watch, since(began)
+
+
+def ratios(bench: Workbench, classes: int) -> list[tuple[Seconds, Seconds]]:
+    """Return seconds of collection and of a plain forward pass over the same images, round by round."""
+    wanted = {k: bench.samples(k).retain for k in range(classes)}
+    every = [index for indices in wanted.values() for index in indices]
+    found = []
+    for _ in range(ROUNDS):
+        began = now()
+        with torch.inference_mode():
+            for start in range(0, len(every), BATCH):
+                for batch in bench.batches(bench.source.train, every[start : start + BATCH]):
+                    bench.network.module(bench.network.placed(batch))
+        plain, began = since(began), now()
+        for k, indices in wanted.items():
+            bench._collect(k, indices, "benchmark")  # noqa: SLF001 - what is measured, without storing
+        found.append((since(began), plain))
+    return found
+
+
+def shown(seconds: Seconds) -> str:
+    """Return both clocks as text."""
+    return f"{seconds[0]:.0f} ({seconds[1]:.0f})"
+
+
+def peak_memory() -> float:
+    """Return this process's peak memory in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def measure(folder: Path, arch: str, classes: int, compared: int) -> dict[str, Any]:
+    """Do everything once with one architecture, in this process."""
+    ledger = create_ledger(create_config(folder / f"{arch}-{classes}", "sqlite:///ledger.db", "objects"), "bench")
+    weights = folder / f"{arch}-{classes}.safetensors"
+    began = now()
+    registered(ledger, arch, folder / f"images-{classes}", weights, classes)
+    found: dict[str, Any] = {"arch": arch, "classes": classes, "registration": since(began)}
+    rounds = ratios(open_workbench(ledger, MODEL), min(compared, classes))
+    found["rounds"] = rounds
+    found["ratio"], found["processor ratio"] = (
+        statistics.median(mine[clock] / theirs[clock] for mine, theirs in rounds) for clock in (0, 1)
+    )
+    for name, label in (("first", "0000"), ("later", "0001")):
+        watch, found[name] = forget(ledger, label)
+        found[f"{name} phases"] = watch.phases
+    with ledger.database.read() as tx:
+        sizes = [space.size for space in tx.spaces.all(tx.models.get(MODEL))]
+    found["bytes"] = statistics.mean(sizes)
+    found["memory"] = peak_memory()
+    ledger.close()
+    return found
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """Return the Markdown table of all architectures."""
+    rows = [
+        (
+            r["arch"],
+            str(r["classes"]),
+            shown(r["registration"]),
+            *(shown(r[f"{which} phases"].get(phase, (0.0, 0.0))) for which, phase in COLUMNS),
+            shown(r["first"]),
+            shown(r["later"]),
+            f"{r['memory']:.1f}",
+            f"{r['bytes'] / 1e6:.1f}",
+            f"{r['ratio']:.2f} ({r['processor ratio']:.2f})",
+        )
+        for r in results
+    ]
+    phases = [f"{which}: {phase}" for which, phase in COLUMNS]
+    heads = ["network", "classes", "model add", *phases, "first request", "later request"]
+    return markdown([*heads, "peak GB", "MB a class", "ratio"], rows)
+
+
+COLUMNS = (
+    ("first", "collect"),
+    ("first", "class spaces"),
+    ("first", "calibration"),
+    ("first", "alpha search"),
+    ("later", "class spaces"),
+    ("later", "alpha search"),
+)
+
+
+def main() -> int:
+    """Measure; return 1 if collecting costs more than the bar."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arch", nargs="*", default=list(ARCHITECTURES))
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--compared", type=int, default=64, help="classes whose collection is compared with a pass")
+    parser.add_argument("--work", type=Path, help="keep images, weights and ledgers here")
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.alone:
+        print(json.dumps(measure(options.work, options.arch[0], options.classes, options.compared)))
+        return 0
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.work or Path(scratch)
+        make_images(folder / f"images-{options.classes}", options.classes)
+        results = []
+        for arch in options.arch:
+            command = [sys.executable, __file__, "--alone", "--arch", arch, "--work", str(folder)]
+            command += ["--classes", str(options.classes), "--compared", str(options.compared)]
+            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout  # noqa: S603 - ourselves
+            results.append(json.loads(answer.splitlines()[-1]))
+            print(json.dumps(results[-1]), file=sys.stderr)
+    print(table(results))
+    return int(any(r["ratio"] > MOST_COLLECTION for r in results if r["arch"] == ARCHITECTURES[0]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

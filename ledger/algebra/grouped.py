@@ -1,0 +1,147 @@
+"""Spaces of many narrow maps at once: the groups of a convolution, ``g`` of them, in batched tensors.
+
+A depthwise convolution of a thousand channels is a thousand maps of 9 or 49 inputs. One by one they would each pay for
+an accumulator, an eigenproblem and a stored tensor. Here a class space keeps the whole second moment of every group, as
+the lower triangle of ``G / tr(G)``: nothing is cut off, no class needs an eigenproblem, and sums of classes are sums of
+numbers. Only a sum over all classes of a role is decomposed, once for a request.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+CHUNK_ROWS = 1024
+"""Rows of each group that are multiplied in single precision before they are added up in double."""
+ROUNDING = 2.0**-11
+"""Of an entry in half precision: bounds what storing takes from ``G / tr(G)``, whose Frobenius norm is at most 1."""
+
+
+@dataclass(frozen=True)
+class GroupedSpace:
+    """Second moments of a class's (or several classes') input rows at every group of a layer, each of trace 1."""
+
+    packed: Tensor
+    """(g, i * (i + 1) / 2): the lower triangle of ``width * G / tr(G)``, row by row. Its mean diagonal is 1."""
+    width: int
+    """Number of inputs ``i`` of each group."""
+    rows: int
+    """Number of input rows seen by each group."""
+    trace: Tensor
+    """float64 (g,): ``tr(G)`` before normalisation; 0 where all rows were zero."""
+    classes: int = 1
+    """Number of classes it is the mean of."""
+
+    @property
+    def groups(self) -> int:
+        """Number of groups ``g``."""
+        return self.packed.shape[0]
+
+    def to(self, device: torch.device) -> "GroupedSpace":
+        """Return the same space on a device."""
+        return replace(self, packed=self.packed.to(device), trace=self.trace.to(device))
+
+    def moments(self) -> Tensor:
+        """Return ``G / tr(G)``, float64 (g, i, i)."""
+        return unpacked(self.packed.double() / self.width, self.width)
+
+    @classmethod
+    def of(cls, moments: Tensor, rows: int, trace: Tensor | None = None) -> "GroupedSpace":
+        """Return the space of second moments ``G`` (g, i, i), not yet normalised.
+
+        Args:
+            moments: Symmetric; only the lower triangles are read.
+            rows: Number of rows they are made of.
+            trace: float64 (g,), what they are normalised by; if not given, their own traces.
+        """
+        width = moments.shape[-1]
+        if trace is None:
+            trace = moments.diagonal(dim1=1, dim2=2).sum(1).double()
+        scale = torch.where(trace > 0, width / trace.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
+        row, column = torch.tril_indices(width, width, device=moments.device)
+        packed = (moments * scale[:, None, None]).float().flatten(1).index_select(1, row * width + column)
+        return cls(packed, width, rows, trace)
+
+
+class GroupedAccumulator:
+    """Accumulate ``G = sum x x^T`` (uncentred) of every group over rows that arrive in batches.
+
+    Products of up to ``CHUNK_ROWS`` rows are formed in single precision, and added up in double: what that rounds
+    off, some 1e-7 of the energy, is far below the half precision in which spaces are stored.
+
+    Args:
+        groups: Number of groups ``g``.
+        width: Number of inputs ``i`` of each.
+    """
+
+    def __init__(self, groups: int, width: int) -> None:
+        self.groups = groups
+        self.width = width
+        self.rows = 0
+        self._moments: Tensor | None = None
+
+    def update(self, rows: Tensor) -> None:
+        """Fold in finite input rows, float32 (g, n, i)."""
+        self.rows += rows.shape[1]
+        for chunk in torch.split(rows, CHUNK_ROWS, dim=1):
+            product = (chunk.mT @ chunk).double()
+            self._moments = product if self._moments is None else self._moments.add_(product)
+
+    def space(self) -> GroupedSpace:
+        """Return the accumulated rows' space."""
+        moments = self._moments
+        if moments is None:
+            moments = torch.zeros(self.groups, self.width, self.width, dtype=torch.float64)
+        return GroupedSpace.of(moments, self.rows)
+
+
+def grouped_retain_weights(spaces: Sequence[GroupedSpace]) -> list[Tensor]:
+    """Weight retained classes by their energy in each group, float64 (g,) each, as ``spaces.retain_weights`` does."""
+    total = torch.stack([space.trace for space in spaces]).sum(0)
+    safe = total.clamp_min(torch.finfo(torch.float64).tiny)
+    return [torch.where(total > 0, space.trace / safe, 0.0) for space in spaces]
+
+
+def grouped_forget_weights(spaces: Sequence[GroupedSpace]) -> list[Tensor]:
+    """Weight forgotten classes equally, float64 (g,) each, as ``spaces.forget_weights`` does."""
+    classes = sum(space.classes for space in spaces)
+    return [torch.full_like(space.trace, space.classes / classes) for space in spaces]
+
+
+def grouped_mean(spaces: Sequence[GroupedSpace], weights: Sequence[Tensor]) -> GroupedSpace:
+    """Return the weighted sum of spaces as one, in the order given.
+
+    Args:
+        spaces: At least one, all of the same groups and width.
+        weights: float64 (g,) for each space; they sum to 1, or to 0 where no space has energy.
+    """
+    packed = torch.zeros_like(spaces[0].packed, dtype=torch.float64)
+    for space, weight in zip(spaces, weights, strict=True):
+        packed.addcmul_(space.packed.double(), weight[:, None])
+    return GroupedSpace(
+        packed,
+        spaces[0].width,
+        sum(space.rows for space in spaces),
+        torch.stack([space.trace for space in spaces]).sum(0),
+        sum(space.classes for space in spaces),
+    )
+
+
+def grouped_stack(spaces: Sequence[GroupedSpace], weights: Sequence[Tensor]) -> Tensor:
+    """Return factors ``F`` (g, i, i), float32, with ``F F^T`` the weighted sum of spaces, by one batched eigenproblem.
+
+    Columns stand in falling order of energy. Rounding may leave an eigenvalue a little below zero; it counts as zero.
+    """
+    values, vectors = torch.linalg.eigh(grouped_mean(spaces, weights).moments())
+    factor: Tensor = vectors.flip(2) * values.flip(1).clamp_min(0.0).sqrt()[:, None]
+    return factor.float()
+
+
+def unpacked(packed: Tensor, width: int) -> Tensor:
+    """Return symmetric matrices (g, i, i) from their lower triangles (g, i * (i + 1) / 2)."""
+    row, column = torch.tril_indices(width, width, device=packed.device)
+    full = packed.new_empty(packed.shape[0], width, width)
+    full[:, row, column] = packed
+    full[:, column, row] = packed
+    return full

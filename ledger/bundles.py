@@ -1,0 +1,83 @@
+"""Linear maps that are computed together: the groups of a convolution, which may be thousands in one network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+
+from ledger.domain.linear_map import LinearMap, WeightForm
+
+WIDEST = 128
+"""Inputs up to which maps are bundled: a packed Gram matrix takes no more room than a factor of rank 64 up to there."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Maps of one parameter and one shape, side by side, with tensors of shape (g, ...); or one map alone, without."""
+
+    key: str
+    """Unique in the model: the parameter's name, or the key of the only map."""
+    maps: tuple[LinearMap, ...]
+
+    @property
+    def grouped(self) -> bool:
+        """Whether it holds several maps."""
+        return len(self.maps) > 1
+
+    @property
+    def groups(self) -> int:
+        """Number of maps ``g``."""
+        return len(self.maps)
+
+    @property
+    def parameter(self) -> str:
+        """Name of the weight."""
+        return self.maps[0].parameter
+
+    @property
+    def width(self) -> int:
+        """Number of inputs ``i`` of each map."""
+        return self.maps[0].width
+
+    @property
+    def form(self) -> WeightForm | None:
+        """How the parameter holds them, if not simply row by row."""
+        return self.maps[0].form
+
+    @property
+    def aliases(self) -> tuple[tuple[str, str], ...]:
+        """Names of edited parameters, each with another under which the state dict holds it too."""
+        return self.maps[0].aliases
+
+    @property
+    def start(self) -> int:
+        """First row of the weight."""
+        return self.maps[0].start
+
+    @property
+    def stop(self) -> int:
+        """Row of the weight after the last."""
+        return self.maps[-1].stop
+
+
+def bundled(maps: Sequence[LinearMap]) -> tuple[Bundle, ...]:
+    """Return a layer's maps in bundles, in their order.
+
+    Several maps make a bundle if they are a layer's groups and all that a parameter has, narrow, of one shape, and
+    follow each other.
+    """
+    found: list[Bundle] = []
+    for parameter, same in groupby(maps, key=lambda m: m.parameter):
+        members = tuple(same)
+        alone = sum(m.parameter == parameter for m in maps) == len(members)
+        if alone and _alike(members):
+            found.append(Bundle(parameter, members))
+        else:
+            found += [Bundle(m.key, (m,)) for m in members]
+    return tuple(found)
+
+
+def _alike(maps: Sequence[LinearMap]) -> bool:
+    shapes = {(m.width, m.stop - m.start) for m in maps}
+    adjacent = all(before.stop == after.start for before, after in pairwise(maps))
+    groups = len(maps) > 1 and all(m.grouped for m in maps)
+    return groups and len(shapes) == 1 and maps[0].width <= WIDEST and adjacent
