@@ -15,6 +15,8 @@ FLOORS = [
     {"ledger.service"},
     {
         "ledger.activations",
+        "ledger.bases",
+        "ledger.bundles",
         "ledger.calibration",
         "ledger.candidate",
         "ledger.demo_training",
@@ -27,6 +29,7 @@ FLOORS = [
         "ledger.resume",
         "ledger.sampling",
         "ledger.search",
+        "ledger.space_files",
         "ledger.checkpoints",
         "ledger.tensor_header",
         "ledger.plugin_manager",
