@@ -105,17 +105,23 @@ class Resumption:
         last = self._skipped[-1]
         if self._same((last,), trace):
             return (last,)
-        needed = tuple(
-            m for m in self._skipped if not self._same([other for other in self._skipped if other is not m], trace)
-        )
-        return needed if self._same(needed, trace) else ()
+        # NaN alone finds nearly all that is read, in a third of the passes; what it found is tried with everything.
+        for kinds in (NONSENSE[:1], NONSENSE):
+            needed = tuple(
+                m
+                for m in self._skipped
+                if not self._same([other for other in self._skipped if other is not m], trace, kinds)
+            )
+            if self._same(needed, trace):
+                return needed
+        return ()
 
-    def _same(self, real: Sequence[nn.Module], trace: Trace) -> bool:
+    def _same(self, real: Sequence[nn.Module], trace: Trace, kinds: Sequence[float] = NONSENSE) -> bool:
         """Whether the answer stays the same whatever every skipped module but ``real`` says."""
         self._shapes = {m: tuple(trace.outputs[m].shape[1:]) for m in self._skipped}
         known = {m: trace.outputs[m] for m in real}
         try:
-            for nonsense in NONSENSE:
+            for nonsense in kinds:
                 example = trace.example
                 with torch.inference_mode(), self._answering(known, len(example), nonsense):
                     if not torch.equal(self._module(example), trace.answer):

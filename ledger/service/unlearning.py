@@ -115,8 +115,8 @@ def search(
         held=held,
     )
     calibration = _calibration(workbench, forgotten)
-    panel = Panel(network, calibration, builder.depths(settings.depths))
     progress.phase("calibration", len(calibration.retained))
+    panel = Panel(network, calibration, builder.depths(settings.depths))
     for batch in counted(progress, calibration.retained):
         panel.base(batch)
     progress.phase("alpha search")
