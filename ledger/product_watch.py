@@ -210,10 +210,8 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for argument, tensor, origin in operands:
             if origin:
                 self._note(origin, _part(name, argument.name, tensor))
-            elif (name in _ACCUMULATE or argument.name == "exponent") and (
-                scaled := self._scaled.get(_storage(tensor))
-            ):
-                self._note(scaled[0], Part.SCAN)
+            elif name in _ACCUMULATE or argument.name == "exponent":
+                self._note(self._scaled.get(_storage(tensor), (Origin(), tensor))[0], Part.SCAN)
             if argument.alias_info is not None and argument.alias_info.is_write:
                 # What features were written into counts as features.
                 self._known.pop(_storage(tensor), None)

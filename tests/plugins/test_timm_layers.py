@@ -41,6 +41,14 @@ HANDLERS = {
 IMAGES = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
+NO_RADIUS: Any = None
+non_local: Any = NonLocalAttn
+
+
+def fused(module: Any) -> Any:
+    return module.fuse()
+
+
 def unhandled(module: Any) -> dict[str, str]:
     with torch.no_grad():
         for parameter in module.parameters():
@@ -54,7 +62,7 @@ def unhandled(module: Any) -> dict[str, str]:
     [
         lambda: MixedConv2d(16, 16, [3, 5], depthwise=True, padding="same", stride=2),
         lambda: nn.Sequential(BlurPool2d(16), nn.Conv2d(16, 4, 1)),
-        lambda: ConvNorm(16, 8).fuse(),
+        lambda: fused(ConvNorm(16, 8)),
         lambda: EcaModule(16),
         lambda: CecaModule(16),
         lambda: SEModule(16),
@@ -63,11 +71,11 @@ def unhandled(module: Any) -> dict[str, str]:
         lambda: GlobalContext(16),
         lambda: CbamModule(16),
         lambda: CoordAttn(16),
-        lambda: NonLocalAttn(16),
+        lambda: non_local(16),
         lambda: BottleneckAttn(16, feat_size=(8, 8), dim_head=8, num_heads=2),
         lambda: HaloAttn(16, dim_head=8, num_heads=2, block_size=4, halo_size=2),
         lambda: LambdaLayer(16, dim_head=8, r=3),
-        lambda: LambdaLayer(16, feat_size=(8, 8), dim_head=8, r=None),
+        lambda: LambdaLayer(16, feat_size=(8, 8), dim_head=8, r=NO_RADIUS),
         lambda: MultiQueryAttention2d(16, num_heads=2),
         lambda: AttentionPool2d(16, feat_size=8, num_heads=2, head_dim=8),
         lambda: RotAttentionPool2d(16, ref_feat_size=8, num_heads=2, head_dim=8),
