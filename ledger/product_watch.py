@@ -96,6 +96,8 @@ def watch(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Wat
         names.setdefault(part, name)
     hooks = []
     for part, name in names.items():
+        if isinstance(part, torch.jit.ScriptModule):
+            continue  # takes no hooks; its operators are seen all the same
         enter, leave = watcher.entering(name, layer=part in known), watcher.leaving(layer=part in known)
         hooks += [
             part.register_forward_pre_hook(enter, with_kwargs=True, prepend=True),
