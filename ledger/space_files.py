@@ -40,6 +40,12 @@ def summaries(spaces: Mapping[str, Space | GroupedSpace]) -> tuple[MapSummary, .
     return tuple(_summary(key, space) for key, space in spaces.items())
 
 
+def covers(record: ClassSpace, bundles: Iterable[Bundle]) -> bool:
+    """Return whether a class space holds all of these maps, stored by this release or an earlier one."""
+    known = {m.key for m in record.maps}
+    return all(bundle.key in known or known.issuperset(m.key for m in bundle.maps) for bundle in bundles)
+
+
 def parse(data: bytes, record: ClassSpace, bundles: Iterable[Bundle]) -> Spaces:
     """Return the spaces that bytes and their record describe, of this release or an earlier one.
 

@@ -20,6 +20,7 @@ from ledger.hookspecs import DataSource, Split
 from ledger.network import Network, build_network
 from ledger.relabelled import RelabelledSource
 from ledger.sampling import ClassSamples, PositionSampler, choose_samples
+from ledger.store.unit_of_work import Transaction
 
 from .ledger import Ledger
 from .objects import store_object
@@ -139,20 +140,25 @@ class Workbench:
     def _collect_missing(self, wanted: Mapping[int, tuple[tuple[int, ...], str]], progress: Progress) -> None:
         """Collect and store what the ledger has not, each class on its own."""
         with self.ledger.database.read() as tx:
-            missing = [k for k, (_, digest) in wanted.items() if tx.spaces.find(self.model, k, digest) is None]
+            found = {k: self._known(tx, k, digest) for k, (_, digest) in wanted.items()}
+        missing = [k for k, (known, _) in found.items() if known is None]
         if missing:
             progress.phase("collect", len(missing))
         for k in counted(progress, missing):
-            self._keep(*self._collect(k, *wanted[k]), again=False)
+            self._keep(*self._collect(k, wanted[k][0], found[k][1]), again=False)
+
+    def _known(self, tx: Transaction, class_index: int, digest: str) -> tuple[ClassSpace | None, str]:
+        """Return a class's space if there is one for all that is read now, and the digest it has or shall have."""
+        known = tx.spaces.find(self.model, class_index, digest)
+        if known is not None and not space_files.covers(known, self.network.bundles):
+            # Collected before there were handlers for all the layers that are read now; whoever used it keeps it.
+            digest = json_digest({"spec": digest, "maps": sorted(m.key for m in self.network.maps)})
+            known = tx.spaces.find(self.model, class_index, digest)
+        return known, digest
 
     def _class_space(self, class_index: int, images_of: Sequence[int], digest: str, *, keep: bool) -> CollectedSpace:
         with self.ledger.database.read() as tx:
-            known = tx.spaces.find(self.model, class_index, digest)
-            keys = {m.key for m in self.network.maps}
-            if known is not None and not keys.issubset(m.key for m in known.maps):
-                # Collected before there were handlers for all the layers that are read now; whoever used it keeps it.
-                digest = json_digest({"spec": digest, "maps": sorted(keys)})
-                known = tx.spaces.find(self.model, class_index, digest)
+            known, digest = self._known(tx, class_index, digest)
         if known is not None and (stored := self._stored(known.blob)) is not None:
             return self._loaded(known, stored)
         record, data = self._collect(class_index, images_of, digest)

@@ -161,7 +161,7 @@ def test_class_spaces_are_collected_anew_once_there_are_handlers_for_more_layers
         desk.register("partly", **said)
     desk.register("partly", **said, allow_unhandled=frozenset({"2.weight"}))
     forgotten = frozenset({3})
-    first = open_workbench(desk.ledger, "partly").class_spaces(forgotten, Silent())
+    first = list(open_workbench(desk.ledger, "partly").class_spaces(forgotten, Silent()))
     assert {m.key for c in first for m in c.record.maps} == {"1.weight"}
     again = open_workbench(desk.ledger, "partly").class_spaces(forgotten, Silent())
     assert [c.record.id for c in again] == [c.record.id for c in first]
@@ -170,7 +170,7 @@ def test_class_spaces_are_collected_anew_once_there_are_handlers_for_more_layers
     bench = open_workbench(later, "partly")
     # A factory's file is imported anew each time: the class is that of the network at hand.
     vars(later)["plugins"] = _ForEachBuild()
-    more = bench.class_spaces(forgotten, Silent())
+    more = list(bench.class_spaces(forgotten, Silent()))
     assert {m.key for c in more for m in c.record.maps} == {"1.weight", "2.weight"}
     assert {c.record.id for c in more}.isdisjoint(c.record.id for c in first)
     assert [c.record.id for c in bench.class_spaces(forgotten, Silent())] == [c.record.id for c in more]
