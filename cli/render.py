@@ -110,6 +110,10 @@ def _json_value(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
+SPEED_OVER = 600.0
+"""Seconds over which speed is averaged: a step may take half a minute, and rich forgets after that."""
+
+
 class PhaseProgress:
     """Shows the phases of long work: a bar each on a terminal, a line each elsewhere."""
 
@@ -122,6 +126,7 @@ class PhaseProgress:
             TimeRemainingColumn(),
             console=err,
             disable=not err.is_terminal,
+            speed_estimate_period=SPEED_OVER,
         )
         self._task: Any = None
         self._name = ""

@@ -326,6 +326,13 @@ def test_settings_must_make_sense(empty: Cli, rows: Rows, setting: str) -> None:
     refuse(empty, UsageError, rows.options("--set", setting))
 
 
+def test_one_option_says_how_many_images_of_a_class_are_looked_at(empty: Cli, rows: Rows) -> None:
+    refuse(empty, UsageError, rows.options("--samples-per-class", "0"))
+    empty("model", "add", "rows", *rows.options("--samples-per-class", "3", "--set", "forget_samples=4"))
+    settings = empty.json("model", "show", "rows")["settings"]
+    assert (settings["retain_samples"], settings["forget_samples"]) == (3, 4), "a setting by name goes before it"
+
+
 @pytest.mark.parametrize(
     ("lines", "error", "said"),
     [
