@@ -1,17 +1,16 @@
 """Collect class spaces: run a class's images through the network once and fold what flows into each map."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.spaces import Space
 from ledger.errors import NonFiniteError, UnsupportedLayerError
 from ledger.hookspecs import RowSampler
-from ledger.network import EditableLayer, Network
-from ledger.plugin_manager import guarded
+from ledger.layer_calls import reading
+from ledger.network import Network
 
 
 def collect_spaces(
@@ -20,7 +19,7 @@ def collect_spaces(
     """Return the space of every linear map, from one forward pass over one class's images.
 
     Rows are folded in as they stream; neither images nor activations are kept. The network is not
-    changed: hooks come off even on error.
+    changed: see :func:`~ledger.layer_calls.reading`.
 
     Args:
         network: In evaluation mode, with the registered weights.
@@ -35,27 +34,17 @@ def collect_spaces(
     """
     accumulators = {m.key: CovarianceAccumulator(m.width, max_rank=max_rank) for m in network.maps}
 
-    def hook_for(layer: EditableLayer) -> Any:
-        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            culprit = f"{type(layer.handler).__name__} on {layer.name}"
-            rows = guarded(lambda: layer.handler.input_rows(layer.maps, module, inputs, sampler), culprit)
-            for key, values in rows.items():
-                if not bool(torch.isfinite(values).all()):
-                    raise NonFiniteError(
-                        f"the input of {layer.name} holds NaN or infinity", "check the weights and the images"
-                    )
-                accumulators[key].update(values.float())
+    def fold(culprit: str, rows: Mapping[str, Tensor]) -> None:
+        for key, values in rows.items():
+            if not bool(torch.isfinite(values).all()):
+                raise NonFiniteError(
+                    f"the input of {culprit} holds NaN or infinity", "check the weights and the images"
+                )
+            accumulators[key].update(values.float())
 
-        return hook
-
-    hooks = [layer.module.register_forward_pre_hook(hook_for(layer)) for layer in network.layers]
-    try:
-        with torch.inference_mode():
-            for batch in batches:
-                network.module(network.placed(batch))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with reading(network, sampler, fold), torch.inference_mode():
+        for batch in batches:
+            network.module(network.placed(batch))
     silent = [key for key, accumulator in accumulators.items() if accumulator.rows == 0]
     if silent:
         raise UnsupportedLayerError(

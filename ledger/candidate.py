@@ -13,6 +13,7 @@ from ledger.algebra.spaces import LARGEST_FORGET, Space, forget_weights, retain_
 from ledger.algebra.strength import Strength
 from ledger.domain.linear_map import LinearMap
 from ledger.hookspecs import Solver
+from ledger.map_weights import Edit, MapWeights
 from ledger.plugin_manager import guarded
 
 Spaces = Callable[[str], Sequence[Space]]
@@ -81,10 +82,9 @@ class CandidateBuilder:
         classes: int = 0,
         held: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self._held = held or base
+        self._weights = MapWeights(base, held or base)
         self._forgotten = forgotten
         self._classes = classes
-        self._base = base
         self._layers = layers
         self._retain = retain
         self._forget = forget
@@ -104,27 +104,24 @@ class CandidateBuilder:
 
     def build(self, recipe: Recipe) -> Candidate:
         """Return the weights edited by one recipe; untouched tensors are shared."""
-        state = dict(self._held)
+        edit = Edit(self._weights)
         changes = []
         solver = self._solvers[recipe.solver]
         for m in (m for layer in self._layers[-recipe.depth :] for m in layer):
-            if state[m.parameter] is self._held[m.parameter]:
-                state[m.parameter] = self._held[m.parameter].clone()
             factors = self._factors_of(m)
             delta = guarded(partial(solver.delta, factors, recipe.strength), f"solver {recipe.solver} on {m.key}")
-            rows = state[m.parameter][m.start : m.stop]
-            rows.copy_((factors.weight + delta).view(rows.shape))
+            edit.put(m, factors.weight + delta)
             norm = self._norms[m.key]
             relative = float(torch.linalg.norm(delta)) / norm if norm else 0.0
             changes.append(MapChange(m.key, relative, factors.retain.shape[1], factors.forget.shape[1]))
-        return Candidate(recipe, state, tuple(changes))
+        return Candidate(recipe, edit.state(), tuple(changes))
 
     def _factors_of(self, m: LinearMap) -> MapFactors:
         if m.key not in self._factors:
             retain, forget = self._retain(m.key), self._forget(m.key)
             retained = stack(retain, retain_weights(retain))
             forgotten = stack(forget, forget_weights(forget), LARGEST_FORGET)
-            weight = self._base[m.parameter].flatten(1)[m.start : m.stop].float()
+            weight = self._weights.of(m)
             own = self._forgotten if m in self._layers[-1] and weight.shape[0] == self._classes else None
             self._factors[m.key] = MapFactors(weight, retained, forgotten, own)
             self._norms[m.key] = float(torch.linalg.norm(weight))

@@ -94,7 +94,12 @@ class RowSampler(Protocol):
 
 
 class LayerHandler(Protocol):
-    """Knows one kind of layer: its linear maps and what flows into them."""
+    """Knows one kind of layer: its linear maps and what flows into them.
+
+    A layer may be a module around others: what it claims, its parts need not be called for. Where several layers claim
+    the same rows of one parameter, their inputs flow into one map. A weight that torch computes of other parameters
+    (``torch.nn.utils.parametrize``) is named as if it were held.
+    """
 
     @property
     def module_type(self) -> type[nn.Module]:
@@ -102,7 +107,7 @@ class LayerHandler(Protocol):
         ...
 
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
-        """Return the linear maps of a layer called ``name``.
+        """Return the linear maps of a layer called ``name``; none if others read what flows into it.
 
         Raises:
             UnsupportedLayerError: This instance uses an option the handler does not cover.
@@ -117,7 +122,7 @@ class LayerHandler(Protocol):
         Args:
             maps: What :meth:`linear_maps` returned for this layer.
             module: The layer.
-            inputs: The positional arguments it was called with.
+            inputs: What it was called with, in the order of its forward's parameters, defaults filled in.
             sampler: Chooses positions where a layer has many.
         """
         ...

@@ -1,40 +1,20 @@
 """A built network with weights in it, and what of it can be edited."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
+from ledger.coverage import Claims, ParameterCoverage, Treatment, judge
 from ledger.domain.linear_map import LinearMap
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Preprocessing
 from ledger.errors import CheckpointError, UnsupportedLayerError
 from ledger.hookspecs import LayerHandler
+from ledger.parametrized import resolved
 from ledger.plugin_manager import Plugins, guarded
-
-NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # noqa: SLF001 - the only name that covers all batch and instance norms
-POSITIONAL = ("cls_token", "pos_embed", "dist_token", "reg_token")
-
-
-class Treatment(StrEnum):
-    """What the ledger does with a parameter."""
-
-    EDITED = "edited"
-    UNTOUCHED = "untouched by design"
-    UNHANDLED = "unhandled"
-
-
-@dataclass(frozen=True)
-class ParameterCoverage:
-    """How one parameter is treated, and why."""
-
-    name: str
-    shape: tuple[int, ...]
-    treatment: Treatment
-    detail: str
-
+from ledger.product_watch import watch
 
 @dataclass(frozen=True)
 class EditableLayer:
@@ -44,6 +24,19 @@ class EditableLayer:
     module: nn.Module
     handler: LayerHandler
     maps: tuple[LinearMap, ...]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A layer whose inputs flow into maps; where layers share a weight, each of them reads for the same maps."""
+
+    name: str
+    module: nn.Module
+    handler: LayerHandler
+    maps: tuple[LinearMap, ...]
+    """As its handler names them."""
+    keys: Mapping[str, str]
+    """The handler's key to the key of the map that is edited."""
 
 
 class Network:
@@ -67,8 +60,14 @@ class Network:
         self.expected = expected
         self.code_digest = code_digest
         self.device = torch.device("cpu")
-        self._refused: dict[str, str] = {}
-        self.layers = tuple(self._editable(handlers))
+        self._names = _first_names(self.module)
+        self._others = {name: first for name, first in self._names.items() if name != first}
+        self._claims = Claims()
+        self._places: dict[tuple[str, int], LinearMap] = {}
+        self.layers: tuple[EditableLayer, ...] = ()
+        self.readers: tuple[Reader, ...] = ()
+        for name, part in self.module.named_modules():
+            self._add(name, part, handlers)
 
     @property
     def maps(self) -> tuple[LinearMap, ...]:
@@ -91,15 +90,30 @@ class Network:
         """Return weights where and how the network computes: on its device, in its precision, channels last."""
         held = self.module.state_dict()
         moved = {name: tensor.to(self.device, held[name].dtype) for name, tensor in state.items()}
-        return {
+        laid_out = {
             name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
             for name, tensor in moved.items()
         }
+        # One parameter under two names must be one tensor.
+        return {name: laid_out[self._names.get(name, name)] for name in laid_out}
 
-    def sort_layers(self, example: Tensor) -> None:
-        """Put the layers in the order in which an image passes through them; those it passes by go first."""
-        order = {name: position for position, name in enumerate(self._called(example))}
-        self.layers = tuple(sorted(self.layers, key=lambda layer: order.get(layer.name, -1)))
+    def survey(self, example: Tensor) -> None:
+        """Keep the layers that the coverage calls edited, in the order in which an image passes through them."""
+        edited = {c.name for c in self.coverage(example) if c.treatment is Treatment.EDITED}
+        order = {name: position for position, name in enumerate(self._watched.calls)}
+        first: dict[str, Reader] = {}
+        for reader in sorted(self.readers, key=lambda r: order.get(r.name, len(order))):
+            for key in reader.keys.values():
+                first.setdefault(key, reader)
+        kept = [
+            # Whoever enters the network at a layer must not miss an earlier use of its weight.
+            replace(layer, name=first[layer.maps[0].key].name, module=first[layer.maps[0].key].module)
+            for layer in self.layers
+            if edited.issuperset(name for m in layer.maps for name in m.parameters)
+        ]
+        self.layers = tuple(sorted(kept, key=lambda layer: order[layer.name]))
+        keys = {m.key for m in self.maps}
+        self.readers = tuple(r for r in self.readers if keys.issuperset(r.keys.values()) and r.name in order)
 
     def state(self) -> dict[str, Tensor]:
         """Return the current weights and buffers, by name."""
@@ -123,10 +137,16 @@ class Network:
             if (own[k].is_floating_point(), own[k].is_complex())
             != (state[k].is_floating_point(), state[k].is_complex())
         ]
+        differing = [
+            f"{k} differs from {first}, which is the same parameter"
+            for k, first in self._others.items()
+            if not (missing or wrong) and not torch.equal(state[k], state[first])
+        ]
         problems = [
             *([f"it lacks {_some(missing)}"] if missing else []),
             *([f"it has unknown {_some(unknown)}"] if unknown else []),
             *([_some(wrong)] if wrong else []),
+            *([_some(differing)] if differing else []),
         ]
         if problems:
             raise CheckpointError(
@@ -140,63 +160,40 @@ class Network:
 
         Args:
             example: One preprocessed image (1, channels, height, width), run through the network to
-                see which layers a forward pass really calls.
+                see what a forward pass really does with each parameter.
         """
-        called = self._called(example)
-        edited: dict[str, str] = {}
-        for layer in self.layers:
-            for linear_map in layer.maps:
-                if layer.name in called:
-                    edited[linear_map.parameter] = type(layer.handler).__name__
-                else:
-                    self._refused[layer.name] = "its forward pass goes around the layer"
-        return [
-            self._cover(prefix, name, module, parameter, edited)
-            for prefix, module in self.module.named_modules()
-            for name, parameter in module.named_parameters(recurse=False)
-        ]
+        self._watched = watch(self.module, self.placed(example), [reader.name for reader in self.readers])
+        return judge(self.module, self._watched, self._claims)
 
-    def _cover(
-        self, prefix: str, name: str, module: nn.Module, parameter: Tensor, edited: Mapping[str, str]
-    ) -> ParameterCoverage:
-        full = f"{prefix}.{name}" if prefix else name
-        if full in edited:
-            treatment, detail = Treatment.EDITED, edited[full]
-        elif parameter.ndim <= 1 or isinstance(module, NORMS):
-            treatment, detail = Treatment.UNTOUCHED, "bias, scale or normalisation"
-        elif isinstance(module, nn.Embedding) or name in POSITIONAL:
-            treatment, detail = Treatment.UNTOUCHED, "embedding or token"
-        else:
-            treatment = Treatment.UNHANDLED
-            detail = self._refused.get(prefix, f"no handler for {type(module).__name__}")
-        return ParameterCoverage(full, tuple(parameter.shape), treatment, detail)
-
-    def _editable(self, handlers: Mapping[type[nn.Module], LayerHandler]) -> Iterable[EditableLayer]:
-        for name, module in self.module.named_modules():
-            handler = next((handlers[kind] for kind in type(module).__mro__ if kind in handlers), None)
-            if handler is None:
-                continue
-            try:
-                maps = _linear_maps(handler, name, module)
-            except UnsupportedLayerError as error:
-                self._refused[name] = error.message
-                continue
-            yield EditableLayer(name, module, handler, maps)
-
-    def _called(self, example: Tensor) -> dict[str, None]:
-        """Return the names of the layers that a forward pass calls, in the order of their first calls."""
-        called: dict[str, None] = {}
-        hooks = [
-            layer.module.register_forward_pre_hook(lambda _m, _i, name=layer.name: called.setdefault(name))
-            for layer in self.layers
-        ]
+    def _add(self, name: str, module: nn.Module, handlers: Mapping[type[nn.Module], LayerHandler]) -> None:
+        """Find a module's handler and its maps, or the maps of another layer whose weight it shares."""
+        handler = next((handlers[kind] for kind in type(module).__mro__ if kind in handlers), None)
+        if handler is None:
+            return
         try:
-            with torch.inference_mode():
-                self.module(self.placed(example))
-        finally:
-            for hook in hooks:
-                hook.remove()
-        return called
+            maps = tuple(resolved(m, self.module) for m in _linear_maps(handler, name, module))
+            own = [replace(m, parameter=self._names[m.parameter], aliases=self._aliases(m)) for m in maps]
+            shared = [self._places[m.parameter, m.start] for m in own if (m.parameter, m.start) in self._places]
+            taken = {self._names[n] for m in maps for n in m.parameters} & self._claims.readers.keys()
+            if taken and not _alike(own, shared):
+                raise UnsupportedLayerError("it shares its weight with a layer that uses it in another shape")
+        except UnsupportedLayerError as error:
+            self._claims.refused[name] = error.message
+            return
+        if not maps:
+            return
+        edited = shared or own
+        if not shared:
+            self.layers += (EditableLayer(name, module, handler, tuple(own)),)
+            self._places |= {(m.parameter, m.start): m for m in own}
+        self.readers += (Reader(name, module, handler, maps, {m.key: e.key for m, e in zip(maps, edited, strict=True)}),)
+        for parameter in {self._names[parameter] for m in maps for parameter in m.parameters}:
+            self._claims.readers.setdefault(parameter, {})[name] = type(handler).__name__
+
+    def _aliases(self, linear_map: LinearMap) -> tuple[tuple[str, str], ...]:
+        """Return the other names of a map's parameters in the state dict."""
+        first = {self._names[name] for name in linear_map.parameters}
+        return tuple((own, name) for name, own in self._others.items() if own in first)
 
 
 def build_network(plugins: Plugins, architecture: Architecture, num_classes: int) -> Network:
@@ -207,6 +204,17 @@ def build_network(plugins: Plugins, architecture: Architecture, num_classes: int
 
 def _linear_maps(handler: LayerHandler, name: str, module: nn.Module) -> tuple[LinearMap, ...]:
     return tuple(guarded(lambda: handler.linear_maps(name, module), f"{type(handler).__name__} on {name}"))
+
+
+def _first_names(module: nn.Module) -> dict[str, str]:
+    """Return the first name of every parameter, by each of its names."""
+    first = {id(parameter): name for name, parameter in module.named_parameters()}
+    return {name: first[id(parameter)] for name, parameter in module.named_parameters(remove_duplicate=False)}
+
+
+def _alike(maps: Sequence[LinearMap], others: Sequence[LinearMap]) -> bool:
+    """Whether two layers cut a shared weight into the same plain maps."""
+    return [(m.start, m.stop, m.width, m.form) for m in maps] == [(m.start, m.stop, m.width, None) for m in others]
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

@@ -1,14 +1,43 @@
 """One two-dimensional weight inside a layer, and where it lies in the state dict."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+class WeightForm(Protocol):
+    """How a matrix is held where the state dict does not simply hold its rows.
+
+    For example standardised, with its norms in a parameter of their own, or transposed. The form is a property of
+    the layer; values come from the state dict given.
+    """
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Every name in the state dict that an edit may change."""
+        ...
+
+    def matrix(self, state: Mapping[str, Tensor]) -> Tensor:
+        """Return the matrix that multiplies the layer's input rows, float32 (o, i), for all maps of the parameter."""
+        ...
+
+    def held(self, matrix: Tensor, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return what the state dict must hold for the layer to multiply by ``matrix`` (o, i): its names and tensors."""
+        ...
 
 
 @dataclass(frozen=True)
 class LinearMap:
-    """Rows ``start:stop`` of a parameter, flattened to (out, in).
+    """Rows ``start:stop`` of a layer's matrix.
 
-    ``W = state_dict[parameter].flatten(1)[start:stop]`` has shape (o, i). A plain layer is one map;
-    a grouped convolution is one map for each group.
+    ``W = state_dict[parameter].flatten(1)[start:stop]`` has shape (o, i), unless a ``form`` says otherwise: then
+    ``W = form.matrix(state_dict)[start:stop]``. A plain layer is one map; a grouped convolution is one map for each group.
     """
 
     key: str
@@ -18,3 +47,11 @@ class LinearMap:
     stop: int
     width: int
     """Number of inputs ``i``."""
+    form: WeightForm | None = field(default=None, compare=False)
+    aliases: tuple[tuple[str, str], ...] = field(default=(), compare=False)
+    """Name of an edited parameter, and another name under which the state dict holds it too."""
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Every name in the state dict that an edit may change, aliases aside."""
+        return (self.parameter,) if self.form is None else self.form.parameters

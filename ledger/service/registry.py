@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ledger import checkpoints
+from ledger.coverage import ParameterCoverage, Treatment
 from ledger.digest import canonical_json
 from ledger.domain.labels import LabelMap
 from ledger.domain.records import Architecture, Model, Version, VersionKind
@@ -25,7 +26,7 @@ from ledger.errors import (
 )
 from ledger.hookspecs import DataSource
 from ledger.images import load_images
-from ledger.network import Network, ParameterCoverage, Treatment, build_network
+from ledger.network import Network, build_network
 from ledger.relabelled import require_images
 
 from .commit import append_version
@@ -77,6 +78,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     example = load_images(source.train, [0], preprocessing)
     _check_outputs(network, example, len(labels))
     _check_coverage(network.coverage(example), registration.allow_unhandled)
+    network.survey(example)
     if not network.layers:
         raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
     digest = store_object(ledger, data)

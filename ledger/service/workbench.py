@@ -56,7 +56,7 @@ class Workbench:
         network = build_network(self.ledger.plugins, self.model.architecture, len(self.model.labels))
         network.load(self.base_state, f"version {self.base.number} of {self.model.name}")
         network.move(self.device)
-        network.sort_layers(images.load_images(self.source.train, [0], self.model.preprocessing))
+        network.survey(images.load_images(self.source.train, [0], self.model.preprocessing))
         return network
 
     @cached_property

@@ -7,7 +7,8 @@ import pytest
 
 from ledger.domain.records import Architecture
 from ledger.errors import CheckpointError, PluginError, UsageError
-from ledger.network import Treatment, build_network
+from ledger.coverage import Treatment
+from ledger.network import build_network
 from ledger.plugin_manager import Plugins, build_plugins
 
 SOURCE = """

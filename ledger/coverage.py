@@ -1,0 +1,126 @@
+"""What the ledger does with every parameter of a network, and why: a promise, checked by watching a forward pass."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from torch import Tensor, nn
+
+from ledger.product_watch import Meeting, Part, Watched
+
+NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # noqa: SLF001 - the only name that covers all batch and instance norms
+POSITIONAL = (
+    *("cls_token", "dist_token", "reg_token", "mask_token", "bias_k", "bias_v", "pos_embed", "pos_emb", "freqs"),
+    *("position_embedding_table", "relative_position_bias_table", "attention_biases", "height_rel", "width_rel"),
+    *("rel_pos_h", "rel_pos_w"),
+)
+"""Tokens and tables of positions, by the names that timm and torch give them. Some meet the queries in a product; they
+hold what a position means, not what the features do, and are left alone by design."""
+_WEIGHT = (Part.PRODUCT, Part.TABLE, Part.SCAN)
+_WORDS = {
+    Part.SHIFT: "bias, token or position: added to the features, or looked up",
+    Part.NORM: "normalisation",
+    Part.SCALE: "scale: one factor for each channel",
+    Part.INPUT: "token: itself the input of a layer",
+}
+
+
+class Treatment(StrEnum):
+    """What the ledger does with a parameter."""
+
+    EDITED = "edited"
+    UNTOUCHED = "untouched by design"
+    UNHANDLED = "unhandled"
+
+
+@dataclass(frozen=True)
+class ParameterCoverage:
+    """How one parameter is treated, and why."""
+
+    name: str
+    shape: tuple[int, ...]
+    treatment: Treatment
+    detail: str
+
+
+@dataclass
+class Claims:
+    """Which layers say that they read what flows into a parameter, and which layers no handler wants."""
+
+    readers: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Parameter name to the names of layers, and of their handlers."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Layer name to why its handler does not cover it."""
+
+
+def judge(module: nn.Module, watched: Watched, claims: Claims) -> list[ParameterCoverage]:
+    """Say of every parameter how it is treated; a shared parameter is listed by each of its names.
+
+    Args:
+        module: The network.
+        watched: What a forward pass of an example showed.
+        claims: What the layer handlers say.
+    """
+    first: dict[int, str] = {id(parameter): name for name, parameter in module.named_parameters()}
+    judgements = _Judge(dict(module.named_modules()), watched, claims)
+    covered = []
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        own = first[id(parameter)]
+        treatment, detail = judgements.of(own, parameter)
+        covered.append(
+            ParameterCoverage(
+                name, tuple(parameter.shape), treatment, detail if name == own else f"{detail} (the same as {own})"
+            )
+        )
+    return covered
+
+
+class _Judge:
+    def __init__(self, modules: Mapping[str, nn.Module], watched: Watched, claims: Claims) -> None:
+        self._modules = modules
+        self._watched = watched
+        self._claims = claims
+
+    def of(self, name: str, parameter: Tensor) -> tuple[Treatment, str]:
+        """Return how the parameter is treated, and why."""
+        meetings = self._watched.meetings[name]
+        products = [meeting for meeting in meetings if meeting.part in _WEIGHT]
+        if name in self._claims.readers:
+            return self._claimed(self._claims.readers[name], products)
+        prefix, _, last = name.rpartition(".")
+        owner = self._modules[prefix]
+        if isinstance(owner, NORMS):
+            return Treatment.UNTOUCHED, _WORDS[Part.NORM]
+        if last.startswith(POSITIONAL):
+            return Treatment.UNTOUCHED, "token, or table of positions"
+        if products:
+            reason = self._claims.refused.get(prefix) or f"no handler for {type(owner).__name__}"
+            return Treatment.UNHANDLED, f"{reason}, {self._words(products)}"
+        if meetings:
+            parts = dict.fromkeys(_WORDS[meeting.part] for meeting in meetings)
+            return Treatment.UNTOUCHED, "; ".join(parts)
+        if parameter.ndim <= 1 and last.endswith("bias"):
+            return Treatment.UNTOUCHED, "bias of a layer that the example never reaches"
+        reason = self._claims.refused.get(prefix) or f"no handler for {type(owner).__name__}"
+        return Treatment.UNHANDLED, f"{reason}, and the example never uses it"
+
+    def _claimed(self, readers: Mapping[str, str], products: Sequence[Meeting]) -> tuple[Treatment, str]:
+        elsewhere = [meeting for meeting in products if not set(meeting.inside) & readers.keys()]
+        called = [name for name in readers if name in self._watched.calls]
+        if not called:
+            where = f", {self._words(elsewhere)}" if elsewhere else ""
+            return Treatment.UNHANDLED, f"its forward pass goes around the layer{where}"
+        if elsewhere:
+            return Treatment.UNHANDLED, f"its layer is not the only one to use it: {self._words(elsewhere)}"
+        if self._watched.blind.issuperset(called):
+            return Treatment.UNTOUCHED, "its layer reads positions or tokens alone, the same for every image"
+        return Treatment.EDITED, ", ".join(dict.fromkeys(readers[name] for name in called))
+
+    def _words(self, products: Collection[Meeting]) -> str:
+        """Say which modules use a parameter, and as what."""
+        meeting = next(iter(products))
+        inside = meeting.inside[-1]
+        kind = type(self._modules[inside]).__name__
+        place = f"{kind} {inside}" if inside else kind
+        more = f" and {len(products) - 1} more" if len(products) > 1 else ""
+        return f"{meeting.part.value} in {place}{more}"

@@ -1,0 +1,75 @@
+"""Linear maps' matrices read from a state dict, and edited ones written back in the form the layers hold them in."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ledger.domain.linear_map import LinearMap
+
+
+class MapWeights:
+    """The matrices of a network's linear maps.
+
+    Args:
+        base: The weights, by name, in whatever precision they are stored; never changed.
+        held: The same weights as a network holds them: edits take over their memory layout and precision.
+    """
+
+    def __init__(self, base: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> None:
+        self.base = base
+        self.held = held
+        self._matrices: dict[str, Tensor] = {}
+
+    def of(self, linear_map: LinearMap) -> Tensor:
+        """Return a map's matrix, float32 (o, i); may share memory with the weights."""
+        if linear_map.form is None:
+            matrix = self.base[linear_map.parameter].flatten(1)
+        else:
+            if linear_map.parameter not in self._matrices:
+                with torch.no_grad():
+                    self._matrices[linear_map.parameter] = linear_map.form.matrix(self.base)
+            matrix = self._matrices[linear_map.parameter]
+        return matrix[linear_map.start : linear_map.stop].float()
+
+
+class Edit:
+    """One set of edited matrices on its way into a state dict.
+
+    Args:
+        weights: What is edited.
+    """
+
+    def __init__(self, weights: MapWeights) -> None:
+        self._weights = weights
+        self._state = dict(weights.held)
+        self._formed: dict[str, tuple[LinearMap, Tensor]] = {}
+        self._shared: dict[str, str] = {}
+
+    def put(self, linear_map: LinearMap, matrix: Tensor) -> None:
+        """Set a map's matrix (o, i)."""
+        name, held = linear_map.parameter, self._weights.held
+        self._shared |= {other: own for own, other in linear_map.aliases}
+        if linear_map.form is not None:
+            if name not in self._formed:
+                with torch.no_grad():
+                    self._formed[name] = linear_map, linear_map.form.matrix(self._weights.base).clone()
+            self._formed[name][1][linear_map.start : linear_map.stop] = matrix
+            return
+        if self._state[name] is held[name]:
+            self._state[name] = held[name].clone()
+        rows = self._state[name][linear_map.start : linear_map.stop]
+        rows.copy_(matrix.view(rows.shape))
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the state dict; untouched tensors are shared with the weights held."""
+        held = self._weights.held
+        for linear_map, matrix in self._formed.values():
+            assert linear_map.form is not None
+            with torch.no_grad():
+                new = linear_map.form.held(matrix, self._weights.base)
+            for name, tensor in new.items():
+                self._state[name] = torch.empty_like(held[name]).copy_(tensor.view(held[name].shape))
+        for other, own in self._shared.items():
+            self._state[other] = self._state[own]
+        return self._state

@@ -1,0 +1,261 @@
+"""Watch one forward pass, and note how each parameter takes part in it, down to the operators.
+
+What a module is called, or how many dimensions a parameter has, does not say whether it is a weight. What happens
+to it does: a weight meets the features in a product, a bias is added to them, a scale stretches them. So every
+operator of a pass is seen, and tensors computed of parameters alone are followed (a weight may be standardised,
+stacked or reshaped before it meets the features).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter, tree_leaves
+
+
+class Part(StrEnum):
+    """How a parameter meets the features."""
+
+    PRODUCT = "product"
+    """A matrix product, a convolution, or an operator that is not known to be anything less."""
+    TABLE = "elementwise product with a table"
+    """Stretches features by more than one value for each channel: a diagonal map, or a kernel in another basis."""
+    SCAN = "scan"
+    """Multiplies again and again, or in an exponent: the weight of a recurrence."""
+    SCALE = "scale"
+    NORM = "normalisation"
+    SHIFT = "bias or position"
+    INPUT = "token"
+    """Is itself the input of a layer."""
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """One operator in which a parameter met the features."""
+
+    part: Part
+    inside: tuple[str, ...]
+    """Names of the modules that were running, the outermost (the empty name) first."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a pass showed."""
+
+    meetings: Mapping[str, tuple[Meeting, ...]]
+    """By parameter name; a shared parameter goes by its first name."""
+    calls: Mapping[str, None]
+    """Names of the modules that were called, in the order of their first calls."""
+    blind: frozenset[str]
+    """Those of the given layers that were called with tokens and tables alone, which are the same for every image."""
+
+
+_MULTIPLY = {"mul", "mul_", "div", "div_", "addcmul", "addcmul_", "addcdiv", "addcdiv_", "lerp", "lerp_"}
+_ADD = {
+    *("add", "add_", "sub", "sub_", "rsub", "cat", "stack", "where", "masked_fill", "masked_fill_", "copy_"),
+    *("maximum", "minimum", "clamp", "clamp_", "clamp_min", "clamp_max", "index_put", "index_put_", "logaddexp"),
+    *("eq", "ne", "lt", "le", "gt", "ge", "atan2", "slice_scatter", "select_scatter", "index_add", "scatter"),
+}
+_NORMALISE = {
+    *("native_layer_norm", "native_group_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"),
+    *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "batch_norm_elemt", "_batch_norm_no_update"),
+    *("_batch_norm_with_update", "_fused_rms_norm", "_prelu_kernel", "prelu", "linalg_vector_norm"),
+}
+_LOOK_UP = {"embedding", "index", "index_select", "gather", "take", "grid_sampler_2d", "grid_sampler_3d"}
+"""The second operand only says where to look."""
+_RESHAPE = {"view", "_unsafe_view", "expand", "detach", "alias", "_to_copy", "clone", "lift_fresh"}
+_ADDED_TO_A_PRODUCT = {"addmm", "addmv", "addbmm", "baddbmm", "addr"}
+_ACCUMULATE = {"exp", "exp_", "exp2", "cumsum", "cumprod", "logcumsumexp", "cumsum_", "cumprod_", "pow", "pow_"}
+_OFTEN = 3
+"""A parameter that multiplies so often within one call of its module is taken for a recurrence's."""
+
+
+def watch(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Watched:
+    """Run one example through a network and say how its parameters took part.
+
+    Nothing of the network changes: hooks come off even on error.
+
+    Args:
+        module: The network, in evaluation mode.
+        example: Preprocessed images (n, channels, height, width).
+        layers: Names of modules that are known as maps: what they answer counts as features, even where all they read
+            are tokens or tables.
+    """
+    watcher = _Watcher(module)
+    named = dict(module.named_modules(remove_duplicate=False))
+    known = {named[name] for name in layers}
+    names: dict[nn.Module, str] = {}
+    for name, part in named.items():
+        names.setdefault(part, name)
+    hooks = []
+    for part, name in names.items():
+        enter, leave = watcher.entering(name, layer=part in known), watcher.leaving(layer=part in known)
+        hooks += [
+            part.register_forward_pre_hook(enter, with_kwargs=True, prepend=True),
+            part.register_forward_hook(leave, always_call=True),
+        ]
+    try:
+        # Not in inference mode, in which operators reach a watcher before they are taken apart.
+        with torch.no_grad(), module_paths_only(), watcher:
+            module(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return Watched({name: tuple(meetings) for name, meetings in watcher.meetings.items()}, watcher.calls, watcher.blind)
+
+
+@contextmanager
+def module_paths_only() -> Iterator[None]:
+    """Have attention and transformer layers run their modules one by one while the block runs.
+
+    In evaluation torch would run fused kernels instead, which compute the same but call no module.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+class _Watcher(TorchDispatchMode):
+    """Follows tensors computed of parameters alone; whatever else there is counts as features."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.meetings: dict[str, list[Meeting]] = {name: [] for name, _ in module.named_parameters()}
+        self.calls: dict[str, None] = {}
+        self._layers: set[str] = set()
+        self._seeing: set[str] = set()
+        self._inside: list[tuple[str, dict[str, int]]] = []
+        # By storage, so that views are the same thing. Tensors are kept: a freed storage's place is taken by another.
+        self._known: dict[int, tuple[frozenset[str], Tensor]] = {}
+        self._scaled: dict[int, tuple[frozenset[str], Tensor]] = {}
+        for _, buffer in module.named_buffers():
+            self._know(buffer, frozenset())
+        for part in module.modules():
+            for value in vars(part).values():
+                if isinstance(value, Tensor):
+                    self._know(value, frozenset())
+        for name, parameter in module.named_parameters():
+            self._know(parameter, frozenset({name}))
+
+    @property
+    def blind(self) -> frozenset[str]:
+        """The layers that were called, but never with features."""
+        return frozenset(self._layers - self._seeing)
+
+    def entering(self, name: str, *, layer: bool) -> Callable[..., None]:
+        """Return a hook for the beginning of a module's call."""
+
+        def enter(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            self.calls.setdefault(name)
+            self._inside.append((name, {}))
+            if layer:
+                self._layers.add(name)
+                for value in tree_iter((args, kwargs)):
+                    if isinstance(value, Tensor) and (origin := self._of(value)) is not None:
+                        self._note(origin, Part.INPUT)
+                    elif isinstance(value, Tensor):
+                        self._seeing.add(name)
+
+        return enter
+
+    def leaving(self, *, layer: bool) -> Callable[..., None]:
+        """Return a hook for its end."""
+
+        def leave(_module: nn.Module, _args: Any, output: Any) -> None:
+            self._inside.pop()
+            if layer:
+                for value in tree_iter(output):
+                    if isinstance(value, Tensor):
+                        self._known.pop(_storage(value), None)
+
+        return leave
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002, PLW3201 - torch calls it
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        operands = [
+            (argument, tensor, self._of(tensor))
+            for argument, value in _by_argument(func, args, kwargs)
+            for tensor in tree_leaves(value)
+            if isinstance(tensor, Tensor)
+        ]
+        # Before the operator runs: it may write into what it reads.
+        met = any(origin is None and (t.is_floating_point() or t.is_complex()) for _, t, origin in operands)
+        output = func(*args, **kwargs)
+        outputs = [leaf for leaf in tree_iter(output) if isinstance(leaf, Tensor)]
+        whole = frozenset[str]().union(*(origin for _, _, origin in operands if origin))
+        if not met or name == "lift_fresh":
+            for tensor in outputs:
+                self._know(tensor, whole)
+            return output
+        for argument, tensor, origin in operands:
+            if origin:
+                self._note(origin, _part(name, argument.name, tensor))
+            elif name in _ACCUMULATE and (scaled := self._scaled.get(_storage(tensor))):
+                self._note(scaled[0], Part.SCAN)
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                # What features were written into counts as features.
+                self._known.pop(_storage(tensor), None)
+        for tensor in outputs:
+            self._known.pop(_storage(tensor), None)
+            if name in _MULTIPLY and whole:
+                self._scaled[_storage(tensor)] = whole, tensor
+        return output
+
+    def _note(self, parameters: Iterable[str], part: Part) -> None:
+        inside = tuple(name for name, _ in self._inside)
+        for parameter in parameters:
+            noted = part
+            if part is Part.SCALE:
+                owner = parameter.rpartition(".")[0]
+                counts = next((c for name, c in reversed(self._inside) if name == owner), None)
+                if counts is not None:
+                    counts[parameter] = counts.get(parameter, 0) + 1
+                    noted = Part.SCAN if counts[parameter] >= _OFTEN else part
+            meeting = Meeting(noted, inside)
+            if meeting not in self.meetings[parameter]:
+                self.meetings[parameter].append(meeting)
+
+    def _of(self, tensor: Tensor) -> frozenset[str] | None:
+        """Return the parameters a tensor is computed of; None for features, and whatever else is not known."""
+        found = self._known.get(_storage(tensor))
+        return None if found is None else found[0]
+
+    def _know(self, tensor: Tensor, parameters: frozenset[str]) -> None:
+        if tensor.numel():
+            self._known[_storage(tensor)] = parameters, tensor
+
+
+def _part(operator: str, argument: str, tensor: Tensor) -> Part:
+    """Say what part a tensor of parameters plays in an operator that also reads features."""
+    added = argument.endswith(("bias", "mask")) or (operator in _ADDED_TO_A_PRODUCT and argument in {"self", "input"})
+    # Recurrent layers take weights and biases in one list.
+    added |= argument == "params" and tensor.ndim == 1
+    if added or operator in _ADD or operator in _LOOK_UP or operator in _RESHAPE:
+        return Part.SHIFT
+    if operator in _NORMALISE:
+        return Part.NORM
+    if operator in _MULTIPLY or (operator in {"pow", "pow_"} and tensor.numel() == 1):
+        wide = sum(size > 1 for size in tensor.shape) > 1 or tensor.is_complex()
+        return Part.TABLE if wide else Part.SCALE
+    return Part.PRODUCT
+
+
+def _by_argument(func: Any, args: Any, kwargs: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield an operator's declared arguments with the values given."""
+    declared = func._schema.arguments  # noqa: SLF001 - the only place that names them
+    yield from zip(declared, args, strict=False)
+    named = {argument.name: argument for argument in declared}
+    yield from ((named[name], value) for name, value in kwargs.items())
+
+
+def _storage(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)  # noqa: SLF001 - unlike its address, unique while it lives
