@@ -1,6 +1,6 @@
 """What the ledger does with every parameter of a network, and why: a promise, checked by watching a forward pass."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -83,29 +83,39 @@ class _Judge:
 
     def of(self, name: str, parameter: Tensor) -> tuple[Treatment, str]:
         """Return how the parameter is treated, and why."""
-        meetings = self._watched.meetings[name]
-        products = [meeting for meeting in meetings if meeting.part in _WEIGHT]
         if name in self._claims.readers:
-            return self._claimed(self._claims.readers[name], products)
+            return self._claimed(name)
+        why = self._by_design(name)
+        return self._used(name, parameter) if why is None else (Treatment.UNTOUCHED, why)
+
+    def _by_design(self, name: str) -> str | None:
+        """Return why a parameter is left alone whatever it does, by what it is called and where; None if it is not."""
         prefix, _, last = name.rpartition(".")
-        owner = self._modules[prefix]
-        if isinstance(owner, NORMS):
-            return Treatment.UNTOUCHED, _WORDS[Part.NORM]
-        if last.startswith(POSITIONAL):
-            return Treatment.UNTOUCHED, "token, or table of positions"
+        if isinstance(self._modules[prefix], NORMS):
+            return _WORDS[Part.NORM]
+        if last == "bias" and any(prefix in readers for readers in self._claims.readers.values()):
+            return _WORDS[Part.SHIFT]
+        return "token, or table of positions" if last.startswith(POSITIONAL) else None
+
+    def _used(self, name: str, parameter: Tensor) -> tuple[Treatment, str]:
+        prefix, _, last = name.rpartition(".")
+        reason = self._claims.refused.get(prefix) or f"no handler for {type(self._modules[prefix]).__name__}"
+        products = self._products(name)
         if products:
-            reason = self._claims.refused.get(prefix) or f"no handler for {type(owner).__name__}"
             return Treatment.UNHANDLED, f"{reason}, {self._words(products)}"
+        meetings = self._watched.meetings[name]
         if meetings:
-            parts = dict.fromkeys(_WORDS[meeting.part] for meeting in meetings)
-            return Treatment.UNTOUCHED, "; ".join(parts)
+            return Treatment.UNTOUCHED, "; ".join(dict.fromkeys(_WORDS[meeting.part] for meeting in meetings))
         if parameter.ndim <= 1 and last.endswith("bias"):
             return Treatment.UNTOUCHED, "bias of a layer that the example never reaches"
-        reason = self._claims.refused.get(prefix) or f"no handler for {type(owner).__name__}"
         return Treatment.UNHANDLED, f"{reason}, and the example never uses it"
 
-    def _claimed(self, readers: Mapping[str, str], products: Sequence[Meeting]) -> tuple[Treatment, str]:
-        elsewhere = [meeting for meeting in products if not set(meeting.inside) & readers.keys()]
+    def _products(self, name: str) -> list[Meeting]:
+        return [meeting for meeting in self._watched.meetings[name] if meeting.part in _WEIGHT]
+
+    def _claimed(self, name: str) -> tuple[Treatment, str]:
+        readers = self._claims.readers[name]
+        elsewhere = [meeting for meeting in self._products(name) if not set(meeting.inside) & readers.keys()]
         called = [name for name in readers if name in self._watched.calls]
         if not called:
             where = f", {self._words(elsewhere)}" if elsewhere else ""
@@ -116,9 +126,9 @@ class _Judge:
             return Treatment.UNTOUCHED, "its layer reads positions or tokens alone, the same for every image"
         return Treatment.EDITED, ", ".join(dict.fromkeys(readers[name] for name in called))
 
-    def _words(self, products: Collection[Meeting]) -> str:
+    def _words(self, products: Sequence[Meeting]) -> str:
         """Say which modules use a parameter, and as what."""
-        meeting = next(iter(products))
+        meeting = products[0]
         inside = meeting.inside[-1]
         kind = type(self._modules[inside]).__name__
         place = f"{kind} {inside}" if inside else kind

@@ -16,6 +16,7 @@ from ledger.parametrized import resolved
 from ledger.plugin_manager import Plugins, guarded
 from ledger.product_watch import watch
 
+
 @dataclass(frozen=True)
 class EditableLayer:
     """A layer with its handler and its linear maps."""
@@ -186,7 +187,9 @@ class Network:
         if not shared:
             self.layers += (EditableLayer(name, module, handler, tuple(own)),)
             self._places |= {(m.parameter, m.start): m for m in own}
-        self.readers += (Reader(name, module, handler, maps, {m.key: e.key for m, e in zip(maps, edited, strict=True)}),)
+        self.readers += (
+            Reader(name, module, handler, maps, {m.key: e.key for m, e in zip(maps, edited, strict=True)}),
+        )
         for parameter in {self._names[parameter] for m in maps for parameter in m.parameters}:
             self._claims.readers.setdefault(parameter, {})[name] = type(handler).__name__
 
@@ -203,7 +206,9 @@ def build_network(plugins: Plugins, architecture: Architecture, num_classes: int
 
 
 def _linear_maps(handler: LayerHandler, name: str, module: nn.Module) -> tuple[LinearMap, ...]:
-    return tuple(guarded(lambda: handler.linear_maps(name, module), f"{type(handler).__name__} on {name}"))
+    maps = guarded(lambda: handler.linear_maps(name, module), f"{type(handler).__name__} on {name}")
+    # The network itself may be a layer, and has no name.
+    return tuple(m if name else replace(m, parameter=m.parameter.removeprefix(".")) for m in maps)
 
 
 def _first_names(module: nn.Module) -> dict[str, str]:

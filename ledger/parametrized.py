@@ -1,4 +1,4 @@
-"""Weights that torch computes of other parameters (``torch.nn.utils.parametrize``, weight norm), as forms of a matrix."""
+"""Weights that torch computes of other parameters (parametrizations, weight norm), as forms of a matrix."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ def _form(parameter: str, network: nn.Module) -> WeightForm:
     prefix, _, last = parameter.rpartition(".")
     owner = network.get_submodule(prefix)
     if parametrize.is_parametrized(owner, last):
-        steps = owner.parametrizations[last]  # type: ignore[index, union-attr]
+        steps = owner.parametrizations[last]  # type: ignore[index]
         assert isinstance(steps, parametrize.ParametrizationList)
         place = f"{prefix}.parametrizations.{last}" if prefix else f"parametrizations.{last}"
         return ParametrizedForm(place, steps, tuple(getattr(owner, last).shape))

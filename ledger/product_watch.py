@@ -123,11 +123,11 @@ def module_paths_only() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-class _Watcher(TorchDispatchMode):
+class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows tensors computed of parameters alone; whatever else there is counts as features."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.meetings: dict[str, list[Meeting]] = {name: [] for name, _ in module.named_parameters()}
         self.calls: dict[str, None] = {}
         self._layers: set[str] = set()
@@ -142,8 +142,11 @@ class _Watcher(TorchDispatchMode):
             for value in vars(part).values():
                 if isinstance(value, Tensor):
                     self._know(value, frozenset())
+        # Several may lie in one storage, as recurrent layers' do on CUDA.
+        self._parameters: dict[int, list[tuple[range, str]]] = {}
         for name, parameter in module.named_parameters():
             self._know(parameter, frozenset({name}))
+            self._parameters.setdefault(_storage(parameter), []).append((_extent(parameter), name))
 
     @property
     def blind(self) -> frozenset[str]:
@@ -178,7 +181,7 @@ class _Watcher(TorchDispatchMode):
 
         return leave
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ARG002, PLW3201 - torch calls it
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         operands = [
@@ -227,7 +230,13 @@ class _Watcher(TorchDispatchMode):
     def _of(self, tensor: Tensor) -> frozenset[str] | None:
         """Return the parameters a tensor is computed of; None for features, and whatever else is not known."""
         found = self._known.get(_storage(tensor))
-        return None if found is None else found[0]
+        if found is None:
+            return None
+        held = self._parameters.get(_storage(tensor), ())
+        if len(held) < 2:
+            return found[0]
+        own = _extent(tensor)
+        return frozenset(name for extent, name in held if extent.start < own.stop and own.start < extent.stop)
 
     def _know(self, tensor: Tensor, parameters: frozenset[str]) -> None:
         if tensor.numel():
@@ -237,8 +246,8 @@ class _Watcher(TorchDispatchMode):
 def _part(operator: str, argument: str, tensor: Tensor) -> Part:
     """Say what part a tensor of parameters plays in an operator that also reads features."""
     added = argument.endswith(("bias", "mask")) or (operator in _ADDED_TO_A_PRODUCT and argument in {"self", "input"})
-    # Recurrent layers take weights and biases in one list.
-    added |= argument == "params" and tensor.ndim == 1
+    # Recurrent layers' kernels take weights and biases alike.
+    added |= tensor.ndim == 1 and ("rnn" in operator or "lstm" in operator or "gru" in operator)
     if added or operator in _ADD or operator in _LOOK_UP or operator in _RESHAPE:
         return Part.SHIFT
     if operator in _NORMALISE:
@@ -255,6 +264,12 @@ def _by_argument(func: Any, args: Any, kwargs: Any) -> Iterator[tuple[Any, Any]]
     yield from zip(declared, args, strict=False)
     named = {argument.name: argument for argument in declared}
     yield from ((named[name], value) for name, value in kwargs.items())
+
+
+def _extent(tensor: Tensor) -> range:
+    """Return which elements of its storage a tensor lies within."""
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return range(tensor.storage_offset(), tensor.storage_offset() + reach + 1)
 
 
 def _storage(tensor: Tensor) -> int:

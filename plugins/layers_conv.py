@@ -19,12 +19,12 @@ class Conv2dHandler:
     never formed. Padding is the layer's own, so a patch holds false zeros nowhere.
     """
 
-    module_type = nn.Conv2d
+    module_type: type[nn.Module] = nn.Conv2d
 
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return one map for each group of channels."""
         conv = _conv(module)
-        _require_plain(conv)
+        self._require_known(conv)
         key = f"{name}.weight"
         per_group = conv.out_channels // conv.groups
         width = conv.weight[0].numel()
@@ -40,39 +40,40 @@ class Conv2dHandler:
     ) -> Mapping[str, Tensor]:
         """Return patches (n * p, channels / groups * kernel area) for each group."""
         conv = _conv(module)
-        padded = _pad(inputs[0], conv)
+        images = inputs[0] if inputs[0].ndim == 4 else inputs[0].unsqueeze(0)
+        padded = self._padded(images, conv)
         corners, offsets = _patch_indices(conv, padded.shape[2], padded.shape[3])
-        images, channels = padded.shape[:2]
-        positions = sampler.positions(maps[0].parameter, images, len(corners))
-        corners = corners.expand(images, -1) if positions is None else corners[positions]
+        count, channels = padded.shape[:2]
+        positions = sampler.positions(maps[0].parameter, count, len(corners))
+        corners = corners.expand(count, -1) if positions is None else corners[positions]
         index = (corners.unsqueeze(-1) + offsets).flatten(1).to(padded.device)
         patches = padded.flatten(2).gather(2, index.unsqueeze(1).expand(-1, channels, -1))
         # (n, channels, p, kernel) -> (groups, n * p, channels / groups * kernel)
-        patches = patches.view(images, conv.groups, channels // conv.groups, -1, len(offsets))
+        patches = patches.view(count, conv.groups, channels // conv.groups, -1, len(offsets))
         grouped = patches.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
         return {linear_map.key: rows for linear_map, rows in zip(maps, grouped, strict=True)}
+
+    @staticmethod
+    def _require_known(conv: nn.Conv2d) -> None:
+        """Refuse subclasses that pad or rescale on their own: what flows into their product is not known here."""
+        kind = type(conv)
+        if kind.forward is not nn.Conv2d.forward or kind._conv_forward is not nn.Conv2d._conv_forward:  # noqa: SLF001
+            raise UnsupportedLayerError(f"{kind.__name__} computes its output in its own way")
+
+    @staticmethod
+    def _padded(images: Tensor, conv: nn.Conv2d) -> Tensor:
+        """Pad (n, c, h, w) exactly as the layer's forward pass does."""
+        # torch keeps (left, right, top, bottom) for string and non-zero padding modes in this attribute.
+        amounts: list[int] = conv._reversed_padding_repeated_twice  # noqa: SLF001 - public nowhere
+        if not any(amounts):
+            return images
+        mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
+        return F.pad(images, amounts, mode=mode)
 
 
 def _conv(module: nn.Module) -> nn.Conv2d:
     assert isinstance(module, nn.Conv2d)
     return module
-
-
-def _require_plain(conv: nn.Conv2d) -> None:
-    """Refuse subclasses that pad or rescale on their own: what flows into their product is not known here."""
-    kind = type(conv)
-    if kind.forward is not nn.Conv2d.forward or kind._conv_forward is not nn.Conv2d._conv_forward:  # noqa: SLF001
-        raise UnsupportedLayerError(f"{kind.__name__} computes its output in its own way")
-
-
-def _pad(images: Tensor, conv: nn.Conv2d) -> Tensor:
-    """Pad (n, c, h, w) exactly as the layer's forward pass does."""
-    # torch keeps (left, right, top, bottom) for string and non-zero padding modes in this attribute.
-    amounts: list[int] = conv._reversed_padding_repeated_twice  # noqa: SLF001 - public nowhere
-    if not any(amounts):
-        return images
-    mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
-    return F.pad(images, amounts, mode=mode)
 
 
 def _patch_indices(conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tensor]:

@@ -3,11 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from timm.layers.linear import Linear as TimmLinear
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
+
+from .token_rows import token_rows
+
+PLAIN = (nn.Linear.forward, TimmLinear.forward)
+"""Forwards that do nothing but multiply by the weight and add the bias."""
 
 
 class LinearHandler:
@@ -18,7 +24,7 @@ class LinearHandler:
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return the layer's single map."""
         assert isinstance(module, nn.Linear)
-        if type(module).forward is not nn.Linear.forward:
+        if type(module).forward not in PLAIN:
             raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
         key = f"{name}.weight"
         return (LinearMap(key, key, start=0, stop=module.out_features, width=module.in_features),)
@@ -31,16 +37,7 @@ class LinearHandler:
         sampler: RowSampler,
     ) -> Mapping[str, Tensor]:
         """Return feature vectors (n, i); of a sequence (n, tokens, i), the sampled tokens."""
-        features: Tensor = inputs[0]
-        key = maps[0].key
-        if features.ndim == 2:
-            return {key: features}
-        tokens = features.flatten(1, -2)
-        positions = sampler.positions(key, tokens.shape[0], tokens.shape[1])
-        if positions is not None:
-            index = positions.to(tokens.device).unsqueeze(-1).expand(-1, -1, tokens.shape[2])
-            tokens = tokens.gather(1, index)
-        return {key: tokens.flatten(0, 1)}
+        return {maps[0].key: token_rows(inputs[0], maps[0].key, sampler)}
 
 
 @hookimpl

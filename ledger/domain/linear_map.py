@@ -28,7 +28,7 @@ class WeightForm(Protocol):
         ...
 
     def held(self, matrix: Tensor, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return what the state dict must hold for the layer to multiply by ``matrix`` (o, i): its names and tensors."""
+        """Return the tensors, by name, that make the layer multiply by ``matrix`` (o, i)."""
         ...
 
 
@@ -36,8 +36,9 @@ class WeightForm(Protocol):
 class LinearMap:
     """Rows ``start:stop`` of a layer's matrix.
 
-    ``W = state_dict[parameter].flatten(1)[start:stop]`` has shape (o, i), unless a ``form`` says otherwise: then
-    ``W = form.matrix(state_dict)[start:stop]``. A plain layer is one map; a grouped convolution is one map for each group.
+    ``W = state_dict[parameter].flatten(1)[start:stop]`` has shape (o, i); where there is a ``form``,
+    ``W = form.matrix(state_dict)[start:stop]``. A plain layer is one map; a grouped convolution is one map for each
+    group.
     """
 
     key: str

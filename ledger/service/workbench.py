@@ -55,8 +55,8 @@ class Workbench:
         """The network, holding the registered weights."""
         network = build_network(self.ledger.plugins, self.model.architecture, len(self.model.labels))
         network.load(self.base_state, f"version {self.base.number} of {self.model.name}")
-        network.move(self.device)
         network.survey(images.load_images(self.source.train, [0], self.model.preprocessing))
+        network.move(self.device)
         return network
 
     @cached_property

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ledger.coverage import Treatment
 from ledger.domain.records import Architecture
 from ledger.errors import CheckpointError, PluginError, UsageError
-from ledger.coverage import Treatment
 from ledger.network import build_network
 from ledger.plugin_manager import Plugins, build_plugins
 

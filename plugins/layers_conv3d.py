@@ -1,0 +1,63 @@
+"""Layer handler for three-dimensional convolutions."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's customary name
+from torch import Tensor, nn
+
+from ledger.domain.linear_map import LinearMap
+from ledger.errors import UnsupportedLayerError
+from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
+
+
+class Conv3dHandler:
+    """``nn.Conv3d``: one map for each group; an input row is one unfolded patch of a volume."""
+
+    module_type = nn.Conv3d
+
+    def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
+        """Return one map for each group of channels."""
+        conv, kind = _conv(module), type(module)
+        if kind.forward is not nn.Conv3d.forward or kind._conv_forward is not nn.Conv3d._conv_forward:  # type: ignore[attr-defined]  # noqa: SLF001
+            raise UnsupportedLayerError(f"{kind.__name__} computes its output in its own way")
+        key, rows, width = f"{name}.weight", conv.out_channels // conv.groups, conv.weight[0].numel()
+        if conv.groups == 1:
+            return (LinearMap(key, key, start=0, stop=rows, width=width),)
+        return tuple(
+            LinearMap(f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=width) for g in range(conv.groups)
+        )
+
+    def input_rows(
+        self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler
+    ) -> Mapping[str, Tensor]:
+        """Return patches (n * p, channels / groups * kernel volume) for each group."""
+        conv = _conv(module)
+        volumes = inputs[0] if inputs[0].ndim == 5 else inputs[0].unsqueeze(0)
+        amounts: list[int] = conv._reversed_padding_repeated_twice  # noqa: SLF001 - as for two dimensions
+        windows = F.pad(volumes, amounts, mode="constant" if conv.padding_mode == "zeros" else conv.padding_mode)
+        for axis in range(3):
+            reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
+            windows = windows.unfold(2 + axis, reach, conv.stride[axis])[..., :: conv.dilation[axis]]
+        # A view (n, channels, three positions, kernel): only the patches taken out of it are copied.
+        count, shape = len(windows), windows.shape[2:5]
+        positions = sampler.positions(maps[0].parameter, count, shape.numel())
+        chosen = torch.arange(shape.numel()).expand(count, -1) if positions is None else positions
+        planes = chosen // (shape[1] * shape[2]), chosen // shape[2] % shape[1], chosen % shape[2]
+        image = torch.arange(count).unsqueeze(1).expand_as(chosen)
+        where = [index.to(windows.device) for index in (image, *planes)]
+        patches = windows.movedim(1, 4)[*where].flatten(0, 1)
+        grouped = patches.reshape(len(patches), conv.groups, -1).unbind(1)
+        return {linear_map.key: rows for linear_map, rows in zip(maps, grouped, strict=True)}
+
+
+def _conv(module: nn.Module) -> nn.Conv3d:
+    assert isinstance(module, nn.Conv3d)
+    return module
+
+
+@hookimpl
+def unledger_layer_handlers() -> Sequence[LayerHandler]:
+    """Offer the handler for ``nn.Conv3d`` and its subclasses."""
+    return (Conv3dHandler(),)
