@@ -72,7 +72,9 @@ _RESHAPE = {"view", "_unsafe_view", "expand", "detach", "alias", "_to_copy", "cl
 _ADDED_TO_A_PRODUCT = {"addmm", "addmv", "addbmm", "baddbmm", "addr"}
 _ACCUMULATE = {"exp", "exp_", "exp2", "cumsum", "cumprod", "logcumsumexp", "cumsum_", "cumprod_", "pow", "pow_"}
 _OFTEN = 3
-"""A parameter that multiplies so often within one call of its module is taken for a recurrence's."""
+"""A parameter, or the same part of one, that multiplies so often within one call of its module is a recurrence's."""
+Origin = frozenset[tuple[str, str]]
+"""What a tensor is computed of: names of parameters, each with the part that was taken out of it."""
 
 
 def watch(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Watched:
@@ -83,8 +85,8 @@ def watch(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Wat
     Args:
         module: The network, in evaluation mode.
         example: Preprocessed images (n, channels, height, width).
-        layers: Names of modules that are known as maps: what they answer counts as features, even where all they read
-            are tokens or tables.
+        layers: Names of modules that are known as maps: what they answer is no longer followed to their weights, even
+            where all they read are tokens or tables.
     """
     watcher = _Watcher(module)
     named = dict(module.named_modules(remove_duplicate=False))
@@ -132,10 +134,11 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.calls: dict[str, None] = {}
         self._layers: set[str] = set()
         self._seeing: set[str] = set()
-        self._inside: list[tuple[str, dict[str, int]]] = []
+        self._seen: list[bool] = []
+        self._inside: list[tuple[str, dict[tuple[str, str], int]]] = []
         # By storage, so that views are the same thing. Tensors are kept: a freed storage's place is taken by another.
-        self._known: dict[int, tuple[frozenset[str], Tensor]] = {}
-        self._scaled: dict[int, tuple[frozenset[str], Tensor]] = {}
+        self._known: dict[int, tuple[Origin, Tensor]] = {}
+        self._scaled: dict[int, tuple[Origin, Tensor]] = {}
         for _, buffer in module.named_buffers():
             self._know(buffer, frozenset())
         for part in module.modules():
@@ -145,7 +148,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # Several may lie in one storage, as recurrent layers' do on CUDA.
         self._parameters: dict[int, list[tuple[range, str]]] = {}
         for name, parameter in module.named_parameters():
-            self._know(parameter, frozenset({name}))
+            self._know(parameter, frozenset({(name, "")}))
             self._parameters.setdefault(_storage(parameter), []).append((_extent(parameter), name))
 
     @property
@@ -159,6 +162,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def enter(_module: nn.Module, args: Any, kwargs: Any) -> None:
             self.calls.setdefault(name)
             self._inside.append((name, {}))
+            self._seen.append(False)
             if layer:
                 self._layers.add(name)
                 for value in tree_iter((args, kwargs)):
@@ -166,6 +170,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
                         self._note(origin, Part.INPUT)
                     elif isinstance(value, Tensor):
                         self._seeing.add(name)
+                        self._seen[-1] = True
 
         return enter
 
@@ -174,10 +179,13 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
         def leave(_module: nn.Module, _args: Any, output: Any) -> None:
             self._inside.pop()
-            if layer:
-                for value in tree_iter(output):
-                    if isinstance(value, Tensor):
-                        self._known.pop(_storage(value), None)
+            seen = self._seen.pop()
+            for value in tree_iter(output) if layer else ():
+                if isinstance(value, Tensor):
+                    # What it makes of tokens and tables is another table; its weight was met here, and not later.
+                    self._known.pop(_storage(value), None)
+                    if not seen:
+                        self._know(value, Origin())
 
         return leave
 
@@ -194,7 +202,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         met = any(origin is None and (t.is_floating_point() or t.is_complex()) for _, t, origin in operands)
         output = func(*args, **kwargs)
         outputs = [leaf for leaf in tree_iter(output) if isinstance(leaf, Tensor)]
-        whole = frozenset[str]().union(*(origin for _, _, origin in operands if origin))
+        whole = Origin().union(*(origin for _, _, origin in operands if origin))
         if not met or name == "lift_fresh":
             for tensor in outputs:
                 self._know(tensor, whole)
@@ -213,34 +221,39 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._scaled[_storage(tensor)] = whole, tensor
         return output
 
-    def _note(self, parameters: Iterable[str], part: Part) -> None:
+    def _note(self, origin: Origin, part: Part) -> None:
         inside = tuple(name for name, _ in self._inside)
-        for parameter in parameters:
+        for parameter, taken in origin:
             noted = part
             if part is Part.SCALE:
                 owner = parameter.rpartition(".")[0]
                 counts = next((c for name, c in reversed(self._inside) if name == owner), None)
                 if counts is not None:
-                    counts[parameter] = counts.get(parameter, 0) + 1
-                    noted = Part.SCAN if counts[parameter] >= _OFTEN else part
+                    counts[parameter, taken] = counts.get((parameter, taken), 0) + 1
+                    noted = Part.SCAN if counts[parameter, taken] >= _OFTEN else part
             meeting = Meeting(noted, inside)
             if meeting not in self.meetings[parameter]:
                 self.meetings[parameter].append(meeting)
 
-    def _of(self, tensor: Tensor) -> frozenset[str] | None:
+    def _of(self, tensor: Tensor) -> Origin | None:
         """Return the parameters a tensor is computed of; None for features, and whatever else is not known."""
         found = self._known.get(_storage(tensor))
         if found is None:
             return None
-        held = self._parameters.get(_storage(tensor), ())
-        if len(held) < 2:
-            return found[0]
-        own = _extent(tensor)
-        return frozenset(name for extent, name in held if extent.start < own.stop and own.start < extent.stop)
+        origin, whole = found
+        own, held = _extent(tensor), self._parameters.get(_storage(tensor), ())
+        if len(held) > 1:
+            within = [name for extent, name in held if extent.start < own.stop and own.start < extent.stop]
+            return frozenset((name, "") for name in within)
+        if len(own) == len(_extent(whole)):
+            return origin
+        return frozenset((name, f"{taken}[{own.start}:{own.stop}]") for name, taken in origin)
 
-    def _know(self, tensor: Tensor, parameters: frozenset[str]) -> None:
-        if tensor.numel():
-            self._known[_storage(tensor)] = parameters, tensor
+    def _know(self, tensor: Tensor, origin: Origin) -> None:
+        # The first tensor of a storage is all of it, views of it come later. What was empty may be filled in.
+        known = self._known.get(_storage(tensor))
+        if tensor.numel() and not (known and known[0]):
+            self._known[_storage(tensor)] = origin, known[1] if known else tensor
 
 
 def _part(operator: str, argument: str, tensor: Tensor) -> Part:

@@ -1,0 +1,569 @@
+"""Every layer handler against the definition: a layer written out, through whose products rows can be seen or projected.
+
+For each kind of layer there is one plain function that computes the layer's answer from explicit input rows and passes
+each map's rows ``through`` a function. Three things follow from it, for random shapes and options:
+
+- with the identity it gives the layer's own answer (so the function is right);
+- the rows it shows give the class space that collecting gives;
+- with each map's rows projected it gives what the edited layer answers.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's customary name
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from timm.layers.cond_conv2d import CondConv2d
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.linear import Linear as TimmLinear
+from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
+from timm.models.beit import Attention as BeitAttention
+from timm.models.eva import EvaAttention
+from timm.models.swin_transformer_v2 import WindowAttention as SwinV2Attention
+from torch import Tensor, nn
+
+from ledger.activations import collect_spaces
+from ledger.map_weights import Edit, MapWeights
+from ledger.network import Network
+from ledger.plugin_manager import BUILTINS
+from ledger.sampling import PositionSampler
+
+Through = Callable[[str, Tensor], Tensor]
+"""Takes the name of a map and rows (n, i) on their way into its product; returns rows (n, i)."""
+Explicit = Callable[[Any, tuple[Any, ...], Through], Tensor]
+
+HANDLERS = {
+    handler.module_type: handler
+    for name in BUILTINS
+    if ".layers_" in name
+    for handler in import_module(name).unledger_layer_handlers()
+}
+EVERYWHERE = 10**6
+
+
+class Holder(nn.Module):
+    """A network of one layer, which it calls with what it was given."""
+
+    def __init__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.layer = layer
+        self.call = args, kwargs
+
+    def forward(self, _images: Tensor) -> Tensor:
+        args, kwargs = self.call
+        answer = self.layer(*args, **kwargs)
+        return answer[0] if isinstance(answer, tuple) else answer
+
+
+IMAGES = torch.zeros(1, 1, 1, 1)
+
+
+def check(explicit: Explicit, layer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
+    """Compare what the handler reads, and what an edit does, with the layer written out."""
+    network = Network(Holder(layer.eval(), args, kwargs or {}), HANDLERS, None, "")
+    network.survey(IMAGES)
+    everything = (*args, *(kwargs or {}).values())
+    with torch.no_grad():
+        torch.testing.assert_close(explicit(layer, everything, lambda _key, rows: rows), network.module(IMAGES), **CLOSE)
+    seen: dict[str, list[Tensor]] = {m.key: [] for m in network.maps}
+
+    def record(key: str, rows: Tensor) -> Tensor:
+        seen[f"layer.{key}"].append(rows)
+        return rows
+
+    with torch.no_grad():
+        explicit(layer, everything, record)
+    found = collect_spaces(network, [IMAGES], PositionSampler(0, 0, EVERYWHERE), max_rank=512)
+    takes: dict[str, Tensor] = {}
+    for key, parts in seen.items():
+        rows = torch.cat(parts).double()
+        gram = rows.T @ rows
+        trace = gram.diagonal().sum()
+        assert found[key].rows == len(rows), key
+        expected = gram / trace if trace else gram
+        torch.testing.assert_close((found[key].factor @ found[key].factor.T).double(), expected, rtol=0, atol=2e-6)
+        takes[key] = _something_to_take_away(rows).float()
+    weights = MapWeights(network.state(), network.state())
+    edit = Edit(weights)
+    for m in network.maps:
+        edit.put(m, weights.of(m) - weights.of(m) @ takes[m.key])
+    with torch.no_grad():
+        expected = explicit(layer, everything, lambda key, rows: rows - rows @ takes[f"layer.{key}"].T)
+        before = network.module(IMAGES)
+        network.load(edit.state(), "the edit")
+        after = network.module(IMAGES)
+    torch.testing.assert_close(after, expected, **CLOSE)
+    if before.numel() > 8:
+        assert not torch.equal(before, after), "the edit changed nothing"
+
+
+CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 2e-5}
+"""Sums of some hundred float32 products in another order, through softmax, gates or standardisation."""
+
+
+def _something_to_take_away(rows: Tensor) -> Tensor:
+    """Return a matrix (i, i) as edits subtract: of low rank, not symmetric, and within what the rows span."""
+    generator = torch.Generator().manual_seed(len(rows))
+    count = min(2, *rows.shape)
+    left, right = (rows.T @ torch.randn(len(rows), count, generator=generator).double() for _ in range(2))
+    return 0.8 * F.normalize(left, dim=0) @ F.normalize(right, dim=0).T
+
+
+# -- layers written out -----------------------------------------------------------------------------
+
+
+def linear(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    features = args[0]
+    rows = through("weight", features.reshape(-1, features.shape[-1]))
+    answer = rows @ layer.weight.T + (0 if layer.bias is None else layer.bias)
+    return answer.reshape(*features.shape[:-1], -1)
+
+
+def padded_by_option(layer: Any, images: Tensor) -> Tensor:
+    if isinstance(layer.padding, str):
+        totals = [d * (k - 1) if layer.padding == "same" else 0 for k, d in zip(layer.kernel_size, layer.dilation)]
+        around = [(total // 2, total - total // 2) for total in totals]
+    else:
+        around = [(p, p) for p in layer.padding]
+    mode = getattr(layer, "padding_mode", "zeros")
+    return F.pad(images, [n for pair in reversed(around) for n in pair], "constant" if mode == "zeros" else mode)
+
+
+def padded_as_tensorflow(layer: Any, images: Tensor) -> Tensor:
+    around = []
+    for pixels, k, s, d in zip(images.shape[2:], layer.kernel_size, layer.stride, layer.dilation):
+        total = max(0, (math.ceil(pixels / s) - 1) * s + (k - 1) * d + 1 - pixels)
+        around.append((total // 2, total - total // 2))
+    return F.pad(images, [n for pair in reversed(around) for n in pair])
+
+
+def keys(name: str, groups: int) -> list[str]:
+    return [name] if groups == 1 else [f"{name}[{g}]" for g in range(groups)]
+
+
+def convolve(layer: Any, images: Tensor, weight: Tensor, through: Through, *, centre: bool = False) -> Tensor:
+    """Convolve padded images (n, c, h, w) without bias, patch by patch."""
+    patches = F.unfold(images, layer.kernel_size, dilation=layer.dilation, stride=layer.stride)
+    of_group = patches.transpose(1, 2).unflatten(2, (layer.groups, -1)).unbind(2)
+    if centre:
+        of_group = tuple(rows - rows.mean(2, keepdim=True) for rows in of_group)
+    answers = [
+        through(key, rows.flatten(0, 1)) @ kernel.flatten(1).T
+        for key, rows, kernel in zip(keys("weight", layer.groups), of_group, weight.chunk(layer.groups), strict=True)
+    ]
+    reach = [d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
+    shape = [(p - r) // s + 1 for p, r, s in zip(images.shape[2:], reach, layer.stride, strict=True)]
+    return torch.cat(answers, 1).unflatten(0, (len(images), *shape)).movedim(-1, 1)
+
+
+def biased(layer: Any, answer: Tensor) -> Tensor:
+    bias = 0 if layer.bias is None else layer.bias.view(-1, *[1] * (answer.ndim - 2))
+    return answer + bias
+
+
+def conv2d(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    return biased(layer, convolve(layer, padded_by_option(layer, args[0]), layer.weight, through))
+
+
+def conv2d_same(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    return biased(layer, convolve(layer, padded_as_tensorflow(layer, args[0]), layer.weight, through))
+
+
+def std_conv(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    raw = layer.weight.flatten(1)
+    mean, variance = raw.mean(1, keepdim=True), raw.var(1, unbiased=False, keepdim=True)
+    gain = layer.gain.view(-1, 1) * layer.scale if hasattr(layer, "gain") else 1
+    weight = (gain * (raw - mean) / (variance + layer.eps).sqrt()).view_as(layer.weight)
+    pad = padded_as_tensorflow if getattr(layer, "same_pad", False) else padded_by_option
+    return biased(layer, convolve(layer, pad(layer, args[0]), weight, through, centre=True))
+
+
+def cond_conv(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    images, routing = args
+    pad = padded_as_tensorflow if layer.dynamic_padding else padded_by_option
+    answers = []
+    for image, shares in zip(images, routing, strict=True):
+        kernel = sum(share * expert for share, expert in zip(shares, layer.weight, strict=True))
+        answers.append(convolve(layer, pad(layer, image[None]), kernel.view(layer.weight_shape), through))
+    return torch.cat(answers)
+
+
+def conv1d(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    signal = padded_by_option(layer, args[0])
+    (kernel,), (stride,), (dilation,) = layer.kernel_size, layer.stride, layer.dilation
+    steps = range(0, signal.shape[2] - dilation * (kernel - 1), stride)
+    patches = torch.stack([signal[:, :, i : i + dilation * (kernel - 1) + 1 : dilation] for i in steps], 1)
+    answers = []
+    for g, (key, weight) in enumerate(zip(keys("weight", layer.groups), layer.weight.chunk(layer.groups), strict=True)):
+        own = patches.chunk(layer.groups, 2)[g]
+        answers.append(through(key, own.flatten(2).flatten(0, 1)) @ weight.flatten(1).T)
+    return biased(layer, torch.cat(answers, 1).unflatten(0, (len(signal), len(steps))).movedim(-1, 1))
+
+
+def conv3d(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    volume = padded_by_option(layer, args[0])
+    reach = [d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
+    starts = [range(0, p - r + 1, s) for p, r, s in zip(volume.shape[2:], reach, layer.stride, strict=True)]
+    a, b, c = layer.dilation
+    patches = torch.stack(
+        [
+            volume[:, :, x : x + reach[0] : a, y : y + reach[1] : b, z : z + reach[2] : c]
+            for x in starts[0]
+            for y in starts[1]
+            for z in starts[2]
+        ],
+        1,
+    )
+    answers = []
+    for g, (key, weight) in enumerate(zip(keys("weight", layer.groups), layer.weight.chunk(layer.groups), strict=True)):
+        own = patches.chunk(layer.groups, 2)[g]
+        answers.append(through(key, own.flatten(2).flatten(0, 1)) @ weight.flatten(1).T)
+    shape = [len(volume), *(len(s) for s in starts)]
+    return biased(layer, torch.cat(answers, 1).unflatten(0, shape).movedim(-1, 1))
+
+
+def conv_transpose2d(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    (images,) = args
+    size = layer(images).shape[2:]
+    answers = []
+    for g, key in enumerate(keys("weight", layer.groups)):
+        own, kernel = images.chunk(layer.groups, 1)[g], layer.weight.chunk(layer.groups)[g]
+        pixels = own.flatten(2).transpose(1, 2)
+        spread = through(key, pixels.flatten(0, 1)) @ kernel.flatten(1)
+        patches = spread.unflatten(0, (len(images), -1)).transpose(1, 2)
+        options = {"dilation": layer.dilation, "padding": layer.padding, "stride": layer.stride}
+        answers.append(F.fold(patches, size, layer.kernel_size, **options))
+    return biased(layer, torch.cat(answers, 1))
+
+
+def multihead(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    query, key, value = args[:3]
+    if query.ndim == 2:
+        return multihead_batched(layer, query[None], key[None], value[None], through)[0]
+    if not layer.batch_first:
+        query, key, value = (t.transpose(0, 1) for t in (query, key, value))
+    answer = multihead_batched(layer, query, key, value, through)
+    return answer if layer.batch_first else answer.transpose(0, 1)
+
+
+def multihead_batched(layer: Any, query: Tensor, key: Tensor, value: Tensor, through: Through) -> Tensor:
+    if layer.in_proj_weight is None:
+        weights = [layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight]
+        names = ["q_proj_weight", "k_proj_weight", "v_proj_weight"]
+    else:
+        weights = list(layer.in_proj_weight.chunk(3))
+        names = ["in_proj_weight[q]", "in_proj_weight[k]", "in_proj_weight[v]"]
+    biases = layer.in_proj_bias.chunk(3) if layer.in_proj_bias is not None else (0, 0, 0)
+    projected = []
+    for name, weight, bias, sequence in zip(names, weights, biases, (query, key, value), strict=True):
+        rows = through(name, sequence.flatten(0, 1))
+        projected.append((rows @ weight.T + bias).view(*sequence.shape[:2], -1))
+    q, k, v = projected
+    if layer.bias_k is not None:
+        k = torch.cat([k, layer.bias_k.expand(len(k), -1, -1)], 1)
+        v = torch.cat([v, layer.bias_v.expand(len(v), -1, -1)], 1)
+    q, k, v = (t.unflatten(2, (layer.num_heads, -1)).transpose(1, 2) for t in (q, k, v))
+    attention = (q @ k.transpose(2, 3) / q.shape[3] ** 0.5).softmax(3)
+    gathered = (attention @ v).transpose(1, 2).flatten(2)
+    rows = through("out_proj.weight", gathered.flatten(0, 1))
+    answer = rows @ layer.out_proj.weight.T + (0 if layer.out_proj.bias is None else layer.out_proj.bias)
+    return answer.view_as(gathered)
+
+
+def only_through_qkv(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    """Features enter these layers by ``qkv`` alone, and what is gathered by ``proj`` alone."""
+    tokens = args[0]
+    name = "qkv.weight"
+    original, seen = layer.proj, []
+
+    class Projection(nn.Module):
+        def forward(self, gathered: Tensor) -> Tensor:
+            seen.append(gathered)
+            rows = through("proj.weight", gathered.flatten(0, 1))
+            return (rows @ original.weight.T + original.bias).view(*gathered.shape[:2], -1)
+
+    layer.proj = Projection()
+    try:
+        answer: Tensor = layer(through(name, tokens.flatten(0, 1)).view_as(tokens))
+    finally:
+        layer.proj = original
+    assert len(seen) == 1
+    return answer
+
+
+def recurrent(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+    (sequence,) = args
+    steps = sequence if layer.batch_first else sequence.transpose(0, 1)
+    for depth in range(layer.num_layers):
+        answers = []
+        for suffix in (f"_l{depth}", f"_l{depth}_reverse")[: 1 + layer.bidirectional]:
+            turned = steps.flip(1) if suffix.endswith("reverse") else steps
+            states = run_cells(layer, turned, suffix, through)
+            answers.append(states.flip(1) if suffix.endswith("reverse") else states)
+        steps = torch.cat(answers, 2)
+    return steps if layer.batch_first else steps.transpose(0, 1)
+
+
+def run_cells(layer: Any, steps: Tensor, suffix: str, through: Through) -> Tensor:
+    hidden = cell = steps.new_zeros(len(steps), layer.hidden_size)
+    states = []
+    for step in steps.unbind(1):
+        a = through(f"weight_ih{suffix}", step) @ getattr(layer, f"weight_ih{suffix}").T
+        b = through(f"weight_hh{suffix}", hidden) @ getattr(layer, f"weight_hh{suffix}").T
+        if layer.bias:
+            a, b = a + getattr(layer, f"bias_ih{suffix}"), b + getattr(layer, f"bias_hh{suffix}")
+        if layer.mode == "LSTM":
+            i, f, g, o = (a + b).chunk(4, 1)
+            cell = f.sigmoid() * cell + i.sigmoid() * g.tanh()
+            hidden = o.sigmoid() * cell.tanh()
+        elif layer.mode == "GRU":
+            (r, z, n), (rb, zb, nb) = a.chunk(3, 1), b.chunk(3, 1)
+            keep = (z + zb).sigmoid()
+            hidden = keep * hidden + (1 - keep) * (n + (r + rb).sigmoid() * nb).tanh()
+        else:
+            hidden = (a + b).tanh()
+        states.append(hidden)
+    return torch.stack(states, 1)
+
+
+# -- random layers of each kind -----------------------------------------------------------------------
+
+FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+SMALL = st.integers(1, 3)
+PAIR = st.tuples(SMALL, SMALL)
+SEEDS = st.integers(0, 2**16)
+
+
+def try_it(layer: nn.Module, *args: Any) -> None:
+    """Give up on options that torch itself refuses for this input: too large a kernel, too small an image."""
+    try:
+        answer = layer(*args)
+    except RuntimeError:
+        assume(False)
+        raise
+    assume(answer.numel() > 0)
+
+
+@pytest.mark.parametrize("kind", [nn.Linear, TimmLinear, nn.modules.linear.NonDynamicallyQuantizableLinear])
+@given(width=st.integers(2, 5), leading=st.lists(st.integers(1, 4), min_size=1, max_size=3), bias=st.booleans())
+@FEW
+def test_linear(kind: Any, width: int, leading: list[int], bias: bool) -> None:
+    torch.manual_seed(width)
+    check(linear, kind(width, 3, bias=bias), (torch.randn(*leading, width),))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@given(data=st.data())
+@FEW
+def test_conv2d(data: st.DataObject) -> None:
+    layer, images = any_conv2d(data, nn.Conv2d)
+    try_it(layer, images)
+    check(conv2d, layer, (images,))
+
+
+def any_conv2d(data: st.DataObject, kind: Any) -> tuple[Any, Tensor]:
+    draw = data.draw
+    groups, depthwise = draw(SMALL), draw(st.booleans())
+    each, out = (1, 1) if depthwise else (draw(SMALL), draw(SMALL))
+    padding: Any = draw(st.one_of(st.sampled_from(["same", "valid"]), PAIR, st.just((0, 0))))
+    mode: Any = draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]))
+    torch.manual_seed(draw(SEEDS))
+    layer = kind(
+        groups * each,
+        groups * out,
+        draw(PAIR),
+        stride=1 if padding == "same" else draw(PAIR),
+        padding=padding,
+        dilation=draw(PAIR),
+        groups=groups,
+        padding_mode=mode,
+        bias=draw(st.booleans()),
+    )
+    images = torch.randn(draw(SMALL), groups * each, draw(st.integers(4, 8)), draw(st.integers(4, 8)))
+    if draw(st.booleans()):
+        images = images.contiguous(memory_format=torch.channels_last)
+    return layer, images
+
+
+@given(data=st.data())
+@FEW
+def test_conv2d_same(data: st.DataObject) -> None:
+    draw, groups = data.draw, data.draw(SMALL)
+    torch.manual_seed(draw(SEEDS))
+    layer = Conv2dSame(
+        groups * 2, groups * 3, draw(PAIR), stride=draw(PAIR), dilation=draw(PAIR), groups=groups, bias=draw(st.booleans())
+    )
+    images = torch.randn(2, groups * 2, draw(st.integers(4, 8)), draw(st.integers(4, 8)))
+    check(conv2d_same, layer, (images,))
+
+
+@pytest.mark.parametrize("kind", [StdConv2d, StdConv2dSame, ScaledStdConv2d, ScaledStdConv2dSame])
+@given(data=st.data())
+@FEW
+def test_standardised_conv(kind: Any, data: st.DataObject) -> None:
+    draw, groups = data.draw, data.draw(SMALL)
+    torch.manual_seed(draw(SEEDS))
+    padding = "same" if kind in (StdConv2dSame, ScaledStdConv2dSame) else draw(st.sampled_from([None, 0, 1]))
+    layer = kind(
+        groups * 2,
+        groups * 2,
+        draw(st.integers(2, 3)),
+        stride=draw(SMALL),
+        dilation=draw(st.integers(1, 2)),
+        padding=padding,
+        groups=groups,
+        bias=draw(st.booleans()),
+    )
+    if hasattr(layer, "gain"):
+        layer.gain.data.normal_()
+    else:
+        # Rows whose length without a gain leaves room for an edit that lengthens them.
+        layer.weight.data.mul_(0.001)
+    images = torch.randn(2, groups * 2, 7, 6)
+    try_it(layer, images)
+    check(std_conv, layer, (images,))
+
+
+@given(data=st.data())
+@FEW
+def test_cond_conv(data: st.DataObject) -> None:
+    draw, groups = data.draw, data.draw(SMALL)
+    torch.manual_seed(draw(SEEDS))
+    layer = CondConv2d(
+        groups * 2,
+        groups * 2,
+        draw(SMALL),
+        stride=draw(SMALL),
+        padding=draw(st.sampled_from(["same", "", 1])),
+        groups=groups,
+        num_experts=draw(SMALL),
+    )
+    images, routing = torch.randn(2, groups * 2, 6, 7), torch.rand(2, layer.num_experts)
+    try_it(layer, images, routing)
+    check(cond_conv, layer, (images, routing))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+@given(data=st.data())
+@FEW
+def test_conv1d(data: st.DataObject) -> None:
+    draw, groups = data.draw, data.draw(SMALL)
+    padding: Any = draw(st.sampled_from(["same", "valid", 0, 2]))
+    torch.manual_seed(draw(SEEDS))
+    layer = nn.Conv1d(
+        groups * draw(SMALL),
+        groups * draw(SMALL),
+        draw(SMALL),
+        stride=1 if padding == "same" else draw(SMALL),
+        padding=padding,
+        dilation=draw(SMALL),
+        groups=groups,
+        padding_mode=draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"])),
+    )
+    signal = torch.randn(2, layer.in_channels, draw(st.integers(4, 9)))
+    try_it(layer, signal)
+    check(conv1d, layer, (signal,))
+
+
+@given(data=st.data())
+@FEW
+def test_conv3d(data: st.DataObject) -> None:
+    draw, groups = data.draw, data.draw(st.integers(1, 2))
+    three = st.tuples(SMALL, SMALL, SMALL)
+    torch.manual_seed(draw(SEEDS))
+    layer = nn.Conv3d(
+        groups * 2, groups, draw(three), stride=draw(three), padding=draw(three), dilation=draw(three), groups=groups
+    )
+    volume = torch.randn(2, groups * 2, 4, 5, 3)
+    try_it(layer, volume)
+    check(conv3d, layer, (volume,))
+
+
+@given(data=st.data())
+@FEW
+def test_conv_transpose(data: st.DataObject) -> None:
+    draw, groups = data.draw, data.draw(SMALL)
+    stride = draw(st.integers(1, 3))
+    torch.manual_seed(draw(SEEDS))
+    layer = nn.ConvTranspose2d(
+        groups * draw(SMALL),
+        groups * draw(SMALL),
+        draw(st.integers(2, 3)),
+        stride=stride,
+        padding=draw(st.integers(0, 1)),
+        output_padding=stride - 1,
+        groups=groups,
+        dilation=draw(st.integers(2, 3)) if stride == 3 else 1,
+    )
+    images = torch.randn(2, layer.in_channels, 3, 4)
+    try_it(layer, images)
+    check(conv_transpose2d, layer, (images,))
+
+
+@pytest.mark.parametrize("call", ["self", "cross", "keywords", "unbatched", "other widths"])
+@given(batch_first=st.booleans(), bias=st.booleans(), extra=st.booleans(), seed=SEEDS)
+@FEW
+def test_multihead_attention(call: str, batch_first: bool, bias: bool, extra: bool, seed: int) -> None:
+    torch.manual_seed(seed)
+    widths = {"kdim": 5, "vdim": 7} if call == "other widths" else {}
+    layer = nn.MultiheadAttention(6, 2, bias=bias, add_bias_kv=extra, batch_first=batch_first, **widths)
+    shape = (3, 4) if batch_first else (4, 3)
+    longer = (3, 5) if batch_first else (5, 3)
+    query = torch.randn(*shape, 6)
+    key = query if call == "self" else torch.randn(*longer, widths.get("kdim", 6))
+    value = key if call == "self" else torch.randn(*longer, widths.get("vdim", 6))
+    if call == "unbatched":
+        query, key, value = query[0], key[0], value[0]
+    if call == "keywords":
+        check(multihead, layer, (query,), {"key": key, "value": value, "need_weights": False})
+    else:
+        check(multihead, layer, (query, key, value))
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_masks_of_multihead_attention_are_heeded(batch_first: bool) -> None:
+    layer = nn.MultiheadAttention(6, 2, batch_first=batch_first).eval()
+    tokens = torch.randn(4, 4, 6)
+    mask = torch.ones(4, 4, dtype=torch.bool).triu(1)
+    network = Network(Holder(layer, (tokens, tokens, tokens), {"attn_mask": mask}), HANDLERS, None, "")
+    space = collect_spaces(network, [IMAGES], PositionSampler(0, 0, EVERYWHERE), max_rank=64)["layer.out_proj.weight"]
+    identity = nn.MultiheadAttention(6, 2, batch_first=batch_first)
+    identity.load_state_dict(layer.state_dict() | {"out_proj.weight": torch.eye(6), "out_proj.bias": torch.zeros(6)})
+    with torch.no_grad():
+        rows = identity(tokens, tokens, tokens, attn_mask=mask)[0].flatten(0, 1)
+    torch.testing.assert_close(space.factor @ space.factor.T, rows.T @ rows / rows.square().sum(), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("separate", [True, False])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda separate: BeitAttention(8, 2, qkv_bias=True, qkv_bias_separate=separate),
+        lambda separate: EvaAttention(8, 2, qkv_bias_separate=separate, scale_norm=False),
+        lambda separate: SwinV2Attention(8, (2, 2), 2, qkv_bias=True, qkv_bias_separate=separate),
+        lambda separate: EvaAttention(8, 2, qkv_bias=separate, scale_norm=False),
+    ],
+    ids=["beit", "eva", "swinv2", "eva without bias"],
+)
+def test_attention_that_does_not_call_its_qkv_layer(build: Callable[[bool], nn.Module], separate: bool) -> None:
+    torch.manual_seed(1)
+    layer = build(separate)
+    tokens = torch.randn(3, 4, 8)
+    network = Network(Holder(layer.eval(), (tokens,), {}), HANDLERS, None, "")
+    network.survey(IMAGES)
+    assert {"layer.qkv.weight", "layer.proj.weight"} == {m.key for m in network.maps}
+    check(only_through_qkv, layer, (tokens,))
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@given(layers=st.integers(1, 2), both=st.booleans(), batch_first=st.booleans(), bias=st.booleans(), seed=SEEDS)
+@FEW
+def test_recurrent(kind: Any, layers: int, both: bool, batch_first: bool, bias: bool, seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = kind(4, 3, num_layers=layers, bidirectional=both, batch_first=batch_first, bias=bias)
+    check(recurrent, layer, (torch.randn(2, 5, 4),))
