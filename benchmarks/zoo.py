@@ -32,14 +32,15 @@ SECONDS, GIGABYTES = 240, 6
 FEWEST_SUPPORTED = 85
 """Families of timm that must be supported."""
 SHOWN_WEIGHTS = 2
+PRELOADED = ["timm", "torchvision.models", "torch._dynamo", "sklearn.datasets", "ledger.service.unlearning"]
 COLUMNS = ("family", "member", "parameters", "edited %", "input", "seconds", "verdict")
 
 
 def walk_apart(family: Family, seconds: float, gigabytes: float) -> Finding:
     """Walk one family in a process of its own; whatever becomes of that process is a finding too."""
-    # Forked from a server that has imported everything once: torch alone takes seconds.
+    # Forked from a server that has imported once what takes seconds.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["zoo_member"])
+    context.set_forkserver_preload(PRELOADED)
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_send, args=(family, gigabytes, sender))
     process.start()

@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+import traceback
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from ledger import checkpoints
 from ledger.config import create_config
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
-from ledger.errors import DataError, LedgerError
+from ledger.errors import DataError, LedgerError, PluginError
 from ledger.images import load_images
 from ledger.network import ParameterCoverage, Treatment, build_network
 from ledger.plugin_manager import Plugins, build_plugins
@@ -107,10 +108,12 @@ def take(family: Family, member: Member, size: int) -> Finding:
             edit(bench)
             bench.ledger.close()
     except LedgerError as error:
-        verdict = Verdict.CRASHED if error.__cause__ and error.exit_code == 1 else Verdict.NOT
+        # What a handler did not expect is no refusal, although it has been given a name.
+        verdict = Verdict.CRASHED if isinstance(error, PluginError) else Verdict.NOT
         reason = f"{type(error).__name__}: {error.message}"
     except Exception as error:  # noqa: BLE001 - whatever it is, that it is not one of ours is the finding
-        verdict, reason = Verdict.CRASHED, f"{type(error).__name__}: {error}"
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        verdict, reason = Verdict.CRASHED, f"{type(error).__name__} in {where.name}: {error}"
     else:
         verdict = Verdict.PARTLY if unhandled else Verdict.SUPPORTED
         reason = ""
@@ -156,7 +159,7 @@ def edit(bench: Workbench) -> None:
         DataError: The edited network does not answer, answers NaN, or answers as before.
     """
     forgotten = frozenset({FORGOTTEN})
-    collected = bench.class_spaces(forgotten, Silent())
+    collected = list(bench.class_spaces(forgotten, Silent()))
     layers = len(bench.network.layers)
     images = bench.network.placed(load_images(bench.source.test, range(CLASSES), bench.model.preprocessing))
     before = _logits(bench, bench.base_state, images)
