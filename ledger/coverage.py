@@ -1,6 +1,6 @@
 """What the ledger does with every parameter of a network, and why: a promise, checked by watching a forward pass."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -99,7 +99,9 @@ class _Judge:
 
     def _used(self, name: str, parameter: Tensor) -> tuple[Treatment, str]:
         prefix, _, last = name.rpartition(".")
-        reason = self._claims.refused.get(prefix) or f"no handler for {type(self._modules[prefix]).__name__}"
+        # A layer's weight may lie in a module within it, as parametrized ones do.
+        refused = (self._claims.refused.get(place) for place in _upwards(prefix))
+        reason = next(filter(None, refused), f"no handler for {type(self._modules[prefix]).__name__}")
         products = self._products(name)
         if products:
             return Treatment.UNHANDLED, f"{reason}, {self._words(products)}"
@@ -134,3 +136,10 @@ class _Judge:
         place = f"{kind} {inside}" if inside else kind
         more = f" and {len(products) - 1} more" if len(products) > 1 else ""
         return f"{meeting.part.value} in {place}{more}"
+
+
+def _upwards(name: str) -> Iterator[str]:
+    """Yield a module's name and those of the modules around it."""
+    while name:
+        yield name
+        name = name.rpartition(".")[0]

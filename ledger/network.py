@@ -85,7 +85,8 @@ class Network:
 
     def placed(self, images: Tensor) -> Tensor:
         """Return images (n, channels, height, width) where and how the network computes."""
-        return images.to(self.device).contiguous(memory_format=torch.channels_last)
+        moved = images.to(self.device)
+        return moved.contiguous(memory_format=torch.channels_last) if moved.ndim == 4 else moved
 
     def adapted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return weights where and how the network computes: on its device, in its precision, channels last."""
@@ -172,7 +173,7 @@ class Network:
         if handler is None:
             return
         try:
-            maps = tuple(resolved(m, self.module) for m in _linear_maps(handler, name, module))
+            maps = tuple(resolved(m, self.module, self._names) for m in _linear_maps(handler, name, module))
             own = [replace(m, parameter=self._names[m.parameter], aliases=self._aliases(m)) for m in maps]
             shared = [self._places[m.parameter, m.start] for m in own if (m.parameter, m.start) in self._places]
             taken = {self._names[n] for m in maps for n in m.parameters} & self._claims.readers.keys()
@@ -208,7 +209,9 @@ def build_network(plugins: Plugins, architecture: Architecture, num_classes: int
 def _linear_maps(handler: LayerHandler, name: str, module: nn.Module) -> tuple[LinearMap, ...]:
     maps = guarded(lambda: handler.linear_maps(name, module), f"{type(handler).__name__} on {name}")
     # The network itself may be a layer, and has no name.
-    return tuple(m if name else replace(m, parameter=m.parameter.removeprefix(".")) for m in maps)
+    return tuple(
+        m if name else replace(m, key=m.key.removeprefix("."), parameter=m.parameter.removeprefix(".")) for m in maps
+    )
 
 
 def _first_names(module: nn.Module) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Weights that torch computes of other parameters (parametrizations, weight norm), as forms of a matrix."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -74,14 +74,18 @@ def _precise(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def resolved(linear_map: LinearMap, network: nn.Module) -> LinearMap:
+def resolved(linear_map: LinearMap, network: nn.Module, held: Container[str]) -> LinearMap:
     """Return the map with the form of its parameter, if that is computed of others.
+
+    Args:
+        linear_map: As a handler named it.
+        network: The whole network.
+        held: The names of its parameters.
 
     Raises:
         UnsupportedLayerError: The parameter is neither held nor computed in a known way, or an edit could not be held.
     """
-    names = dict(network.named_parameters(remove_duplicate=False))
-    missing = [name for name in linear_map.parameters if name not in names]
+    missing = [name for name in linear_map.parameters if name not in held]
     if not missing:
         return linear_map
     if linear_map.form is not None or missing != [linear_map.parameter]:

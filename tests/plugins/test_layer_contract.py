@@ -1,7 +1,7 @@
-"""Every layer handler against the definition: a layer written out, through whose products rows can be seen or projected.
+"""Every layer handler against the definition: a layer written out, whose rows can be seen, or projected, on their way.
 
-For each kind of layer there is one plain function that computes the layer's answer from explicit input rows and passes
-each map's rows ``through`` a function. Three things follow from it, for random shapes and options:
+For each kind of layer there is one plain function that computes the layer's answer from explicit input rows, and
+passes each map's rows ``through`` a function. Three things follow from it, for random shapes and options:
 
 - with the identity it gives the layer's own answer (so the function is right);
 - the rows it shows give the class space that collecting gives;
@@ -24,6 +24,7 @@ from timm.layers.linear import Linear as TimmLinear
 from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d, StdConv2dSame
 from timm.models.beit import Attention as BeitAttention
 from timm.models.eva import EvaAttention
+from timm.models.swiftformer import EfficientAdditiveAttention
 from timm.models.swin_transformer_v2 import WindowAttention as SwinV2Attention
 from torch import Tensor, nn
 
@@ -33,9 +34,9 @@ from ledger.network import Network
 from ledger.plugin_manager import BUILTINS
 from ledger.sampling import PositionSampler
 
-Through = Callable[[str, Tensor], Tensor]
+Through = Callable[[str, Any], Any]
 """Takes the name of a map and rows (n, i) on their way into its product; returns rows (n, i)."""
-Explicit = Callable[[Any, tuple[Any, ...], Through], Tensor]
+Explicit = Callable[[Any, tuple[Any, ...], Through], Any]
 
 HANDLERS = {
     handler.module_type: handler
@@ -54,7 +55,7 @@ class Holder(nn.Module):
         self.layer = layer
         self.call = args, kwargs
 
-    def forward(self, _images: Tensor) -> Tensor:
+    def forward(self, _images: Tensor) -> Any:
         args, kwargs = self.call
         answer = self.layer(*args, **kwargs)
         return answer[0] if isinstance(answer, tuple) else answer
@@ -69,7 +70,9 @@ def check(explicit: Explicit, layer: nn.Module, args: tuple[Any, ...], kwargs: M
     network.survey(IMAGES)
     everything = (*args, *(kwargs or {}).values())
     with torch.no_grad():
-        torch.testing.assert_close(explicit(layer, everything, lambda _key, rows: rows), network.module(IMAGES), **CLOSE)
+        torch.testing.assert_close(
+            explicit(layer, everything, lambda _key, rows: rows), network.module(IMAGES), **CLOSE
+        )
     seen: dict[str, list[Tensor]] = {m.key: [] for m in network.maps}
 
     def record(key: str, rows: Tensor) -> Tensor:
@@ -117,7 +120,7 @@ def _something_to_take_away(rows: Tensor) -> Tensor:
 # -- layers written out -----------------------------------------------------------------------------
 
 
-def linear(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def linear(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     features = args[0]
     rows = through("weight", features.reshape(-1, features.shape[-1]))
     answer = rows @ layer.weight.T + (0 if layer.bias is None else layer.bias)
@@ -126,7 +129,10 @@ def linear(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
 
 def padded_by_option(layer: Any, images: Tensor) -> Tensor:
     if isinstance(layer.padding, str):
-        totals = [d * (k - 1) if layer.padding == "same" else 0 for k, d in zip(layer.kernel_size, layer.dilation)]
+        totals = [
+            d * (k - 1) if layer.padding == "same" else 0
+            for k, d in zip(layer.kernel_size, layer.dilation, strict=True)
+        ]
         around = [(total // 2, total - total // 2) for total in totals]
     else:
         around = [(p, p) for p in layer.padding]
@@ -136,7 +142,7 @@ def padded_by_option(layer: Any, images: Tensor) -> Tensor:
 
 def padded_as_tensorflow(layer: Any, images: Tensor) -> Tensor:
     around = []
-    for pixels, k, s, d in zip(images.shape[2:], layer.kernel_size, layer.stride, layer.dilation):
+    for pixels, k, s, d in zip(images.shape[2:], layer.kernel_size, layer.stride, layer.dilation, strict=True):
         total = max(0, (math.ceil(pixels / s) - 1) * s + (k - 1) * d + 1 - pixels)
         around.append((total // 2, total - total // 2))
     return F.pad(images, [n for pair in reversed(around) for n in pair])
@@ -146,9 +152,9 @@ def keys(name: str, groups: int) -> list[str]:
     return [name] if groups == 1 else [f"{name}[{g}]" for g in range(groups)]
 
 
-def convolve(layer: Any, images: Tensor, weight: Tensor, through: Through, *, centre: bool = False) -> Tensor:
+def convolve(layer: Any, images: Tensor, weight: Any, through: Through, *, centre: bool = False) -> Any:
     """Convolve padded images (n, c, h, w) without bias, patch by patch."""
-    patches = F.unfold(images, layer.kernel_size, dilation=layer.dilation, stride=layer.stride)
+    patches: Any = F.unfold(images, layer.kernel_size, dilation=layer.dilation, stride=layer.stride)
     of_group = patches.transpose(1, 2).unflatten(2, (layer.groups, -1)).unbind(2)
     if centre:
         of_group = tuple(rows - rows.mean(2, keepdim=True) for rows in of_group)
@@ -158,23 +164,23 @@ def convolve(layer: Any, images: Tensor, weight: Tensor, through: Through, *, ce
     ]
     reach = [d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
     shape = [(p - r) // s + 1 for p, r, s in zip(images.shape[2:], reach, layer.stride, strict=True)]
-    return torch.cat(answers, 1).unflatten(0, (len(images), *shape)).movedim(-1, 1)
+    return torch.unflatten(torch.cat(answers, 1), 0, (len(images), *shape)).movedim(-1, 1)
 
 
-def biased(layer: Any, answer: Tensor) -> Tensor:
+def biased(layer: Any, answer: Any) -> Any:
     bias = 0 if layer.bias is None else layer.bias.view(-1, *[1] * (answer.ndim - 2))
     return answer + bias
 
 
-def conv2d(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def conv2d(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     return biased(layer, convolve(layer, padded_by_option(layer, args[0]), layer.weight, through))
 
 
-def conv2d_same(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def conv2d_same(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     return biased(layer, convolve(layer, padded_as_tensorflow(layer, args[0]), layer.weight, through))
 
 
-def std_conv(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def std_conv(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     raw = layer.weight.flatten(1)
     mean, variance = raw.mean(1, keepdim=True), raw.var(1, unbiased=False, keepdim=True)
     gain = layer.gain.view(-1, 1) * layer.scale if hasattr(layer, "gain") else 1
@@ -183,7 +189,7 @@ def std_conv(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
     return biased(layer, convolve(layer, pad(layer, args[0]), weight, through, centre=True))
 
 
-def cond_conv(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def cond_conv(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     images, routing = args
     pad = padded_as_tensorflow if layer.dynamic_padding else padded_by_option
     answers = []
@@ -193,7 +199,7 @@ def cond_conv(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
     return torch.cat(answers)
 
 
-def conv1d(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def conv1d(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     signal = padded_by_option(layer, args[0])
     (kernel,), (stride,), (dilation,) = layer.kernel_size, layer.stride, layer.dilation
     steps = range(0, signal.shape[2] - dilation * (kernel - 1), stride)
@@ -202,10 +208,10 @@ def conv1d(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
     for g, (key, weight) in enumerate(zip(keys("weight", layer.groups), layer.weight.chunk(layer.groups), strict=True)):
         own = patches.chunk(layer.groups, 2)[g]
         answers.append(through(key, own.flatten(2).flatten(0, 1)) @ weight.flatten(1).T)
-    return biased(layer, torch.cat(answers, 1).unflatten(0, (len(signal), len(steps))).movedim(-1, 1))
+    return biased(layer, torch.unflatten(torch.cat(answers, 1), 0, (len(signal), len(steps))).movedim(-1, 1))
 
 
-def conv3d(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def conv3d(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     volume = padded_by_option(layer, args[0])
     reach = [d * (k - 1) + 1 for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
     starts = [range(0, p - r + 1, s) for p, r, s in zip(volume.shape[2:], reach, layer.stride, strict=True)]
@@ -224,10 +230,10 @@ def conv3d(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
         own = patches.chunk(layer.groups, 2)[g]
         answers.append(through(key, own.flatten(2).flatten(0, 1)) @ weight.flatten(1).T)
     shape = [len(volume), *(len(s) for s in starts)]
-    return biased(layer, torch.cat(answers, 1).unflatten(0, shape).movedim(-1, 1))
+    return biased(layer, torch.unflatten(torch.cat(answers, 1), 0, shape).movedim(-1, 1))
 
 
-def conv_transpose2d(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def conv_transpose2d(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     (images,) = args
     size = layer(images).shape[2:]
     answers = []
@@ -241,7 +247,7 @@ def conv_transpose2d(layer: Any, args: tuple[Any, ...], through: Through) -> Ten
     return biased(layer, torch.cat(answers, 1))
 
 
-def multihead(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def multihead(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     query, key, value = args[:3]
     if query.ndim == 2:
         return multihead_batched(layer, query[None], key[None], value[None], through)[0]
@@ -251,7 +257,7 @@ def multihead(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
     return answer if layer.batch_first else answer.transpose(0, 1)
 
 
-def multihead_batched(layer: Any, query: Tensor, key: Tensor, value: Tensor, through: Through) -> Tensor:
+def multihead_batched(layer: Any, query: Any, key: Any, value: Any, through: Through) -> Any:
     if layer.in_proj_weight is None:
         weights = [layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight]
         names = ["q_proj_weight", "k_proj_weight", "v_proj_weight"]
@@ -275,14 +281,14 @@ def multihead_batched(layer: Any, query: Tensor, key: Tensor, value: Tensor, thr
     return answer.view_as(gathered)
 
 
-def only_through_qkv(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def only_through_qkv(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     """Features enter these layers by ``qkv`` alone, and what is gathered by ``proj`` alone."""
     tokens = args[0]
     name = "qkv.weight"
     original, seen = layer.proj, []
 
     class Projection(nn.Module):
-        def forward(self, gathered: Tensor) -> Tensor:
+        def forward(self, gathered: Tensor) -> Any:
             seen.append(gathered)
             rows = through("proj.weight", gathered.flatten(0, 1))
             return (rows @ original.weight.T + original.bias).view(*gathered.shape[:2], -1)
@@ -296,7 +302,24 @@ def only_through_qkv(layer: Any, args: tuple[Any, ...], through: Through) -> Ten
     return answer
 
 
-def recurrent(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
+def additive_attention(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
+    images = args[0]
+
+    def product(name: str, rows: Any) -> Any:
+        part = layer.get_submodule(name)
+        flat = through(f"{name}.weight", rows.flatten(0, 1)) @ part.weight.T + part.bias
+        return flat.unflatten(0, rows.shape[:2])
+
+    tokens: Any = images.flatten(2).transpose(1, 2)
+    query, key = (F.normalize(product(name, tokens), dim=2) for name in ("to_query", "to_key"))
+    scores = through("w_g", query.flatten(0, 1)) @ layer.w_g
+    attention = F.normalize(scores.unflatten(0, query.shape[:2]) * layer.scale_factor, dim=1)
+    gathered = (attention * query).sum(1, keepdim=True)
+    answer = product("final", product("proj", gathered * key) + query)
+    return answer.transpose(1, 2).unflatten(2, images.shape[2:])
+
+
+def recurrent(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
     (sequence,) = args
     steps = sequence if layer.batch_first else sequence.transpose(0, 1)
     for depth in range(layer.num_layers):
@@ -309,7 +332,7 @@ def recurrent(layer: Any, args: tuple[Any, ...], through: Through) -> Tensor:
     return steps if layer.batch_first else steps.transpose(0, 1)
 
 
-def run_cells(layer: Any, steps: Tensor, suffix: str, through: Through) -> Tensor:
+def run_cells(layer: Any, steps: Tensor, suffix: str, through: Through) -> Any:
     hidden = cell = steps.new_zeros(len(steps), layer.hidden_size)
     states = []
     for step in steps.unbind(1):
@@ -333,7 +356,9 @@ def run_cells(layer: Any, steps: Tensor, suffix: str, through: Through) -> Tenso
 
 # -- random layers of each kind -----------------------------------------------------------------------
 
-FEW = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+FEW = settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 SMALL = st.integers(1, 3)
 PAIR = st.tuples(SMALL, SMALL)
 SEEDS = st.integers(0, 2**16)
@@ -352,7 +377,7 @@ def try_it(layer: nn.Module, *args: Any) -> None:
 @pytest.mark.parametrize("kind", [nn.Linear, TimmLinear, nn.modules.linear.NonDynamicallyQuantizableLinear])
 @given(width=st.integers(2, 5), leading=st.lists(st.integers(1, 4), min_size=1, max_size=3), bias=st.booleans())
 @FEW
-def test_linear(kind: Any, width: int, leading: list[int], bias: bool) -> None:
+def test_linear(*, kind: Any, width: int, leading: list[int], bias: bool) -> None:
     torch.manual_seed(width)
     check(linear, kind(width, 3, bias=bias), (torch.randn(*leading, width),))
 
@@ -396,7 +421,13 @@ def test_conv2d_same(data: st.DataObject) -> None:
     draw, groups = data.draw, data.draw(SMALL)
     torch.manual_seed(draw(SEEDS))
     layer = Conv2dSame(
-        groups * 2, groups * 3, draw(PAIR), stride=draw(PAIR), dilation=draw(PAIR), groups=groups, bias=draw(st.booleans())
+        groups * 2,
+        groups * 3,
+        draw(PAIR),
+        stride=draw(PAIR),
+        dilation=draw(PAIR),
+        groups=groups,
+        bias=draw(st.booleans()),
     )
     images = torch.randn(2, groups * 2, draw(st.integers(4, 8)), draw(st.integers(4, 8)))
     check(conv2d_same, layer, (images,))
@@ -434,12 +465,13 @@ def test_standardised_conv(kind: Any, data: st.DataObject) -> None:
 def test_cond_conv(data: st.DataObject) -> None:
     draw, groups = data.draw, data.draw(SMALL)
     torch.manual_seed(draw(SEEDS))
+    padding: Any = draw(st.sampled_from(["same", "", 1]))
     layer = CondConv2d(
         groups * 2,
         groups * 2,
         draw(SMALL),
         stride=draw(SMALL),
-        padding=draw(st.sampled_from(["same", "", 1])),
+        padding=padding,
         groups=groups,
         num_experts=draw(SMALL),
     )
@@ -508,7 +540,7 @@ def test_conv_transpose(data: st.DataObject) -> None:
 @pytest.mark.parametrize("call", ["self", "cross", "keywords", "unbatched", "other widths"])
 @given(batch_first=st.booleans(), bias=st.booleans(), extra=st.booleans(), seed=SEEDS)
 @FEW
-def test_multihead_attention(call: str, batch_first: bool, bias: bool, extra: bool, seed: int) -> None:
+def test_multihead_attention(*, call: str, batch_first: bool, bias: bool, extra: bool, seed: int) -> None:
     torch.manual_seed(seed)
     widths = {"kdim": 5, "vdim": 7} if call == "other widths" else {}
     layer = nn.MultiheadAttention(6, 2, bias=bias, add_bias_kv=extra, batch_first=batch_first, **widths)
@@ -526,7 +558,7 @@ def test_multihead_attention(call: str, batch_first: bool, bias: bool, extra: bo
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_masks_of_multihead_attention_are_heeded(batch_first: bool) -> None:
+def test_masks_of_multihead_attention_are_heeded(*, batch_first: bool) -> None:
     layer = nn.MultiheadAttention(6, 2, batch_first=batch_first).eval()
     tokens = torch.randn(4, 4, 6)
     mask = torch.ones(4, 4, dtype=torch.bool).triu(1)
@@ -550,7 +582,7 @@ def test_masks_of_multihead_attention_are_heeded(batch_first: bool) -> None:
     ],
     ids=["beit", "eva", "swinv2", "eva without bias"],
 )
-def test_attention_that_does_not_call_its_qkv_layer(build: Callable[[bool], nn.Module], separate: bool) -> None:
+def test_attention_that_does_not_call_its_qkv_layer(*, build: Callable[[bool], nn.Module], separate: bool) -> None:
     torch.manual_seed(1)
     layer = build(separate)
     tokens = torch.randn(3, 4, 8)
@@ -560,10 +592,18 @@ def test_attention_that_does_not_call_its_qkv_layer(build: Callable[[bool], nn.M
     check(only_through_qkv, layer, (tokens,))
 
 
+@given(heads=st.integers(1, 2), seed=SEEDS)
+@FEW
+def test_additive_attention(heads: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = EfficientAdditiveAttention(6, 4, heads)
+    check(additive_attention, layer, (torch.randn(2, 6, 3, 2),))
+
+
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @given(layers=st.integers(1, 2), both=st.booleans(), batch_first=st.booleans(), bias=st.booleans(), seed=SEEDS)
 @FEW
-def test_recurrent(kind: Any, layers: int, both: bool, batch_first: bool, bias: bool, seed: int) -> None:
+def test_recurrent(*, kind: Any, layers: int, both: bool, batch_first: bool, bias: bool, seed: int) -> None:
     torch.manual_seed(seed)
     layer = kind(4, 3, num_layers=layers, bidirectional=both, batch_first=batch_first, bias=bias)
     check(recurrent, layer, (torch.randn(2, 5, 4),))

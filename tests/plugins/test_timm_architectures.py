@@ -1,0 +1,115 @@
+"""Every ``test_*`` architecture of timm: all of it is covered, rows are read, and nothing of it changes."""
+
+import hashlib
+from importlib import import_module
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from ledger.activations import collect_spaces
+from ledger.coverage import Treatment
+from ledger.digest import json_digest
+from ledger.errors import LedgerError
+from ledger.map_weights import Edit, MapWeights
+from ledger.network import Network
+from ledger.plugin_manager import BUILTINS
+from ledger.sampling import PositionSampler
+
+HANDLERS = {
+    handler.module_type: handler
+    for name in BUILTINS
+    if ".layers_" in name
+    for handler in import_module(name).unledger_layer_handlers()
+}
+ARCHITECTURES = timm.list_models("test_*")
+UNHANDLED: dict[str, tuple[str, ...]] = {}
+"""Architectures with weights that nobody edits, by name; docs/plugins.md gives the reasons."""
+
+
+def build(arch: str) -> tuple[nn.Module, Tensor]:
+    """Return the network and two images of the smallest size that it takes."""
+    torch.manual_seed(0)
+    module = timm.create_model(arch, num_classes=5)
+    config: Any = module.pretrained_cfg
+    size = config["input_size"][1:]
+    if not config["fixed_input_size"]:
+        size = (64, 64)
+    return module, torch.randn(2, 3, *size)
+
+
+def digest(module: nn.Module) -> str:
+    state = {
+        name: hashlib.sha256(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+        for name, tensor in module.state_dict().items()
+    }
+    return json_digest(state)
+
+
+def test_there_are_architectures() -> None:
+    assert len(ARCHITECTURES) >= 15
+    assert set(ARCHITECTURES).issuperset(UNHANDLED)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_weight_is_covered_and_nothing_changes(arch: str) -> None:
+    module, images = build(arch)
+    module.train()
+    registered = digest(module)
+    network = Network(module, HANDLERS, None, "")
+    coverage = network.coverage(images[:1])
+    assert [c.name for c in coverage] == [name for name, _ in module.named_parameters(remove_duplicate=False)]
+    assert tuple(c.name for c in coverage if c.treatment is Treatment.UNHANDLED) == UNHANDLED.get(arch, ())
+    large = [c for c in coverage if c.treatment is Treatment.UNTOUCHED and len(c.shape) > 1]
+    assert not [c for c in large if "scale" in c.detail and torch.Size(c.shape).numel() > max(c.shape)]
+    network.survey(images[:1])
+
+    module.train()
+    flags = [part.training for part in module.modules()]
+    spaces = collect_spaces(network, [images], PositionSampler(0, 0, 2), max_rank=4)
+    assert spaces.keys() == {m.key for m in network.maps}
+    assert all(space.rows > 0 for space in spaces.values())
+    with pytest.raises(LedgerError, match="NaN or infinity"):
+        collect_spaces(network, [images * torch.inf], PositionSampler(0, 0, 2), max_rank=4)
+    assert [part.training for part in module.modules()] == flags
+    assert not [m for m in module.modules() if m._forward_hooks or m._forward_pre_hooks]
+    assert digest(module) == registered
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_weights_written_back_unedited_answer_as_before(arch: str) -> None:
+    module, images = build(arch)
+    network = Network(module, HANDLERS, None, "")
+    network.survey(images[:1])
+    state = {name: tensor.clone() for name, tensor in network.state().items()}
+    weights = MapWeights(state, state)
+    edit = Edit(weights)
+    for m in network.maps:
+        edit.put(m, weights.of(m))
+    with torch.inference_mode():
+        before = network.module(images)
+        network.load(edit.state(), "the same weights")
+        torch.testing.assert_close(network.module(images), before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_what_is_taken_away_is_what_the_rows_say(arch: str) -> None:
+    """Without what the rows of two images span in the last map, both answer with its bias alone."""
+    module, images = build(arch)
+    network = Network(module, HANDLERS, None, "")
+    network.survey(images[:1])
+    last = network.layers[-1].maps[-1]
+    space = collect_spaces(network, [images], PositionSampler(0, 0, 10**6), max_rank=10**6)[last.key]
+    weights = MapWeights(network.state(), network.state())
+    basis = torch.linalg.svd(space.factor.double(), full_matrices=False)
+    kept = basis.U[:, 1e-9 * basis.S[0] < basis.S].float()
+    edit = Edit(weights)
+    edit.put(last, weights.of(last) - weights.of(last) @ kept @ kept.T)
+    with torch.inference_mode():
+        network.load(edit.state(), "the edit")
+        answers = network.module(images)
+    bias = network.state()[last.parameter.replace("weight", "bias")]
+    assert last.parameter.endswith("weight")
+    torch.testing.assert_close(answers, bias.expand(2, -1), rtol=1e-3, atol=1e-4)
