@@ -2,10 +2,10 @@
 
     python benchmarks/zoo.py [--only vit,resnet] [--json FILE] [--seconds 240] [--gigabytes 6]
 
-Each member has random weights and the smallest image that it takes. It is registered, its coverage told, its class spaces
-collected, all its layers edited by both solvers, and asked with the edited weights, by the functions that carry out
-requests. Each runs in a process of its own, with a limit on time and memory: a crash is a line in the table, not the end of
-the walk. Findings are written as they come; with the same file the walk goes on where it stopped.
+Each member has random weights and the smallest image that it takes. It is registered, its coverage told, its class
+spaces collected, all its layers edited by both solvers, and asked with the edited weights, by the functions that carry
+out requests. Each runs in a process of its own, with a limit on time and memory: a crash is a line in the table, not
+the end of the walk. Findings are written as they come; with the same file the walk goes on where it stopped.
 """
 
 import argparse

@@ -39,7 +39,8 @@ class Odd(nn.Module):
 
 
 def plain() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+    body = nn.Conv2d(3, 8, 4, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(*body, nn.Linear(8, 4))
 
 
 def odd(broken: str = "") -> nn.Module:
