@@ -18,9 +18,9 @@ from ledger.plugin_manager import Plugins
 CLASSES = 4
 SIZES = (32, 64, 96, 128, 160, 192, 224, 240, 256, 288, 299, 331, 384, 512, 1024)
 """Pixels a side, tried in this order."""
-MOST_BUILT = 24
+MOST_BUILT = 10
 """Members of one family that are built to count their parameters, the likeliest first."""
-MOST_PARAMETERS = 150_000_000
+MOST_PARAMETERS = 30_000_000
 """Above it, a member is built with fewer blocks where it takes that option."""
 FEWER = {"depth": 2}
 SMALL = (

@@ -17,11 +17,12 @@ from zoo_choice import CLASSES, Family, Member, affordable, inputs, smallest
 
 from ledger import checkpoints
 from ledger.config import create_config
+from ledger.coverage import ParameterCoverage, Treatment
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
 from ledger.errors import DataError, LedgerError, PluginError
 from ledger.images import load_images
-from ledger.network import ParameterCoverage, Treatment, build_network
+from ledger.network import build_network
 from ledger.plugin_manager import Plugins, build_plugins
 from ledger.service.ledger import create_ledger
 from ledger.service.progress import Silent
@@ -47,7 +48,9 @@ SETTINGS = Settings(
     batch_size=8,
 )
 MOST_MEMBERS = 3
-"""Of a family, tried until one is a classifier: some are encoders only."""
+"""Of a family, looked at: some are encoders only, some take large images only."""
+LARGE = 128
+"""Pixels a side above which another member is preferred."""
 
 
 class Verdict(StrEnum):
@@ -86,10 +89,10 @@ def walk(family: Family) -> Finding:
     """Find a family's smallest classifier and take it through the ledger."""
     plugins = build_plugins()
     members = smallest(family, plugins)[:MOST_MEMBERS]
-    for member in (affordable(m, plugins) for m in members):
-        for chosen, size in inputs(member, plugins):
-            if _answers(plugins, chosen, size):
-                return take(family, chosen, size)
+    found = [first for m in members if (first := _first(affordable(m, plugins), plugins)) is not None]
+    if found:
+        # Among members of one family one that takes small images is the cheaper one.
+        return take(family, *min(found, key=lambda one: one[1] > LARGE))
     named = Member(members[0].spec if members else family.name)
     return _finding(family, named, 0, 0.0, 0.0, Verdict.NOT, "no member found that answers one logit for each class")
 
@@ -181,6 +184,11 @@ def edited_share(covered: list[ParameterCoverage]) -> float:
     return edited / max(1, sum(sizes.values()))
 
 
+def _first(member: Member, plugins: Plugins) -> tuple[Member, int] | None:
+    """Return a member with the smallest size of image that it takes, None if it is no classifier."""
+    return next((one for one in inputs(member, plugins) if _answers(plugins, *one)), None)
+
+
 def _answers(plugins: Plugins, member: Member, size: int) -> bool:
     """Whether a member takes images of a size not on paper only."""
     try:
@@ -200,7 +208,7 @@ def _logits(bench: Workbench, state: Mapping[str, Tensor], images: Tensor) -> Te
 
 def _noise(target: Path, size: int) -> Path:
     rng = np.random.default_rng(SEED)
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split in ("train", "test"):
         labels = np.arange(EACH * CLASSES) % CLASSES
         arrays[f"x_{split}"] = rng.integers(0, 256, (len(labels), size, size, 3), dtype=np.uint8)
@@ -213,6 +221,13 @@ def _finding(
     family: Family, member: Member, size: int, share: float, seconds: float, verdict: Verdict, reason: str
 ) -> Finding:
     return Finding(
-        *(family.library, family.name, member.shown, member.parameters),
-        *(share, size, seconds, verdict, " ".join(reason.split())),
+        library=family.library,
+        family=family.name,
+        architecture=member.shown,
+        parameters=member.parameters,
+        edited=share,
+        size=size,
+        seconds=seconds,
+        verdict=verdict,
+        reason=" ".join(reason.split()),
     )

@@ -80,7 +80,11 @@ class Resumption:
             # Other images in between: what a module keeps on the side for later must not look like an answer.
             self._module(trace.example.flip(0))
         self._skipped = tuple(_over_before(start, trace))
+        # Rows of an answer for each image: what attention has split into heads has several.
+        self._rows = {m: _rows(trace.outputs[m], len(trace.example)) for m in self._skipped}
         self._read: tuple[nn.Module, ...] = self._find_read(trace) if self._skipped else ()
+        if self._read and not self._suits_other_batches(trace):
+            self._read = ()
 
     @property
     def reads(self) -> tuple[nn.Module, ...]:
@@ -110,6 +114,18 @@ class Resumption:
         )
         return needed if self._same(needed, trace) else ()
 
+    def _suits_other_batches(self, trace: Trace) -> bool:
+        """Whether the network can be entered with another number of images than the trace has."""
+        images = torch.cat([trace.example, trace.example[:1]])
+        answer, recorded = record(self._module, self._read, images.clone())
+        weights = dict(self._module.named_parameters()) | dict(self._module.named_buffers())
+        try:
+            again = self.run(weights, [recorded[m] for m in self._read], images)
+        # As below: shapes that fit two images by chance fail in ways of the network's own.
+        except Exception:  # noqa: BLE001
+            return False
+        return torch.equal(again, answer)
+
     def _same(self, real: Sequence[nn.Module], trace: Trace) -> bool:
         """Whether the answer stays the same whatever every skipped module but ``real`` says."""
         self._shapes = {m: tuple(trace.outputs[m].shape[1:]) for m in self._skipped}
@@ -135,7 +151,7 @@ class Resumption:
             for m in self._skipped:
                 known = answers.get(m)
                 # A stand-in takes no memory. What is known is copied: the next module may work in place.
-                answer = nothing.expand(images, *self._shapes[m]) if known is None else known
+                answer = nothing.expand(images * self._rows[m], *self._shapes[m]) if known is None else known
                 m.forward = _constant(answer, copied=known is not None)
             yield
         finally:
@@ -176,3 +192,7 @@ def _over_before(start: nn.Module, trace: Trace) -> list[nn.Module]:
 
     visit(trace.module)
     return sorted(found, key=lambda m: trace.ended[m])
+
+
+def _rows(output: Tensor, images: int) -> int:
+    return max(1, len(output) // images) if output.ndim else 1
