@@ -173,6 +173,8 @@ class Network:
         if handler is None:
             return
         try:
+            if "forward" in vars(module):
+                raise UnsupportedLayerError("its forward was replaced by another function")
             maps = tuple(resolved(m, self.module, self._names) for m in _linear_maps(handler, name, module))
             own = [replace(m, parameter=self._names[m.parameter], aliases=self._aliases(m)) for m in maps]
             shared = [self._places[m.parameter, m.start] for m in own if (m.parameter, m.start) in self._places]

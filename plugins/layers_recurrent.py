@@ -104,7 +104,9 @@ def _run(recurrent: nn.RNNBase, steps: Tensor, first: Any, suffix: str) -> Tenso
     kernels = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh, "RNN_RELU": torch.rnn_relu}
     names = [f"{kind}_{part}{suffix}" for kind in ("weight", "bias") for part in ("ih", "hh")]
     weights = [getattr(recurrent, name) for name in names if hasattr(recurrent, name)]
-    answer = kernels[recurrent.mode](steps, first, weights, recurrent.bias, 1, 0.0, False, False, True)  # type: ignore[operator]
+    # cuDNN wants all weights of a module in one piece, and warns; these are some of them.
+    with torch.backends.cudnn.flags(enabled=False):
+        answer = kernels[recurrent.mode](steps, first, weights, recurrent.bias, 1, 0.0, False, False, True)  # type: ignore[operator]
     hidden: Tensor = answer[0]
     return hidden
 

@@ -233,7 +233,16 @@ def test_a_subclass_with_a_forward_of_its_own_is_unhandled() -> None:
     assert found["1.bias"].treatment is Treatment.UNTOUCHED
 
 
-def test_a_layer_with_a_parameter_of_its_own_subclass_is_still_found_by_its_class() -> None:
+def test_a_layer_whose_forward_was_replaced_is_unhandled() -> None:
+    module = nn.Sequential(nn.Flatten(1, 2), nn.Linear(4, 4))
+    replaced: Any = module[1]
+    replaced.forward = lambda features: nn.Linear.forward(replaced, features**2)
+    found = covered(module)["1.weight"]
+    assert found.treatment is Treatment.UNHANDLED
+    assert "its forward was replaced" in found.detail
+
+
+def test_a_handler_is_found_for_subclasses_that_change_nothing() -> None:
     class Tagged(nn.Linear):
         pass
 
