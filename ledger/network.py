@@ -66,7 +66,7 @@ class Network:
         self._claims = Claims()
         self._places: dict[tuple[str, int], LinearMap] = {}
         self.layers: tuple[EditableLayer, ...] = ()
-        self.readers: tuple[Reader, ...] = ()
+        self._readers: tuple[Reader, ...] = ()
         for name, part in self.module.named_modules():
             self._add(name, part, handlers)
 
@@ -74,6 +74,12 @@ class Network:
     def maps(self) -> tuple[LinearMap, ...]:
         """Every linear map, in the order of the network's modules."""
         return tuple(linear_map for layer in self.layers for linear_map in layer.maps)
+
+    @property
+    def readers(self) -> tuple[Reader, ...]:
+        """The layers whose inputs flow into these maps."""
+        keys = {m.key for m in self.maps}
+        return tuple(reader for reader in self._readers if keys.issuperset(reader.keys.values()))
 
     def move(self, device: torch.device) -> None:
         """Compute on a device from now on; images and weights given later may be anywhere.
@@ -104,7 +110,7 @@ class Network:
         edited = {c.name for c in self.coverage(example) if c.treatment is Treatment.EDITED}
         order = {name: position for position, name in enumerate(self._watched.calls)}
         first: dict[str, Reader] = {}
-        for reader in sorted(self.readers, key=lambda r: order.get(r.name, len(order))):
+        for reader in sorted(self._readers, key=lambda r: order.get(r.name, len(order))):
             for key in reader.keys.values():
                 first.setdefault(key, reader)
         kept = [
@@ -114,8 +120,6 @@ class Network:
             if edited.issuperset(name for m in layer.maps for name in m.parameters)
         ]
         self.layers = tuple(sorted(kept, key=lambda layer: order[layer.name]))
-        keys = {m.key for m in self.maps}
-        self.readers = tuple(r for r in self.readers if keys.issuperset(r.keys.values()) and r.name in order)
 
     def state(self) -> dict[str, Tensor]:
         """Return the current weights and buffers, by name."""
@@ -164,7 +168,7 @@ class Network:
             example: One preprocessed image (1, channels, height, width), run through the network to
                 see what a forward pass really does with each parameter.
         """
-        self._watched = watch(self.module, self.placed(example), [reader.name for reader in self.readers])
+        self._watched = watch(self.module, self.placed(example), [reader.name for reader in self._readers])
         return judge(self.module, self._watched, self._claims)
 
     def _add(self, name: str, module: nn.Module, handlers: Mapping[type[nn.Module], LayerHandler]) -> None:
@@ -190,7 +194,7 @@ class Network:
         if not shared:
             self.layers += (EditableLayer(name, module, handler, tuple(own)),)
             self._places |= {(m.parameter, m.start): m for m in own}
-        self.readers += (
+        self._readers += (
             Reader(name, module, handler, maps, {m.key: e.key for m, e in zip(maps, edited, strict=True)}),
         )
         for parameter in {self._names[parameter] for m in maps for parameter in m.parameters}:

@@ -250,6 +250,12 @@ def test_rows_are_named_after_the_layer_and_given_by_map() -> None:
     ]
 
 
+def test_only_the_layers_that_are_wanted_are_read() -> None:
+    network = Network(Tied(), HANDLERS, None, "")
+    network.layers = network.layers[1:]
+    assert list(collected(network)) == ["between.weight"]
+
+
 def test_a_network_may_be_a_single_layer() -> None:
     network = Network(nn.Linear(4, 3), HANDLERS, None, "")
     network.survey(IMAGES)
