@@ -202,7 +202,9 @@ def _answers(plugins: Plugins, member: Member, size: int) -> bool:
 
 def _logits(bench: Workbench, state: Mapping[str, Tensor], images: Tensor) -> Tensor:
     with torch.inference_mode():
-        answer: Tensor = functional_call(bench.network.module, bench.network.adapted(state), (images,))
+        answer: Tensor = functional_call(
+            bench.network.module, bench.network.adapted(state), (images,), tie_weights=False
+        )
     return answer
 
 

@@ -95,13 +95,14 @@ class Resumption:
         """Return the network's answer under ``state`` for images that were recorded.
 
         Args:
-            state: Before the layer, the weights that the record was made with.
+            state: Before the layer, the weights that the record was made with. What a module holds has one name, as
+                :meth:`~ledger.network.Network.adapted` gives it.
             recorded: An output of each of :attr:`reads`, as :func:`record` returns them.
             images: The images themselves, which only their number and what nobody skips is read of.
         """
         answers = dict(zip(self._read, recorded, strict=True))
         with torch.inference_mode(), self._answering(answers, len(images)):
-            answer: Tensor = functional_call(self._module, dict(state), (images,))
+            answer: Tensor = functional_call(self._module, dict(state), (images,), tie_weights=False)
             return answer
 
     def _find_read(self, trace: Trace) -> tuple[nn.Module, ...]:
@@ -118,9 +119,9 @@ class Resumption:
         """Whether the network can be entered with another number of images than the trace has."""
         images = torch.cat([trace.example, trace.example[:1]])
         answer, recorded = record(self._module, self._read, images.clone())
-        weights = dict(self._module.named_parameters()) | dict(self._module.named_buffers())
         try:
-            again = self.run(weights, [recorded[m] for m in self._read], images)
+            # Under its own weights.
+            again = self.run({}, [recorded[m] for m in self._read], images)
         # As below: shapes that fit two images by chance fail in ways of the network's own.
         except Exception:  # noqa: BLE001
             return False
