@@ -56,11 +56,11 @@ NETWORKS = {
     # A patch is 2 x 2 pixels of the scan.
     "vit": Network(
         "vit_tiny_patch16_224",
-        24,
+        20,
         {"img_size": SIZE, "patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 4, "weight_init": "moco"},
     ),
-    "convnext": Network("test_convnext", 24, {}),
-    "efficientnet": Network("test_efficientnet", 24, {}),
+    "convnext": Network("test_convnext", 16, {}),
+    "efficientnet": Network("test_efficientnet", 16, {}),
 }
 
 
