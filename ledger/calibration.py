@@ -106,7 +106,7 @@ class Panel:
         resumption = self._resumptions.get(candidate.recipe.depth)
         if resumption is None:
             with torch.inference_mode():
-                answer: Tensor = functional_call(self._network.module, weights, (images,))
+                answer: Tensor = functional_call(self._network.module, weights, (images,), tie_weights=False)
         else:
             kept = self._record(batch)
             answer = resumption.run(weights, [kept[m] for m in resumption.reads], images)

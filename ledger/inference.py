@@ -18,7 +18,9 @@ def logits(network: Network, state: Mapping[str, Tensor], batches: Iterable[Tens
     """
     weights = network.adapted(state)
     with torch.inference_mode():
-        answers = [functional_call(network.module, weights, (network.placed(batch),)) for batch in batches]
+        answers = [
+            functional_call(network.module, weights, (network.placed(batch),), tie_weights=False) for batch in batches
+        ]
     return checked(torch.cat(answers))
 
 

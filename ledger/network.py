@@ -68,6 +68,7 @@ class Network:
         self.code_digest = code_digest
         self.device = torch.device("cpu")
         self._names = _first_names(self.module)
+        self._places_held = _places_held(self.module)
         self._others = {name: first for name, first in self._names.items() if name != first}
         self._claims = Claims()
         self._places: dict[tuple[str, int], LinearMap] = {}
@@ -113,8 +114,9 @@ class Network:
             name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
             for name, tensor in moved.items()
         }
-        # One parameter under two names must be one tensor.
-        return {name: laid_out[self._names.get(name, name)] for name in laid_out}
+        # One parameter under two names must be one tensor; and what one module holds must be named once, since torch
+        # would put it back wrongly after a functional call.
+        return {name: laid_out[self._names.get(name, name)] for name in laid_out if name in self._places_held}
 
     def survey(self, example: Tensor) -> None:
         """Keep the layers that the coverage calls edited, in the order in which an image passes through them."""
@@ -235,6 +237,15 @@ def _first_names(module: nn.Module) -> dict[str, str]:
     """Return the first name of every parameter, by each of its names."""
     first = {id(parameter): name for name, parameter in module.named_parameters()}
     return {name: first[id(parameter)] for name, parameter in module.named_parameters(remove_duplicate=False)}
+
+
+def _places_held(module: nn.Module) -> frozenset[str]:
+    """Return a name of every place where a tensor is held; a module that stands in several places has one."""
+    return frozenset(
+        f"{prefix}.{name}" if prefix else name
+        for prefix, part in module.named_modules()
+        for name in (*part._parameters, *part._buffers)  # noqa: SLF001 - the only way to list shared ones as well
+    )
 
 
 def _alike(maps: Sequence[LinearMap], others: Sequence[LinearMap]) -> bool:

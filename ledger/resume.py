@@ -80,7 +80,11 @@ class Resumption:
             # Other images in between: what a module keeps on the side for later must not look like an answer.
             self._module(trace.example.flip(0))
         self._skipped = tuple(_over_before(start, trace))
+        # Rows of an answer for each image: what attention has split into heads has several.
+        self._rows = {m: _rows(trace.outputs[m], len(trace.example)) for m in self._skipped}
         self._read: tuple[nn.Module, ...] = self._find_read(trace) if self._skipped else ()
+        if self._read and not self._suits_other_batches(trace):
+            self._read = ()
 
     @property
     def reads(self) -> tuple[nn.Module, ...]:
@@ -91,13 +95,14 @@ class Resumption:
         """Return the network's answer under ``state`` for images that were recorded.
 
         Args:
-            state: Before the layer, the weights that the record was made with.
+            state: Before the layer, the weights that the record was made with. What a module holds has one name, as
+                :meth:`~ledger.network.Network.adapted` gives it.
             recorded: An output of each of :attr:`reads`, as :func:`record` returns them.
             images: The images themselves, which only their number and what nobody skips is read of.
         """
         answers = dict(zip(self._read, recorded, strict=True))
         with torch.inference_mode(), self._answering(answers, len(images)):
-            answer: Tensor = functional_call(self._module, dict(state), (images,))
+            answer: Tensor = functional_call(self._module, dict(state), (images,), tie_weights=False)
             return answer
 
     def _find_read(self, trace: Trace) -> tuple[nn.Module, ...]:
@@ -115,6 +120,18 @@ class Resumption:
             if self._same(needed, trace):
                 return needed
         return ()
+
+    def _suits_other_batches(self, trace: Trace) -> bool:
+        """Whether the network can be entered with another number of images than the trace has."""
+        images = torch.cat([trace.example, trace.example[:1]])
+        answer, recorded = record(self._module, self._read, images.clone())
+        try:
+            # Under its own weights.
+            again = self.run({}, [recorded[m] for m in self._read], images)
+        # As below: shapes that fit two images by chance fail in ways of the network's own.
+        except Exception:  # noqa: BLE001
+            return False
+        return torch.equal(again, answer)
 
     def _same(self, real: Sequence[nn.Module], trace: Trace, kinds: Sequence[float] = NONSENSE) -> bool:
         """Whether the answer stays the same whatever every skipped module but ``real`` says."""
@@ -141,7 +158,7 @@ class Resumption:
             for m in self._skipped:
                 known = answers.get(m)
                 # A stand-in takes no memory. What is known is copied: the next module may work in place.
-                answer = nothing.expand(images, *self._shapes[m]) if known is None else known
+                answer = nothing.expand(images * self._rows[m], *self._shapes[m]) if known is None else known
                 m.forward = _constant(answer, copied=known is not None)
             yield
         finally:
@@ -182,3 +199,7 @@ def _over_before(start: nn.Module, trace: Trace) -> list[nn.Module]:
 
     visit(trace.module)
     return sorted(found, key=lambda m: trace.ended[m])
+
+
+def _rows(output: Tensor, images: int) -> int:
+    return max(1, len(output) // images) if output.ndim else 1

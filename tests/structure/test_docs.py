@@ -105,3 +105,19 @@ def test_the_error_tree_is_drawn_in_full() -> None:
 
     kinds = [name for name, value in vars(errors).items() if inspect.isclass(value)]
     assert [name for name in kinds if name not in (errors.__doc__ or "")] == []
+
+
+def test_every_family_of_timm_is_in_the_table() -> None:
+    import timm
+
+    text = (ROOT / "docs" / "model-families.md").read_text()
+    made = re.search(r"^### timm (\S+)\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert made is not None
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in made[2].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == len(set(rows)) > 85
+    if made[1] == timm.__version__:
+        assert rows == timm.list_modules()
+    counted = re.search(r"(\d+) families: (\d+) supported", made[2])
+    assert counted is not None
+    assert int(counted[1]) == len(rows)
+    assert int(counted[2]) == made[2].count("| supported |") >= 85

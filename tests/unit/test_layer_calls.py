@@ -11,6 +11,7 @@ from ledger.activations import collect_spaces
 from ledger.algebra.grouped import GroupedSpace
 from ledger.coverage import Treatment
 from ledger.errors import CheckpointError, NonFiniteError
+from ledger.inference import logits
 from ledger.layer_calls import arguments, reading
 from ledger.map_weights import Edit, MapWeights
 from ledger.network import Network
@@ -122,9 +123,21 @@ def test_an_edit_of_a_shared_weight_is_written_under_all_its_names() -> None:
     for one, other in (("first.weight", "second.weight"), ("between.weight", "again.weight")):
         torch.testing.assert_close(state[one], 2 * module.state_dict()[one], rtol=0, atol=0)
         torch.testing.assert_close(state[other], state[one], rtol=0, atol=0)
-    functional = torch.func.functional_call(module, network.adapted(state), (IMAGES,))
+    functional = logits(network, state, [IMAGES])
     network.load(state, "the edit")
     torch.testing.assert_close(network.module(IMAGES), functional)
+
+
+def test_asking_with_other_weights_leaves_a_module_under_two_names_its_own() -> None:
+    network = Network(Tied(), HANDLERS, None, "")
+    held, before = dict(network.module.named_parameters(remove_duplicate=False)), network.state()
+    state = {name: 2 * tensor for name, tensor in before.items()}
+    values = {name: tensor.clone() for name, tensor in before.items()}
+    plain, doubled = (logits(network, weights, [IMAGES]) for weights in (before, state))
+    assert not torch.equal(doubled, plain)
+    assert all(held[name] is found for name, found in network.module.named_parameters(remove_duplicate=False))
+    torch.testing.assert_close(network.state(), values, rtol=0, atol=0)
+    torch.testing.assert_close(logits(network, before, [IMAGES]), plain, rtol=0, atol=0)
 
 
 def test_weights_that_differ_where_the_network_has_one_are_refused() -> None:

@@ -155,6 +155,34 @@ class Halves(nn.Module):
         return inner.chunk(2, dim=1)
 
 
+class Heads(nn.Module):
+    """Has more rows than images on the way, as attention that is split into heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.inside = nn.Linear(6, 8), nn.Linear(4, 4)
+        self.out, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inside(self.stem(x).reshape(-1, 4)).reshape(-1, 8)
+        answer: Tensor = self.head(torch.relu(self.out(x)))
+        return answer
+
+
+class Table(nn.Module):
+    """Looks four positions up, which happen to be two for each of two images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions, self.stem, self.head = nn.Linear(2, 8), nn.Linear(6, 8), nn.Linear(8, 3)
+        self.register_buffer("grid", torch.eye(4, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        offset = self.positions(self.grid).view(4, 8).mean(0)
+        answer: Tensor = self.head(torch.relu(self.stem(x + 0.0 * offset[:6])))
+        return answer
+
+
 def convolutional() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(2, 4, 3, padding=1),
@@ -175,6 +203,7 @@ SMALL: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "residual": (Residual, (5, 6)),
     "in place": (InPlace, (5, 6)),
     "pair": (Pair, (5, 6)),
+    "heads": (Heads, (5, 6)),
 }
 
 
@@ -227,6 +256,12 @@ def test_where_nothing_can_be_skipped_nothing_is_read(start: str) -> None:
     layer = {"first": module.stem, "never called": module.spare, "called twice": module.shared}[start]
     assert Resumption(Trace(module, images(2, 6)), layer).reads == ()
     untouched(module)
+
+
+def test_a_way_in_that_suits_two_images_only_is_not_taken() -> None:
+    table = Table().eval()
+    assert Resumption(Trace(table, images(2, 6)), table.head).reads == ()
+    untouched(table)
 
 
 def test_a_module_that_is_called_twice_is_walked_where_its_second_call_comes_later() -> None:
