@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ledger.algebra.eigen import symmetric_eigen
+
 EXACT = 288
 """Largest eigenproblem that is solved whole; 288 is a 3x3 convolution of 32 channels."""
 OVERSAMPLING = 16
@@ -62,7 +64,7 @@ def compress(rows: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
 
 def compress_gram(gram: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
     """Return the leading directions of rows of which only ``X^T X`` (i, i), in float64, was kept."""
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = symmetric_eigen(gram)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     kept = min(rank, int((values > max(floor, float(values[0]) * len(values) * torch.finfo(gram.dtype).eps)).sum()))
     factor = (vectors[:, :kept] * values[:kept].sqrt()).T.float().contiguous()
@@ -73,9 +75,9 @@ def _exact(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return all eigenvalues of ``X^T X`` in falling order, float64, and ``F`` with a row for each."""
     double = rows.double()
     if rows.shape[0] <= rows.shape[1]:
-        values, vectors = torch.linalg.eigh(double @ double.T)
+        values, vectors = symmetric_eigen(double @ double.T)
         return values.flip(0), (vectors.flip(1).T @ double).float()
-    values, vectors = torch.linalg.eigh(double.T @ double)
+    values, vectors = symmetric_eigen(double.T @ double)
     values = values.flip(0).clamp_min(0)
     return values, (vectors.flip(1) * values.sqrt()).T.float()
 
@@ -90,7 +92,7 @@ def _iterated(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
         basis = _orthonormal(rows @ (rows.T @ basis))
     inside = basis.T @ rows
     inside_double = inside.double()
-    values, vectors = torch.linalg.eigh(inside_double @ inside_double.T)
+    values, vectors = symmetric_eigen(inside_double @ inside_double.T)
     return values.flip(0), vectors.flip(1).T.float() @ inside
 
 

@@ -6,6 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ledger.algebra.eigen import symmetric_eigen
+
 
 class MapFactors:
     """A weight, a retain space ``C_R = F_R F_R^T`` and a forget space ``C_F = F_F F_F^T``, and their products.
@@ -76,7 +78,7 @@ class MapFactors:
             left = self.forget - self.retain @ resolved.to(self.weight.dtype)
             inner = self.forget_gram - self.cross.T @ resolved
             # Exactly symmetric and positive semi-definite in theory; rounding may take a little of both.
-            values, vectors = torch.linalg.eigh((inner + inner.T) / 2)
+            values, vectors = symmetric_eigen((inner + inner.T) / 2)
             self._unprotected = scale, left, values.clamp_min(0.0), vectors
         return self._unprotected[1:]
 
