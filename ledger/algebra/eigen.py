@@ -8,7 +8,7 @@ def symmetric_eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return eigenvalues (..., n), ascending, and eigenvectors in columns, of symmetric matrices (..., n, n).
 
     Divide and conquer sometimes fails on sparse matrices with many equal eigenvalues and succeeds on the same matrix at
-    another scale: it is then scaled to a largest entry of one. Where it does not fail, the answer is its own, to the bit.
+    another scale: it is then scaled to a largest entry of one. Where it does not fail, nothing changes, to the bit.
     """
     try:
         values, vectors = torch.linalg.eigh(matrix)
