@@ -131,7 +131,7 @@ class _Judge:
     def _words(self, products: Sequence[Meeting]) -> str:
         """Say which modules use a parameter, and as what."""
         meeting = products[0]
-        inside = meeting.inside[-1]
+        inside = meeting.inside[-1] if meeting.inside else ""
         kind = type(self._modules[inside]).__name__
         place = f"{kind} {inside}" if inside else kind
         more = f" and {len(products) - 1} more" if len(products) > 1 else ""

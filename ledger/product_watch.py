@@ -70,7 +70,7 @@ _LOOK_UP = {"embedding", "index", "index_select", "gather", "take", "grid_sample
 """The second operand only says where to look."""
 _RESHAPE = {"view", "_unsafe_view", "expand", "detach", "alias", "_to_copy", "clone", "lift_fresh"}
 _ADDED_TO_A_PRODUCT = {"addmm", "addmv", "addbmm", "baddbmm", "addr"}
-_ACCUMULATE = {"exp", "exp_", "exp2", "cumsum", "cumprod", "logcumsumexp", "cumsum_", "cumprod_", "pow", "pow_"}
+_ACCUMULATE = {"exp", "exp_", "exp2", "cumsum", "cumprod", "logcumsumexp", "cumsum_", "cumprod_"}
 _OFTEN = 3
 """A parameter, or the same part of one, that multiplies so often within one call of its module is a recurrence's."""
 Origin = frozenset[tuple[str, str]]
@@ -96,6 +96,8 @@ def watch(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Wat
         names.setdefault(part, name)
     hooks = []
     for part, name in names.items():
+        if isinstance(part, torch.jit.ScriptModule):
+            continue  # takes no hooks; its operators are seen all the same
         enter, leave = watcher.entering(name, layer=part in known), watcher.leaving(layer=part in known)
         hooks += [
             part.register_forward_pre_hook(enter, with_kwargs=True, prepend=True),
@@ -210,8 +212,8 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for argument, tensor, origin in operands:
             if origin:
                 self._note(origin, _part(name, argument.name, tensor))
-            elif name in _ACCUMULATE and (scaled := self._scaled.get(_storage(tensor))):
-                self._note(scaled[0], Part.SCAN)
+            elif name in _ACCUMULATE or argument.name == "exponent":
+                self._note(self._scaled.get(_storage(tensor), (Origin(), tensor))[0], Part.SCAN)
             if argument.alias_info is not None and argument.alias_info.is_write:
                 # What features were written into counts as features.
                 self._known.pop(_storage(tensor), None)

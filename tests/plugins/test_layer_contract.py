@@ -607,3 +607,42 @@ def test_recurrent(*, kind: Any, layers: int, both: bool, batch_first: bool, bia
     torch.manual_seed(seed)
     layer = kind(4, 3, num_layers=layers, bidirectional=both, batch_first=batch_first, bias=bias)
     check(recurrent, layer, (torch.randn(2, 5, 4),))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    ("explicit", "build", "shape"),
+    [
+        (linear, lambda: nn.Linear(6, 4), (3, 5, 6)),
+        (conv2d, lambda: nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), (2, 4, 6, 5)),
+        (conv1d, lambda: nn.Conv1d(4, 6, 3, padding=1), (2, 4, 6)),
+        (conv2d_same, lambda: Conv2dSame(4, 6, 3, stride=2), (2, 4, 6, 5)),
+        (std_conv, lambda: ScaledStdConv2d(4, 6, 3), (2, 4, 6, 5)),
+        (conv_transpose2d, lambda: nn.ConvTranspose2d(4, 6, 3, stride=2), (2, 4, 3, 4)),
+        (multihead, lambda: nn.MultiheadAttention(6, 2, batch_first=True), (2, 5, 6)),
+        (recurrent, lambda: nn.GRU(4, 3, batch_first=True), (2, 5, 4)),
+    ],
+)
+def test_a_network_in_another_precision_is_read(
+    explicit: Explicit, build: Callable[[], nn.Module], shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    torch.manual_seed(4)
+    layer, features = build().to(dtype).eval(), torch.randn(shape).to(dtype)
+    args = (features,) * 3 if isinstance(layer, nn.MultiheadAttention) else (features,)
+    network = Network(Holder(layer, args, {}), HANDLERS, None, "")
+    found = collect_spaces(network, [IMAGES], PositionSampler(0, 0, EVERYWHERE), max_rank=512)
+    seen: dict[str, list[Tensor]] = {m.key: [] for m in network.maps}
+
+    def record(key: str, rows: Tensor) -> Tensor:
+        seen[f"layer.{key}"].append(rows)
+        return rows
+
+    with torch.no_grad():
+        explicit(layer.double(), tuple(arg.double() for arg in args), record)
+    for key, parts in seen.items():
+        rows = torch.cat(parts)
+        gram = found[key].factor.double() @ found[key].factor.double().T
+        # What the layer computes on the way to a product, attention or states, it rounds in its own precision.
+        torch.testing.assert_close(
+            gram, rows.T @ rows / rows.square().sum(), rtol=0, atol=2e-6 + torch.finfo(dtype).eps
+        )

@@ -249,6 +249,16 @@ def test_a_handler_is_found_for_subclasses_that_change_nothing() -> None:
     assert covered(nn.Sequential(nn.Flatten(1, 2), Tagged(4, 4)))["1.weight"].detail == "LinearHandler"
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning", "ignore:.*torch.jit.*:FutureWarning")
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_was_compiled_is_seen_and_unhandled(*, whole: bool) -> None:
+    inner: Any = torch.jit.script(nn.Sequential(nn.Flatten(1, 2), nn.Linear(4, 4)))
+    found = covered(inner if whole else nn.Sequential(inner, nn.Linear(4, 2)))
+    assert found["1.weight" if whole else "0.1.weight"].treatment is Treatment.UNHANDLED
+    assert found["1.bias" if whole else "0.1.bias"].treatment is Treatment.UNTOUCHED
+    assert whole or found["1.weight"].treatment is Treatment.EDITED
+
+
 def test_what_features_are_written_into_counts_as_features() -> None:
     class Buffered(Net):
         def use(self, x: Tensor) -> Any:
