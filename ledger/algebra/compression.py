@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ledger.algebra.eigen import symmetric_eigen
+
 EXACT = 288
 """Largest eigenproblem that is solved whole; 288 is a 3x3 convolution of 32 channels."""
 OVERSAMPLING = 16
@@ -62,7 +64,7 @@ def compress(rows: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
 
 def compress_gram(gram: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
     """Return the leading directions of rows of which only ``X^T X`` (i, i), in float64, was kept."""
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = symmetric_eigen(gram)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     kept = min(rank, int((values > max(floor, float(values[0]) * len(values) * torch.finfo(gram.dtype).eps)).sum()))
     factor = (vectors[:, :kept] * values[:kept].sqrt()).T.float().contiguous()
@@ -84,7 +86,7 @@ def compress_moments(moments: Tensor, rank: int) -> Compressed:
     for _ in range(PASSES):
         basis = _orthonormal(moments @ basis)
     seen = moments @ basis
-    values, vectors = torch.linalg.eigh((basis.T @ seen).double())
+    values, vectors = symmetric_eigen((basis.T @ seen).double())
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     # What float32 cannot tell from zero would only be noise divided by nearly nothing.
     kept = min(rank, int((values > float(values[0]) * width * torch.finfo(moments.dtype).eps).sum()))
@@ -97,9 +99,9 @@ def _exact(rows: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Return all eigenvalues of ``X^T X`` in falling order, float64, and ``F`` with a row for the first ``rank``."""
     double = rows.double()
     if rows.shape[0] <= rows.shape[1]:
-        values, vectors = torch.linalg.eigh(double @ double.T)
+        values, vectors = symmetric_eigen(double @ double.T)
         return values.flip(0), (vectors.flip(1)[:, :rank].T @ double).float()
-    values, vectors = torch.linalg.eigh(double.T @ double)
+    values, vectors = symmetric_eigen(double.T @ double)
     values = values.flip(0).clamp_min(0)
     return values, (vectors.flip(1) * values.sqrt())[:, :rank].T.float()
 
@@ -114,7 +116,7 @@ def _iterated(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
         basis = _orthonormal(rows @ (rows.T @ basis))
     inside = basis.T @ rows
     inside_double = inside.double()
-    values, vectors = torch.linalg.eigh(inside_double @ inside_double.T)
+    values, vectors = symmetric_eigen(inside_double @ inside_double.T)
     return values.flip(0), vectors.flip(1).T.float() @ inside
 
 

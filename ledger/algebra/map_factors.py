@@ -10,6 +10,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ledger.algebra.eigen import symmetric_eigen
+
 
 class MapFactors:
     """A weight, a retain space ``C_R = F_R F_R^T`` and a forget space ``C_F = F_F F_F^T``, and their products.
@@ -80,7 +82,7 @@ class MapFactors:
             left = self.forget - self.retain @ resolved.to(self.weight.dtype)
             inner = self.forget_gram - self.cross.mT @ resolved
             # Exactly symmetric and positive semi-definite in theory; rounding may take a little of both.
-            values, vectors = torch.linalg.eigh((inner + inner.mT) / 2)
+            values, vectors = symmetric_eigen((inner + inner.mT) / 2)
             self._unprotected = scale, left, values.clamp_min(0.0), vectors
         return self._unprotected[1:]
 
