@@ -19,7 +19,7 @@ def test_what_fails_at_one_scale_is_solved_at_another(monkeypatch: pytest.Monkey
     def touchy(matrix: torch.Tensor) -> Any:
         if not torch.equal(matrix.abs().amax((-2, -1)), torch.ones(2, dtype=torch.float64)):
             failed.append(matrix)
-            raise torch.linalg.LinAlgError("failed to converge")
+            raise torch.linalg.LinAlgError("failed to converge")  # type: ignore[attr-defined]
         return solve(matrix)
 
     monkeypatch.setattr(torch.linalg, "eigh", touchy)
