@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from .eigen import symmetric_eigen
+
 CHUNK_ROWS = 1024
 """Rows of each group that are multiplied in single precision before they are added up in double."""
 ROUNDING = 2.0**-11
@@ -133,7 +135,7 @@ def grouped_stack(spaces: Sequence[GroupedSpace], weights: Sequence[Tensor]) -> 
 
     Columns stand in falling order of energy. Rounding may leave an eigenvalue a little below zero; it counts as zero.
     """
-    values, vectors = torch.linalg.eigh(grouped_mean(spaces, weights).moments())
+    values, vectors = symmetric_eigen(grouped_mean(spaces, weights).moments())
     factor: Tensor = vectors.flip(2) * values.flip(1).clamp_min(0.0).sqrt()[:, None]
     return factor.float()
 
