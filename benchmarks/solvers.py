@@ -35,7 +35,7 @@ from ledger.domain.settings import Settings
 from ledger.hookspecs import Split
 from ledger.images import load_images
 from ledger.sampling import evaluation_samples
-from ledger.search import SearchResult
+from ledger.search_result import SearchResult
 from ledger.service.progress import Silent
 from ledger.service.unlearning import search
 from ledger.service.workbench import CollectedSpace, Workbench, open_workbench

@@ -62,6 +62,7 @@ class Examiner:
         self._panel = panel
         self._forgotten = forgotten
         self._bar = settings.retained_bar
+        self._gate, self._most_drop = settings.max_forgotten_accuracy, settings.max_retained_drop
         self._on_trial = on_trial
         self._most_confidence = max(1 / classes, LEAST_CONFIDENCE)
         self._labels = torch.cat([batch.labels for batch in self._calibration.forgotten])
@@ -114,6 +115,15 @@ class Examiner:
         inside = [self._ask(candidate, batch) for batch in self._calibration.forgotten]
         outside = [self._ask(candidate, batch) for batch in self._calibration.retained]
         return {k: Judgement.of(inside, self._labels == k) for k in self._forgotten}, Judgement.of(outside)
+
+    def passes_gates(self, candidate: Candidate) -> bool:
+        """Whether a version with these weights would pass the gates, by all calibration images."""
+        try:
+            forgotten, retained = self.judge(candidate)
+        except NonFiniteError:
+            return False
+        drop = self.base_retained.accuracy - retained.accuracy
+        return drop <= self._most_drop and all(judged.accuracy <= self._gate for judged in forgotten.values())
 
     def _forgets(self, candidate: Candidate, most: int | None) -> bool:
         seen, hits, close, mass, squares = torch.zeros(5, len(self._images_of), dtype=torch.float64)

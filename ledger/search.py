@@ -13,13 +13,14 @@ looked at, and the result is a function of the forgotten set.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from ledger.algebra.strength import Strength
-from ledger.calibration import Judgement, Panel
+from ledger.calibration import Panel
 from ledger.candidate import Candidate, CandidateBuilder, Recipe
 from ledger.domain.settings import Settings
-from ledger.examiner import LEAST_CONFIDENCE, Examiner, Trial
+from ledger.examiner import LEAST_CONFIDENCE, Examiner
+from ledger.search_result import SearchResult
 
 TIE = 0.0025
 """Retained confidences closer than this are a tie."""
@@ -27,29 +28,8 @@ SCREEN = 96
 """Retained images that rank candidates, more where these do not tell; the winner is verified on all."""
 SCREEN_FORGOTTEN = 64
 """Forgotten images that candidates are screened on before they are ranked."""
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """The chosen candidate and how it was chosen."""
-
-    candidate: Candidate
-    forgotten: dict[int, Judgement]
-    """Each forgotten class under the candidate, on calibration images."""
-    retained: Judgement
-    """The retained classes under the candidate."""
-    base_retained: Judgement
-    """The retained classes under the registered weights."""
-    trials: tuple[Trial, ...]
-
-    def to_json(self) -> dict[str, object]:
-        """Return what a version's recipe records of the search."""
-        return {
-            "retained": asdict(self.retained),
-            "base_retained": asdict(self.base_retained),
-            "forgotten": {str(k): asdict(judged) for k, judged in self.forgotten.items()},
-            "trials": [asdict(trial) for trial in self.trials],
-        }
+SECOND_LOOKS = 24
+"""Candidates that are looked at again, on all images, where none was good enough."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +100,10 @@ class RecipeSearch:
         self._places: dict[str, _Place] = dict.fromkeys(settings.solvers, _Place(0, 0, TIE))
 
     def run(self) -> SearchResult:
-        """Search; where nothing keeps the bar, return what forgets and retains most, else what forgets most."""
+        """Search; where nothing keeps the bar, return what forgets and retains most, else what forgets most.
+
+        If that would miss a gate and something else that was tried would not, return that.
+        """
         levels: list[_Level] = []
         for depth in sorted(self._builder.depths(self._settings.depths)):
             # Solvers that did well at the depth before go first.
@@ -137,7 +120,9 @@ class RecipeSearch:
                 winner = self._best_of(self._level(level.depth, level.untried).contenders)
             if winner is not None:
                 return self._result(winner)
-        return self._result(self._least_bad())
+        least_bad = self._least_bad()
+        passing = None if self._examiner.passes_gates(least_bad) else self._passing_gates()
+        return self._result(passing or least_bad)
 
     # -- which candidates stand for a depth -------------------------------------------------------
 
@@ -274,6 +259,23 @@ class RecipeSearch:
         enough = min(left.values()) + LEAST_CONFIDENCE
         near = (self._builder.build(recipe) for recipe in sorted(left) if left[recipe] <= enough)
         return self._builder.build(_most_promising([self._contender(candidate) for candidate in near]).recipe)
+
+    def _passing_gates(self) -> Candidate | None:
+        """Return the deepest edit that passes the gates though it gives more away than we aim for.
+
+        The exam is stricter than the gates, since unseen images scatter. Edits that keep the bar go first.
+        """
+        gate = self._settings.max_forgotten_accuracy
+        trials = {recipe: trial for recipe, trial in self._examiner.trials.items() if trial.forgotten <= gate}
+        near = sorted(trials, key=lambda recipe: (-recipe.depth, self._examiner.left.get(recipe, math.inf), recipe))
+        second = None
+        for recipe in near[:SECOND_LOOKS]:
+            candidate = self._builder.build(recipe)
+            if self._examiner.passes_gates(candidate):
+                if self._examiner.excess(candidate) <= self._settings.retained_bar:
+                    return candidate
+                second = second or candidate
+        return second
 
     def _result(self, candidate: Candidate) -> SearchResult:
         forgotten, retained = self._examiner.judge(candidate)

@@ -17,7 +17,8 @@ from ledger.candidate import CandidateBuilder
 from ledger.domain.records import BasisTerm, ClassSpace, Role
 from ledger.errors import PurgedError
 from ledger.images import load_images
-from ledger.search import RecipeSearch, SearchResult
+from ledger.search import RecipeSearch
+from ledger.search_result import SearchResult
 
 from .objects import store_object
 from .progress import Progress, counted

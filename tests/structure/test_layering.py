@@ -34,6 +34,7 @@ FLOORS = [
         "ledger.resume",
         "ledger.sampling",
         "ledger.search",
+        "ledger.search_result",
         "ledger.space_files",
         "ledger.checkpoints",
         "ledger.tensor_header",

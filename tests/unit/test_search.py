@@ -26,7 +26,8 @@ from ledger.hookspecs import Solver
 from ledger.inference import logits
 from ledger.network import Network
 from ledger.plugin_manager import build_plugins
-from ledger.search import SCREEN, SCREEN_FORGOTTEN, TIE, RecipeSearch, SearchResult
+from ledger.search import SCREEN, SCREEN_FORGOTTEN, TIE, RecipeSearch
+from ledger.search_result import SearchResult
 
 CLASSES, WIDTH, SHARED = 4, 8, 7
 FAVOURED = 3
@@ -534,7 +535,8 @@ def test_where_nothing_forgets_the_cheapest_of_what_forgets_most_is_returned() -
 
 
 def test_where_forgetting_always_costs_too_much_the_least_bad_is_returned() -> None:
-    settings = Settings(depths=(2,), alpha_r=(30.0, 60.0, 100.0), alpha_f=(1.0, 3.0, 10.0, 30.0))
+    # Whatever is lost, the gate lets it pass.
+    settings = Settings(depths=(2,), alpha_r=(30.0, 60.0, 100.0), alpha_f=(1.0, 3.0, 10.0, 30.0), max_retained_drop=1.0)
     case = Case(parting(), {0}, opposed)
     assert case.knows()
     result = case.search(settings)
@@ -549,6 +551,38 @@ def test_where_forgetting_always_costs_too_much_the_least_bad_is_returned() -> N
     ]
     # All of them lose so much that they are given up after the same few images; those rank them as all images do.
     assert lost <= min(losses) + TIE
+
+
+class Careless:
+    """Leaves class 2 a close second to the favoured one; or hushes it, and takes classes 0 and 1 away with it."""
+
+    def __init__(self, name: str, *, ruins: bool) -> None:
+        self.name = name
+        self._ruins = ruins
+
+    def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
+        wanted = factors.weight.clone()
+        wanted[2] = 0.0
+        wanted[2, SHARED] = -5.0 if self._ruins else 4.0
+        wanted[2, 2] = -0.1
+        if self._ruins:
+            wanted[:2] = 0.0
+        return wanted - factors.weight
+
+
+def test_what_passes_the_gates_goes_before_what_forgets_more_and_ruins_the_others() -> None:
+    ruin, whisper = Careless("ruin", ruins=True), Careless("whisper", ruins=False)
+    settings = Settings(solvers=("ruin", "whisper"), depths=(1,), alpha_r=(10.0,), alpha_f=(1.0,))
+    alone = Case(network(1), {2}, solvers={"ruin": ruin}).search(replace(settings, solvers=("ruin",)))
+    assert alone.base_retained.accuracy - alone.retained.accuracy > settings.max_retained_drop
+    case = Case(network(1), {2}, solvers={"ruin": ruin, "whisper": whisper})
+    assert case.knows()
+    result = case.search(settings)
+    assert {t.solver: t.passed for t in result.trials} == {"ruin": True, "whisper": False}
+    assert result.candidate.recipe.solver == "whisper"
+    assert result.forgotten[2].accuracy == 0
+    assert result.forgotten[2].confidence > 1 / CLASSES
+    assert result.retained.accuracy == result.base_retained.accuracy
 
 
 # -- what is recorded ---------------------------------------------------------------------------------
