@@ -271,12 +271,18 @@ class Desk:
         assert all(made[number] >= 1 for number in fulfilled)
 
     def rows(self) -> dict[str, list[Any]]:
-        """Return every row that a refusal must leave alone."""
-        tables = ("requests", "versions", "aliases", "alias_moves", "audit_events", "audit_head", "blobs", "models")
+        """Return every row that a refusal must leave alone.
+
+        Class spaces are kept, whatever becomes of what they were collected for, and the history tells of them.
+        """
+        queries = {
+            name: f"SELECT * FROM {name}" for name in ("requests", "versions", "aliases", "alias_moves", "models")
+        }
+        queries["audit_events"] = "SELECT * FROM audit_events WHERE kind != 'class_space.collected'"
+        queries["blobs"] = "SELECT * FROM blobs WHERE kind != 'class space'"
         with self.ledger.database.engine.connect() as connection:
             return {
-                table: sorted(connection.execute(text(f"SELECT * FROM {table}")).fetchall(), key=repr)
-                for table in tables
+                name: sorted(connection.execute(text(query)).fetchall(), key=repr) for name, query in queries.items()
             }
 
 
