@@ -244,7 +244,8 @@ def _places_held(module: nn.Module) -> frozenset[str]:
     return frozenset(
         f"{prefix}.{name}" if prefix else name
         for prefix, part in module.named_modules()
-        for name in (*part._parameters, *part._buffers)  # noqa: SLF001 - the only way to list shared ones as well
+        # The only way to list shared ones as well; a scripted module has no iterator, but keys.
+        for name in (*part._parameters.keys(), *part._buffers.keys())  # noqa: SLF001
     )
 
 

@@ -16,7 +16,7 @@ from ledger import checkpoints
 from ledger.config import create_config, find_config
 from ledger.domain.records import Architecture, BasisTerm, ClassSpace, NewRequest, Role, Version, VersionKind
 from ledger.domain.states import Action, RequestState
-from ledger.service.commit import append_version
+from ledger.service.commit import append_model, append_version
 from ledger.service.evaluate import evaluate
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.objects import store_object
@@ -289,7 +289,7 @@ class Shelf:
         data = weights_of(sum(name.encode()))
         digest = store_object(self.ledger, data)
         with self.ledger.database.write() as tx:
-            model = tx.models.add(self.model(name))
+            model = append_model(tx, self.model(name), actor="tester", weights=digest)
             base = Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), digest, {}, self.now)
             append_version(tx, model, base, size=len(data), terms=(), actor="tester", at=self.now)
         return digest
