@@ -128,12 +128,14 @@ def _parameters(plugins: Plugins, member: Member) -> int | None:
 
 
 def _on_meta(plugins: Plugins, member: Member) -> nn.Module | None:
-    """Build a member without memory; None where that fails, whatever the reason: there are others to try."""
-    try:
-        with torch.device("meta"):
-            return plugins.load_model(member.spec, member.options, CLASSES).module.eval()
-    except Exception:  # noqa: BLE001
-        return None
+    """Build a member without memory, or with where it needs some; None where that fails: there are others to try."""
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device):
+                return plugins.load_model(member.spec, member.options, CLASSES).module.eval().to("meta")
+        except Exception:  # noqa: BLE001, S112
+            continue
+    return None
 
 
 def _takes(module: nn.Module, size: int) -> bool:

@@ -1,5 +1,6 @@
 """A built network with weights in it, and what of it can be edited."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -172,7 +173,10 @@ class Network:
                 f"{source} does not fit the network: {'; '.join(problems)}",
                 "check --arch, --arch-option and that the number of outputs equals the number of classes",
             )
-        self.module.load_state_dict(dict(state))
+        # Some modules ask which version of themselves wrote the weights; the file does not say, so: this one.
+        known = OrderedDict(state)
+        vars(known)["_metadata"] = getattr(own, "_metadata", None)
+        self.module.load_state_dict(known)
 
     def coverage(self, example: Tensor) -> list[ParameterCoverage]:
         """Say of every parameter how it is treated.
