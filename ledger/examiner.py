@@ -112,18 +112,22 @@ class Examiner:
         Raises:
             NonFiniteError: An answer is NaN or infinite.
         """
-        inside = [self._ask(candidate, batch) for batch in self._calibration.forgotten]
-        outside = [self._ask(candidate, batch) for batch in self._calibration.retained]
-        return {k: Judgement.of(inside, self._labels == k) for k in self._forgotten}, Judgement.of(outside)
+        forgotten = self._judge_forgotten(candidate)
+        return forgotten, Judgement.of([self._ask(candidate, batch) for batch in self._calibration.retained])
 
     def passes_gates(self, candidate: Candidate) -> bool:
         """Whether a version with these weights would pass the gates, by all calibration images."""
         try:
-            forgotten, retained = self.judge(candidate)
+            if any(judged.accuracy > self._gate for judged in self._judge_forgotten(candidate).values()):
+                return False
+            retained = Judgement.of([self._ask(candidate, batch) for batch in self._calibration.retained])
         except NonFiniteError:
             return False
-        drop = self.base_retained.accuracy - retained.accuracy
-        return drop <= self._most_drop and all(judged.accuracy <= self._gate for judged in forgotten.values())
+        return self.base_retained.accuracy - retained.accuracy <= self._most_drop
+
+    def _judge_forgotten(self, candidate: Candidate) -> dict[int, Judgement]:
+        inside = [self._ask(candidate, batch) for batch in self._calibration.forgotten]
+        return {k: Judgement.of(inside, self._labels == k) for k in self._forgotten}
 
     def _forgets(self, candidate: Candidate, most: int | None) -> bool:
         seen, hits, close, mass, squares = torch.zeros(5, len(self._images_of), dtype=torch.float64)
