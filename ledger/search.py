@@ -257,8 +257,9 @@ class RecipeSearch:
                 self._beaten.append(stronger)
         left = self._examiner.left
         enough = min(left.values()) + LEAST_CONFIDENCE
-        near = (self._builder.build(recipe) for recipe in sorted(left) if left[recipe] <= enough)
-        return self._builder.build(_most_promising([self._contender(candidate) for candidate in near]).recipe)
+        near = sorted((recipe for recipe in left if left[recipe] <= enough), key=lambda recipe: (left[recipe], recipe))
+        looked_at = [self._contender(self._builder.build(recipe)) for recipe in near[:SECOND_LOOKS]]
+        return self._builder.build(_most_promising(looked_at).recipe)
 
     def _passing_gates(self) -> Candidate | None:
         """Return the deepest edit that passes the gates though it gives more away than we aim for.
