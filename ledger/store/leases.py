@@ -50,16 +50,20 @@ class BlobLeases:
             row.expires = expires
         self._session.flush()
 
-    def give_back(self, digest: str) -> None:
+    def give_back(self, digest: str, *, needed: bool = True) -> None:
         """End one's lease, in the transaction that refers to the object; without a lease, nothing happens.
 
+        Args:
+            digest: The object.
+            needed: Whether nothing but the lease kept the object from being collected.
+
         Raises:
-            RetryLaterError: It ran out, so that the object may have been collected as garbage.
+            RetryLaterError: It was needed and ran out, so that the object may have been collected as garbage.
         """
         row = self._session.get(BlobLeaseRow, (digest, self._holder), populate_existing=True)
         if row is None:
             return
-        if row.expires <= self._now():
+        if needed and row.expires <= self._now():
             raise RetryLaterError(
                 f"the lease on object {digest} ran out before anything referred to it", "run the same command again"
             )

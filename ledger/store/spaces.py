@@ -53,10 +53,11 @@ class ClassSpaces:
         """Note that a stored object is referred to; one that was destroyed and stored again is there again.
 
         Raises:
-            RetryLaterError: The lease it was stored under ran out.
+            RetryLaterError: The lease it was stored under ran out, and nothing else refers to it.
         """
-        self._leases.give_back(digest)
         row = self._session.get(BlobRow, digest)
+        # Where something refers to it already, a lease from an attempt that came to nothing says nothing.
+        self._leases.give_back(digest, needed=row is None or row.destroyed_at is not None)
         if row is None:
             self._session.add(BlobRow(digest=digest, size=size, kind=kind, created_at=at))
         else:

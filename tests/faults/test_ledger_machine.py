@@ -466,6 +466,28 @@ def test_a_worker_that_dies_before_its_commit_has_changed_nothing(
     assert next(opened, None) is None
 
 
+def test_a_lease_of_an_attempt_that_came_to_nothing_is_in_nobodys_way(
+    open_sqlite: Callable[[], Iterator[Ledger]],
+) -> None:
+    opened = open_sqlite()
+    desk = Desk(next(opened))
+    desk.file(frozenset({1}))
+    desk.work()
+    desk.file(frozenset({2}))
+    desk.work()
+    desk.withdraw(2)
+    # Computes what version 2 is, and is never heard of again.
+    desk.file(frozenset({2}))
+    desk.die("vanishes")
+    with desk.ledger.database.engine.begin() as connection:
+        found = connection.execute(text("UPDATE blob_leases SET expires = 1"))
+    assert found.rowcount == 1
+    desk.roll_back(2)
+    desk.check()
+    assert desk.expected.live.forgotten == {1, 2}
+    assert next(opened, None) is None
+
+
 def test_a_reopened_request_can_be_withdrawn_although_its_class_can_never_come_back(
     open_sqlite: Callable[[], Iterator[Ledger]],
 ) -> None:
