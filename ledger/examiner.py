@@ -62,7 +62,7 @@ class Examiner:
         self._panel = panel
         self._forgotten = forgotten
         self._bar = settings.retained_bar
-        self._gate, self._most_drop = settings.max_forgotten_accuracy, settings.max_retained_drop
+        self._settings = settings
         self._on_trial = on_trial
         self._most_confidence = max(1 / classes, LEAST_CONFIDENCE)
         self._labels = torch.cat([batch.labels for batch in self._calibration.forgotten])
@@ -118,12 +118,12 @@ class Examiner:
     def passes_gates(self, candidate: Candidate) -> bool:
         """Whether a version with these weights would pass the gates, by all calibration images."""
         try:
-            if any(judged.accuracy > self._gate for judged in self._judge_forgotten(candidate).values()):
+            if not all(self._settings.passes_forgotten(j.accuracy) for j in self._judge_forgotten(candidate).values()):
                 return False
             retained = Judgement.of([self._ask(candidate, batch) for batch in self._calibration.retained])
         except NonFiniteError:
             return False
-        return self.base_retained.accuracy - retained.accuracy <= self._most_drop
+        return self._settings.passes_drop(self.base_retained.accuracy - retained.accuracy)
 
     def _judge_forgotten(self, candidate: Candidate) -> dict[int, Judgement]:
         inside = [self._ask(candidate, batch) for batch in self._calibration.forgotten]

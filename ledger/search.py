@@ -266,9 +266,9 @@ class RecipeSearch:
 
         The exam is stricter than the gates, since unseen images scatter. Edits that keep the bar go first.
         """
-        gate = self._settings.max_forgotten_accuracy
-        trials = {recipe: trial for recipe, trial in self._examiner.trials.items() if trial.forgotten <= gate}
-        near = sorted(trials, key=lambda recipe: (-recipe.depth, self._examiner.left.get(recipe, math.inf), recipe))
+        trials = self._examiner.trials
+        near = [recipe for recipe in trials if self._settings.passes_forgotten(trials[recipe].forgotten)]
+        near.sort(key=lambda recipe: (-recipe.depth, self._examiner.left.get(recipe, math.inf), recipe))
         second = None
         for recipe in near[:SECOND_LOOKS]:
             candidate = self._builder.build(recipe)

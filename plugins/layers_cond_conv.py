@@ -11,6 +11,7 @@ from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
+from .channel_groups import group_maps
 from .layers_conv import Conv2dHandler
 from .same_padding import same_padded
 
@@ -57,14 +58,7 @@ class CondConv2dHandler(Conv2dHandler):
             key, conv.groups, conv.in_channels // conv.groups * conv.kernel_size[0] * conv.kernel_size[1]
         )
         rows = conv.num_experts * conv.out_channels // conv.groups
-        if conv.groups == 1:
-            return (LinearMap(key, key, start=0, stop=rows, width=form.width, form=form),)
-        return tuple(
-            LinearMap(
-                f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=form.width, form=form, grouped=True
-            )
-            for g in range(conv.groups)
-        )
+        return group_maps(key, conv.groups, rows, form.width, form)
 
     def input_rows(
         self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
-from ledger.hookspecs import GroupedRows, LayerHandler, RowSampler, hookimpl
+from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
+
+from .channel_groups import group_maps, group_rows
 
 
 class Conv2dHandler:
@@ -25,15 +27,7 @@ class Conv2dHandler:
         """Return one map for each group of channels."""
         conv = _conv(module)
         self._require_known(conv)
-        key = f"{name}.weight"
-        per_group = conv.out_channels // conv.groups
-        width = conv.weight[0].numel()
-        if conv.groups == 1:
-            return (LinearMap(key, key, start=0, stop=per_group, width=width),)
-        return tuple(
-            LinearMap(f"{key}[{g}]", key, start=g * per_group, stop=(g + 1) * per_group, width=width, grouped=True)
-            for g in range(conv.groups)
-        )
+        return group_maps(f"{name}.weight", conv.groups, conv.out_channels // conv.groups, conv.weight[0].numel())
 
     def input_rows(
         self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler
@@ -53,7 +47,7 @@ class Conv2dHandler:
         # (n, channels, p, kernel) -> (groups, n * p, channels / groups * kernel)
         patches = patches.view(count, conv.groups, channels // conv.groups, -1, len(offsets))
         grouped = patches.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
-        return GroupedRows(maps, grouped) if len(maps) > 1 else {maps[0].key: grouped[0]}
+        return group_rows(maps, grouped)
 
     @staticmethod
     def _require_known(conv: nn.Conv2d) -> None:

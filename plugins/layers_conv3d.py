@@ -11,6 +11,8 @@ from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
+from .channel_groups import group_maps, group_rows
+
 
 class Conv3dHandler:
     """``nn.Conv3d``: one map for each group; an input row is one unfolded patch of a volume."""
@@ -22,13 +24,7 @@ class Conv3dHandler:
         conv, kind = _conv(module), type(module)
         if kind.forward is not nn.Conv3d.forward or kind._conv_forward is not nn.Conv3d._conv_forward:  # type: ignore[attr-defined]  # noqa: SLF001
             raise UnsupportedLayerError(f"{kind.__name__} computes its output in its own way")
-        key, rows, width = f"{name}.weight", conv.out_channels // conv.groups, conv.weight[0].numel()
-        if conv.groups == 1:
-            return (LinearMap(key, key, start=0, stop=rows, width=width),)
-        return tuple(
-            LinearMap(f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=width, grouped=True)
-            for g in range(conv.groups)
-        )
+        return group_maps(f"{name}.weight", conv.groups, conv.out_channels // conv.groups, conv.weight[0].numel())
 
     def input_rows(
         self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler
@@ -49,8 +45,7 @@ class Conv3dHandler:
         image = torch.arange(count).unsqueeze(1).expand_as(chosen)
         where = [index.to(windows.device) for index in (image, *planes)]
         patches = windows.movedim(1, 4)[*where].flatten(0, 1)
-        grouped = patches.reshape(len(patches), conv.groups, -1).unbind(1)
-        return {linear_map.key: rows for linear_map, rows in zip(maps, grouped, strict=True)}
+        return group_rows(maps, patches.reshape(len(patches), conv.groups, -1).transpose(0, 1))
 
 
 def _conv(module: nn.Module) -> nn.Conv3d:

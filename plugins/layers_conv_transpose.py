@@ -10,6 +10,7 @@ from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
+from .channel_groups import group_maps, group_rows
 from .token_rows import token_rows
 
 KNOWN = (nn.ConvTranspose1d.forward, nn.ConvTranspose2d.forward, nn.ConvTranspose3d.forward)
@@ -55,12 +56,7 @@ class ConvTransposeHandler:
         key = f"{name}.weight"
         form = TransposedForm(key, conv.groups)
         rows, width = conv.weight[0].numel(), conv.in_channels // conv.groups
-        if conv.groups == 1:
-            return (LinearMap(key, key, start=0, stop=rows, width=width, form=form),)
-        return tuple(
-            LinearMap(f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=width, form=form, grouped=True)
-            for g in range(conv.groups)
-        )
+        return group_maps(key, conv.groups, rows, width, form)
 
     def input_rows(
         self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler
@@ -70,8 +66,7 @@ class ConvTransposeHandler:
         if images.ndim == conv.weight.ndim - 1:
             images = images.unsqueeze(0)
         pixels = token_rows(images.flatten(2).transpose(1, 2), maps[0].parameter, sampler)
-        grouped = pixels.view(len(pixels), conv.groups, -1).unbind(1)
-        return {linear_map.key: rows for linear_map, rows in zip(maps, grouped, strict=True)}
+        return group_rows(maps, pixels.view(len(pixels), conv.groups, -1).transpose(0, 1))
 
 
 def _conv(module: nn.Module) -> nn.ConvTranspose2d:

@@ -19,7 +19,7 @@ PLAIN = (nn.Linear.forward, TimmLinear.forward)
 class LinearHandler:
     """``nn.Linear``: one map; the input rows are the feature vectors, or the tokens of a sequence."""
 
-    module_type = nn.Linear
+    module_type: type[nn.Module] = nn.Linear
 
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return the layer's single map."""

@@ -1,25 +1,25 @@
 """Layer handlers for timm's attention modules that use the weight of their ``qkv`` layer without calling it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from timm.models.beit import Attention as BeitAttention
 from timm.models.eva import EvaAttention
 from timm.models.swin_transformer_v2 import WindowAttention as SwinV2Attention
-from torch import Tensor, nn
+from torch import nn
 
 from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
-from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
+from ledger.hookspecs import LayerHandler, hookimpl
 
-from .token_rows import token_rows
+from .layers_linear import LinearHandler
 
 
-class FunctionalQkvHandler:
+class FunctionalQkvHandler(LinearHandler):
     """BEiT, EVA and Swin V2: the bias has no part for the keys, so the product is a function call, not a layer's.
 
-    Only the packed queries, keys and values are read here; the output projection is an ordinary layer. Where the module
-    does call its ``qkv`` layer there is nothing to do: the handler for ``nn.Linear`` reads it.
+    Only the packed queries, keys and values are read here, as a linear layer's tokens; the output projection is an
+    ordinary layer. Where the module does call its ``qkv`` layer there is nothing to do: the handler for ``nn.Linear``
+    reads it.
 
     Args:
         module_type: One of timm's classes.
@@ -37,16 +37,6 @@ class FunctionalQkvHandler:
             raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
         key = f"{name}.qkv.weight"
         return (LinearMap(key, key, start=0, stop=qkv.out_features, width=qkv.in_features),)
-
-    def input_rows(
-        self,
-        maps: Sequence[LinearMap],
-        module: nn.Module,  # noqa: ARG002 - part of the contract
-        inputs: tuple[Any, ...],
-        sampler: RowSampler,
-    ) -> Mapping[str, Tensor]:
-        """Return the sampled tokens (n * p, i)."""
-        return {maps[0].key: token_rows(inputs[0], maps[0].key, sampler)}
 
 
 @hookimpl

@@ -54,6 +54,14 @@ class Settings:
     """Fewest classes that must stay."""
     batch_size: int = 128
 
+    def passes_forgotten(self, accuracy: float) -> bool:
+        """Whether a forgotten class with this calibration accuracy passes its gate."""
+        return accuracy <= self.max_forgotten_accuracy
+
+    def passes_drop(self, drop: float) -> bool:
+        """Whether the retained classes with this fall of calibration accuracy pass theirs."""
+        return drop <= self.max_retained_drop
+
     def __post_init__(self) -> None:
         for name in (
             "retain_samples",

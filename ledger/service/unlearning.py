@@ -163,13 +163,13 @@ def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
     """Yield a sentence for each quality gate that a search result misses."""
     settings, labels = workbench.model.settings, workbench.model.labels
     for k, judged in sorted(result.forgotten.items()):
-        if judged.accuracy > settings.max_forgotten_accuracy:
+        if not settings.passes_forgotten(judged.accuracy):
             yield (
                 f"{labels[k]} is still recognised in {judged.accuracy:.1%} of calibration images, "
                 f"the gate allows {settings.max_forgotten_accuracy:.1%}"
             )
     drop = result.base_retained.accuracy - result.retained.accuracy
-    if drop > settings.max_retained_drop:
+    if not settings.passes_drop(drop):
         yield (
             f"retained classes lose {100 * drop:.1f} points on calibration images, "
             f"the gate allows {100 * settings.max_retained_drop:.1f}"
