@@ -29,6 +29,9 @@ SMALL = (
 )
 """What tends to be in the names of small members, the smallest first."""
 
+WANT_OF_MEMORY = "can't allocate memory", "bad_alloc", "could not create a primitive"
+"""What torch says of it on the CPU, by its allocator, by the C++ library and by oneDNN: a plain ``RuntimeError``."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -104,6 +107,19 @@ def inputs(member: Member, plugins: Plugins) -> Iterator[tuple[Member, int]]:
             yield resized, size
 
 
+def never_for_want_of_memory(error: BaseException) -> None:
+    """Let pass what tells something about a network; that this process ran out of memory tells nothing.
+
+    Raises:
+        MemoryError: The error is one, or comes of one, or is what torch makes of one.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError) or any(phrase in str(cause) for phrase in WANT_OF_MEMORY):
+            raise MemoryError(str(cause)) from error
+        cause = cause.__cause__ or cause.__context__
+
+
 def _member(family: Family, name: str) -> Member:
     if family.library == "timm":
         return Member(f"timm/{name}")
@@ -133,8 +149,8 @@ def _on_meta(plugins: Plugins, member: Member) -> nn.Module | None:
         try:
             with torch.device(device):
                 return plugins.load_model(member.spec, member.options, CLASSES).module.eval().to("meta")
-        except Exception:  # noqa: BLE001, S112
-            continue
+        except Exception as error:  # noqa: BLE001
+            never_for_want_of_memory(error)
     return None
 
 
@@ -143,6 +159,7 @@ def _takes(module: nn.Module, size: int) -> bool:
     try:
         with torch.inference_mode():
             answer = module(torch.zeros(1, 3, size, size, device="meta"))
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
+        never_for_want_of_memory(error)
         return False
     return isinstance(answer, torch.Tensor) and answer.shape == (1, CLASSES)

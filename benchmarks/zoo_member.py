@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.func import functional_call
-from zoo_choice import CLASSES, Family, Member, affordable, inputs, smallest
+from zoo_choice import CLASSES, Family, Member, affordable, inputs, never_for_want_of_memory, smallest
 
 from ledger import checkpoints
 from ledger.config import create_config
@@ -195,7 +195,8 @@ def _answers(plugins: Plugins, member: Member, size: int) -> bool:
         module = plugins.load_model(member.spec, member.options, CLASSES).module.eval()
         with torch.inference_mode():
             answer = module(torch.zeros(2, 3, size, size))
-    except Exception:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001
+        never_for_want_of_memory(error)
         return False
     return isinstance(answer, Tensor) and answer.shape == (2, CLASSES)
 

@@ -32,7 +32,9 @@ class Odd(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         self.calls += 1
-        if self.broken == "later" and self.calls > 20:
+        if self.broken == "hungry":
+            torch.empty(1 << 60)
+        if self.broken == "at once" or (self.broken == "later" and self.calls > 20):
             raise RuntimeError("worn out")
         mixed = torch.cos(self.stem(images).mean((2, 3)) @ self.mixing @ self.mixing)
         return self.head(mixed) * (float("nan") if self.broken == "nan" else 1.0)
@@ -61,13 +63,19 @@ def member(script: Callable[[str], Any]) -> Any:
 
 
 @pytest.fixture
-def take(member: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Take a network of the file above through the ledger."""
+def factories(tmp_path: Path) -> Path:
+    """The file of factories above."""
     file = tmp_path / "factories.py"
     file.write_text(FACTORIES)
+    return file
+
+
+@pytest.fixture
+def take(member: Any, factories: Path) -> Callable[..., Any]:
+    """Take a network of the file above through the ledger."""
 
     def taken(factory: str, **options: str) -> Any:
-        return member.take(member.Family("files", factory), member.Member(f"{file}:{factory}", options, 100), 32)
+        return member.take(member.Family("files", factory), member.Member(f"{factories}:{factory}", options, 100), 32)
 
     return taken
 
@@ -120,6 +128,14 @@ def test_a_process_that_dies_or_hangs_is_a_finding(zoo: Any, member: Any) -> Non
     assert starved.reason.startswith("its process ended with ")
     slow = zoo.walk_apart(family, seconds=0.01, gigabytes=6)
     assert (slow.verdict, slow.reason) == (member.Verdict.CRASHED, "took more than 0 s")
+
+
+def test_a_network_is_not_refused_because_memory_ran_out(member: Any, factories: Path) -> None:
+    hungry = member.Member(f"{factories}:odd", {"broken": "hungry"})
+    plugins = build_plugins()
+    with pytest.raises(MemoryError, match="can't allocate memory"):
+        member._answers(plugins, hungry, 32)
+    assert not member._answers(plugins, member.Member(f"{factories}:odd", {"broken": "at once"}), 32)
 
 
 def test_the_walk_goes_on_where_it_stopped(zoo: Any, member: Any, tmp_path: Path) -> None:
