@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from ledger.inference import logits
-from ledger.network import Network
+from ledger.networks.inference import logits
+from ledger.networks.network import Network
 
 
 def class_accuracies(

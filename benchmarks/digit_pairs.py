@@ -34,7 +34,7 @@ from ledger.domain.records import Architecture, NewRequest, Version
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.hookspecs import DataSource, Split
 from ledger.images import load_images
-from ledger.network import build_network
+from ledger.networks.network import build_network
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Silent
 from ledger.service.registry import Registration, register

@@ -24,7 +24,7 @@ from reference import unlearn
 from torch import Tensor
 
 from ledger.algebra.strength import Strength
-from ledger.candidate import CandidateBuilder, Recipe
+from ledger.candidates.candidate import CandidateBuilder, Recipe
 from ledger.domain.settings import Settings
 from ledger.service.progress import Silent
 from ledger.service.unlearning import propose

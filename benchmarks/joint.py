@@ -31,13 +31,13 @@ from torch import Tensor
 
 from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
-from ledger.bases import AnySpace
-from ledger.candidate import Candidate, CandidateBuilder, Recipe
+from ledger.candidates.candidate import Candidate, CandidateBuilder, Recipe
+from ledger.collection.bases import AnySpace
+from ledger.collection.sampling import evaluation_samples
 from ledger.domain.linear_map import LinearMap
 from ledger.domain.settings import Settings
 from ledger.images import load_images
-from ledger.inference import logits
-from ledger.sampling import evaluation_samples
+from ledger.networks.inference import logits
 from ledger.service.progress import Silent
 from ledger.service.workbench import Workbench, open_workbench
 

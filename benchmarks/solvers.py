@@ -30,12 +30,12 @@ from probe import probe
 from tables import markdown
 from torch import Tensor
 
-from ledger.candidate import CandidateBuilder
+from ledger.candidates.candidate import CandidateBuilder
+from ledger.candidates.search_result import SearchResult
+from ledger.collection.sampling import evaluation_samples
 from ledger.domain.settings import Settings
 from ledger.hookspecs import Split
 from ledger.images import load_images
-from ledger.sampling import evaluation_samples
-from ledger.search_result import SearchResult
 from ledger.service.progress import Silent
 from ledger.service.unlearning import search
 from ledger.service.workbench import CollectedSpace, Workbench, open_workbench

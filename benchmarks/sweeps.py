@@ -34,17 +34,17 @@ from tables import bracketed, markdown
 from torch import Tensor
 
 from ledger import checkpoints
-from ledger.activations import collect_spaces
 from ledger.algebra.strength import Strength
-from ledger.bases import AnySpace
-from ledger.candidate import CandidateBuilder, Recipe
+from ledger.candidates.candidate import CandidateBuilder, Recipe
+from ledger.collection.activations import collect_spaces
+from ledger.collection.bases import AnySpace
+from ledger.collection.sampling import PositionSampler, evaluation_samples
 from ledger.digest import sha256_hex
 from ledger.domain.settings import Settings
 from ledger.hookspecs import Split
 from ledger.images import load_images
-from ledger.inference import logits
-from ledger.network import EditableLayer, Network
-from ledger.sampling import PositionSampler, evaluation_samples
+from ledger.networks.inference import logits
+from ledger.networks.network import EditableLayer, Network
 from ledger.service.workbench import Workbench, open_workbench
 
 SOLVER = "projection"

@@ -17,12 +17,12 @@ from zoo_choice import CLASSES, Family, Member, affordable, inputs, never_for_wa
 
 from ledger import checkpoints
 from ledger.config import create_config
-from ledger.coverage import ParameterCoverage, Treatment
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
 from ledger.errors import DataError, LedgerError, PluginError
 from ledger.images import load_images
-from ledger.network import build_network
+from ledger.networks.coverage import ParameterCoverage, Treatment
+from ledger.networks.network import build_network
 from ledger.plugin_manager import Plugins, build_plugins
 from ledger.service.ledger import create_ledger
 from ledger.service.progress import Silent

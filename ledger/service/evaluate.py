@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ledger import checkpoints
+from ledger.collection.sampling import evaluation_samples
 from ledger.digest import canonical_json, json_digest, sha256_hex
 from ledger.domain.records import Evidence, Model, Version
 from ledger.errors import PluginError, UsageError
 from ledger.hookspecs import EvaluationInput, Evaluator, Outputs, Split
-from ledger.inference import logits
+from ledger.networks.inference import logits
 from ledger.plugin_manager import PluginInfo, guarded
-from ledger.sampling import evaluation_samples
 
 from .ledger import Ledger
 from .progress import Progress, counted

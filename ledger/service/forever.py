@@ -17,10 +17,10 @@ from ledger.store.leases import new_holder
 from ledger.store.schema import check_schema
 
 from .claims import LEASE_SECONDS, repeatedly
+from .computing import OpenModel, open_unlearning
 from .ledger import Ledger
 from .patience import pauses, replayed
 from .progress import Progress
-from .proposal import OpenModel, open_unlearning
 from .worker import Outcome, work
 
 POLL_SECONDS = 5.0

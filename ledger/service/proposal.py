@@ -1,17 +1,10 @@
-"""What a computation hands to a commit, and who computes: known without torch.
+"""What a computation hands to a commit."""
 
-The queue, the commit and the rollback deal in digests. Whatever computes weights can stand behind :data:`OpenModel`.
-"""
-
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ledger.domain.records import BasisTerm
 from ledger.errors import GateError
-
-from .ledger import Ledger
-from .progress import Progress
 
 
 @dataclass(frozen=True)
@@ -34,19 +27,3 @@ class Proposal:
         """Raise :class:`GateError` if a gate was missed."""
         if self.missed_gates:
             raise GateError("; ".join(self.missed_gates), "accept it with: unledger request retry ID --waive-gates")
-
-
-Compute = Callable[[frozenset[int], Progress], Proposal]
-"""Computes and stores the weights that have forgotten a set of classes."""
-OpenModel = Callable[[Ledger, str], Compute]
-"""Lays a model out for computation, by name."""
-
-
-def open_unlearning(ledger: Ledger, model_name: str) -> Compute:
-    """Compute by projection, as this package exists to do."""
-    # Imported here: torch takes seconds, and a worker without work does without.
-    from .unlearning import propose
-    from .workbench import open_workbench
-
-    workbench = open_workbench(ledger, model_name)
-    return lambda forgotten, progress: propose(workbench, forgotten, progress)

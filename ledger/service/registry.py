@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from ledger import checkpoints
-from ledger.coverage import ParameterCoverage, Treatment
 from ledger.digest import canonical_json
 from ledger.domain.labels import LabelMap
 from ledger.domain.records import Architecture, Model, Version, VersionKind
@@ -26,7 +25,8 @@ from ledger.errors import (
 )
 from ledger.hookspecs import DataSource
 from ledger.images import load_images
-from ledger.network import Network, build_network
+from ledger.networks.coverage import ParameterCoverage, Treatment
+from ledger.networks.network import Network, build_network
 from ledger.relabelled import require_images
 
 from .commit import append_model, append_version

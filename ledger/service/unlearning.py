@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from ledger import checkpoints
-from ledger.bases import Basis
-from ledger.calibration import Batch, Calibration, Panel
-from ledger.candidate import CandidateBuilder
+from ledger.candidates.calibration import Batch, Calibration, Panel
+from ledger.candidates.candidate import CandidateBuilder
+from ledger.candidates.search import RecipeSearch
+from ledger.candidates.search_result import SearchResult
+from ledger.collection.bases import Basis
 from ledger.domain.records import BasisTerm, ClassSpace, Role
 from ledger.errors import PurgedError
 from ledger.images import load_images
-from ledger.search import RecipeSearch
-from ledger.search_result import SearchResult
 
 from .objects import store_object
 from .progress import Progress, counted

@@ -6,9 +6,9 @@ from ledger.errors import PurgedError, RetryLaterError
 from ledger.store.unit_of_work import Transaction
 
 from .commit import append_proposal
+from .computing import OpenModel, open_unlearning
 from .ledger import Ledger
 from .progress import Progress
-from .proposal import OpenModel, open_unlearning
 from .requests import decide
 
 

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ledger import checkpoints, images, space_files
-from ledger.activations import collect_spaces
+from ledger import checkpoints, images
+from ledger.collection import space_files
+from ledger.collection.activations import collect_spaces
+from ledger.collection.sampling import ClassSamples, PositionSampler, choose_samples
 from ledger.device import choose_device
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.records import ClassSpace, Model, Version
 from ledger.errors import BlobError, DataError
 from ledger.hookspecs import DataSource, Split
-from ledger.network import Network, build_network
+from ledger.networks.network import Network, build_network
 from ledger.relabelled import RelabelledSource
-from ledger.sampling import ClassSamples, PositionSampler, choose_samples
 from ledger.store.unit_of_work import Transaction
 
 from .ledger import Ledger

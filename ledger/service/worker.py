@@ -17,10 +17,11 @@ from ledger.store.requests import Claim
 
 from .claims import LEASE_SECONDS, Attentive, Heart, claim_next, give_back
 from .commit import append_proposal
+from .computing import Compute, OpenModel, open_unlearning
 from .ledger import Ledger
 from .patience import pauses, replayed
 from .progress import Progress
-from .proposal import Compute, OpenModel, Proposal, open_unlearning
+from .proposal import Proposal
 from .requests import check_retained
 
 COMMIT_ATTEMPTS = 10

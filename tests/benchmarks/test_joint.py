@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ledger.algebra.strength import Strength
-from ledger.candidate import CandidateBuilder, Recipe
+from ledger.candidates.candidate import CandidateBuilder, Recipe
 from ledger.images import load_images
 
 if TYPE_CHECKING:

@@ -32,11 +32,12 @@ from ledger.domain.records import (
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError
 from ledger.service.audit import issue_checkpoint
+from ledger.service.computing import Compute
 from ledger.service.garbage import collect_garbage
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, Silent
-from ledger.service.proposal import Compute, Proposal
+from ledger.service.proposal import Proposal
 from ledger.service.purge import plan_purge, purge
 from ledger.service.requests import decide, enqueue
 from ledger.service.rollback import plan_rollback, roll_back

@@ -29,10 +29,11 @@ from ledger.domain.records import Architecture, AuditEvent, Model, NewRequest, R
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action, RequestState
 from ledger.service.commit import append_version
+from ledger.service.computing import Compute
 from ledger.service.forever import Trouble, work_forever
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.progress import Progress, Silent
-from ledger.service.proposal import Compute, Proposal
+from ledger.service.proposal import Proposal
 from ledger.service.requests import decide, enqueue
 
 POISON = 0

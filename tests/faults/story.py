@@ -12,10 +12,11 @@ from ledger.domain.records import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, RefusedError
 from ledger.service.audit import issue_checkpoint
+from ledger.service.computing import Compute
 from ledger.service.copies import witness
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Progress, Silent
-from ledger.service.proposal import Compute, Proposal
+from ledger.service.proposal import Proposal
 from ledger.service.requests import decide, enqueue
 from ledger.service.rollback import plan_rollback, roll_back
 from ledger.service.withdraw import withdraw

@@ -21,7 +21,7 @@ from hostile_artifacts import CANARY, TIB, Maker, contents, good, sparse, specia
 
 from ledger import checkpoints
 from ledger.errors import BlobError, CheckpointError, LedgerError, NonFiniteError
-from ledger.network import Network
+from ledger.networks.network import Network
 from ledger.store.blobs import BlobStore
 from ledger.store.encryption import MAGIC, stored_size
 

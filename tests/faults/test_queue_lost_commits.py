@@ -26,7 +26,7 @@ from ledger.store.engine import open_engine
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ledger.service.proposal import Compute
+    from ledger.service.computing import Compute
 
 pytestmark = pytest.mark.postgres
 COMMIT = b"COMMIT"

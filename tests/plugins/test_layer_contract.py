@@ -28,13 +28,13 @@ from timm.models.swiftformer import EfficientAdditiveAttention
 from timm.models.swin_transformer_v2 import WindowAttention as SwinV2Attention
 from torch import Tensor, nn
 
-from ledger.activations import collect_spaces
 from ledger.algebra.grouped import GroupedSpace
 from ledger.algebra.spaces import Space
-from ledger.map_weights import Edit, MapWeights
-from ledger.network import Network
+from ledger.collection.activations import collect_spaces
+from ledger.collection.sampling import PositionSampler
+from ledger.networks.map_weights import Edit, MapWeights
+from ledger.networks.network import Network
 from ledger.plugin_manager import BUILTINS
-from ledger.sampling import PositionSampler
 
 Through = Callable[[str, Any], Any]
 """Takes the name of a map and rows (n, i) on their way into its product; returns rows (n, i)."""

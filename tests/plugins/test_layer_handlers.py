@@ -11,9 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ledger.collection.sampling import PositionSampler
 from ledger.domain.linear_map import LinearMap
 from ledger.hookspecs import LayerHandler
-from ledger.sampling import PositionSampler
 
 # By name: that plugins/ is mapped under ledger is something type checkers do not see.
 CONV: LayerHandler = import_module("ledger.plugins.layers_conv").Conv2dHandler()

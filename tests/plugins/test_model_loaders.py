@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger.coverage import Treatment
 from ledger.domain.records import Architecture
 from ledger.errors import CheckpointError, PluginError, UsageError
-from ledger.network import build_network
+from ledger.networks.coverage import Treatment
+from ledger.networks.network import build_network
 from ledger.plugin_manager import Plugins, build_plugins
 
 SOURCE = """

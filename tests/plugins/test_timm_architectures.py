@@ -9,16 +9,16 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ledger.activations import collect_spaces
 from ledger.algebra.grouped import GroupedSpace
 from ledger.algebra.spaces import Space
-from ledger.coverage import Treatment
+from ledger.collection.activations import collect_spaces
+from ledger.collection.sampling import PositionSampler
 from ledger.digest import json_digest
 from ledger.errors import LedgerError
-from ledger.map_weights import Edit, MapWeights
-from ledger.network import Network
+from ledger.networks.coverage import Treatment
+from ledger.networks.map_weights import Edit, MapWeights
+from ledger.networks.network import Network
 from ledger.plugin_manager import BUILTINS
-from ledger.sampling import PositionSampler
 
 HANDLERS = {
     handler.module_type: handler

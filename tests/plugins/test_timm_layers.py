@@ -28,8 +28,8 @@ from timm.layers.squeeze_excite import SEModule
 from timm.models.levit import ConvNorm
 from torch import nn
 
-from ledger.coverage import Treatment
-from ledger.network import Network
+from ledger.networks.coverage import Treatment
+from ledger.networks.network import Network
 from ledger.plugin_manager import BUILTINS
 
 HANDLERS = {

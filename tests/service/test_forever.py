@@ -36,8 +36,8 @@ from ledger.service.worker import Outcome, carry_out, work
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ledger.service.computing import Compute
     from ledger.service.progress import Progress
-    from ledger.service.proposal import Compute
 
 MODELS = ("north", "south")
 

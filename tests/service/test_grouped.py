@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from ledger import checkpoints
-from ledger.activations import collect_spaces
+from ledger.collection.activations import collect_spaces
 from ledger.config import create_config
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
-from ledger.network import build_network
+from ledger.networks.network import build_network
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.registry import Registration, register, verify
 from ledger.service.unlearning import propose

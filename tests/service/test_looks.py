@@ -10,11 +10,11 @@ import pytest
 
 from ledger import checkpoints
 from ledger.config import find_config
-from ledger.coverage import Treatment
 from ledger.digest import sha256_hex
 from ledger.domain.records import Architecture
 from ledger.domain.states import Action, RequestState
 from ledger.errors import CheckpointError, ConflictError, NotFoundError, PluginError, UsageError
+from ledger.networks.coverage import Treatment
 from ledger.service.evaluate import evaluate, measure
 from ledger.service.history import history, list_models
 from ledger.service.preview import preview

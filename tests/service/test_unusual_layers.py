@@ -10,11 +10,11 @@ import torch
 
 from ledger import checkpoints, hookspecs
 from ledger.algebra.spaces import Space
-from ledger.coverage import Treatment
 from ledger.demo_training import train_classifier
 from ledger.domain.linear_map import LinearMap
 from ledger.domain.records import Architecture
 from ledger.errors import UnsupportedLayerError
+from ledger.networks.coverage import Treatment
 from ledger.plugin_manager import PluginInfo, Plugins, build_plugins
 from ledger.service.progress import Silent
 from ledger.service.registry import coverage

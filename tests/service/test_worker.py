@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ledger.activations import collect_spaces
+from ledger.collection.activations import collect_spaces
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
 from ledger.domain.states import Action, RequestState
 from ledger.errors import DataError, GateError, NotFoundError, RetryLaterError, TooFewRetainedError, TransitionError
 from ledger.service import claims, unlearning, worker
 from ledger.service.claims import claim_next
+from ledger.service.computing import open_unlearning
 from ledger.service.progress import Silent
-from ledger.service.proposal import open_unlearning
 from ledger.service.requests import check_retained
 from ledger.service.unlearning import propose
 from ledger.service.worker import carry_out, work

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.strength import Strength
-from ledger.bases import AnySpace, basis_factor
-from ledger.bundles import Bundle, bundled
+from ledger.collection.bases import AnySpace, basis_factor
 from ledger.domain.linear_map import LinearMap
 from ledger.domain.records import Role
 from ledger.hookspecs import Solver
-from ledger.map_weights import Edit, MapWeights
+from ledger.networks.bundles import Bundle, bundled
+from ledger.networks.map_weights import Edit, MapWeights
 from ledger.plugin_manager import guarded
 
 Spaces = Callable[[str], Sequence[AnySpace]]

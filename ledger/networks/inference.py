@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.func import functional_call
 
 from ledger.errors import NonFiniteError
-from ledger.network import Network
+
+from .network import Network
 
 
 def logits(network: Network, state: Mapping[str, Tensor], batches: Iterable[Tensor]) -> Tensor:

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ledger import bases
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import GroupedAccumulator
-from ledger.bases import AnySpace, Basis, basis_factor
+from ledger.collection import bases
+from ledger.collection.bases import AnySpace, Basis, basis_factor
 from ledger.domain.records import Role
 
 CLASSES = 9

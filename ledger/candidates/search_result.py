@@ -2,9 +2,9 @@
 
 from dataclasses import asdict, dataclass
 
-from ledger.calibration import Judgement
-from ledger.candidate import Candidate
-from ledger.examiner import Trial
+from .calibration import Judgement
+from .candidate import Candidate
+from .examiner import Trial
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ledger import calibration
 from ledger.algebra.strength import Strength
-from ledger.calibration import CLOSE, Answers, Batch, Calibration, Judgement, Panel
-from ledger.candidate import Candidate, Recipe
+from ledger.candidates import calibration
+from ledger.candidates.calibration import CLOSE, Answers, Batch, Calibration, Judgement, Panel
+from ledger.candidates.candidate import Candidate, Recipe
 from ledger.errors import NonFiniteError
-from ledger.network import Network
+from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 
 DEPTHS = (1, 2, 3, 4)

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ledger import bases
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import GroupedSpace
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.projection import projection_delta
 from ledger.algebra.spaces import Space, forget_weights, retain_weights, stack
 from ledger.algebra.strength import Strength
-from ledger.bases import AnySpace
-from ledger.candidate import CandidateBuilder, Recipe
+from ledger.candidates.candidate import CandidateBuilder, Recipe
+from ledger.collection import bases
+from ledger.collection.bases import AnySpace
 from ledger.domain.linear_map import LinearMap
-from ledger.network import Network
+from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 
 PLUGINS = build_plugins()

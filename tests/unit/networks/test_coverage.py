@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's customary name
 from torch import Tensor, nn
 
-from ledger.coverage import ParameterCoverage, Treatment
-from ledger.network import Network
+from ledger.networks.coverage import ParameterCoverage, Treatment
+from ledger.networks.network import Network
+from ledger.networks.product_watch import Part, watch
 from ledger.plugin_manager import BUILTINS
-from ledger.product_watch import Part, watch
 
 HANDLERS = {
     handler.module_type: handler

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ledger.activations import collect_spaces
 from ledger.algebra.grouped import GroupedSpace
-from ledger.coverage import Treatment
+from ledger.collection.activations import collect_spaces
+from ledger.collection.sampling import PositionSampler
 from ledger.errors import CheckpointError, NonFiniteError
-from ledger.inference import logits
-from ledger.layer_calls import arguments, reading
-from ledger.map_weights import Edit, MapWeights
-from ledger.network import Network
+from ledger.networks.coverage import Treatment
+from ledger.networks.inference import logits
+from ledger.networks.layer_calls import arguments, reading
+from ledger.networks.map_weights import Edit, MapWeights
+from ledger.networks.network import Network
 from ledger.plugin_manager import BUILTINS
-from ledger.sampling import PositionSampler
 
 HANDLERS = {
     handler.module_type: handler

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ledger.candidate import Candidate
-from ledger.inference import checked
-from ledger.network import Network
-from ledger.resume import Resumption, Trace, record
+from ledger.networks.inference import checked
+from ledger.networks.network import Network
+from ledger.networks.resume import Resumption, Trace, record
+
+from .candidate import Candidate
 
 CLOSE = 0.8
 """Share of the highest probability at which the true class counts as close."""

@@ -96,7 +96,7 @@ class Resumption:
 
         Args:
             state: Before the layer, the weights that the record was made with. What a module holds has one name, as
-                :meth:`~ledger.network.Network.adapted` gives it.
+                :meth:`~ledger.networks.network.Network.adapted` gives it.
             recorded: An output of each of :attr:`reads`, as :func:`record` returns them.
             images: The images themselves, which only their number and what nobody skips is read of.
         """

@@ -12,14 +12,14 @@ from timm.layers.std_conv import ScaledStdConv2d, StdConv2d
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
-from ledger.activations import collect_spaces
 from ledger.algebra.strength import Strength
-from ledger.candidate import CandidateBuilder, Recipe
-from ledger.coverage import Treatment
-from ledger.map_weights import Edit, MapWeights
-from ledger.network import Network
+from ledger.candidates.candidate import CandidateBuilder, Recipe
+from ledger.collection.activations import collect_spaces
+from ledger.collection.sampling import PositionSampler
+from ledger.networks.coverage import Treatment
+from ledger.networks.map_weights import Edit, MapWeights
+from ledger.networks.network import Network
 from ledger.plugin_manager import BUILTINS
-from ledger.sampling import PositionSampler
 
 HANDLERS = {
     handler.module_type: handler

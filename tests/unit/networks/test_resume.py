@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ledger.resume import Resumption, Trace, record
+from ledger.networks.resume import Resumption, Trace, record
 
 LAYERS = (nn.Linear, nn.Conv2d)
 

@@ -8,11 +8,11 @@ from torch import Tensor
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import GroupedAccumulator, GroupedSpace
 from ledger.algebra.spaces import Space
-from ledger.bundles import Bundle
 from ledger.errors import NonFiniteError, UnsupportedLayerError
 from ledger.hookspecs import GroupedRows, RowSampler
-from ledger.layer_calls import reading
-from ledger.network import Network
+from ledger.networks.bundles import Bundle
+from ledger.networks.layer_calls import reading
+from ledger.networks.network import Network
 
 
 def collect_spaces(
@@ -21,7 +21,7 @@ def collect_spaces(
     """Return the space of every bundle of linear maps, from one forward pass over one class's images.
 
     Rows are folded in as they stream; neither images nor activations are kept. The network is not
-    changed: see :func:`~ledger.layer_calls.reading`.
+    changed: see :func:`~ledger.networks.layer_calls.reading`.
 
     Args:
         network: In evaluation mode, with the registered weights.

@@ -7,16 +7,17 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from ledger.bundles import Bundle, bundled
-from ledger.coverage import Claims, ParameterCoverage, Treatment, judge
 from ledger.domain.linear_map import LinearMap
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Preprocessing
 from ledger.errors import CheckpointError, UnsupportedLayerError
 from ledger.hookspecs import LayerHandler
-from ledger.parametrized import resolved
 from ledger.plugin_manager import Plugins, guarded
-from ledger.product_watch import watch
+
+from .bundles import Bundle, bundled
+from .coverage import Claims, ParameterCoverage, Treatment, judge
+from .parametrized import resolved
+from .product_watch import watch
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Bundles: which maps are computed together."""
 
-from ledger.bundles import WIDEST, bundled
 from ledger.domain.linear_map import LinearMap
+from ledger.networks.bundles import WIDEST, bundled
 
 
 def maps(parameter: str, count: int, *, width: int = 9, rows: int = 2) -> list[LinearMap]:

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ledger.collection.sampling import ClassSamples, PositionSampler, choose_samples, evaluation_samples
 from ledger.domain.settings import Settings
 from ledger.errors import DataError
-from ledger.sampling import ClassSamples, PositionSampler, choose_samples, evaluation_samples
 
 LABELS = [k % 3 for k in range(300)]
 COUNTS = st.integers(1, 120)

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ledger.calibration import Answers, Batch, Judgement, Panel
-from ledger.candidate import Candidate, Recipe
 from ledger.domain.settings import Settings
 from ledger.errors import NonFiniteError
+
+from .calibration import Answers, Batch, Judgement, Panel
+from .candidate import Candidate, Recipe
 
 TARGET = 0.5
 """Share of the gate that calibration accuracy may use up: unseen images scatter around it."""

@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ledger.hookspecs import RowSampler
-from ledger.network import Network, Reader
 from ledger.plugin_manager import guarded
-from ledger.product_watch import module_paths_only
+
+from .network import Network, Reader
+from .product_watch import module_paths_only
 
 Fold = Callable[[str, Mapping[str, Tensor]], None]
 """Takes a layer's name, and rows by the keys of the maps they flow into."""
@@ -24,7 +25,8 @@ def reading(network: Network, sampler: RowSampler, fold: Fold) -> Iterator[None]
     runs they evaluate, so that no statistics of batches change.
 
     Args:
-        network: Its :attr:`~ledger.network.Network.readers` are hooked; one called several times is read each time.
+        network: Its :attr:`~ledger.networks.network.Network.readers` are hooked; one called several times is read each
+            time.
         sampler: Chooses positions.
         fold: Receives the rows.
     """

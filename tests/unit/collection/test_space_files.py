@@ -7,15 +7,16 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
-from ledger import checkpoints, space_files
-from ledger.activations import collect_spaces
+from ledger import checkpoints
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import GroupedSpace
 from ledger.algebra.spaces import Space
+from ledger.collection import space_files
+from ledger.collection.activations import collect_spaces
+from ledger.collection.sampling import PositionSampler
 from ledger.domain.records import ClassSpace, MapSummary
-from ledger.network import Network
+from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
-from ledger.sampling import PositionSampler
 
 IMAGES = torch.randn(5, 4, 6, 6, generator=torch.Generator().manual_seed(1))
 

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ledger.bundles import Bundle
 from ledger.domain.linear_map import LinearMap
+
+from .bundles import Bundle
 
 
 class MapWeights:

@@ -14,8 +14,8 @@ from torch import Tensor
 from ledger import checkpoints
 from ledger.algebra.grouped import ROUNDING, GroupedSpace
 from ledger.algebra.spaces import Space
-from ledger.bundles import Bundle
 from ledger.domain.records import ClassSpace, MapSummary
+from ledger.networks.bundles import Bundle
 
 MOMENTS, TRACE = "#moments", "#trace"
 

@@ -17,17 +17,17 @@ from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
-from ledger.calibration import CLOSE, Batch, Calibration, Panel
-from ledger.candidate import Candidate, CandidateBuilder, Recipe
+from ledger.candidates.calibration import CLOSE, Batch, Calibration, Panel
+from ledger.candidates.candidate import Candidate, CandidateBuilder, Recipe
+from ledger.candidates.examiner import LEAST_CONFIDENCE, TARGET, Examiner, Trial
+from ledger.candidates.search import SCREEN, SCREEN_FORGOTTEN, TIE, RecipeSearch
+from ledger.candidates.search_result import SearchResult
 from ledger.domain.settings import Settings
 from ledger.errors import NonFiniteError
-from ledger.examiner import LEAST_CONFIDENCE, TARGET, Examiner, Trial
 from ledger.hookspecs import Solver
-from ledger.inference import logits
-from ledger.network import Network
+from ledger.networks.inference import logits
+from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
-from ledger.search import SCREEN, SCREEN_FORGOTTEN, TIE, RecipeSearch
-from ledger.search_result import SearchResult
 
 CLASSES, WIDTH, SHARED = 4, 8, 7
 FAVOURED = 3

@@ -16,11 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ledger.algebra.strength import Strength
-from ledger.calibration import Panel
-from ledger.candidate import Candidate, CandidateBuilder, Recipe
 from ledger.domain.settings import Settings
-from ledger.examiner import LEAST_CONFIDENCE, Examiner
-from ledger.search_result import SearchResult
+
+from .calibration import Panel
+from .candidate import Candidate, CandidateBuilder, Recipe
+from .examiner import LEAST_CONFIDENCE, Examiner
+from .search_result import SearchResult
 
 TIE = 0.0025
 """Retained confidences closer than this are a tie."""

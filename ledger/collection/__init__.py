@@ -1,0 +1,1 @@
+"""From images of a class to its stored space, and from class spaces to bases."""
