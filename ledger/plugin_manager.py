@@ -33,6 +33,7 @@ BUILTINS = (
     "ledger.plugins.layers_cond_conv",
     "ledger.plugins.layers_attention",
     "ledger.plugins.layers_timm_attention",
+    "ledger.plugins.layers_window_attention",
     "ledger.plugins.layers_additive_attention",
     "ledger.plugins.layers_recurrent",
     "ledger.plugins.solver_projection",

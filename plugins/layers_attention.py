@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
+from .output_projection import without_projection
 from .token_rows import token_rows
 
 PACKED = ("q", "k", "v")
@@ -77,17 +77,8 @@ def _by_image(sequence: Tensor, attention: nn.MultiheadAttention) -> Tensor:
 
 def _gathered(attention: nn.MultiheadAttention, inputs: tuple[Any, ...]) -> Tensor:
     """Return what the layer would answer if its output projection were the identity, in the layer's layout."""
-    size, weight = attention.embed_dim, attention.out_proj.weight
-    identity = nn.Linear(size, size, device="meta", dtype=weight.dtype)
-    identity.weight = nn.Parameter(torch.eye(size, dtype=weight.dtype, device=weight.device), requires_grad=False)
-    identity.bias = nn.Parameter(torch.zeros(size, dtype=weight.dtype, device=weight.device), requires_grad=False)
-    # A double that shares everything but the output projection: the layer itself is not touched.
-    double = nn.MultiheadAttention.__new__(nn.MultiheadAttention)
-    vars(double).update(vars(attention))
-    vars(double)["_modules"] = {"out_proj": identity}
     query, key, value, padding, _, mask, average, causal = inputs
-    answer: Tensor = nn.MultiheadAttention.forward(
-        double,
+    answer: Tensor = without_projection(attention, "out_proj").forward(
         query,
         key,
         value,

@@ -8,6 +8,7 @@ passes each map's rows ``through`` a function. Three things follow from it, for 
 - with each map's rows projected it gives what the edited layer answers.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -27,6 +28,7 @@ from timm.models.eva import EvaAttention
 from timm.models.swiftformer import EfficientAdditiveAttention
 from timm.models.swin_transformer_v2 import WindowAttention as SwinV2Attention
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
 
 from ledger.algebra.grouped import GroupedSpace
 from ledger.algebra.spaces import Space
@@ -314,6 +316,57 @@ def only_through_qkv(layer: Any, args: tuple[Any, ...], through: Through) -> Any
         layer.proj = original
     assert len(seen) == 1
     return answer
+
+
+def shifted_window(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
+    """Every token of the padded map attends to every other, with minus infinity between windows."""
+    (features,) = args
+    n, height, width, size = features.shape
+    sides = [-(-extent // side) * side for extent, side in zip((height, width), layer.window_size, strict=True)]
+    shifts = [s if w < side else 0 for s, w, side in zip(layer.shift_size, layer.window_size, sides, strict=True)]
+    tokens = through("qkv.weight", features.flatten(0, 2)) @ layer.qkv.weight.T
+    bias = layer.qkv.bias
+    if bias is not None:
+        if isinstance(layer, ShiftedWindowAttentionV2):
+            bias = torch.cat([bias[:size], torch.zeros(size), bias[2 * size :]])
+    else:
+        bias = torch.zeros(3 * size)
+    padded = torch.zeros(n, *sides, 3 * size)
+    padded[:, :height, :width] = tokens.unflatten(0, (n, height, width))
+    parts = (padded + bias).flatten(1, 2).unflatten(-1, (3, layer.num_heads, -1))
+    queries, keys, values = parts.permute(2, 0, 3, 1, 4)
+    between = _between_tokens(layer, sides, shifts)
+    if isinstance(layer, ShiftedWindowAttentionV2):
+        scale = layer.logit_scale.clamp(max=math.log(100.0)).exp()
+        products = F.normalize(queries, dim=-1) @ F.normalize(keys, dim=-1).mT * scale
+    else:
+        products = queries @ keys.mT / math.sqrt(size // layer.num_heads)
+    answer = ((products + between).softmax(-1) @ values).transpose(1, 2).flatten(2)
+    answer = answer.unflatten(1, sides)[:, :height, :width].flatten(0, 2)
+    answer = through("proj.weight", answer) @ layer.proj.weight.T
+    answer = answer if layer.proj.bias is None else answer + layer.proj.bias
+    return answer.unflatten(0, (n, height, width))
+
+
+def _between_tokens(layer: Any, sides: list[int], shifts: list[int]) -> Tensor:
+    """Return what is added to the product of each two tokens of the padded map: (heads, tokens, tokens)."""
+    if isinstance(layer, ShiftedWindowAttentionV2):
+        table = 16 * torch.sigmoid(layer.cpb_mlp(layer.relative_coords_table).flatten(0, 2))
+    else:
+        table = layer.relative_position_bias_table
+    places = list(itertools.product(*(range(side) for side in sides)))
+    between = torch.full((layer.num_heads, len(places), len(places)), -math.inf)
+    for (i, one), (j, other) in itertools.product(enumerate(places), repeat=2):
+        offset, apart, same = 0, 0.0, True
+        for first, second, side, shift, window in zip(one, other, sides, shifts, layer.window_size, strict=True):
+            a, b = (first - shift) % side, (second - shift) % side
+            same &= a // window == b // window
+            # Of the last window, what came around from the other edge is strange to the rest.
+            apart = -100.0 if (a >= side - shift) != (b >= side - shift) else apart
+            offset = offset * (2 * window - 1) + (a % window - b % window) + window - 1
+        if same:
+            between[:, i, j] = table[offset] + apart
+    return between
 
 
 def additive_attention(layer: Any, args: tuple[Any, ...], through: Through) -> Any:
@@ -605,6 +658,21 @@ def test_attention_that_does_not_call_its_qkv_layer(*, build: Callable[[bool], n
     network.survey(IMAGES)
     assert {"layer.qkv.weight", "layer.proj.weight"} == {m.key for m in network.maps}
     check(only_through_qkv, layer, (tokens,))
+
+
+@pytest.mark.parametrize("kind", [ShiftedWindowAttention, ShiftedWindowAttentionV2])
+@given(data=st.data(), bias=st.booleans(), seed=SEEDS)
+@FEW
+def test_shifted_window_attention(*, kind: Any, data: st.DataObject, bias: bool, seed: int) -> None:
+    torch.manual_seed(seed)
+    # Feature maps that the windows fit and do not fit, and some smaller than a window, which is not shifted then.
+    window = [data.draw(st.integers(2, 3)) for _ in range(2)]
+    shift = data.draw(st.sampled_from([[0, 0], [side // 2 for side in window]]))
+    layer = kind(4, window, shift, num_heads=2, qkv_bias=bias, proj_bias=bias)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    check(shifted_window, layer, (torch.randn(2, data.draw(st.integers(2, 5)), data.draw(st.integers(2, 5)), 4),))
 
 
 @given(heads=st.integers(1, 2), seed=SEEDS)

@@ -1,6 +1,8 @@
-"""Every ``test_*`` architecture of timm: all of it is covered, rows are read, and nothing of it changes."""
+"""Every ``test_*`` architecture of timm, and small ones of torchvision's own attention: all of it is covered, rows are
+read, and nothing of it changes."""
 
 import hashlib
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -8,6 +10,8 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
+from torchvision.models.vision_transformer import VisionTransformer
 
 from ledger.algebra.grouped import GroupedSpace
 from ledger.algebra.spaces import Space
@@ -26,7 +30,15 @@ HANDLERS = {
     if ".layers_" in name
     for handler in import_module(name).unledger_layer_handlers()
 }
-ARCHITECTURES = timm.list_models("test_*")
+SWIN: dict[str, Any] = {"patch_size": [2, 2], "embed_dim": 8, "depths": [2, 2], "num_heads": [2, 2]}
+TORCHVISION: dict[str, Callable[[], nn.Module]] = {
+    "torchvision swin": lambda: SwinTransformer(**SWIN, window_size=[3, 3], num_classes=5),
+    "torchvision swin_v2": lambda: SwinTransformer(
+        **SWIN, window_size=[4, 4], num_classes=5, block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2
+    ),
+    "torchvision vit": lambda: VisionTransformer(16, 4, 2, num_heads=2, hidden_dim=8, mlp_dim=16, num_classes=5),
+}
+ARCHITECTURES = [*timm.list_models("test_*"), *TORCHVISION]
 SOME = 9
 """Layers of an architecture that are looked at one by one, from the first to the last."""
 UNHANDLED: dict[str, tuple[str, ...]] = {}
@@ -36,6 +48,8 @@ UNHANDLED: dict[str, tuple[str, ...]] = {}
 def build(arch: str) -> tuple[nn.Module, Tensor]:
     """Return the network and two images of the smallest size that it takes."""
     torch.manual_seed(0)
+    if arch in TORCHVISION:
+        return TORCHVISION[arch](), torch.randn(2, 3, 16, 16)
     module = timm.create_model(arch, num_classes=5)
     config: Any = module.pretrained_cfg
     size = config["input_size"][1:]
@@ -145,7 +159,11 @@ def spans(network: Network, spaces: dict[str, Space | GroupedSpace]) -> dict[str
 def answer(network: Network, layer: nn.Module, state: dict[str, Tensor], image: Tensor) -> Tensor:
     """Return what one layer answers in a pass under other weights."""
     kept: list[Tensor] = []
-    hook = layer.register_forward_hook(lambda _m, _i, output: kept.append(output.clone()))
+
+    def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        kept.append((output[0] if isinstance(output, tuple) else output).clone())
+
+    hook = layer.register_forward_hook(keep)
     try:
         with torch.inference_mode():
             torch.func.functional_call(network.module, network.adapted(state), (image,))

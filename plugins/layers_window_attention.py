@@ -1,0 +1,53 @@
+"""Layer handlers for torchvision's Swin attention, which hands the weights of its two layers to a function."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from torch import Tensor, nn
+from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
+
+from ledger.domain.linear_map import LinearMap
+from ledger.errors import UnsupportedLayerError
+from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
+
+from .output_projection import without_projection
+from .token_rows import token_rows
+
+
+class ShiftedWindowAttentionHandler:
+    """Swin and Swin V2 of torchvision: the packed queries, keys and values, and the output projection.
+
+    The rows are the tokens of the feature map (n, h, w, i). What pads it to whole windows is zeros on the way in, which
+    span nothing, and cut off on the way out.
+
+    Args:
+        module_type: One of torchvision's two classes.
+    """
+
+    def __init__(self, module_type: type[nn.Module]) -> None:
+        self.module_type = module_type
+
+    def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
+        """Return two maps."""
+        if type(module).forward is not self.module_type.forward:
+            raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
+        maps = []
+        for part in ("qkv", "proj"):
+            key, shape = f"{name}.{part}.weight", cast(Tensor, module.get_submodule(part).weight).shape
+            maps.append(LinearMap(key, key, start=0, stop=shape[0], width=shape[1]))
+        return maps
+
+    def input_rows(
+        self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler
+    ) -> Mapping[str, Tensor]:
+        """Return the sampled tokens (n * p, i), and what each gathers from the values of its window."""
+        (features,) = inputs
+        gathered = without_projection(module, "proj").forward(features)
+        qkv, proj = (m.key for m in maps)
+        return {qkv: token_rows(features, qkv, sampler), proj: token_rows(gathered, proj, sampler)}
+
+
+@hookimpl
+def unledger_layer_handlers() -> Sequence[LayerHandler]:
+    """Offer a handler for each of the two."""
+    return [ShiftedWindowAttentionHandler(kind) for kind in (ShiftedWindowAttention, ShiftedWindowAttentionV2)]
