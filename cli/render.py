@@ -1,6 +1,7 @@
 """Output: data on stdout as tables or JSON, talk on stderr, progress on a terminal only."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -9,12 +10,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
 from ledger.errors import LedgerError
+
+NARROWEST, WIDEST = 24, 100_000
+"""Characters of a column that wraps, and of any table."""
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -59,7 +64,7 @@ def emit_file(data: bytes, output: Path | None, *, hint: str = "") -> None:
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print a table that fits 80 columns where it can.
+    """Print a table that fits the terminal where it can; elsewhere a row is a line, however long.
 
     Args:
         columns: Headings. ``#`` before one aligns numbers to the right; ``~`` lets the column wrap.
@@ -69,13 +74,27 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: 
     if title is not None:
         out.print(Text(_visible(title)), style="bold")
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in columns:
+    cells = [[Text(_cell(value)) for value in row] for row in rows]
+    for i, column in enumerate(columns):
         number, wraps = column.startswith("#"), column.startswith("~")
         name = column.removeprefix("#").removeprefix("~")
-        table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=not wraps)
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    out.print(table)
+        longest = max((row[i].cell_len for row in cells), default=0)
+        table.add_column(
+            name,
+            justify="right" if number else "left",
+            overflow="fold",
+            no_wrap=not wraps,
+            # A column squeezed to a letter a line is worse than a table that is too wide.
+            min_width=min(NARROWEST, longest) if wraps else None,
+        )
+    for row in cells:
+        table.add_row(*row)
+    needed = Measurement.get(out, out.options.update(max_width=WIDEST), table)
+    if not (out.is_terminal or "COLUMNS" in os.environ):
+        table.width = needed.maximum
+    elif needed.minimum > out.width:
+        table.width = needed.minimum
+    out.print(table, crop=False)
 
 
 def percent(share: float | None) -> str:
