@@ -9,9 +9,9 @@ from timm.models.swiftformer import EfficientAdditiveAttention
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
+from .known_forward import require_known_forward
 from .token_rows import token_rows
 
 
@@ -43,8 +43,7 @@ class AdditiveAttentionHandler:
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return the map of the scores, one output wide."""
         assert isinstance(module, EfficientAdditiveAttention)
-        if type(module).forward is not EfficientAdditiveAttention.forward:
-            raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
+        require_known_forward(module, EfficientAdditiveAttention)
         key = f"{name}.w_g"
         return (LinearMap(key, key, start=0, stop=1, width=len(module.w_g), form=ColumnForm(key)),)
 

@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
+from .known_forward import require_known_forward
 from .output_projection import without_projection
 from .token_rows import token_rows
 
@@ -63,8 +63,7 @@ class MultiheadAttentionHandler:
 
 def _attention(module: nn.Module) -> nn.MultiheadAttention:
     assert isinstance(module, nn.MultiheadAttention)
-    if type(module).forward is not nn.MultiheadAttention.forward:
-        raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
+    require_known_forward(module, nn.MultiheadAttention)
     return module
 
 

@@ -8,10 +8,10 @@ from timm.layers.cond_conv2d import CondConv2d
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
 from .channel_groups import group_maps
+from .known_forward import require_known_forward
 from .layers_conv import Conv2dHandler
 from .same_padding import same_padded
 
@@ -84,8 +84,7 @@ class CondConv2dHandler(Conv2dHandler):
 
 def _cond_conv(module: nn.Module) -> Any:
     assert isinstance(module, CondConv2d)
-    if type(module).forward is not CondConv2d.forward:
-        raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
+    require_known_forward(module, CondConv2d)
     return module
 
 

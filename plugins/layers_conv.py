@@ -8,10 +8,10 @@ import torch.nn.functional as F  # noqa: N812 - torch's customary name
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
 from .channel_groups import group_maps, group_rows
+from .known_forward import require_known_forward
 
 
 class Conv2dHandler:
@@ -25,8 +25,8 @@ class Conv2dHandler:
 
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return one map for each group of channels."""
+        require_known_forward(module, self.module_type)
         conv = _conv(module)
-        self._require_known(conv)
         return group_maps(f"{name}.weight", conv.groups, conv.out_channels // conv.groups, conv.weight[0].numel())
 
     def input_rows(
@@ -48,13 +48,6 @@ class Conv2dHandler:
         patches = patches.view(count, conv.groups, channels // conv.groups, -1, len(offsets))
         grouped = patches.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
         return group_rows(maps, grouped)
-
-    @staticmethod
-    def _require_known(conv: nn.Conv2d) -> None:
-        """Refuse subclasses that pad or rescale on their own: what flows into their product is not known here."""
-        kind = type(conv)
-        if kind.forward is not nn.Conv2d.forward or kind._conv_forward is not nn.Conv2d._conv_forward:  # noqa: SLF001
-            raise UnsupportedLayerError(f"{kind.__name__} computes its output in its own way")
 
     @staticmethod
     def _padded(images: Tensor, conv: nn.Conv2d) -> Tensor:

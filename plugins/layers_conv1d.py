@@ -6,9 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
+from .channel_groups import group_maps
+from .known_forward import require_known_forward
 from .layers_conv import Conv2dHandler
 
 
@@ -19,10 +20,10 @@ class Conv1dHandler(Conv2dHandler):
 
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return one map for each group of channels."""
-        kind = type(module)
-        if kind.forward is not nn.Conv1d.forward or kind._conv_forward is not nn.Conv1d._conv_forward:  # type: ignore[attr-defined]  # noqa: SLF001
-            raise UnsupportedLayerError(f"{kind.__name__} computes its output in its own way")
-        return super().linear_maps(name, _flat(module))
+        assert isinstance(module, nn.Conv1d)
+        require_known_forward(module, nn.Conv1d)
+        rows, width = module.out_channels // module.groups, module.weight[0].numel()
+        return group_maps(f"{name}.weight", module.groups, rows, width)
 
     def input_rows(
         self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler

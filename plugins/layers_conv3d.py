@@ -8,10 +8,10 @@ import torch.nn.functional as F  # noqa: N812 - torch's customary name
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
 from .channel_groups import group_maps, group_rows
+from .known_forward import require_known_forward
 
 
 class Conv3dHandler:
@@ -21,9 +21,8 @@ class Conv3dHandler:
 
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return one map for each group of channels."""
-        conv, kind = _conv(module), type(module)
-        if kind.forward is not nn.Conv3d.forward or kind._conv_forward is not nn.Conv3d._conv_forward:  # type: ignore[attr-defined]  # noqa: SLF001
-            raise UnsupportedLayerError(f"{kind.__name__} computes its output in its own way")
+        require_known_forward(module, nn.Conv3d)
+        conv = _conv(module)
         return group_maps(f"{name}.weight", conv.groups, conv.out_channels // conv.groups, conv.weight[0].numel())
 
     def input_rows(

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, hookimpl
 
 from .layers_conv import Conv2dHandler
@@ -16,11 +15,6 @@ class Conv2dSameHandler(Conv2dHandler):
     """``timm.layers.Conv2dSame``: as ``nn.Conv2d``, with more padding right and below where it does not divide."""
 
     module_type = Conv2dSame
-
-    @staticmethod
-    def _require_known(conv: nn.Conv2d) -> None:
-        if type(conv).forward is not Conv2dSame.forward:
-            raise UnsupportedLayerError(f"{type(conv).__name__} computes its output in its own way")
 
     @staticmethod
     def _padded(images: Tensor, conv: nn.Conv2d) -> Tensor:

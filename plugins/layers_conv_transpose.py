@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
 from .channel_groups import group_maps, group_rows
+from .known_forward import require_known_forward
 from .token_rows import token_rows
 
-KNOWN = (nn.ConvTranspose1d.forward, nn.ConvTranspose2d.forward, nn.ConvTranspose3d.forward)
+KNOWN = nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class ConvTransposeHandler:
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return one map for each group of channels."""
         conv = _conv(module)
-        if type(conv).forward not in KNOWN:
-            raise UnsupportedLayerError(f"{type(conv).__name__} computes its output in its own way")
+        require_known_forward(conv, *KNOWN)
         key = f"{name}.weight"
         form = TransposedForm(key, conv.groups)
         rows, width = conv.weight[0].numel(), conv.in_channels // conv.groups

@@ -7,13 +7,13 @@ from timm.layers.linear import Linear as TimmLinear
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
+from .known_forward import require_known_forward
 from .token_rows import token_rows
 
-PLAIN = (nn.Linear.forward, TimmLinear.forward)
-"""Forwards that do nothing but multiply by the weight and add the bias."""
+PLAIN = nn.Linear, TimmLinear
+"""Their forwards do nothing but multiply by the weight and add the bias."""
 
 
 class LinearHandler:
@@ -24,8 +24,7 @@ class LinearHandler:
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return the layer's single map."""
         assert isinstance(module, nn.Linear)
-        if type(module).forward not in PLAIN:
-            raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
+        require_known_forward(module, *PLAIN)
         key = f"{name}.weight"
         return (LinearMap(key, key, start=0, stop=module.out_features, width=module.in_features),)
 

@@ -10,9 +10,10 @@ from ledger.domain.linear_map import LinearMap
 from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
+from .known_forward import require_known_forward
 from .token_rows import token_rows
 
-KNOWN = (nn.LSTM.forward, nn.GRU.forward, nn.RNN.forward)
+KNOWN = nn.LSTM, nn.GRU, nn.RNN
 
 
 class RecurrentHandler:
@@ -65,8 +66,7 @@ class RecurrentHandler:
 
 def _recurrent(module: nn.Module) -> nn.RNNBase:
     assert isinstance(module, nn.RNNBase)
-    if type(module).forward not in KNOWN:
-        raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
+    require_known_forward(module, *KNOWN)
     if module.proj_size:
         raise UnsupportedLayerError("its states are projected, which no handler reads")
     return module

@@ -9,7 +9,6 @@ from timm.layers.std_conv import ScaledStdConv2d, ScaledStdConv2dSame, StdConv2d
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import GroupedRows, LayerHandler, RowSampler, hookimpl
 
 from .layers_conv import Conv2dHandler
@@ -75,8 +74,6 @@ class StandardisedConvHandler(Conv2dHandler):
 
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return one map for each group of channels, held in standardised form."""
-        if type(module).forward is not self.module_type.forward:
-            raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
         gain = f"{name}.gain" if isinstance(module, ScaledStdConv2d | ScaledStdConv2dSame) else None
         form = StandardisedForm(f"{name}.weight", gain, float(getattr(module, "scale", 1.0)), float(module.eps))  # type: ignore[arg-type]
         return tuple(replace(m, form=form) for m in super().linear_maps(name, module))
@@ -89,10 +86,6 @@ class StandardisedConvHandler(Conv2dHandler):
         if isinstance(patches, GroupedRows):
             return GroupedRows(maps, _centred(patches.stacked))
         return {key: _centred(rows) for key, rows in patches.items()}
-
-    @staticmethod
-    def _require_known(conv: nn.Conv2d) -> None:
-        """The forward was compared above."""
 
     @staticmethod
     def _padded(images: Tensor, conv: nn.Conv2d) -> Tensor:

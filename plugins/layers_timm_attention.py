@@ -8,9 +8,9 @@ from timm.models.swin_transformer_v2 import WindowAttention as SwinV2Attention
 from torch import nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, hookimpl
 
+from .known_forward import require_known_forward
 from .layers_linear import LinearHandler
 
 
@@ -33,8 +33,7 @@ class FunctionalQkvHandler(LinearHandler):
         qkv, called = getattr(module, "qkv", None), module.q_bias is None or module.qkv_bias_separate
         if called or not isinstance(qkv, nn.Linear):
             return ()
-        if type(module).forward is not self.module_type.forward:
-            raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
+        require_known_forward(module, self.module_type)
         key = f"{name}.qkv.weight"
         return (LinearMap(key, key, start=0, stop=qkv.out_features, width=qkv.in_features),)
 

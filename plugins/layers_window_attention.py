@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
 
 from ledger.domain.linear_map import LinearMap
-from ledger.errors import UnsupportedLayerError
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
+from .known_forward import require_known_forward
 from .output_projection import without_projection
 from .token_rows import token_rows
 
@@ -29,8 +29,7 @@ class ShiftedWindowAttentionHandler:
 
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return two maps."""
-        if type(module).forward is not self.module_type.forward:
-            raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
+        require_known_forward(module, self.module_type)
         maps = []
         for part in ("qkv", "proj"):
             key, shape = f"{name}.{part}.weight", cast(Tensor, module.get_submodule(part).weight).shape

@@ -1,0 +1,22 @@
+"""Whether a layer computes its answer as the class does that a handler was written for."""
+
+from torch import nn
+
+from ledger.errors import UnsupportedLayerError
+
+STEPS = "forward", "_conv_forward"
+"""Methods in which a layer computes its answer; the second is where torch's convolutions pad."""
+
+
+def require_known_forward(module: nn.Module, *kinds: type[nn.Module]) -> None:
+    """Refuse a subclass with a forward of its own: what flows into its products is not known.
+
+    Args:
+        module: A layer.
+        kinds: Classes whose forward a handler knows.
+
+    Raises:
+        UnsupportedLayerError: The layer's is none of theirs.
+    """
+    if not any(all(getattr(type(module), step, None) is getattr(kind, step, None) for step in STEPS) for kind in kinds):
+        raise UnsupportedLayerError(f"{type(module).__name__} computes its output in its own way")
