@@ -60,7 +60,7 @@ NETWORKS = {
         {"img_size": SIZE, "patch_size": 8, "embed_dim": 64, "depth": 3, "num_heads": 4, "weight_init": "moco"},
     ),
     "convnext": Network("test_convnext", 16, {}),
-    "efficientnet": Network("test_efficientnet", 16, {}),
+    "efficientnet": Network("test_efficientnet", 28, {}),
 }
 
 
