@@ -7,72 +7,25 @@ anybody sees one.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from ledger.config import Config
 from ledger.errors import BlobError, LedgerError
 
-from .durable_files import Check, reason
+from .durable_files import reason
 from .encryption import CHUNK, HEADER, MAGIC, altered, decrypt, encrypt, stored_size
 from .local_folder import LocalFolder
+from .object_folder import Folder
 from .object_keys import ObjectKeys
 from .object_names import require_digest
 from .remote_folder import RemoteFolder
 
 TRIES = 5
 """How often writing starts over when somebody destroys or replaces the key meanwhile."""
-
-
-class Folder(Protocol):
-    """Where objects lie: files named by digests.
-
-    Methods raise ``FileNotFoundError`` for what is not there, ``ConnectionError`` where the place was not reached, and
-    ``OSError`` for what is there and cannot be read or written.
-    """
-
-    def probe(self) -> None:
-        """Raise unless it can be reached."""
-        ...
-
-    def open(self, digest: str) -> BinaryIO:
-        """Open an object for reading; ``FileNotFoundError`` if it is missing."""
-        ...
-
-    def write(self, digest: str, content: Iterable[bytes], check: Check) -> None:
-        """Write an object, unless one that passes the check is there."""
-        ...
-
-    def settle(self, digest: str) -> None:
-        """Make an object that is there durable: whoever wrote it may have died before that was done."""
-        ...
-
-    def size(self, digest: str) -> int | None:
-        """Return an object's stored bytes, or None if there is no such file."""
-        ...
-
-    def modified(self, digest: str) -> float:
-        """Return when an object was written, in seconds since 1970."""
-        ...
-
-    def overwrite(self, digest: str) -> None:
-        """Overwrite an object's bytes, where that means anything."""
-        ...
-
-    def remove(self, digest: str) -> None:
-        """Remove an object; a missing one is fine."""
-        ...
-
-    def digests(self) -> Iterator[str]:
-        """Yield the digests of everything that is named like an object."""
-        ...
-
-    def temporaries(self) -> Iterator[Path]:
-        """Yield what interrupted writing left behind."""
-        ...
 
 
 class BlobStore:
