@@ -120,8 +120,9 @@ class _Judge:
         elsewhere = [meeting for meeting in self._products(name) if not set(meeting.inside) & readers.keys()]
         called = [name for name in readers if name in self._watched.calls]
         if not called:
-            where = f", {self._words(elsewhere)}" if elsewhere else ""
-            return Treatment.UNHANDLED, f"its forward pass goes around the layer{where}"
+            if not elsewhere:
+                return Treatment.UNHANDLED, "the example never reaches its layer, as with a head for training only"
+            return Treatment.UNHANDLED, f"the network goes around its layer, {self._words(elsewhere)}"
         if elsewhere:
             return Treatment.UNHANDLED, f"its layer is not the only one to use it: {self._words(elsewhere)}"
         if self._watched.blind.issuperset(called):

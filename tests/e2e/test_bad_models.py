@@ -231,7 +231,7 @@ def networks(rows: Rows) -> Path:
         ("{networks}:picky", DataError, "three channels, please"),
         ("{networks}:pair", CheckpointError, "the network answers tuple"),
         ("{networks}:infinite", NonFiniteError, "the network answers NaN or infinity"),
-        ("{networks}:around", UnsupportedLayerError, "its forward pass goes around the layer"),
+        ("{networks}:around", UnsupportedLayerError, "the network goes around its layer"),
     ],
 )
 def test_a_network_that_cannot_be_used(

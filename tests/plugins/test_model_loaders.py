@@ -110,7 +110,7 @@ def test_coverage_names_bare_weights_and_layers_never_called(plugins: Plugins, s
     found = {p.name: p for p in network.coverage(torch.zeros(1, 1, 8, 8))}
     assert found["weight"].treatment is Treatment.UNHANDLED
     assert found["unused.weight"].treatment is Treatment.UNHANDLED
-    assert "goes around" in found["unused.weight"].detail
+    assert "never reaches its layer" in found["unused.weight"].detail
     assert found["unused.bias"].treatment is Treatment.UNTOUCHED
 
 

@@ -183,7 +183,7 @@ def test_what_is_never_used_is_not_called_covered() -> None:
 
     found = covered(Idle())
     assert found["idle.weight"].treatment is Treatment.UNHANDLED
-    assert "goes around" in found["idle.weight"].detail
+    assert "never reaches its layer" in found["idle.weight"].detail
     assert found["scale"].treatment is Treatment.UNHANDLED
     assert "never uses it" in found["scale"].detail
     assert {found[name].treatment for name in ("idle.bias", "norm.weight", "norm.bias")} == {Treatment.UNTOUCHED}
