@@ -9,7 +9,6 @@ stacked or reshaped before it meets the features).
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import torch
@@ -17,21 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_leaves
 
-
-class Part(StrEnum):
-    """How a parameter meets the features."""
-
-    PRODUCT = "product"
-    """A matrix product, a convolution, or an operator that is not known to be anything less."""
-    TABLE = "elementwise product with a table"
-    """Stretches features by more than one value for each channel: a diagonal map, or a kernel in another basis."""
-    SCAN = "scan"
-    """Multiplies again and again, or in an exponent: the weight of a recurrence."""
-    SCALE = "scale"
-    NORM = "normalisation"
-    SHIFT = "bias or position"
-    INPUT = "token"
-    """Is itself the input of a layer."""
+from .operators import ACCUMULATE, ADD, MATRIX_PRODUCT, MULTIPLY, RESHAPE, Part, fills, part_of
 
 
 @dataclass(frozen=True)
@@ -55,26 +40,13 @@ class Watched:
     """Those of the given layers that were called with tokens and tables alone, which are the same for every image."""
 
 
-_MULTIPLY = {"mul", "mul_", "div", "div_", "addcmul", "addcmul_", "addcdiv", "addcdiv_", "lerp", "lerp_"}
-_ADD = {
-    *("add", "add_", "sub", "sub_", "rsub", "cat", "stack", "where", "masked_fill", "masked_fill_", "copy_"),
-    *("maximum", "minimum", "clamp", "clamp_", "clamp_min", "clamp_max", "index_put", "index_put_", "logaddexp"),
-    *("eq", "ne", "lt", "le", "gt", "ge", "atan2", "slice_scatter", "select_scatter", "index_add", "scatter"),
-}
-_NORMALISE = {
-    *("native_layer_norm", "native_group_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"),
-    *("_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "batch_norm_elemt", "_batch_norm_no_update"),
-    *("_batch_norm_with_update", "_fused_rms_norm", "_prelu_kernel", "prelu", "linalg_vector_norm"),
-}
-_LOOK_UP = {"embedding", "index", "index_select", "gather", "take", "grid_sampler_2d", "grid_sampler_3d"}
-"""The second operand only says where to look."""
-_RESHAPE = {"view", "_unsafe_view", "expand", "detach", "alias", "_to_copy", "clone", "lift_fresh"}
-_ADDED_TO_A_PRODUCT = {"addmm", "addmv", "addbmm", "baddbmm", "addr"}
-_ACCUMULATE = {"exp", "exp_", "exp2", "cumsum", "cumprod", "logcumsumexp", "cumsum_", "cumprod_"}
 _OFTEN = 3
 """A parameter, or the same part of one, that multiplies so often within one call of its module is a recurrence's."""
 Origin = frozenset[tuple[str, str]]
 """What a tensor is computed of: names of parameters, each with the part that was taken out of it."""
+Operand = tuple[Any, Tensor, Origin | None]
+"""A declared argument, a tensor given for it, and what that is computed of; None for features."""
+_NOTHING: tuple[Origin, None] = Origin(), None
 
 
 def watch(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Watched:
@@ -141,6 +113,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # By storage, so that views are the same thing. Tensors are kept: a freed storage's place is taken by another.
         self._known: dict[int, tuple[Origin, Tensor]] = {}
         self._scaled: dict[int, tuple[Origin, Tensor]] = {}
+        self._corrected: dict[int, tuple[Origin, Tensor]] = {}
         for _, buffer in module.named_buffers():
             self._know(buffer, frozenset())
         for part in module.modules():
@@ -210,18 +183,42 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._know(tensor, whole)
             return output
         for argument, tensor, origin in operands:
-            if origin:
-                self._note(origin, _part(name, argument.name, tensor))
-            elif name in _ACCUMULATE or argument.name == "exponent":
-                self._note(self._scaled.get(_storage(tensor), (Origin(), tensor))[0], Part.SCAN)
+            self._meet(name, argument.name, tensor, origin, alone=not whole)
             if argument.alias_info is not None and argument.alias_info.is_write:
                 # What features were written into counts as features.
                 self._known.pop(_storage(tensor), None)
         for tensor in outputs:
             self._known.pop(_storage(tensor), None)
-            if name in _MULTIPLY and whole:
+            if name in MULTIPLY and whole:
                 self._scaled[_storage(tensor)] = whole, tensor
+            if corrected := self._corrected_by(name, operands, tensor):
+                self._corrected[_storage(tensor)] = corrected, tensor
         return output
+
+    def _meet(self, operator: str, argument: str, tensor: Tensor, origin: Origin | None, *, alone: bool) -> None:
+        """Note what an operand says of parameters: computed of them, or features that went through some before.
+
+        Args:
+            operator: The operator's name.
+            argument: That of the operand.
+            tensor: The operand.
+            origin: What it is computed of, if of parameters.
+            alone: Whether the operator reads nothing but features.
+        """
+        if origin:
+            self._note(origin, part_of(operator, argument, tensor))
+        elif operator in ACCUMULATE or argument == "exponent":
+            self._note(self._scaled.get(_storage(tensor), _NOTHING)[0], Part.SCAN)
+        elif operator in MATRIX_PRODUCT and alone:
+            self._note(self._corrected.get(_storage(tensor), _NOTHING)[0], Part.PRODUCT)
+
+    def _corrected_by(self, operator: str, operands: Iterable[Operand], output: Tensor) -> Origin:
+        """Return the parameters that features correct, entry by entry: if that is a kernel, they are weights still."""
+        if operator in RESHAPE:
+            return Origin().union(*(self._corrected.get(_storage(t), _NOTHING)[0] for _, t, _ in operands))
+        if operator not in ADD:
+            return Origin()
+        return Origin().union(*(origin for _, t, origin in operands if origin and fills(t, output)))
 
     def _note(self, origin: Origin, part: Part) -> None:
         inside = tuple(name for name, _ in self._inside)
@@ -256,21 +253,6 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         known = self._known.get(_storage(tensor))
         if tensor.numel() and not (known and known[0]):
             self._known[_storage(tensor)] = origin, known[1] if known else tensor
-
-
-def _part(operator: str, argument: str, tensor: Tensor) -> Part:
-    """Say what part a tensor of parameters plays in an operator that also reads features."""
-    added = argument.endswith(("bias", "mask")) or (operator in _ADDED_TO_A_PRODUCT and argument in {"self", "input"})
-    # Recurrent layers' kernels take weights and biases alike.
-    added |= tensor.ndim == 1 and ("rnn" in operator or "lstm" in operator or "gru" in operator)
-    if added or operator in _ADD or operator in _LOOK_UP or operator in _RESHAPE:
-        return Part.SHIFT
-    if operator in _NORMALISE:
-        return Part.NORM
-    if operator in _MULTIPLY or (operator in {"pow", "pow_"} and tensor.numel() == 1):
-        wide = sum(size > 1 for size in tensor.shape) > 1 or tensor.is_complex()
-        return Part.TABLE if wide else Part.SCALE
-    return Part.PRODUCT
 
 
 def _by_argument(func: Any, args: Any, kwargs: Any) -> Iterator[tuple[Any, Any]]:

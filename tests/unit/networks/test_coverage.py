@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from ledger.networks.coverage import ParameterCoverage, Treatment
 from ledger.networks.network import Network
-from ledger.networks.product_watch import Part, watch
+from ledger.networks.operators import Part
+from ledger.networks.product_watch import watch
 from ledger.plugin_manager import BUILTINS
 
 HANDLERS = {
@@ -85,10 +86,14 @@ def long_convolution(self: Any, x: Tensor) -> Any:
         ((4,), long_convolution),
         ((18, 4), lambda s, x: torch.fft.fft(x, dim=1) * torch.fft.fft(s.p, dim=0)),
         ((4, 4, 4), lambda s, x: F.bilinear(x, x, s.p)),
+        ((4, 4), lambda s, x: F.linear(x, s.p + x[0, :4])),
+        ((4, 4), lambda s, x: torch.einsum("boi,bni->bno", s.p + x[:, :4] @ x[:, 4:8], x)),
+        ((4, 1, 3), lambda s, x: F.conv1d(x.transpose(1, 2), (x[0, :3].T.unsqueeze(1) + s.p).clone(), groups=4)),
     ],
     ids=[
         *("linear", "matmul", "einsum", "computed", "part", "bmm", "vector", "depthwise", "one kernel", "keys"),
         *("table", "recurrence", "selective scan", "scan with states", "long convolution", "fourier", "bilinear"),
+        *("corrected by features", "corrected for each image", "corrected kernel"),
     ],
 )
 def test_a_functional_weight_is_unhandled(shape: tuple[int, ...], use: Any) -> None:
