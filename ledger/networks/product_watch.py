@@ -122,6 +122,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self._know(value, frozenset())
         # Several may lie in one storage, as recurrent layers' do on CUDA.
         self._parameters: dict[int, list[tuple[range, str]]] = {}
+        self._sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
         for name, parameter in module.named_parameters():
             self._know(parameter, frozenset({(name, "")}))
             self._parameters.setdefault(_storage(parameter), []).append((_extent(parameter), name))
@@ -218,7 +219,9 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return Origin().union(*(self._corrected.get(_storage(t), _NOTHING)[0] for _, t, _ in operands))
         if operator not in ADD:
             return Origin()
-        return Origin().union(*(origin for _, t, origin in operands if origin and fills(t, output)))
+        kernels = [(origin, t.numel()) for _, t, origin in operands if origin and fills(t, output)]
+        # A few factors that stretch a table are not entries of it.
+        return Origin(part for origin, size in kernels for part in origin if self._sizes[part[0]] >= size)
 
     def _note(self, origin: Origin, part: Part) -> None:
         inside = tuple(name for name, _ in self._inside)

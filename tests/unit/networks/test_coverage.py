@@ -121,6 +121,7 @@ def test_a_functional_weight_is_unhandled(shape: tuple[int, ...], use: Any) -> N
             lambda s, x: (x @ x.transpose(1, 2) + s.p[torch.arange(324) % 35].view(18, 18)).softmax(2),
             "position",
         ),
+        ((1, 1), lambda s, x: (x @ x.transpose(1, 2) + s.p * torch.eye(18)) @ x, "position"),
         ((18, 18), lambda s, x: F.scaled_dot_product_attention(x, x, x, attn_mask=s.p), "position"),
         ((1, 4), lambda s, x: s.fc(s.p).unsqueeze(1) + x, "token"),
     ],
