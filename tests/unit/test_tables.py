@@ -1,19 +1,22 @@
 """Tables: fitted to a terminal, a line a row elsewhere, and never squeezed to nothing."""
 
 import pytest
-from ledger.cli.render import emit_table
+from ledger.cli import render
+from rich.console import Console
 
 NAME, WORDS = "features.1.0.attn.relative_position_bias_table", "added to the features, or looked up in a table " * 4
 
 
-def table(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    emit_table(["parameter", "#size", "~why"], [(NAME, 507, WORDS), ("bias", 3, "bias")])
+def table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    # A console reads its width where it is made.
+    monkeypatch.setattr(render, "out", Console(highlight=False))
+    render.emit_table(["parameter", "#size", "~why"], [(NAME, 507, WORDS), ("bias", 3, "bias")])
     return [line.rstrip() for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_row_is_a_line_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
-    head, first, second = table(capsys)
+    head, first, second = table(capsys, monkeypatch)
     assert head.split() == ["parameter", "size", "why"]
     assert first == f"{NAME}   507  {WORDS.strip()}"
     assert second.split() == ["bias", "3", "bias"]
@@ -24,7 +27,7 @@ def test_text_wraps_at_the_width_asked_for_but_keeps_some_room(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    lines = table(capsys)
+    lines = table(capsys, monkeypatch)
     start = lines[0].index("why")
     text = [line[start:] for line in lines[1:-1]]
     assert " ".join(text) == WORDS.strip()
