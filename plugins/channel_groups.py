@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap, WeightForm
 from ledger.hookspecs import GroupedRows
@@ -24,6 +24,12 @@ def group_maps(key: str, groups: int, rows: int, width: int, form: WeightForm | 
         LinearMap(f"{key}[{g}]", key, start=g * rows, stop=(g + 1) * rows, width=width, form=form, grouped=True)
         for g in range(groups)
     )
+
+
+def kernel_maps(name: str, conv: nn.Module) -> Sequence[LinearMap]:
+    """Return the maps of the convolution ``name``; its kernel (out, in / groups, ...) holds a row for each output."""
+    assert isinstance(conv, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+    return group_maps(f"{name}.weight", conv.groups, conv.out_channels // conv.groups, conv.weight[0].numel())
 
 
 def group_rows(maps: Sequence[LinearMap], stacked: Tensor) -> Mapping[str, Tensor]:

@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from ledger.domain.linear_map import LinearMap
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
-from .channel_groups import group_maps
-from .known_forward import require_known_forward
 from .layers_conv import Conv2dHandler
 
 
@@ -17,13 +15,6 @@ class Conv1dHandler(Conv2dHandler):
     """``nn.Conv1d``, with every option that ``nn.Conv2d`` has: one map for each group."""
 
     module_type = nn.Conv1d
-
-    def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
-        """Return one map for each group of channels."""
-        assert isinstance(module, nn.Conv1d)
-        require_known_forward(module, nn.Conv1d)
-        rows, width = module.out_channels // module.groups, module.weight[0].numel()
-        return group_maps(f"{name}.weight", module.groups, rows, width)
 
     def input_rows(
         self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler

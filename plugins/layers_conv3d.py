@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ledger.domain.linear_map import LinearMap
 from ledger.hookspecs import LayerHandler, RowSampler, hookimpl
 
-from .channel_groups import group_maps, group_rows
+from .channel_groups import group_rows, kernel_maps
 from .known_forward import require_known_forward
 
 
@@ -22,8 +22,7 @@ class Conv3dHandler:
     def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
         """Return one map for each group of channels."""
         require_known_forward(module, nn.Conv3d)
-        conv = _conv(module)
-        return group_maps(f"{name}.weight", conv.groups, conv.out_channels // conv.groups, conv.weight[0].numel())
+        return kernel_maps(name, module)
 
     def input_rows(
         self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler

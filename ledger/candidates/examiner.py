@@ -113,15 +113,14 @@ class Examiner:
         Raises:
             NonFiniteError: An answer is NaN or infinite.
         """
-        forgotten = self._judge_forgotten(candidate)
-        return forgotten, Judgement.of([self._ask(candidate, batch) for batch in self._calibration.retained])
+        return self._judge_forgotten(candidate), self._judge_retained(candidate)
 
     def passes_gates(self, candidate: Candidate) -> bool:
         """Whether a version with these weights would pass the gates, by all calibration images."""
         try:
             if not all(self._settings.passes_forgotten(j.accuracy) for j in self._judge_forgotten(candidate).values()):
                 return False
-            retained = Judgement.of([self._ask(candidate, batch) for batch in self._calibration.retained])
+            retained = self._judge_retained(candidate)
         except NonFiniteError:
             return False
         return self._settings.passes_drop(self.base_retained.accuracy - retained.accuracy)
@@ -129,6 +128,9 @@ class Examiner:
     def _judge_forgotten(self, candidate: Candidate) -> dict[int, Judgement]:
         inside = [self._ask(candidate, batch) for batch in self._calibration.forgotten]
         return {k: Judgement.of(inside, self._labels == k) for k in self._forgotten}
+
+    def _judge_retained(self, candidate: Candidate) -> Judgement:
+        return Judgement.of([self._ask(candidate, batch) for batch in self._calibration.retained])
 
     def _forgets(self, candidate: Candidate, most: int | None) -> bool:
         seen, hits, close, mass, squares = torch.zeros(5, len(self._images_of), dtype=torch.float64)

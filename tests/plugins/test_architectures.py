@@ -3,7 +3,6 @@ read, and nothing of it changes."""
 
 import hashlib
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -22,14 +21,9 @@ from ledger.errors import LedgerError
 from ledger.networks.coverage import Treatment
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
-from ledger.plugin_manager import BUILTINS
+from ledger.plugin_manager import build_plugins
 
-HANDLERS = {
-    handler.module_type: handler
-    for name in BUILTINS
-    if ".layers_" in name
-    for handler in import_module(name).unledger_layer_handlers()
-}
+HANDLERS = build_plugins().layer_handlers()
 SWIN: dict[str, Any] = {"patch_size": [2, 2], "embed_dim": 8, "depths": [2, 2], "num_heads": [2, 2]}
 TORCHVISION: dict[str, Callable[[], nn.Module]] = {
     "torchvision swin": lambda: SwinTransformer(**SWIN, window_size=[3, 3], num_classes=5),

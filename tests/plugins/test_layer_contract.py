@@ -11,7 +11,6 @@ passes each map's rows ``through`` a function. Three things follow from it, for 
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -36,18 +35,13 @@ from ledger.collection.activations import collect_spaces
 from ledger.collection.sampling import PositionSampler
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
-from ledger.plugin_manager import BUILTINS
+from ledger.plugin_manager import build_plugins
 
 Through = Callable[[str, Any], Any]
 """Takes the name of a map and rows (n, i) on their way into its product; returns rows (n, i)."""
 Explicit = Callable[[Any, tuple[Any, ...], Through], Any]
 
-HANDLERS = {
-    handler.module_type: handler
-    for name in BUILTINS
-    if ".layers_" in name
-    for handler in import_module(name).unledger_layer_handlers()
-}
+HANDLERS = build_plugins().layer_handlers()
 EVERYWHERE = 10**6
 
 

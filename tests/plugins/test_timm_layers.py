@@ -1,7 +1,6 @@
 """timm's building blocks, one by one: nothing in them that multiplies features goes unnoticed or unread."""
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -30,14 +29,9 @@ from torch import nn
 
 from ledger.networks.coverage import Treatment
 from ledger.networks.network import Network
-from ledger.plugin_manager import BUILTINS
+from ledger.plugin_manager import build_plugins
 
-HANDLERS = {
-    handler.module_type: handler
-    for name in BUILTINS
-    if ".layers_" in name
-    for handler in import_module(name).unledger_layer_handlers()
-}
+HANDLERS = build_plugins().layer_handlers()
 IMAGES = torch.randn(1, 16, 8, 8, generator=torch.Generator().manual_seed(0))
 
 

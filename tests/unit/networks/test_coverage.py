@@ -1,6 +1,5 @@
 """Coverage is a promise: what multiplies features is edited or named, whatever it is called and however it is held."""
 
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -12,14 +11,9 @@ from ledger.networks.coverage import ParameterCoverage, Treatment
 from ledger.networks.network import Network
 from ledger.networks.operators import Part
 from ledger.networks.product_watch import watch
-from ledger.plugin_manager import BUILTINS
+from ledger.plugin_manager import build_plugins
 
-HANDLERS = {
-    handler.module_type: handler
-    for name in BUILTINS
-    if ".layers_" in name
-    for handler in import_module(name).unledger_layer_handlers()
-}
+HANDLERS = build_plugins().layer_handlers()
 EXAMPLE = torch.randn(2, 3, 6, 4, generator=torch.Generator().manual_seed(0))
 """Read by most networks here as 2 x 18 tokens of width 4."""
 

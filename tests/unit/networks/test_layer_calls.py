@@ -1,6 +1,5 @@
 """Rows are read from every call of a layer, and the network is left as it was."""
 
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -16,14 +15,9 @@ from ledger.networks.inference import logits
 from ledger.networks.layer_calls import arguments, reading
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
-from ledger.plugin_manager import BUILTINS
+from ledger.plugin_manager import build_plugins
 
-HANDLERS = {
-    handler.module_type: handler
-    for name in BUILTINS
-    if ".layers_" in name
-    for handler in import_module(name).unledger_layer_handlers()
-}
+HANDLERS = build_plugins().layer_handlers()
 EVERYWHERE = 10**6
 IMAGES = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(2))
 """Read as 5 x 4 tokens of width 4."""

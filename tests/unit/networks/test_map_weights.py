@@ -19,14 +19,9 @@ from ledger.collection.sampling import PositionSampler
 from ledger.networks.coverage import Treatment
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
-from ledger.plugin_manager import BUILTINS
+from ledger.plugin_manager import build_plugins
 
-HANDLERS = {
-    handler.module_type: handler
-    for name in BUILTINS
-    if ".layers_" in name
-    for handler in import_module(name).unledger_layer_handlers()
-}
+HANDLERS = build_plugins().layer_handlers()
 SOLVERS: dict[str, Any] = {
     "projection": import_module("ledger.plugins.solver_projection").ProjectionSolver(),
     "least-squares": import_module("ledger.plugins.solver_least_squares").LeastSquaresSolver(),
