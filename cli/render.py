@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -18,8 +18,8 @@ from rich.text import Text
 
 from ledger.errors import LedgerError
 
-NARROWEST, WIDEST = 24, 100_000
-"""Characters of a column that wraps, and of any table."""
+NARROWEST, ROOM, WIDEST = 16, 24, 100_000
+"""Characters of a column that wraps, of one in a table that is too wide at any rate, and of any table."""
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -75,25 +75,20 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: 
         out.print(Text(_visible(title)), style="bold")
     table = Table(box=None, pad_edge=False, header_style="dim")
     cells = [[Text(_cell(value)) for value in row] for row in rows]
+    longest: dict[int, int] = {}
     for i, column in enumerate(columns):
         number, wraps = column.startswith("#"), column.startswith("~")
         name = column.removeprefix("#").removeprefix("~")
-        longest = max((row[i].cell_len for row in cells), default=0)
-        table.add_column(
-            name,
-            justify="right" if number else "left",
-            overflow="fold",
-            no_wrap=not wraps,
-            # A column squeezed to a letter a line is worse than a table that is too wide.
-            min_width=min(NARROWEST, longest) if wraps else None,
-        )
+        table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=not wraps)
+        if wraps:
+            longest[i] = max((row[i].cell_len for row in cells), default=0)
     for row in cells:
         table.add_row(*row)
-    needed = Measurement.get(out, out.options.update(max_width=WIDEST), table)
     if not (out.is_terminal or "COLUMNS" in os.environ):
-        table.width = needed.maximum
-    elif needed.minimum > out.width:
-        table.width = needed.minimum
+        table.width = _measured(table).maximum
+    # A column squeezed to a letter a line is worse than a table that is too wide.
+    elif _least_width(table, longest, NARROWEST) > out.width:
+        table.width = _least_width(table, longest, ROOM)
     out.print(table, crop=False)
 
 
@@ -110,6 +105,17 @@ def day(moment: datetime) -> str:
 def size(count: int) -> str:
     """Return a number of bytes in decimal units."""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _least_width(table: Table, longest: Mapping[int, int], room: int) -> int:
+    """Return the width of a table whose columns that wrap get some room, as far as their longest cell needs it."""
+    for i, length in longest.items():
+        table.columns[i].min_width = min(room, length)
+    return _measured(table).minimum
+
+
+def _measured(table: Table) -> Measurement:
+    return Measurement.get(out, out.options.update(max_width=WIDEST), table)
 
 
 def _cell(value: Any) -> str:

@@ -33,3 +33,12 @@ def test_text_wraps_at_the_width_asked_for_but_keeps_some_room(
     assert " ".join(text) == WORDS.strip()
     assert max(map(len, lines)) <= max(columns, start + 24)
     assert min(map(len, text[:-1])) > 12
+
+
+def test_a_table_that_just_fits_is_not_made_wider(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(len(NAME) + len("size") + 4 + render.NARROWEST))
+    lines = table(capsys, monkeypatch)
+    assert max(map(len, lines)) <= len(NAME) + len("size") + 4 + render.NARROWEST
+    assert " ".join(line[lines[0].index("why") :] for line in lines[1:-1]) == WORDS.strip()
