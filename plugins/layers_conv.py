@@ -34,18 +34,21 @@ class Conv2dHandler:
         """Return patches (n * p, channels / groups * kernel area) for each group."""
         conv = _conv(module)
         images = inputs[0] if inputs[0].ndim == 4 else inputs[0].unsqueeze(0)
-        padded = self._padded(images, conv)
-        corners, offsets = _patch_indices(conv, padded.shape[2], padded.shape[3])
-        count, channels = padded.shape[:2]
+        count, channels, height, width = images.shape
+        # Numbers of pixels, padded as the images are: however many channels those have, to pad one map is enough.
+        numbers = torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width)
+        pixels = self._padded(numbers, conv)[0, 0].long() - 1
+        corners, offsets = _patch_indices(conv, *pixels.shape)
         positions = sampler.positions(maps[0].parameter, count, len(corners))
         corners = corners.expand(count, -1) if positions is None else corners[positions]
-        index = (corners.unsqueeze(-1) + offsets).flatten(1).to(padded.device)
-        # With many groups all channels of a patch are far apart in a channels-last map; gathering would crawl.
-        flat = (padded.contiguous() if conv.groups > 1 else padded).flatten(2)
-        patches = flat.gather(2, index.unsqueeze(1).expand(-1, channels, -1))
-        # (n, channels, p, kernel) -> (groups, n * p, channels / groups * kernel)
-        patches = patches.view(count, conv.groups, channels // conv.groups, -1, len(offsets))
-        grouped = patches.permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)
+        index = pixels.flatten()[corners.unsqueeze(-1) + offsets].flatten(1).to(images.device)
+        # All channels of a pixel at once: in a map that lies channels last they are neighbours.
+        flat = images.permute(0, 2, 3, 1).flatten(1, 2)
+        patches = flat[torch.arange(count, device=images.device).unsqueeze(1), index.clamp_min(0)]
+        patches.masked_fill_((index < 0).unsqueeze(2), 0.0)
+        # (n, p * kernel, channels) -> (groups, n * p, channels / groups * kernel)
+        patches = patches.view(count, -1, len(offsets), conv.groups, channels // conv.groups)
+        grouped = patches.permute(3, 0, 1, 4, 2).flatten(3).flatten(1, 2)
         return group_rows(maps, grouped)
 
     @staticmethod

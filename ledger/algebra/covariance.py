@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .compression import EXACT, compress, compress_gram
+from .compression import EXACT, compress, compress_gram, energy
 from .spaces import Space
 
 CHUNK_ROWS = 1024
@@ -106,7 +106,7 @@ class CovarianceAccumulator:
             self._trace += float(gram.diagonal().sum())
             self._gram = gram if self._gram is None else self._gram + gram
         else:
-            self._trace += float(torch.linalg.vector_norm(chunk, dtype=torch.float64)) ** 2
+            self._trace += energy(chunk)
             self._compress(chunk)
 
     def _compress(self, rows: Tensor) -> None:

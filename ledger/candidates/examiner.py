@@ -75,7 +75,7 @@ class Examiner:
         self.trials: dict[Recipe, Trial] = {}
         self.left: dict[Recipe, float] = {}
         """What the first images give away under each candidate."""
-        self._asked: tuple[Recipe | None, dict[int, Answers]] = (None, {})
+        self._answers: dict[tuple[Recipe, int], Answers] = {}
 
     def forgets(self, candidate: Candidate, most: int | None = None) -> bool:
         """Whether every forgotten class stays within its allowance, on at most so many images (None: all of them).
@@ -181,13 +181,11 @@ class Examiner:
         return mean
 
     def _ask(self, candidate: Candidate, batch: Batch) -> Answers:
-        """Return a candidate's answers to a batch; the last candidate's are remembered."""
-        if self._asked[0] != candidate.recipe:
-            self._asked = candidate.recipe, {}
-        known = self._asked[1]
-        if id(batch) not in known:
-            known[id(batch)] = self._panel.ask(candidate, batch)
-        return known[id(batch)]
+        """Return a candidate's answers to a batch; all are remembered, which takes a few bytes an image."""
+        known = candidate.recipe, id(batch)
+        if known not in self._answers:
+            self._answers[known] = self._panel.ask(candidate, batch)
+        return self._answers[known]
 
     def _note(self, candidate: Candidate, **findings: Any) -> None:
         """Remember what was found of a candidate."""

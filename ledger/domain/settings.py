@@ -52,7 +52,7 @@ class Settings:
     """Gate: largest fall of calibration accuracy on the retained classes."""
     min_retained: int = 2
     """Fewest classes that must stay."""
-    batch_size: int = 128
+    batch_size: int = 64
 
     def passes_forgotten(self, accuracy: float) -> bool:
         """Whether a forgotten class with this calibration accuracy passes its gate."""

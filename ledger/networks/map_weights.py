@@ -49,7 +49,7 @@ class Edit:
         self._shared: dict[str, str] = {}
 
     def put(self, linear_map: LinearMap | Bundle, matrix: Tensor) -> None:
-        """Set a map's matrix (o, i), or those of a bundle below each other."""
+        """Set a map's matrix (o, i), or those of a bundle below each other; it is the edit's from now on."""
         name, held = linear_map.parameter, self._weights.held
         self._shared |= {other: own for own, other in linear_map.aliases}
         if linear_map.form is not None:
@@ -57,6 +57,9 @@ class Edit:
                 with torch.no_grad():
                     self._formed[name] = linear_map, linear_map.form.matrix(self._weights.base).clone()
             self._formed[name][1][linear_map.start : linear_map.stop] = matrix
+            return
+        if (linear_map.start, linear_map.stop) == (0, len(held[name])):
+            self._state[name] = _as_held(held[name], matrix)
             return
         if self._state[name] is held[name]:
             self._state[name] = held[name].clone()
@@ -71,7 +74,15 @@ class Edit:
             with torch.no_grad():
                 new = linear_map.form.held(matrix, self._weights.base)
             for name, tensor in new.items():
-                self._state[name] = torch.empty_like(held[name]).copy_(tensor.view(held[name].shape))
+                self._state[name] = _as_held(held[name], tensor)
         for other, own in self._shared.items():
             self._state[other] = self._state[own]
         return self._state
+
+
+def _as_held(held: Tensor, matrix: Tensor) -> Tensor:
+    """Return a matrix in the shape, layout and precision of a parameter; copied only where it must be."""
+    shaped = matrix.view(held.shape)
+    if held.is_contiguous():
+        return shaped.to(held)
+    return torch.empty_like(held).copy_(shaped)

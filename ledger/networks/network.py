@@ -16,6 +16,7 @@ from ledger.plugin_manager import Plugins, guarded
 
 from .bundles import Bundle, bundled
 from .coverage import Claims, ParameterCoverage, Treatment, judge
+from .layouts import Layout, channels_last
 from .parametrized import resolved
 from .product_watch import watch
 
@@ -69,6 +70,7 @@ class Network:
         self.expected = expected
         self.code_digest = code_digest
         self.device = torch.device("cpu")
+        self._layout = Layout(self.module)
         self._names = _first_names(self.module)
         self._places_held = _places_held(self.module)
         self._others = {name: first for name, first in self._names.items() if name != first}
@@ -96,26 +98,19 @@ class Network:
         return tuple(reader for reader in self._readers if keys.issuperset(reader.keys.values()))
 
     def move(self, device: torch.device) -> None:
-        """Compute on a device from now on; images and weights given later may be anywhere.
-
-        Convolutions are laid out channels last: on processors they then run up to twice as fast.
-        """
+        """Compute on a device from now on; images and weights given later may be anywhere."""
         self.device = device
-        self.module.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._layout.settle(device)
 
     def placed(self, images: Tensor) -> Tensor:
         """Return images (n, channels, height, width) where and how the network computes."""
-        moved = images.to(self.device)
-        return moved.contiguous(memory_format=torch.channels_last) if moved.ndim == 4 else moved
+        return channels_last(images.to(self.device))
 
     def adapted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return weights where and how the network computes: on its device, in its precision, channels last."""
+        """Return weights where and how the network computes: on its device, in its precision, in its layout."""
         held = self.module.state_dict()
         moved = {name: tensor.to(self.device, held[name].dtype) for name, tensor in state.items()}
-        laid_out = {
-            name: tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
-            for name, tensor in moved.items()
-        }
+        laid_out = {name: self._layout.laid_out(name, tensor) for name, tensor in moved.items()}
         # One parameter under two names must be one tensor; and what one module holds must be named once, since torch
         # would put it back wrongly after a functional call.
         return {name: laid_out[self._names.get(name, name)] for name in laid_out if name in self._places_held}
