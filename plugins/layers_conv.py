@@ -45,7 +45,7 @@ class Conv2dHandler:
         # All channels of a pixel at once: in a map that lies channels last they are neighbours.
         flat = images.permute(0, 2, 3, 1).flatten(1, 2)
         patches = flat[torch.arange(count, device=images.device).unsqueeze(1), index.clamp_min(0)]
-        patches.masked_fill_((index < 0).unsqueeze(2), 0.0)
+        patches[index < 0] = 0.0
         # (n, p * kernel, channels) -> (groups, n * p, channels / groups * kernel)
         patches = patches.view(count, -1, len(offsets), conv.groups, channels // conv.groups)
         grouped = patches.permute(3, 0, 1, 4, 2).flatten(3).flatten(1, 2)

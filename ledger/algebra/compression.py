@@ -40,24 +40,23 @@ class Compressed:
     """Upper estimate of the spectral norm of ``X^T X - F^T F``, at most the trace that was cut, which is a bound."""
 
 
-def compress(rows: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
-    """Return the ``rank`` leading directions of rows, fewer where their energies are at or below ``floor``.
+def compress(rows: Tensor, rank: int) -> Compressed:
+    """Return the ``rank`` leading directions of rows, fewer where there are no more.
 
     Deterministic: the start of the iteration depends on the shape alone.
 
     Args:
         rows: ``X``, float32 (n, i), finite.
         rank: Largest number of directions.
-        floor: Energy (eigenvalue of ``X^T X``) up to which a direction is dropped.
     """
     n, width = rows.shape
     if min(n, width) <= EXACT or min(n, width) <= rank + OVERSAMPLING:
         values, factor = _exact(rows, rank)
     else:
         values, factor = _iterated(rows, rank + OVERSAMPLING)
-    # Eigenvalues below rounding of the largest are noise, whatever the caller tolerates.
+    # Eigenvalues below rounding of the largest are noise.
     noise = float(values[0].clamp_min(0)) * max(n, width) * torch.finfo(torch.float64).eps if len(values) else 0.0
-    kept = min(rank, int((values > max(floor, noise)).sum()))
+    kept = min(rank, int((values > noise).sum()))
     beyond = float(values[kept].clamp_min(0)) if kept < len(values) else 0.0
     exact = len(values) == min(n, width)
     cut = beyond if exact else min(CAUTION * beyond, max(0.0, energy(rows) - float(values[:kept].sum())))
@@ -71,6 +70,17 @@ def energy(rows: Tensor) -> float:
     """
     doubles = (part.double().flatten() for part in torch.split(rows, ROWS_AT_ONCE))
     return float(torch.stack([double.dot(double) for double in doubles]).sum())
+
+
+def truncate(factor: Tensor, floor: float) -> Compressed:
+    """Return what is left of a compressed factor (r, i) without the directions of energies at or below ``floor``.
+
+    Its rows are orthogonal already, so nothing need be decomposed again.
+    """
+    energies = factor.double().square().sum(1)
+    kept = energies > floor
+    left_out = energies[~kept]
+    return Compressed(factor[kept], float(left_out.amax()) if len(left_out) else 0.0)
 
 
 def compress_gram(gram: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .compression import EXACT, compress, compress_gram, energy
+from .compression import EXACT, compress, compress_gram, energy, truncate
 from .spaces import Space
 
 CHUNK_ROWS = 1024
@@ -126,7 +126,7 @@ class CovarianceAccumulator:
         if self._gram is not None:
             final = compress_gram(self._gram, self.max_rank, floor=floor)
         elif self._factor is not None:
-            final = compress(self._factor, self.max_rank, floor=floor)
+            final = truncate(self._factor, floor)
         if self.rows == 0 or self._trace == 0.0:
             return Space.empty(self.width, rows=self.rows)
         return Space(

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ledger.algebra import compression
-from ledger.algebra.compression import CAUTION, OVERSAMPLING, Compressed, compress, compress_gram, compress_moments
+from ledger.algebra.compression import (
+    CAUTION,
+    OVERSAMPLING,
+    Compressed,
+    compress,
+    compress_gram,
+    compress_moments,
+    energy,
+    truncate,
+)
 
 SHAPES = {"few rows": (10, 30), "few columns": (40, 12), "iterated": (60, 50)}
 """Rows and columns that lead to each form, for ranks up to ``MAX_RANK``."""
@@ -60,6 +69,13 @@ def cut_off(rows: Tensor, found: Compressed) -> Tensor:
     """Return the eigenvalues of ``X^T X - F^T F``, in falling order."""
     values: Tensor = torch.linalg.eigvalsh(gram(rows) - gram(found.factor)).flip(0)
     return values
+
+
+def floored(rows: Tensor, rank: int, floor: float) -> Compressed:
+    """Return the leading directions whose energies are above a floor; what both steps cut off adds up."""
+    whole = compress(rows, rank)
+    end = truncate(whole.factor, floor)
+    return Compressed(end.factor, whole.cut + end.cut)
 
 
 @any_form
@@ -113,7 +129,7 @@ def test_compressing_never_invents_energy(
 ) -> None:
     """``F^T F`` stays below ``X^T X`` in every direction, whatever the spectrum."""
     rows = decaying_rows(shape, seed, decay)
-    found = compress(rows, rank, floor=floor)
+    found = floored(rows, rank, floor)
     assert float(cut_off(rows, found)[-1]) >= -ROUNDING
     assert float(gram(found.factor).trace()) <= float(gram(rows).trace()) * (1 + ROUNDING)
     assert found.factor.shape[0] <= min(rank, *shape)
@@ -133,7 +149,7 @@ def test_the_cut_bounds_the_error_and_is_at_most_the_trace_that_was_cut(
     shape: tuple[int, int], rank: int, floor: float, decay: float, seed: int
 ) -> None:
     rows = decaying_rows(shape, seed, decay)
-    found = compress(rows, rank, floor=floor)
+    found = floored(rows, rank, floor)
     left = cut_off(rows, found)
     assert float(left[0]) <= found.cut + ROUNDING
     assert found.cut <= float(left.sum()) + ROUNDING * min(shape)
@@ -164,7 +180,7 @@ def test_rows_are_orthogonal_and_in_falling_order_of_energy(shape: tuple[int, in
 def test_a_floor_drops_the_directions_below_it(shape: tuple[int, int]) -> None:
     rows = decaying_rows(shape)
     values = eigenvalues(rows)
-    found = compress(rows, 6, floor=float(values[2] + values[3]) / 2)
+    found = floored(rows, 6, float(values[2] + values[3]) / 2)
     assert found.factor.shape[0] == 3
     assert float(cut_off(rows, found)[0]) <= found.cut + ROUNDING
     assert found.cut <= float(values[3:].sum()) + ROUNDING
@@ -172,7 +188,7 @@ def test_a_floor_drops_the_directions_below_it(shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("whole", [torch.diag(torch.tensor([3.0, 2.0, 1.0])), torch.eye(3, 5) * 2])
 def test_a_direction_whose_energy_equals_the_floor_is_dropped(whole: Tensor) -> None:
-    found = compress(whole, 3, floor=4.0)
+    found = floored(whole, 3, 4.0)
     assert (found.factor.shape[0], found.cut) == (int((eigenvalues(whole) > 4.0).sum()), 4.0)
     assert compress_gram(gram(whole), 3, floor=4.0).cut == 4.0
 
@@ -203,9 +219,11 @@ def test_the_gram_matrix_gives_what_its_rows_give(shape: tuple[int, int], rank: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compression, "EXACT", 60)
         rows = decaying_rows(shape, seed)
-        from_rows, from_gram = compress(rows, rank, floor=floor), compress_gram(gram(rows), rank, floor=floor)
-    torch.testing.assert_close(gram(from_gram.factor), gram(from_rows.factor), rtol=0, atol=ROUNDING)
-    torch.testing.assert_close(from_gram.cut, from_rows.cut, rtol=0, atol=1e-12)
+        from_rows, from_gram = compress(rows, rank), compress_gram(gram(rows), rank, floor=floor)
+    # One step knows that what it cuts off is orthogonal: the largest of it is all there is in any direction.
+    end = truncate(from_rows.factor, floor)
+    torch.testing.assert_close(gram(from_gram.factor), gram(end.factor), rtol=0, atol=ROUNDING)
+    torch.testing.assert_close(from_gram.cut, max(from_rows.cut, end.cut), rtol=0, atol=ROUNDING)
     assert from_gram.factor.dtype == torch.float32
     assert from_gram.factor.is_contiguous()
     assert from_gram.factor.shape[0] <= min(rank, shape[1])
@@ -252,7 +270,7 @@ def test_rows_of_few_directions_are_recovered_whole(shape: tuple[int, int], scal
     assert found.factor.shape[0] >= 5
     assert found.cut <= ROUNDING * size
     # Whatever was kept beside the five is rounding; a floor above it leaves them alone.
-    assert compress(rows, MAX_RANK, floor=ROUNDING * size).factor.shape[0] == 5
+    assert floored(rows, MAX_RANK, ROUNDING * size).factor.shape[0] == 5
 
 
 def test_compressing_again_adds_the_two_errors_at_most() -> None:
@@ -316,3 +334,9 @@ def test_the_result_is_a_value() -> None:
     found = compress(torch.randn(3, 4), 2)
     with pytest.raises(FrozenInstanceError):
         found.cut = 0.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (63, 5), (64, 5), (65, 300), (200, 7)])
+def test_the_energy_is_the_trace_of_the_gram_matrix_in_double_precision(shape: tuple[int, int]) -> None:
+    rows = torch.randn(shape) * 1e3
+    assert energy(rows) == pytest.approx(float(rows.double().square().sum()), rel=1e-14)
