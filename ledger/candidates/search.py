@@ -12,8 +12,9 @@ looked at, and the result is a function of the forgotten set.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from ledger.algebra.strength import Strength
 from ledger.domain.settings import Settings
@@ -128,55 +129,62 @@ class RecipeSearch:
     # -- which candidates stand for a depth -------------------------------------------------------
 
     def _level(self, depth: int, solvers: Sequence[str]) -> _Level:
-        """Look for candidates of one solver after the other, until one loses nothing that can be seen."""
+        """Look for candidates until one loses nothing that can be seen: of every solver one, and then the others."""
         before = dict(self._places)
-        found: list[_Contender] = []
+        found: dict[str, list[_Contender]] = {}
+        walks: dict[str, Iterator[_Contender]] = {}
         untried = list(solvers)
-        while untried:
+        flawless = False
+        while untried and not flawless:
             solver = untried.pop(0)
-            own = self._contenders_of(solver, depth)
-            found += own
-            best = min(own, key=_promise, default=None)
-            if best is None:
-                self._places[solver] = replace(self._places[solver], excess=math.inf)
-                continue
-            strength = best.recipe.strength
-            row, position = self._settings.alpha_r.index(strength.alpha_r), self._position(strength.alpha_f)
-            self._places[solver] = _Place(row, position, best.excess)
-            if best.excess <= TIE:
-                break
-        keeping = [c for c in found if self._keeps_bar(c)]
-        self._beaten += [c for c in found if not self._keeps_bar(c)]
-        return _Level(depth, keeping, bool(found), tuple(untried), before)
+            walks[solver] = self._contenders_of(solver, depth, before[solver])
+            found[solver] = list(islice(walks[solver], 1))
+            flawless = any(c.excess <= TIE for c in found[solver])
+        for solver, walk in walks.items():
+            while not flawless and (contender := next(walk, None)) is not None:
+                found[solver].append(contender)
+                flawless = contender.excess <= TIE
+        for solver, own in found.items():
+            self._places[solver] = self._place(solver, min(own, key=_promise, default=None))
+        contenders = [contender for own in found.values() for contender in own]
+        keeping = [c for c in contenders if self._keeps_bar(c)]
+        self._beaten += [c for c in contenders if not self._keeps_bar(c)]
+        return _Level(depth, keeping, bool(contenders), tuple(untried), before)
 
-    def _contenders_of(self, solver: str, depth: int) -> list[_Contender]:
+    def _place(self, solver: str, best: _Contender | None) -> _Place:
+        """Return where a solver stands after a depth at which this was its best."""
+        if best is None:
+            return replace(self._places[solver], excess=math.inf)
+        strength = best.recipe.strength
+        row = self._settings.alpha_r.index(strength.alpha_r)
+        return _Place(row, self._position(strength.alpha_f), best.excess)
+
+    def _contenders_of(self, solver: str, depth: int, place: _Place) -> Iterator[_Contender]:
         """Start at the ``alpha_r`` that was best at the depth before; go on to larger ones, else to smaller ones."""
-        row = self._places[solver].row
-        found = self._walk(solver, depth, range(row, len(self._settings.alpha_r)))
-        if not any(self._keeps_bar(c) for c in found):
-            found += self._walk(solver, depth, range(row - 1, -1, -1))
-        return found
+        keeping = False
+        for contender in self._walk(solver, depth, range(place.row, len(self._settings.alpha_r)), place.position):
+            keeping = keeping or self._keeps_bar(contender)
+            yield contender
+        if not keeping:
+            yield from self._walk(solver, depth, range(place.row - 1, -1, -1), place.position)
 
-    def _walk(self, solver: str, depth: int, rows: range) -> list[_Contender]:
+    def _walk(self, solver: str, depth: int, rows: range, position: int) -> Iterator[_Contender]:
         """Go from ``alpha_r`` to ``alpha_r`` while the weakest that forgets loses something, but less each time.
 
         The larger ``alpha_r``, the less is forgotten at the same ``alpha_f``: a larger one starts where the last ended.
         """
-        found: list[_Contender] = []
-        position = self._places[solver].position
+        last: _Contender | None = None
         for row in rows:
             contender, reached = self._weakest(solver, depth, self._settings.alpha_r[row], position)
             if contender is not None:
-                better = not found or contender.excess < found[-1].excess - TIE
-                found.append(contender)
-                position = reached
-                if not better or contender.excess <= TIE:
+                yield contender
+                if contender.excess <= TIE or (last is not None and contender.excess >= last.excess - TIE):
                     break
-            elif found or reached == len(self._settings.alpha_f):
+                last, position = contender, reached
+            elif last is not None or reached == len(self._settings.alpha_f):
                 break
             elif rows.step > 0:
                 position = reached
-        return found
 
     def _keeps_bar(self, contender: _Contender) -> bool:
         return contender.excess <= self._settings.retained_bar
