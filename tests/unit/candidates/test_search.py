@@ -468,6 +468,44 @@ def test_solvers_that_were_not_needed_are_asked_when_the_ones_that_were_fail_on_
         assert case.confidence(net.state()) - case.confidence(hasty.state) > settings.retained_bar
 
 
+class Blunt:
+    """Silences class 2 and takes some of every other class's certainty, or none."""
+
+    def __init__(self, name: str, *, costly: bool) -> None:
+        self.name = name
+        self._costly = costly
+
+    def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
+        wanted = factors.weight.clone()
+        if self._costly:
+            wanted[:2] *= 0.7
+        wanted[2] = 0.0
+        return wanted - factors.weight
+
+
+@pytest.mark.parametrize(
+    ("second_costs", "looked_at"),
+    [
+        (False, [("first", 10.0), ("second", 10.0)]),
+        (True, [("first", 10.0), ("second", 10.0), ("first", 100.0), ("second", 100.0)]),
+    ],
+)
+def test_every_solver_has_its_first_turn_before_any_has_its_second(
+    *, second_costs: bool, looked_at: list[tuple[str, float]]
+) -> None:
+    stubs = {"first": Blunt("first", costly=True), "second": Blunt("second", costly=second_costs)}
+    case = Case(network(1), {2}, solvers=stubs)
+    assert case.knows()
+    before = case.confidence(case.net.state())
+    costs = {name: before - case.confidence(case.build(name, 1, 10.0, 1.0).state) for name in stubs}
+    assert costs["first"] > TIE
+    assert (costs["second"] > TIE) == second_costs
+    settings = Settings(solvers=("first", "second"), alpha_r=(10.0, 100.0), alpha_f=(1.0,), retained_bar=1.0)
+    result = case.search(settings)
+    assert [(t.solver, t.alpha_r) for t in result.trials] == looked_at
+    assert result.candidate.recipe.solver == ("first" if second_costs else "second")
+
+
 class Wild:
     """Silences class 2, but answers NaN where its strength is above 1."""
 
