@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from tables import markdown
 from torch import Tensor
 
 from ledger.networks.layouts import FEWEST_CHANNELS, LARGEST_MAP, channels_last
@@ -58,12 +59,12 @@ def main() -> int:
     print(f"networks are run plain from {FEWEST_CHANNELS} channels on, on maps of 2 to {LARGEST_MAP} pixels\n")
     with torch.inference_mode():
         for stride in (1, 2):
-            print(f"| channels, stride {stride} | " + " | ".join(f"map {width}" for width in WIDTHS) + " |")
-            print("|---" * (1 + len(WIDTHS)) + "|")
-            for channels in CHANNELS:
-                row = [ratio(channels, width, stride, options.images, options.repeats) for width in WIDTHS]
-                print(f"| {channels} | " + " | ".join(f"{r:.2f}" for r in row) + " |", flush=True)
-            print()
+            ratios = {
+                channels: [ratio(channels, width, stride, options.images, options.repeats) for width in WIDTHS]
+                for channels in CHANNELS
+            }
+            rows = ([str(channels), *(f"{r:.2f}" for r in own)] for channels, own in ratios.items())
+            print(markdown([f"channels, stride {stride}", *(f"map {width}" for width in WIDTHS)], rows), "\n")
     return 0
 
 

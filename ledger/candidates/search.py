@@ -65,8 +65,8 @@ class _Level:
     """Those that keep the bar, as far as they were looked at."""
     forgot: bool
     """Whether anything forgot, bar or not."""
-    untried: tuple[str, ...]
-    """Solvers that were not needed."""
+    unneeded: tuple[str, ...]
+    """Solvers of which not everything was looked at, since another one lost nothing."""
     places: dict[str, _Place]
     """Where the solvers stood before."""
 
@@ -117,9 +117,9 @@ class RecipeSearch:
                 break  # deeper edits only cost more
         for level in reversed(levels):
             winner = self._best_of(level.contenders)
-            if winner is None and level.untried:
+            if winner is None and level.unneeded:
                 self._places = level.places
-                winner = self._best_of(self._level(level.depth, level.untried).contenders)
+                winner = self._best_of(self._level(level.depth, level.unneeded).contenders)
             if winner is not None:
                 return self._result(winner)
         least_bad = self._least_bad()
@@ -132,24 +132,27 @@ class RecipeSearch:
         """Look for candidates until one loses nothing that can be seen: of every solver one, and then the others."""
         before = dict(self._places)
         found: dict[str, list[_Contender]] = {}
-        walks: dict[str, Iterator[_Contender]] = {}
-        untried = list(solvers)
-        flawless = False
-        while untried and not flawless:
-            solver = untried.pop(0)
-            walks[solver] = self._contenders_of(solver, depth, before[solver])
-            found[solver] = list(islice(walks[solver], 1))
-            flawless = any(c.excess <= TIE for c in found[solver])
-        for solver, walk in walks.items():
-            while not flawless and (contender := next(walk, None)) is not None:
-                found[solver].append(contender)
-                flawless = contender.excess <= TIE
+        unneeded: tuple[str, ...] = ()
+        for solver, contenders in self._in_turns(depth, solvers):
+            found.setdefault(solver, []).extend(contenders)
+            if any(c.excess <= TIE for c in contenders):
+                unneeded = tuple(other for other in solvers if other != solver)
+                break
         for solver, own in found.items():
             self._places[solver] = self._place(solver, min(own, key=_promise, default=None))
-        contenders = [contender for own in found.values() for contender in own]
-        keeping = [c for c in contenders if self._keeps_bar(c)]
-        self._beaten += [c for c in contenders if not self._keeps_bar(c)]
-        return _Level(depth, keeping, bool(contenders), tuple(untried), before)
+        everything = [contender for own in found.values() for contender in own]
+        keeping = [c for c in everything if self._keeps_bar(c)]
+        self._beaten += [c for c in everything if not self._keeps_bar(c)]
+        return _Level(depth, keeping, bool(everything), unneeded, before)
+
+    def _in_turns(self, depth: int, solvers: Sequence[str]) -> Iterator[tuple[str, list[_Contender]]]:
+        """Yield of every solver its first contender, or none, and then the others one by one."""
+        walks = {solver: self._contenders_of(solver, depth, self._places[solver]) for solver in solvers}
+        for solver, walk in walks.items():
+            yield solver, list(islice(walk, 1))
+        for solver, walk in walks.items():
+            for contender in walk:
+                yield solver, [contender]
 
     def _place(self, solver: str, best: _Contender | None) -> _Place:
         """Return where a solver stands after a depth at which this was its best."""

@@ -32,7 +32,7 @@ class Layout:
         self._hooks: list[RemovableHandle] = []
 
     def settle(self, device: torch.device) -> None:
-        """Move the network to a device and lay it out there, hooking layers where only processors need it."""
+        """Move the network to a device and lay it out there; on processors, hook what is computed plain."""
         self._module.to(device)
         many = [part for part in self._module.modules() if device.type == "cpu" and _has_many_channels(part)]
         weights = {id(conv.weight) for conv in many}

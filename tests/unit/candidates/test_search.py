@@ -420,6 +420,24 @@ def test_an_image_whose_class_comes_second_by_a_whisker_calls_for_a_stronger_can
     assert case.search(replace(settings, max_forgotten_accuracy=1 / 40)).candidate.recipe == weak.recipe
 
 
+def straying(k: int, count: int, seed: int) -> Tensor:
+    """Return images of which those of class 1 lie along axis 4, beyond the ones that are screened."""
+    assert SCREEN < 3 * 60
+    images = features(k, count, seed)
+    if k == 1:
+        images[60:, 4] = images[60:, 1]
+        images[60:, 1] = 0
+    return images
+
+
+def knowing_strays(layers: int) -> Network:
+    """Return a network that also takes axis 4 for class 1."""
+    net = network(layers)
+    with torch.no_grad():
+        net.layers[-1].module.weight[1, 4] = 3  # type: ignore[operator]
+    return net
+
+
 class Stub:
     """Silences class 2 and, if hasty, whatever lies along axis 4."""
 
@@ -440,19 +458,8 @@ class Stub:
 def test_solvers_that_were_not_needed_are_asked_when_the_ones_that_were_fail_on_all_images(
     *, depth: int, harm: bool
 ) -> None:
-    def late(k: int, count: int, seed: int) -> Tensor:
-        # Beyond those that are screened, images of class 1 lie along axis 4.
-        images = features(k, count, seed)
-        if harm and k == 1:
-            images[60:, 4] = images[60:, 1]
-            images[60:, 1] = 0
-        return images
-
-    net = network(2)
-    with torch.no_grad():
-        net.layers[-1].module.weight[1, 4] = 3  # type: ignore[operator]
-    shown = Calibration(batches({2}, features, 40), batches([0, 1, 3], late, 120))
-    assert SCREEN < 3 * 60
+    net = knowing_strays(2)
+    shown = Calibration(batches({2}, features, 40), batches([0, 1, 3], straying if harm else features, 120))
     stubs = {stub.name: stub for stub in (Stub("hasty", hasty=True), Stub("careful", hasty=False))}
     case = Case(net, {2}, features, shown, stubs)
     assert case.knows()
@@ -504,6 +511,33 @@ def test_every_solver_has_its_first_turn_before_any_has_its_second(
     result = case.search(settings)
     assert [(t.solver, t.alpha_r) for t in result.trials] == looked_at
     assert result.candidate.recipe.solver == ("first" if second_costs else "second")
+
+
+class Late:
+    """Silences class 2, and the certainty of classes 0 and 1 with it unless they are well protected."""
+
+    name = "late"
+
+    def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
+        wanted = factors.weight.clone()
+        if strength.alpha_r < 100:
+            wanted[:2] *= 0.3
+        wanted[2] = 0.0
+        return wanted - factors.weight
+
+
+def test_a_solver_that_was_cut_short_goes_on_when_the_one_that_lost_nothing_fails_on_all_images() -> None:
+    net = knowing_strays(1)
+    shown = Calibration(batches({2}, features, 40), batches([0, 1, 3], straying, 120))
+    case = Case(net, {2}, features, shown, {"late": Late(), "hasty": Stub("hasty", hasty=True)})
+    assert case.knows()
+    settings = Settings(solvers=("late", "hasty"), alpha_r=(10.0, 100.0), alpha_f=(1.0,))
+    before = case.confidence(net.state())
+    assert before - case.confidence(case.build("late", 1, 10.0, 1.0).state) > settings.retained_bar
+    assert before - case.confidence(case.build("hasty", 1, 10.0, 1.0).state) > settings.retained_bar
+    result = case.search(settings)
+    assert [(t.solver, t.alpha_r) for t in result.trials] == [("late", 10.0), ("hasty", 10.0), ("late", 100.0)]
+    assert result.candidate.recipe == Recipe("late", 1, Strength(100.0, 1.0, 1))
 
 
 class Wild:
