@@ -22,18 +22,18 @@ import torch
 from digit_pairs import CHOSEN, ROUNDING, say
 from tables import markdown
 
-from ledger import checkpoints
 from ledger.config import create_config
-from ledger.demo_training import train_classifier
 from ledger.domain.records import Architecture, NewRequest
 from ledger.domain.settings import Preprocessing, Settings
-from ledger.images import load_images
+from ledger.images.loading import load_images
+from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import Ledger, create_ledger
+from ledger.service.models.registration import Registration, register
 from ledger.service.progress import Silent
-from ledger.service.registry import Registration, register
-from ledger.service.requests import enqueue
-from ledger.service.workbench import Workbench, open_workbench
-from ledger.service.worker import work
+from ledger.service.requests.filing import enqueue
+from ledger.service.requests.worker import work
+from ledger.testing.training import train_classifier
+from ledger.weights import tensor_files
 
 MODEL, SIZE, CLASSES = "digits", 32, 10
 PREPROCESSING = Preprocessing(channels=1, height=SIZE, width=SIZE, mean=(0.3,), std=(0.35,))
@@ -151,7 +151,7 @@ def _register(ledger: Ledger, weights: Path, network: Network, seed: int) -> flo
     began = time.perf_counter()
     accuracy = train_classifier(module, source, PREPROCESSING, seed=seed, epochs=network.epochs)
     say(f"{network.arch}, seed {seed}: {accuracy:.2%} test accuracy after {time.perf_counter() - began:.0f} s")
-    weights.write_bytes(checkpoints.serialise(module.state_dict()))
+    weights.write_bytes(tensor_files.serialise(module.state_dict()))
     register(
         ledger,
         Registration(

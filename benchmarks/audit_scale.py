@@ -30,9 +30,9 @@ from ledger.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.domain.labels import LabelMap
 from ledger.domain.records import Architecture, Model
 from ledger.domain.settings import Preprocessing, Settings
-from ledger.store.engine import open_engine
-from ledger.store.schema import upgrade_schema
-from ledger.store.tables import RequestRow
+from ledger.store.database.engine import open_engine
+from ledger.store.database.schema import upgrade_schema
+from ledger.store.database.tables import RequestRow
 from ledger.store.unit_of_work import Database
 
 WHEN = datetime(2026, 1, 5, 9, tzinfo=UTC)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.audit.certificate import certificate_file, tlog_proof
-from ledger.audit.certificate_verifier import envelope_digest, verify
-from ledger.audit.commitment import close
-from ledger.audit.dsse import key_of, seal
 from ledger.audit.merkle import leaf_hash, node_hash
-from ledger.audit.notes import Checkpoint, Signer, sign_checkpoint
+from ledger.audit.signed_notes import Checkpoint, Signer, sign_checkpoint
+from ledger.certificates.commitment import close
+from ledger.certificates.dsse import key_of, seal
+from ledger.certificates.files import certificate_file, tlog_proof
+from ledger.certificates.verifier import envelope_digest, verify
 from ledger.digest import canonical_json
 
 TEMPLATE = Path(__file__).parents[1] / "tests" / "golden" / "certificates" / "format-1" / "certificate-1.json"

@@ -13,18 +13,18 @@ from accuracy import class_accuracies
 from PIL import Image
 from torch import Tensor
 
-from ledger import checkpoints
 from ledger.config import create_config
 from ledger.domain.records import Architecture, NewRequest, Version
 from ledger.domain.settings import Settings
 from ledger.domain.states import RequestState
+from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import Ledger, create_ledger
+from ledger.service.models.registration import Registration, register
 from ledger.service.progress import Progress, Silent
-from ledger.service.registry import Registration, register
-from ledger.service.requests import enqueue
-from ledger.service.withdraw import withdraw
-from ledger.service.workbench import Workbench, open_workbench
-from ledger.service.worker import work
+from ledger.service.requests.filing import enqueue
+from ledger.service.requests.withdrawal import withdraw
+from ledger.service.requests.worker import work
+from ledger.weights import tensor_files
 
 MODEL = "vgg"
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
@@ -114,7 +114,7 @@ class Cifar:
 
     def state(self, version: Version) -> dict[str, Tensor]:
         """Return a version's weights."""
-        return checkpoints.parse(self.ledger.blobs.get(version.weights), f"version {version.number}")
+        return tensor_files.parse(self.ledger.blobs.get(version.weights), f"version {version.number}")
 
     def accuracies(self, state: dict[str, Tensor]) -> Tensor:
         """Return the test accuracy of every class under some weights, float64 (10,)."""

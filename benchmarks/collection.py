@@ -17,13 +17,13 @@ import timm
 import torch
 from engine import MOST_COLLECTION, collection
 
-from ledger import checkpoints
 from ledger.config import create_config
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
+from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import create_ledger
-from ledger.service.registry import Registration, register
-from ledger.service.workbench import Workbench, open_workbench
+from ledger.service.models.registration import Registration, register
+from ledger.weights import tensor_files
 
 CLASSES, FEW, MANY, SEED = 10, 200, 1000, 0
 """Images of a class: as many as are sampled, and those that candidates are judged on."""
@@ -45,7 +45,7 @@ def bench(folder: Path, arch: str, size: int, settings: Settings) -> Workbench:
     """Return a workbench with an untrained timm network and random images."""
     torch.manual_seed(SEED)
     weights = folder / "weights.safetensors"
-    weights.write_bytes(checkpoints.serialise(timm.create_model(arch, num_classes=CLASSES).state_dict()))
+    weights.write_bytes(tensor_files.serialise(timm.create_model(arch, num_classes=CLASSES).state_dict()))
     ledger = create_ledger(create_config(folder / "ledger", "sqlite:///ledger.db", "objects"), "bench")
     register(
         ledger,

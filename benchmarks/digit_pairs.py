@@ -27,19 +27,19 @@ from probe import probe
 from tables import markdown
 from torch import Tensor, nn
 
-from ledger import checkpoints
 from ledger.config import create_config
-from ledger.demo_training import train_classifier
 from ledger.domain.records import Architecture, NewRequest, Version
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.hookspecs import DataSource, Split
-from ledger.images import load_images
+from ledger.images.loading import load_images
 from ledger.networks.network import build_network
 from ledger.service.ledger import Ledger, create_ledger
+from ledger.service.models.registration import Registration, register
 from ledger.service.progress import Silent
-from ledger.service.registry import Registration, register
-from ledger.service.requests import enqueue
-from ledger.service.worker import work
+from ledger.service.requests.filing import enqueue
+from ledger.service.requests.worker import work
+from ledger.testing.training import train_classifier
+from ledger.weights import tensor_files
 
 MODEL, DATA, CLASSES = "pairs", "digit-pairs", 100
 ARCHITECTURE = Architecture(f"{Path(__file__).with_name('digit_pairs_net.py')}:small_cnn", {})
@@ -137,7 +137,7 @@ class Bench:
         module, accuracy = self.train_network(self.source)
         say(f"trained to {accuracy:.2%} test accuracy in {time.perf_counter() - began:.0f} s")
         weights = folder / "pairs.safetensors"
-        weights.write_bytes(checkpoints.serialise(module.state_dict()))
+        weights.write_bytes(tensor_files.serialise(module.state_dict()))
         register(
             self.ledger,
             Registration(
@@ -166,7 +166,7 @@ class Bench:
 
     def state(self, version: Version) -> dict[str, Tensor]:
         """Return a version's weights."""
-        return checkpoints.parse(self.ledger.blobs.get(version.weights), f"version {version.number}")
+        return tensor_files.parse(self.ledger.blobs.get(version.weights), f"version {version.number}")
 
     def accuracies(self, state: dict[str, Tensor]) -> Tensor:
         """Return the test accuracy of every class under some weights, float64."""

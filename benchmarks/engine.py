@@ -26,9 +26,9 @@ from torch import Tensor
 from ledger.algebra.strength import Strength
 from ledger.candidates.candidate import CandidateBuilder, Recipe
 from ledger.domain.settings import Settings
+from ledger.service.computation.unlearning import propose
+from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.progress import Silent
-from ledger.service.unlearning import propose
-from ledger.service.workbench import Workbench, open_workbench
 
 FIRST, SECOND, THIRD = 3, 5, 0
 """Classes: cat, dog, airplane."""

@@ -31,16 +31,16 @@ import torch
 from PIL import Image
 from tables import markdown
 
-from ledger import checkpoints
 from ledger.config import create_config
 from ledger.domain.records import Architecture, NewRequest
 from ledger.domain.settings import Settings
 from ledger.errors import GateError
+from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import Ledger, create_ledger
-from ledger.service.registry import Registration, register
-from ledger.service.requests import enqueue
-from ledger.service.workbench import Workbench, open_workbench
-from ledger.service.worker import work
+from ledger.service.models.registration import Registration, register
+from ledger.service.requests.filing import enqueue
+from ledger.service.requests.worker import work
+from ledger.weights import tensor_files
 
 ARCHITECTURES = ("vit_base_patch16_224", "resnet50", "convnext_base")
 PIXELS, SEED, TRAIN, TEST, BATCH, ROUNDS = 256, 0, 2, 1, 32, 3
@@ -111,7 +111,7 @@ def registered(ledger: Ledger, arch: str, images: Path, weights: Path, classes: 
     """Register an untrained network."""
     if not weights.exists():
         torch.manual_seed(SEED)
-        weights.write_bytes(checkpoints.serialise(timm.create_model(arch, num_classes=classes).state_dict()))
+        weights.write_bytes(tensor_files.serialise(timm.create_model(arch, num_classes=classes).state_dict()))
     settings = Settings(retain_samples=1, forget_samples=1)
     registration = Registration(
         name=MODEL,

@@ -32,14 +32,14 @@ from torch import Tensor
 from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
 from ledger.candidates.candidate import Candidate, CandidateBuilder, Recipe
-from ledger.collection.bases import AnySpace
-from ledger.collection.sampling import evaluation_samples
 from ledger.domain.linear_map import LinearMap
 from ledger.domain.settings import Settings
-from ledger.images import load_images
+from ledger.images.loading import load_images
+from ledger.images.sampling import evaluation_samples
 from ledger.networks.inference import logits
+from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.progress import Silent
-from ledger.service.workbench import Workbench, open_workbench
+from ledger.spaces.bases import AnySpace
 
 MEAN, PER_CLASS, EITHER = "mean", "per class", "either"
 BATCH = 250

@@ -16,19 +16,19 @@ from pathlib import Path
 
 import torch
 
-from ledger import checkpoints
 from ledger.config import create_config
-from ledger.demo_training import train_classifier
 from ledger.domain.records import Architecture, NewRequest, Version
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import RequestState
 from ledger.plugin_manager import build_plugins
 from ledger.service.ledger import create_ledger
+from ledger.service.models.registration import Registration, register
 from ledger.service.progress import Silent
-from ledger.service.registry import Registration, register
-from ledger.service.requests import enqueue
-from ledger.service.withdraw import withdraw
-from ledger.service.worker import work
+from ledger.service.requests.filing import enqueue
+from ledger.service.requests.withdrawal import withdraw
+from ledger.service.requests.worker import work
+from ledger.testing.training import train_classifier
+from ledger.weights import tensor_files
 
 MODEL = "digits"
 CLASSES = (0, 1, 3, 4, 7, 8)
@@ -143,7 +143,7 @@ def main() -> int:
     print(f"trained to {accuracy:.1%} test accuracy")
     with tempfile.TemporaryDirectory() as scratch:
         weights = Path(scratch) / "digits.safetensors"
-        weights.write_bytes(checkpoints.serialise(module.state_dict()))
+        weights.write_bytes(tensor_files.serialise(module.state_dict()))
         began = time.perf_counter()
         digests = permute(Path(scratch), weights, options.permutations, chance)
         print(

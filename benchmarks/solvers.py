@@ -32,13 +32,13 @@ from torch import Tensor
 
 from ledger.candidates.candidate import CandidateBuilder
 from ledger.candidates.search_result import SearchResult
-from ledger.collection.sampling import evaluation_samples
 from ledger.domain.settings import Settings
 from ledger.hookspecs import Split
-from ledger.images import load_images
+from ledger.images.loading import load_images
+from ledger.images.sampling import evaluation_samples
+from ledger.service.computation.unlearning import search
+from ledger.service.computation.workbench import CollectedSpace, Workbench, open_workbench
 from ledger.service.progress import Silent
-from ledger.service.unlearning import search
-from ledger.service.workbench import CollectedSpace, Workbench, open_workbench
 
 CIFAR_FORGOTTEN = (ORDER[:1], ORDER[:4])
 PAIRS_FORGOTTEN = (1, 5, 50)

@@ -33,19 +33,19 @@ from digit_pairs import say
 from tables import bracketed, markdown
 from torch import Tensor
 
-from ledger import checkpoints
 from ledger.algebra.strength import Strength
 from ledger.candidates.candidate import CandidateBuilder, Recipe
-from ledger.collection.activations import collect_spaces
-from ledger.collection.bases import AnySpace
-from ledger.collection.sampling import PositionSampler, evaluation_samples
 from ledger.digest import sha256_hex
 from ledger.domain.settings import Settings
 from ledger.hookspecs import Split
-from ledger.images import load_images
+from ledger.images.loading import load_images
+from ledger.images.sampling import PositionSampler, evaluation_samples
 from ledger.networks.inference import logits
 from ledger.networks.network import EditableLayer, Network
-from ledger.service.workbench import Workbench, open_workbench
+from ledger.service.computation.workbench import Workbench, open_workbench
+from ledger.spaces.activations import collect_spaces
+from ledger.spaces.bases import AnySpace
+from ledger.weights import tensor_files
 
 SOLVER = "projection"
 SEQUENCE = (3, 5, 0)
@@ -228,7 +228,7 @@ class Comparison:
             norm(a[key] - b[key] if b else a[key] for key in self.parameters)
             for a, b in ((first, second), (first, base), (base, None))
         )
-        equal = sha256_hex(checkpoints.serialise(first)) == sha256_hex(checkpoints.serialise(second))
+        equal = sha256_hex(tensor_files.serialise(first)) == sha256_hex(tensor_files.serialise(second))
         return Difference(name, equal, apart / whole, apart / edit)
 
     @property

@@ -32,7 +32,7 @@ SECONDS, GIGABYTES = 240, 6
 FEWEST_SUPPORTED = 85
 """Families of timm that must be supported."""
 SHOWN_WEIGHTS = 2
-PRELOADED = ["timm", "torchvision.models", "torch._dynamo", "sklearn.datasets", "ledger.service.unlearning"]
+PRELOADED = ["timm", "torchvision.models", "torch._dynamo", "sklearn.datasets", "ledger.service.computation.unlearning"]
 COLUMNS = ("family", "member", "parameters", "edited %", "input", "seconds", "verdict")
 
 

@@ -15,20 +15,20 @@ from torch import Tensor
 from torch.func import functional_call
 from zoo_choice import CLASSES, Family, Member, affordable, inputs, never_for_want_of_memory, smallest
 
-from ledger import checkpoints
 from ledger.config import create_config
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
 from ledger.errors import DataError, LedgerError, PluginError
-from ledger.images import load_images
+from ledger.images.loading import load_images
 from ledger.networks.coverage import ParameterCoverage, Treatment
 from ledger.networks.network import build_network
 from ledger.plugin_manager import Plugins, build_plugins
+from ledger.service.computation.unlearning import search
+from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import create_ledger
+from ledger.service.models.registration import Registration, register
 from ledger.service.progress import Silent
-from ledger.service.registry import Registration, register
-from ledger.service.unlearning import search
-from ledger.service.workbench import Workbench, open_workbench
+from ledger.weights import tensor_files
 
 SEED, FORGOTTEN, MODEL = 0, 1, "member"
 EACH = 8
@@ -135,7 +135,7 @@ def open_member(folder: Path, member: Member, size: int) -> tuple[Workbench, lis
         for parameter in network.module.parameters():
             parameter.add_(NOISE * torch.randn_like(parameter))
     weights = folder / "weights.safetensors"
-    weights.write_bytes(checkpoints.serialise(network.state()))
+    weights.write_bytes(tensor_files.serialise(network.state()))
     preprocessing = {"channels": 3, "height": size, "width": size, "mean": (0.5,), "std": (0.25,)}
     images = _noise(folder / "images.npz", size)
     covered = network.coverage(torch.randn(1, 3, size, size))

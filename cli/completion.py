@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from .people import Session, split_reference
+from .session import Session, split_reference
 
 
 def _from_ledger(ctx: typer.Context, query: Callable[[Any], list[str]]) -> list[str]:

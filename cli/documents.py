@@ -10,7 +10,7 @@ from ledger.domain.due import days_left
 from ledger.domain.records import AuditEvent, Evidence, Model, Request, Version
 
 if TYPE_CHECKING:
-    from ledger.audit.certificate_verifier import Verified
+    from ledger.certificates.verifier import Verified
 
 
 def document(kind: str, body: dict[str, Any]) -> dict[str, Any]:

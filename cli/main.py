@@ -11,7 +11,8 @@ from typer.core import TyperGroup
 from ledger import __version__
 from ledger.errors import LedgerError
 
-from . import audit, certificates, demo, models, people, purge, requests, setup, store, versions, worker
+from . import session
+from .commands import audit, certificates, demo, models, purge, requests, setup, store, versions, worker
 from .render import say
 
 
@@ -74,7 +75,7 @@ def options(
     ] = False,
 ) -> None:
     """Remember the global options for the subcommand."""
-    ctx.obj = people.Session(ledger, actor, device)
+    ctx.obj = session.Session(ledger, actor, device)
 
 
 app.command("demo", rich_help_panel="Start")(demo.demo)

@@ -16,32 +16,33 @@ from ledger.hookspecs import DataSource, Evaluator, LayerHandler, LoadedModel, S
 if TYPE_CHECKING:
     from torch import nn
 
-BUILTINS = (
-    "ledger.plugins.models_timm",
-    "ledger.plugins.models_import",
-    "ledger.plugins.data_digits",
-    "ledger.plugins.data_digit_pairs",
-    "ledger.plugins.data_folder",
-    "ledger.plugins.data_npz",
-    "ledger.plugins.layers_linear",
-    "ledger.plugins.layers_conv",
-    "ledger.plugins.layers_conv1d",
-    "ledger.plugins.layers_conv3d",
-    "ledger.plugins.layers_conv_same",
-    "ledger.plugins.layers_conv_transpose",
-    "ledger.plugins.layers_std_conv",
-    "ledger.plugins.layers_cond_conv",
-    "ledger.plugins.layers_attention",
-    "ledger.plugins.layers_timm_attention",
-    "ledger.plugins.layers_window_attention",
-    "ledger.plugins.layers_additive_attention",
-    "ledger.plugins.layers_recurrent",
-    "ledger.plugins.solver_projection",
-    "ledger.plugins.solver_least_squares",
-    "ledger.plugins.eval_accuracy",
-    "ledger.plugins.eval_confusion",
-    "ledger.plugins.eval_membership",
-)
+BUILTINS = {
+    "models_timm": "ledger.plugins.models.timm_models",
+    "models_import": "ledger.plugins.models.factories",
+    "data_digits": "ledger.plugins.data.digits",
+    "data_digit_pairs": "ledger.plugins.data.digit_pairs",
+    "data_folder": "ledger.plugins.data.folder",
+    "data_npz": "ledger.plugins.data.npz",
+    "layers_linear": "ledger.plugins.layers.linear",
+    "layers_conv": "ledger.plugins.layers.conv",
+    "layers_conv1d": "ledger.plugins.layers.conv1d",
+    "layers_conv3d": "ledger.plugins.layers.conv3d",
+    "layers_conv_same": "ledger.plugins.layers.conv_same",
+    "layers_conv_transpose": "ledger.plugins.layers.conv_transpose",
+    "layers_std_conv": "ledger.plugins.layers.std_conv",
+    "layers_cond_conv": "ledger.plugins.layers.cond_conv",
+    "layers_attention": "ledger.plugins.layers.attention",
+    "layers_timm_attention": "ledger.plugins.layers.timm_attention",
+    "layers_window_attention": "ledger.plugins.layers.window_attention",
+    "layers_additive_attention": "ledger.plugins.layers.additive_attention",
+    "layers_recurrent": "ledger.plugins.layers.recurrent",
+    "solver_projection": "ledger.plugins.solvers.projection",
+    "solver_least_squares": "ledger.plugins.solvers.least_squares",
+    "eval_accuracy": "ledger.plugins.evaluators.accuracy",
+    "eval_confusion": "ledger.plugins.evaluators.confusion",
+    "eval_membership": "ledger.plugins.evaluators.membership",
+}
+"""Built-in plugins: the name that evidence and certificates record, and the module, which may move."""
 ENTRY_POINT_GROUP = "unledger"
 SWITCH = "UNLEDGER_PLUGINS"
 """Environment variable: unset loads every installed plugin, empty none, else a comma-separated list."""
@@ -168,11 +169,10 @@ def build_plugins() -> Plugins:
     manager.add_hookspecs(hookspecs)
     ours = version("unledger")
     infos = []
-    for name in BUILTINS:
-        module = importlib.import_module(name)
-        short = name.rpartition(".")[2]
-        manager.register(module, name=short)
-        infos.append(PluginInfo(short, ours, builtin=True, hooks=_hooks(manager, module)))
+    for name, path in BUILTINS.items():
+        module = importlib.import_module(path)
+        manager.register(module, name=name)
+        infos.append(PluginInfo(name, ours, builtin=True, hooks=_hooks(manager, module)))
     manager.check_pending()
     infos += [_load(manager, point) for point in _wanted(entry_points(group=ENTRY_POINT_GROUP))]
     return Plugins(manager, infos)

@@ -3,9 +3,9 @@
 from alembic import context
 from sqlalchemy import Connection
 
-from ledger.store.engine import WRITER, open_engine
-from ledger.store.schema import VERSION_TABLE
-from ledger.store.tables import Base
+from ledger.store.database.engine import WRITER, open_engine
+from ledger.store.database.schema import VERSION_TABLE
+from ledger.store.database.tables import Base
 
 
 def run(connection: Connection) -> None:

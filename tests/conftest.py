@@ -26,8 +26,8 @@ from sqlalchemy.engine import URL, make_url
 from ledger.domain.labels import LabelMap
 from ledger.domain.records import Architecture, Model, Request
 from ledger.domain.settings import Preprocessing, Settings
-from ledger.store.engine import open_engine
-from ledger.store.schema import upgrade_schema
+from ledger.store.database.engine import open_engine
+from ledger.store.database.schema import upgrade_schema
 from ledger.store.unit_of_work import Database, Transaction
 
 # Read once at import: tests run with the environment guarded.
@@ -377,9 +377,9 @@ class TrainedDigits:
 @pytest.fixture(scope="session")
 def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> TrainedDigits:
     """Train the network once; it must be good, or forgetting would prove nothing."""
-    from ledger import checkpoints
-    from ledger.demo_training import train_classifier
     from ledger.plugin_manager import build_plugins
+    from ledger.testing.training import train_classifier
+    from ledger.weights import tensor_files
 
     folder = tmp_path_factory.mktemp("digits")
     trained = TrainedDigits(folder / "digits_network.py", folder / "digits.safetensors")
@@ -390,7 +390,7 @@ def trained_digits(tmp_path_factory: pytest.TempPathFactory) -> TrainedDigits:
     network = plugins.load_model(trained.architecture, {}, 10).module
     accuracy = train_classifier(network, plugins.data_source("digits"), trained.preprocessing, seed=0, epochs=8)
     assert accuracy >= 0.95
-    trained.weights.write_bytes(checkpoints.serialise(network.state_dict()))
+    trained.weights.write_bytes(tensor_files.serialise(network.state_dict()))
     return trained
 
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ledger.algebra.eigen import symmetric_eigen
+from .eigen import symmetric_eigen
 
 EXACT = 288
 """Largest eigenproblem that is solved whole; 288 is a 3x3 convolution of 32 channels."""

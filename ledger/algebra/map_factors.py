@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ledger.algebra.eigen import symmetric_eigen
+from .eigen import symmetric_eigen
 
 
 class MapFactors:

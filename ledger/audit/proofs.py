@@ -11,7 +11,7 @@ from typing import Any
 from ledger.errors import SignatureError
 
 from .merkle import leaf_hash, verify_inclusion
-from .notes import Checkpoint, Verifier, open_checkpoint
+from .signed_notes import Checkpoint, Verifier, open_checkpoint
 
 SCHEMA = "unledger.proof/1"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from ledger.errors import SignatureError
 
 from .growth import Growth
-from .history import Kept
-from .notes import Checkpoint, Verifier, open_checkpoint
+from .signed_notes import Checkpoint, Verifier, open_checkpoint
+from .verification import Kept
 
 SCHEMA = "unledger.witness/1"
 _DIGEST = re.compile("[0-9a-f]{64}")

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from ledger.networks.inference import checked
 from ledger.networks.network import Network
-from ledger.networks.resume import Resumption, Trace, record
+from ledger.networks.partial_forward import Resumption, Trace, record
 
 from .candidate import Candidate
 

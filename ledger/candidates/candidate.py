@@ -10,13 +10,13 @@ from torch import Tensor
 
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.strength import Strength
-from ledger.collection.bases import AnySpace, basis_factor
 from ledger.domain.linear_map import LinearMap
 from ledger.domain.records import Role
 from ledger.hookspecs import Solver
-from ledger.networks.bundles import Bundle, bundled
+from ledger.networks.map_groups import Bundle, bundled
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.plugin_manager import guarded
+from ledger.spaces.bases import AnySpace, basis_factor
 
 Spaces = Callable[[str], Sequence[AnySpace]]
 """A bundle's key to the spaces of some classes, in class order."""

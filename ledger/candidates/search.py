@@ -21,7 +21,7 @@ from ledger.domain.settings import Settings
 
 from .calibration import Panel
 from .candidate import Candidate, CandidateBuilder, Recipe
-from .examiner import LEAST_CONFIDENCE, Examiner
+from .evaluation import LEAST_CONFIDENCE, Examiner
 from .search_result import SearchResult
 
 TIE = 0.0025

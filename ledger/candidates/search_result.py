@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 from .calibration import Judgement
 from .candidate import Candidate
-from .examiner import Trial
+from .evaluation import Trial
 
 
 @dataclass(frozen=True)

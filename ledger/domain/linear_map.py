@@ -38,7 +38,8 @@ class LinearMap:
 
     ``W = state_dict[parameter].flatten(1)[start:stop]`` has shape (o, i); where there is a ``form``,
     ``W = form.matrix(state_dict)[start:stop]``. A plain layer is one map; a grouped convolution is one map for each
-    group. Maps of one parameter are computed and stored together where they are alike (``ledger/networks/bundles.py``).
+    group. Maps of one parameter are computed and stored together where they are alike
+    (``ledger/networks/map_groups.py``).
     """
 
     key: str

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from torch import Tensor, nn
 
+from .dataflow import Meeting, Watched
 from .operators import Part
-from .product_watch import Meeting, Watched
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # noqa: SLF001 - the only name that covers all batch and instance norms
 POSITIONAL = (

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ledger.hookspecs import RowSampler
 from ledger.plugin_manager import guarded
 
+from .dataflow import module_paths_only
 from .network import Network, Reader
-from .product_watch import module_paths_only
 
 Fold = Callable[[str, Mapping[str, Tensor]], None]
 """Takes a layer's name, and rows by the keys of the maps they flow into."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ledger.domain.linear_map import LinearMap
 
-from .bundles import Bundle
+from .map_groups import Bundle
 
 
 class MapWeights:

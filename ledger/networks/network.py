@@ -14,11 +14,11 @@ from ledger.errors import CheckpointError, UnsupportedLayerError
 from ledger.hookspecs import LayerHandler
 from ledger.plugin_manager import Plugins, guarded
 
-from .bundles import Bundle, bundled
 from .coverage import Claims, ParameterCoverage, Treatment, judge
+from .dataflow import watch
 from .layouts import Layout, channels_last
+from .map_groups import Bundle, bundled
 from .parametrized import resolved
-from .product_watch import watch
 
 
 @dataclass(frozen=True)

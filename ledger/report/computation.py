@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from ledger.domain.records import Role, Version
+from ledger.report.charts.recipe_charts import MOST_MAPS, map_chart, search_chart, shown_maps
+from ledger.report.charts.words import count, number, percent, size
 
 from .figures import Figure
 from .measured import Recipe
-from .recipe_charts import MOST_MAPS, map_chart, search_chart, shown_maps
 from .view import Report
-from .words import count, number, percent, size
 
 NAMES = {"base": "Computed from the weights", "data": "Digest of the images"}
 """What recipes call some values, and what a reader would."""

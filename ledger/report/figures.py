@@ -7,15 +7,15 @@ from typing import Any
 from markupsafe import Markup
 
 from ledger.domain.records import Version
+from ledger.report.charts.dumbbells import Group, Row, dumbbells
+from ledger.report.charts.heatmap import Heatmap, heatmap, legend
+from ledger.report.charts.svg import shorten
+from ledger.report.charts.words import bare_percent, percent, points
 
 from . import measured
-from .dumbbells import Group, Row, dumbbells
-from .heatmap import Heatmap, heatmap, legend
 from .measured import Answers, Confusion, Matrix
 from .selection import ALL, Selection, retained_summary, select
-from .svg import shorten
 from .view import Measurement, Report
-from .words import bare_percent, percent, points
 
 MOST_ROWS = 200
 """Classes in the table of numbers; beyond, only those that the charts show."""

@@ -17,14 +17,14 @@ from markupsafe import Markup
 
 from ledger.domain.records import Version
 from ledger.errors import LedgerError
+from ledger.report.charts import words
+from ledger.report.charts.deadlines import deadlines
+from ledger.report.charts.svg import named, plain
+from ledger.report.charts.timeline import Node, lanes_left_out, timeline
 from ledger.service.ledger import Ledger
 
-from . import words
-from .deadlines import deadlines
 from .measured import recipe
 from .panels import Panel, panels
-from .svg import named, plain
-from .timeline import Node, lanes_left_out, timeline
 from .verdict import untested, verdict
 from .view import Report, gather
 

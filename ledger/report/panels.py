@@ -6,14 +6,14 @@ from typing import Any
 
 from ledger.digest import canonical_json
 from ledger.domain.records import Evidence, Version, VersionKind
+from ledger.report.charts.svg import shorten
+from ledger.report.charts.words import count, day, listing, number, short_listing
 
 from . import measured
 from .computation import facts, how, spaces
 from .figures import ClassRow, Destination, EvidenceFigures, Figure
 from .measured import Recipe
-from .svg import shorten
 from .view import Measurement, Report
-from .words import count, day, listing, number, short_listing
 
 MOST_TEXT = 2400
 """Pixels that free text may take."""

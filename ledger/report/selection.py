@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from ledger.report.charts.words import SPACE, count, points
+
 from .measured import Answers
-from .words import SPACE, count, points
 
 ALL = 20
 """Up to so many classes, every one is shown."""

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
+from ledger.report.charts.words import percent, short_listing
+
 from . import measured
 from .measured import Accuracy
 from .view import REGISTERED, Report
-from .words import percent, short_listing
 
 
 def verdict(report: Report) -> str:

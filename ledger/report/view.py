@@ -7,9 +7,9 @@ from datetime import datetime
 from ledger.domain.due import days_left
 from ledger.domain.records import LIVE, AuditEvent, Evidence, Model, Request, Version
 from ledger.errors import AuditError
-from ledger.service.history import History, history
 from ledger.service.ledger import Ledger
-from ledger.service.requests import list_requests
+from ledger.service.requests.filing import list_requests
+from ledger.service.versions.model_history import History, history
 from ledger.store.unit_of_work import Transaction
 
 TRIES = 3

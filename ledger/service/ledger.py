@@ -7,9 +7,9 @@ from functools import cached_property
 
 from ledger.config import Config
 from ledger.plugin_manager import Plugins, build_plugins
-from ledger.store.blobs import BlobStore, open_blobs
-from ledger.store.engine import open_engine
-from ledger.store.schema import check_schema, upgrade_schema
+from ledger.store.database.engine import open_engine
+from ledger.store.database.schema import check_schema, upgrade_schema
+from ledger.store.objects.object_store import BlobStore, open_blobs
 from ledger.store.unit_of_work import Database
 
 from .signing import create_signer

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.audit.notes import Signer, read_key, write_key
+from ledger.audit.signed_notes import Signer, read_key, write_key
 from ledger.config import Config
+from ledger.durable_files import make_folder, write_file
 from ledger.errors import LedgerError, NotFoundError, RefusedError, SignatureError
-from ledger.store.durable_files import make_folder, write_file
 
 FILE = "signing.key"
 PREFIX = "PRIVATE+KEY+"

@@ -6,17 +6,17 @@ from contextlib import contextmanager
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from .audit_log import AuditLog
-from .certificates import Certificates
-from .checkpoints import Checkpoints
-from .engine import WRITER, translated
-from .integrity import database_problems
-from .leases import BlobLeases, new_holder
-from .models import Models, Versions
-from .projections import Projections
-from .requests import Requests
-from .spaces import ClassSpaces
-from .workers import Workers
+from ledger.store.audit.log import AuditLog
+from ledger.store.database.engine import WRITER, translated
+from ledger.store.database.integrity import database_problems
+from ledger.store.repositories.certificates import Certificates
+from ledger.store.repositories.checkpoints import Checkpoints
+from ledger.store.repositories.class_spaces import ClassSpaces
+from ledger.store.repositories.leases import BlobLeases, new_holder
+from ledger.store.repositories.models import Models, Versions
+from ledger.store.repositories.projections import Projections
+from ledger.store.repositories.requests import Requests
+from ledger.store.repositories.workers import Workers
 
 
 class Transaction:
@@ -39,7 +39,7 @@ class Database:
     """Hands out transactions.
 
     Args:
-        engine: From :func:`ledger.store.engine.open_engine`.
+        engine: From :func:`ledger.store.database.engine.open_engine`.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from ledger.config import create_config
 from ledger.domain.records import Architecture
+from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import create_ledger
-from ledger.service.registry import Registration, register
-from ledger.service.workbench import Workbench, open_workbench
+from ledger.service.models.registration import Registration, register
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ledger.audit.certificate_verifier import verify
-from ledger.audit.dsse import key_of
+from ledger.certificates.dsse import key_of
+from ledger.certificates.verifier import verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable

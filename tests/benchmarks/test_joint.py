@@ -10,13 +10,13 @@ import torch
 
 from ledger.algebra.strength import Strength
 from ledger.candidates.candidate import CandidateBuilder, Recipe
-from ledger.images import load_images
+from ledger.images.loading import load_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ledger.domain.settings import Settings
-    from ledger.service.workbench import Workbench
+    from ledger.service.computation.workbench import Workbench
     from tests.conftest import TrainedDigits
 
 ORDER = [3, 5, 0, 8, 2, 4]

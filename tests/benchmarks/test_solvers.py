@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ledger.domain.settings import Settings
-from ledger.images import load_images
+from ledger.images.loading import load_images
+from ledger.service.computation.unlearning import search
+from ledger.service.computation.workbench import Workbench
 from ledger.service.progress import Silent
-from ledger.service.unlearning import search
-from ledger.service.workbench import Workbench
 
 if TYPE_CHECKING:
     from tests.conftest import TrainedDigits

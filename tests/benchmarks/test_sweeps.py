@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ledger.domain.settings import Settings
-    from ledger.service.workbench import Workbench
+    from ledger.service.computation.workbench import Workbench
     from tests.conftest import TrainedDigits
 
 PAIR = (100.0, 30.0)

@@ -14,8 +14,8 @@ import torch
 from ledger.cli.main import app
 from typer.testing import CliRunner
 
-from ledger import checkpoints
 from ledger.errors import LedgerError
+from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,7 +197,7 @@ def rows(tmp_path: Path) -> Rows:
     made = Rows(tmp_path / "rows", ("1", "dog", "cat", "[/fox]\\", "eel"))
     made.folder.mkdir()
     (made.folder / "rows.py").write_text(ROWS_FACTORY)
-    made.weights.write_bytes(checkpoints.serialise(made.state()))
+    made.weights.write_bytes(tensor_files.serialise(made.state()))
     np.savez(made.folder / "rows.npz", labels=np.array(made.labels), **made.arrays())  # type: ignore[arg-type]
     return made
 

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from ledger import checkpoints
 from ledger.errors import AuditError, BlobError, BusyError, IntegrityError, LedgerError, SchemaVersionError
 from ledger.plugin_manager import build_plugins
+from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +99,7 @@ def wait_for_spaces(cli: Cli, process: subprocess.Popen[str]) -> None:
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the command line believe that somebody is there to answer."""
-    monkeypatch.setattr("ledger.cli.people.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr("ledger.cli.session.sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
 
 
 @pytest.mark.usefixtures("terminal")
@@ -118,7 +118,7 @@ def test_ctrl_c_at_a_question_means_no(forgotten: Cli, monkeypatch: pytest.Monke
     def interrupted(*_: Any, **__: Any) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ledger.cli.people.typer.confirm", interrupted)
+    monkeypatch.setattr("ledger.cli.session.typer.confirm", interrupted)
     with forgotten.unchanged():
         assert "interrupted" in forgotten("rollback", "digits", "--to", "1", code=130).err
 
@@ -132,7 +132,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory, trained_digits: TrainedDigits
     torch.manual_seed(0)
     module = build_plugins().load_model(trained_digits.architecture, {"width": 64}, 10).module
     path = tmp_path_factory.mktemp("wide") / "wide.safetensors"
-    path.write_bytes(checkpoints.serialise(module.state_dict()))
+    path.write_bytes(tensor_files.serialise(module.state_dict()))
     options = [str(path) if text == str(trained_digits.weights) else text for text in trained_digits.options]
     return [*options, "--arch-option", "width=64", *trained_digits.set_options]
 
@@ -288,7 +288,7 @@ def test_objects_that_cannot_be_written_fail_the_request(cli: Cli, monkeypatch: 
 
     cli("forget", "digits", "-c", "3")
     with monkeypatch.context() as patch:
-        patch.setattr("ledger.store.durable_files.tempfile.mkstemp", refused)
+        patch.setattr("ledger.durable_files.tempfile.mkstemp", refused)
         answer = cli("work", code=1)
     assert "cannot store an object" in answer.err
     assert "Permission denied" in answer.err
@@ -300,7 +300,7 @@ def test_objects_that_cannot_be_written_fail_the_request(cli: Cli, monkeypatch: 
 
 
 def test_a_database_that_somebody_holds_is_busy(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(vars(sys.modules["ledger.store.engine"])["PRAGMAS"], "busy_timeout", 50)
+    monkeypatch.setitem(vars(sys.modules["ledger.store.database.engine"])["PRAGMAS"], "busy_timeout", 50)
     with closing(sqlite3.connect(cli.root / "ledger.db", isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         answer = cli("forget", "digits", "-c", "3", code=75)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from ledger import checkpoints
-from ledger.demo_training import train_classifier
 from ledger.domain.settings import Preprocessing
 from ledger.plugin_manager import build_plugins
+from ledger.testing.training import train_classifier
+from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,7 +62,7 @@ def registered(request: pytest.FixtureRequest, tmp_path: Path, empty: Cli) -> Tr
     )
     assert accuracy >= LEAST_ACCURACY
     weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(checkpoints.serialise(network.state_dict()))
+    weights.write_bytes(tensor_files.serialise(network.state_dict()))
     told = [text for key, value in options.items() for text in ("--arch-option", f"{key}={value}")]
     empty(
         *("model", "add", "digits", "--arch", f"timm/{trained.name}", *told, "--weights", str(weights)),

@@ -14,7 +14,6 @@ import pytest
 import torch
 from PIL import Image
 
-from ledger import checkpoints
 from ledger.errors import (
     AmbiguousClassError,
     CheckpointError,
@@ -28,6 +27,7 @@ from ledger.errors import (
     UnsupportedLayerError,
     UsageError,
 )
+from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Cli, Rows
@@ -80,7 +80,7 @@ def test_damaged_weights_are_no_weights(empty: Cli, rows: Rows, damage: Any) -> 
     ],
 )
 def test_weights_must_fit_the_network(empty: Cli, rows: Rows, state: dict[str, torch.Tensor], said: str) -> None:
-    rows.weights.write_bytes(checkpoints.serialise(state))
+    rows.weights.write_bytes(tensor_files.serialise(state))
     answer = refuse(empty, CheckpointError, rows.options())
     assert said in answer
     assert "number of outputs equals the number of classes" in answer
@@ -90,7 +90,7 @@ def test_weights_must_fit_the_network(empty: Cli, rows: Rows, state: dict[str, t
 def test_weights_must_be_finite(empty: Cli, rows: Rows, value: float) -> None:
     state = rows.state()
     state["1.weight"][2, 3] = value
-    rows.weights.write_bytes(checkpoints.serialise(state))
+    rows.weights.write_bytes(tensor_files.serialise(state))
     assert "NaN or infinity in 1.weight" in refuse(empty, NonFiniteError, rows.options())
 
 
@@ -212,7 +212,7 @@ def networks(rows: Rows) -> Path:
     """A file of factories, with weights that fit most of them."""
     path = rows.folder / "networks.py"
     path.write_text(NETWORKS)
-    rows.weights.write_bytes(checkpoints.serialise({"fc.weight": rows.state()["1.weight"]}))
+    rows.weights.write_bytes(tensor_files.serialise({"fc.weight": rows.state()["1.weight"]}))
     return path
 
 
@@ -247,7 +247,7 @@ def test_a_file_that_cannot_be_imported(empty: Cli, rows: Rows, text: str) -> No
 
 
 def test_a_weight_that_nobody_edits_must_be_accepted_by_name(empty: Cli, rows: Rows, networks: Path) -> None:
-    rows.weights.write_bytes(checkpoints.serialise({"fc.weight": rows.state()["1.weight"], "gate": torch.eye(5)}))
+    rows.weights.write_bytes(tensor_files.serialise({"fc.weight": rows.state()["1.weight"], "gate": torch.eye(5)}))
     options = rows.options(arch=f"{networks}:bare")
     answer = refuse(empty, UnsupportedLayerError, options)
     assert "gate [5, 5]: no handler for Bare" in answer

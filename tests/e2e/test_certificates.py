@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import cryptography
 import pytest
 
-from ledger.audit import certificate_verifier
+from ledger.certificates import verifier
 from ledger.digest import sha256_hex
 from ledger.errors import (
     ConflictError,
@@ -28,7 +28,7 @@ from ledger.errors import (
 if TYPE_CHECKING:
     from .conftest import Cli
 
-VERIFIER = Path(certificate_verifier.__file__)
+VERIFIER = Path(verifier.__file__)
 GOLDEN = Path(__file__).parents[1] / "golden" / "certificates"
 ALONE = """
 import runpy, sys
@@ -262,8 +262,8 @@ def test_certificates_of_every_release_verify(release: str, alone: Path) -> None
     key = (folder / "key.txt").read_text().strip()
     for certificate in certificates:
         opening = certificate.with_name(certificate.name.replace("certificate", "openings"))
-        verified = certificate_verifier.verify(certificate.read_bytes(), certificate_verifier.Key.parse(key))
-        opened = certificate_verifier.verify_opening(opening.read_bytes(), verified)
+        verified = verifier.verify(certificate.read_bytes(), verifier.Key.parse(key))
+        opened = verifier.verify_opening(opening.read_bytes(), verified)
         assert len(opened) == len(verified.commitments)
         assert run_alone(alone, certificate, "--key", key, "--opening", opening).returncode == 0
     expected = json.loads((folder / "expected.json").read_text())

@@ -185,11 +185,11 @@ def test_back_and_forth(forgotten: Cli) -> None:
 
 
 def test_a_timm_architecture_brings_its_own_preprocessing(empty: Cli, tmp_path: Path) -> None:
-    from ledger import checkpoints
     from ledger.plugin_manager import build_plugins
+    from ledger.weights import tensor_files
 
     module = build_plugins().load_model("timm/test_resnet", {"in_chans": 1}, 10).module
-    (tmp_path / "net.safetensors").write_bytes(checkpoints.serialise(module.state_dict()))
+    (tmp_path / "net.safetensors").write_bytes(tensor_files.serialise(module.state_dict()))
     options = ("--weights", str(tmp_path / "net.safetensors"), "--data", "digits", "--arch-option", "in_chans=1")
     empty("model", "add", "net", "--arch", "timm/test_resnet", *options)
     shown = empty.json("model", "show", "net")

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from ledger.cli.purge import parse_age
+from ledger.cli.commands.purge import parse_age
 
 from ledger.errors import ConflictError, PurgedError, UsageError
 

@@ -10,9 +10,9 @@ from typing import Any
 from lifetime import STEPS, Life
 
 from ledger.errors import LedgerError
-from ledger.service.audit import verify_history
-from ledger.service.fsck import fsck
+from ledger.service.audit.checkpoints import verify_history
 from ledger.service.progress import Silent
+from ledger.service.upkeep.fsck import fsck
 
 NOT_COMPARED = {
     "audit_events": "compared leaf by leaf below, without what a second attempt adds",

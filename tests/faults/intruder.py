@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.audit.notes import Checkpoint, Signer, sign_checkpoint
+from ledger.audit.signed_notes import Checkpoint, Signer, sign_checkpoint
 
 GENESIS = "0" * 64
 LEVELS = (8, 16, 24)

@@ -21,29 +21,22 @@ from sqlalchemy import text
 
 from ledger.config import create_config, find_config
 from ledger.digest import json_digest, sha256_hex
-from ledger.domain.records import (
-    AuditEvent,
-    BasisTerm,
-    ClassSpace,
-    Model,
-    NewRequest,
-    Role,
-)
+from ledger.domain.records import AuditEvent, BasisTerm, ClassSpace, Model, NewRequest, Role
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError
-from ledger.service.audit import issue_checkpoint
-from ledger.service.computing import Compute
-from ledger.service.garbage import collect_garbage
+from ledger.service.audit.checkpoints import issue_checkpoint
+from ledger.service.computation.compute import Compute
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, Silent
-from ledger.service.proposal import Proposal
-from ledger.service.purge import plan_purge, purge
-from ledger.service.requests import decide, enqueue
-from ledger.service.rollback import plan_rollback, roll_back
-from ledger.service.withdraw import withdraw
-from ledger.service.worker import work
-from ledger.store.engine import translated
+from ledger.service.requests.filing import decide, enqueue
+from ledger.service.requests.withdrawal import withdraw
+from ledger.service.requests.worker import work
+from ledger.service.upkeep.garbage import collect_garbage
+from ledger.service.upkeep.purge import plan_purge, purge
+from ledger.service.versions.proposal import Proposal
+from ledger.service.versions.rollback import plan_rollback, roll_back
+from ledger.store.database.engine import translated
 from ledger.store.unit_of_work import Transaction
 
 MODEL = "shapes"

@@ -28,13 +28,13 @@ from ledger.domain.labels import LabelMap
 from ledger.domain.records import Architecture, AuditEvent, Model, NewRequest, Request, Version, VersionKind
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action, RequestState
-from ledger.service.commit import append_version
-from ledger.service.computing import Compute
-from ledger.service.forever import Trouble, work_forever
+from ledger.service.computation.compute import Compute
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.progress import Progress, Silent
-from ledger.service.proposal import Proposal
-from ledger.service.requests import decide, enqueue
+from ledger.service.requests.daemon import Trouble, work_forever
+from ledger.service.requests.filing import decide, enqueue
+from ledger.service.versions.commit import append_version
+from ledger.service.versions.proposal import Proposal
 
 POISON = 0
 """A class whose computation kills the process that tries."""

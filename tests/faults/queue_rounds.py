@@ -29,7 +29,7 @@ from ledger.domain.records import NewRequest
 from ledger.domain.states import RequestState
 from ledger.errors import BusyError
 from ledger.service.ledger import Ledger, open_ledger
-from ledger.service.requests import enqueue
+from ledger.service.requests.filing import enqueue
 
 MODELS = ("north", "south", "west")
 DEADLINE = 1800.0

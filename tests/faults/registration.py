@@ -5,9 +5,9 @@ from datetime import datetime
 from ledger.domain.labels import LabelMap
 from ledger.domain.records import Architecture, Model, Version, VersionKind
 from ledger.domain.settings import Preprocessing, Settings
-from ledger.service.commit import append_model, append_version
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
+from ledger.service.versions.commit import append_model, append_version
 
 
 def register_stand_in(ledger: Ledger, name: str, labels: tuple[str, ...], weights: bytes, *, at: datetime) -> Model:

@@ -11,16 +11,16 @@ from ledger.config import create_config
 from ledger.domain.records import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, RefusedError
-from ledger.service.audit import issue_checkpoint
-from ledger.service.computing import Compute
-from ledger.service.copies import witness
+from ledger.service.audit.checkpoints import issue_checkpoint
+from ledger.service.audit.copies import witness
+from ledger.service.computation.compute import Compute
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Progress, Silent
-from ledger.service.proposal import Proposal
-from ledger.service.requests import decide, enqueue
-from ledger.service.rollback import plan_rollback, roll_back
-from ledger.service.withdraw import withdraw
-from ledger.service.worker import work
+from ledger.service.requests.filing import decide, enqueue
+from ledger.service.requests.withdrawal import withdraw
+from ledger.service.requests.worker import work
+from ledger.service.versions.proposal import Proposal
+from ledger.service.versions.rollback import plan_rollback, roll_back
 
 CLASSES = 6
 MODELS = ("cars", "birds")

@@ -34,7 +34,7 @@ from lifetime import STEPS, perform
 from tracing import Ended, Point
 
 from ledger.service import ledger as ledgers
-from ledger.store.engine import open_engine
+from ledger.store.database.engine import open_engine
 
 FAULTS = {
     "kill": "signal=SIGKILL",

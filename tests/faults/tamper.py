@@ -20,12 +20,12 @@ from pathlib import Path
 from intruder import Intruder
 from story import Story
 
-from ledger.audit.history import Kept
-from ledger.audit.notes import Verifier, open_checkpoint
+from ledger.audit.signed_notes import Verifier, open_checkpoint
+from ledger.audit.verification import Kept
 from ledger.audit.witness import read_witness
 from ledger.errors import AuditError
-from ledger.service.replay import replay
 from ledger.service.signing import load_signer
+from ledger.service.upkeep.replay import replay
 from ledger.store.unit_of_work import Database
 
 

@@ -18,10 +18,10 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from ledger import checkpoints
 from ledger.errors import BlobError
-from ledger.store.blobs import BlobStore
-from ledger.store.encryption import CHUNK
+from ledger.store.objects.encryption import CHUNK
+from ledger.store.objects.object_store import BlobStore
+from ledger.weights import tensor_files
 
 KINDS = ("weights", "class space", "key", "unencrypted weights")
 STEP = 4096
@@ -57,10 +57,10 @@ def victim(kind: str, folder: Path, *, seed: int = 0) -> Victim:
     generator = torch.Generator().manual_seed(seed)
     if kind == "class space":
         factors = {f"{n}.weight": torch.randn(64, 300, generator=generator).half() for n in range(20)}
-        data = checkpoints.serialise(factors)
+        data = tensor_files.serialise(factors)
     else:
         # More than one chunk.
-        data = checkpoints.serialise({f"{n}.weight": torch.randn(256, 256, generator=generator) for n in range(6)})
+        data = tensor_files.serialise({f"{n}.weight": torch.randn(256, 256, generator=generator) for n in range(6)})
         assert len(data) > CHUNK
     digest = store.put(data)
     file = folder / "objects" / digest[:2] / digest[2:]
@@ -94,7 +94,7 @@ def found(subject: Victim, content: bytes) -> str:
     """Damage a file and return the fault that reading it names; empty if the damage goes unnoticed."""
     subject.damage(content)
     try:
-        checkpoints.parse(subject.store.get(subject.digest), "the object")
+        tensor_files.parse(subject.store.get(subject.digest), "the object")
     except BlobError as error:
         return error.fault
     return ""
@@ -122,7 +122,7 @@ def no_tensors(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         built.append("a tensor")
         return load(*arguments)
 
-    monkeypatch.setattr("ledger.checkpoints.load", noted)
+    monkeypatch.setattr("ledger.weights.tensor_files.load", noted)
     return built
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ledger.audit.certificate_verifier import Key, RejectedError, verify
+from ledger.certificates.verifier import Key, RejectedError, verify
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "certificates"
 SAMPLE = 2000

@@ -19,11 +19,11 @@ import pytest
 import torch
 from hostile_artifacts import CANARY, TIB, Maker, contents, good, sparse, specials
 
-from ledger import checkpoints
 from ledger.errors import BlobError, CheckpointError, LedgerError, NonFiniteError
 from ledger.networks.network import Network
-from ledger.store.blobs import BlobStore
-from ledger.store.encryption import MAGIC, stored_size
+from ledger.store.objects.encryption import MAGIC, stored_size
+from ledger.store.objects.object_store import BlobStore
+from ledger.weights import tensor_files
 
 MOST_SECONDS = 1.0
 """Of processor time: other processes shall not decide."""
@@ -55,13 +55,13 @@ def ways(folder: Path, canary: str) -> Iterator[tuple[str, str, Callable[[], obj
     network = Network(torch.nn.Linear(3, 2), {}, None, "")
 
     def register(path: Path) -> None:
-        network.load(checkpoints.parse(checkpoints.read_file(path), str(path)), str(path))
+        network.load(tensor_files.parse(tensor_files.read_file(path), str(path)), str(path))
 
     def serve(store: BlobStore, digest: str) -> None:
-        network.load(checkpoints.parse(store.get(digest), digest), digest)
+        network.load(tensor_files.parse(store.get(digest), digest), digest)
 
     place = folder / "weights.safetensors"
-    place.write_bytes(checkpoints.serialise(good()))
+    place.write_bytes(tensor_files.serialise(good()))
     # What all the others differ from is taken.
     register(place)
     for number, (name, content) in enumerate(contents(canary)):
@@ -127,7 +127,7 @@ def _objects(folder: Path, canary: str, serve: Serve) -> Iterator[tuple[str, str
     forged += [(name, "key", sparse(content, len(content))) for name, content in KEYS]
     for number, (name, way, make) in enumerate(forged):
         store = BlobStore(folder / f"objects{number}", folder / f"keys{number}")
-        digest = store.put(checkpoints.serialise(good()))
+        digest = store.put(tensor_files.serialise(good()))
         path = store.keys.folder / digest if way == "key" else _path(store, digest)
         path.unlink()
         make(path)

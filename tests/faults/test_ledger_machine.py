@@ -30,16 +30,16 @@ from ledger.config import create_config, find_config
 from ledger.domain.records import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import DataError, LedgerError, RetryLaterError
-from ledger.service.computing import Compute
-from ledger.service.garbage import collect_garbage
+from ledger.service.computation.compute import Compute
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.progress import Progress, Silent
-from ledger.service.proposal import Proposal
-from ledger.service.purge import destroy_promised, plan_purge, purge
-from ledger.service.requests import decide, enqueue
-from ledger.service.rollback import plan_rollback, roll_back
-from ledger.service.withdraw import withdraw
-from ledger.service.worker import work
+from ledger.service.requests.filing import decide, enqueue
+from ledger.service.requests.withdrawal import withdraw
+from ledger.service.requests.worker import work
+from ledger.service.upkeep.garbage import collect_garbage
+from ledger.service.upkeep.purge import destroy_promised, plan_purge, purge
+from ledger.service.versions.proposal import Proposal
+from ledger.service.versions.rollback import plan_rollback, roll_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

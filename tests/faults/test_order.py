@@ -26,7 +26,7 @@ SAME = b"the same bytes"
 TWICE = f"""
 import hashlib, sys
 from pathlib import Path
-from ledger.store.blobs import BlobStore
+from ledger.store.objects.object_store import BlobStore
 root, SAME = Path(sys.argv[1]), {SAME!r}
 for _ in range(2):
     BlobStore(root / "objects", root / "keys").put(SAME)

@@ -20,13 +20,13 @@ from ledger.domain.states import RequestState
 from ledger.errors import RetryLaterError, UnreachableError
 from ledger.service.ledger import Ledger, open_ledger
 from ledger.service.progress import Silent
-from ledger.service.worker import work
-from ledger.store.engine import open_engine
+from ledger.service.requests.worker import work
+from ledger.store.database.engine import open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ledger.service.computing import Compute
+    from ledger.service.computation.compute import Compute
 
 pytestmark = pytest.mark.postgres
 COMMIT = b"COMMIT"
@@ -171,7 +171,7 @@ def test_a_commit_whose_answer_was_lost_is_done_once(ledger: Ledger, fleet: Any,
 def test_a_receipt_whose_commit_was_lost_is_given_once(
     ledger: Ledger, fleet: Any, line: Line, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
-    from ledger.service import worker
+    from ledger.service.requests import worker
 
     # The classes are forgotten already by the time the request is looked at, so no weights are computed.
     assert len(list(work(ledger, Silent(), open_model=fleet.opener(fleet.Pace())))) == 1
@@ -242,7 +242,7 @@ def test_somebody_elses_commit_is_not_taken_for_ones_own(
 def test_a_database_that_stays_away_leaves_the_request_to_the_next_worker(
     ledger: Ledger, fleet: Any, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ledger.service import worker
+    from ledger.service.requests import worker
 
     monkeypatch.setattr(worker, "COMMIT_ATTEMPTS", 3)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)

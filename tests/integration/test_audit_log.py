@@ -10,14 +10,14 @@ from sqlalchemy.exc import DBAPIError
 
 from ledger.audit.chain import GENESIS, Entry, Head, leaf_digest, leaf_text
 from ledger.audit.growth import BLOCK
-from ledger.audit.history import Kept
 from ledger.audit.merkle import Frontier, tree_root, verify_consistency, verify_inclusion
-from ledger.audit.notes import Checkpoint
+from ledger.audit.signed_notes import Checkpoint
+from ledger.audit.verification import Kept
 from ledger.errors import AuditError, NotFoundError
-from ledger.store import audit_log, audit_verification
-from ledger.store.audit_verification import note_digest
-from ledger.store.engine import open_engine
-from ledger.store.schema import upgrade_schema
+from ledger.store.audit import log, verification
+from ledger.store.audit.verification import note_digest
+from ledger.store.database.engine import open_engine
+from ledger.store.database.schema import upgrade_schema
 from ledger.store.unit_of_work import Database
 
 Tamper = Callable[[Connection], None]
@@ -111,8 +111,8 @@ def test_an_event_of_a_transaction_that_failed_never_was(database: Database, whe
 def test_a_long_history_is_read_page_by_page(
     database: Database, when: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audit_log, "PAGE", 3)
-    monkeypatch.setattr(audit_verification, "PAGE", 3)
+    monkeypatch.setattr(log, "PAGE", 3)
+    monkeypatch.setattr(verification, "PAGE", 3)
     head = write_history(database, when, count=10)
     assert verify(database) == head
     with database.read() as tx:

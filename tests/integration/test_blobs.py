@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import BlobError, LedgerError
-from ledger.store.blobs import BlobStore
-from ledger.store.encryption import CHUNK, HEADER, TAG, stored_size
-from ledger.store.local_folder import LocalFolder
+from ledger.store.objects.encryption import CHUNK, HEADER, TAG, stored_size
+from ledger.store.objects.local_folder import LocalFolder
+from ledger.store.objects.object_store import BlobStore
 
 DATA = b"weights" * 1000
 DIGEST = hashlib.sha256(DATA).hexdigest()

@@ -18,12 +18,12 @@ from typer.testing import CliRunner
 
 from ledger.config import create_config, find_config
 from ledger.errors import BlobError, LedgerError, UsageError
-from ledger.service.fsck import fsck
-from ledger.service.garbage import collect_garbage
 from ledger.service.ledger import create_ledger
 from ledger.service.progress import Silent
-from ledger.store.blobs import BlobStore, open_blobs
-from ledger.store.encryption import CHUNK, stored_size
+from ledger.service.upkeep.fsck import fsck
+from ledger.service.upkeep.garbage import collect_garbage
+from ledger.store.objects.encryption import CHUNK, stored_size
+from ledger.store.objects.object_store import BlobStore, open_blobs
 
 DATA = os.urandom(CHUNK + 1000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -268,7 +268,7 @@ def test_a_local_store_does_not_import_fsspec(tmp_path: Path) -> None:
     create_ledger(create_config(tmp_path, "sqlite:///ledger.db", "objects"), "tester").close()
     code = (
         "import sys; from pathlib import Path; from ledger.config import find_config\n"
-        "from ledger.store.blobs import open_blobs\n"
+        "from ledger.store.objects.object_store import open_blobs\n"
         f"blobs = open_blobs(find_config(Path({str(tmp_path)!r}))); blobs.get(blobs.put(b'x'))\n"
         "assert not {'fsspec', 's3fs', 'torch'} & set(sys.modules), sorted(sys.modules)"
     )

@@ -12,9 +12,9 @@ from sqlalchemy import text
 from ledger.domain.records import Model, Request
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LeaseLostError
-from ledger.store.engine import open_engine
-from ledger.store.requests import Claim
-from ledger.store.schema import upgrade_schema
+from ledger.store.database.engine import open_engine
+from ledger.store.database.schema import upgrade_schema
+from ledger.store.repositories.requests import Claim
 from ledger.store.unit_of_work import Database
 
 FileRequest = Callable[..., Request]

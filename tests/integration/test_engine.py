@@ -24,10 +24,10 @@ from ledger.errors import (
     UnreachableError,
     UsageError,
 )
-from ledger.store import engine as engine_module
-from ledger.store.engine import PRAGMAS, WRITER, database_time, open_engine, translated
-from ledger.store.schema import check_schema, current_revision, upgrade_schema
-from ledger.store.sqlite_limits import check_journal, wal_is_safe
+from ledger.store.database import engine as engine_module
+from ledger.store.database.engine import PRAGMAS, WRITER, database_time, open_engine, translated
+from ledger.store.database.schema import check_schema, current_revision, upgrade_schema
+from ledger.store.database.sqlite_limits import check_journal, wal_is_safe
 from ledger.store.unit_of_work import Database
 
 Opener = Callable[[str], Engine]

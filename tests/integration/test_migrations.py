@@ -24,10 +24,10 @@ from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError, SchemaVersionError
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.progress import Silent
-from ledger.service.requests import decide
-from ledger.service.worker import work
-from ledger.store.engine import WRITER, open_engine
-from ledger.store.schema import HEAD, VERSION_TABLE, check_schema, current_revision, upgrade_schema
+from ledger.service.requests.filing import decide
+from ledger.service.requests.worker import work
+from ledger.store.database.engine import WRITER, open_engine
+from ledger.store.database.schema import HEAD, VERSION_TABLE, check_schema, current_revision, upgrade_schema
 from ledger.store.unit_of_work import Database
 
 # Read once at import: tests run with the environment guarded.

@@ -19,10 +19,10 @@ from sqlalchemy import JSON, Column, Connection, Engine, inspect, text
 
 from ledger.domain.records import Model, Request
 from ledger.errors import ConflictError, LedgerError, SchemaVersionError
-from ledger.store import schema
-from ledger.store.engine import WRITER, open_engine
-from ledger.store.schema import HEAD, VERSION_TABLE, check_schema, current_revision, upgrade_schema
-from ledger.store.tables import Base
+from ledger.store.database import schema
+from ledger.store.database.engine import WRITER, open_engine
+from ledger.store.database.schema import HEAD, VERSION_TABLE, check_schema, current_revision, upgrade_schema
+from ledger.store.database.tables import Base
 from ledger.store.unit_of_work import Database
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from ledger.domain.records import Model, Request
 from ledger.domain.states import RequestState
 from ledger.errors import LedgerError, RetryLaterError
-from ledger.store.engine import open_engine
+from ledger.store.database.engine import open_engine
 from ledger.store.unit_of_work import Database
 
 NewModel = Callable[..., Model]
@@ -127,7 +127,7 @@ import sys
 from datetime import UTC, datetime
 
 from ledger.domain.states import Action
-from ledger.store.engine import open_engine
+from ledger.store.database.engine import open_engine
 from ledger.store.unit_of_work import Database
 
 database, name, count = Database(open_engine(sys.argv[1])), sys.argv[2], int(sys.argv[3])

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ledger.domain.settings import Preprocessing
 from ledger.errors import DataError, UnknownDataSpecError
-from ledger.images import load_images
+from ledger.images.loading import load_images
 from ledger.plugin_manager import Plugins, build_plugins
 
 

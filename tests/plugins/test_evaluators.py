@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from ledger.plugins.eval_accuracy import AccuracyEvaluator, class_accuracy
-from ledger.plugins.eval_confusion import ConfusionEvaluator, confusion_matrix
-from ledger.plugins.eval_membership import MOST_PER_SIDE, MembershipEvaluator, attack
+from ledger.plugins.evaluators.accuracy import AccuracyEvaluator, class_accuracy
+from ledger.plugins.evaluators.confusion import ConfusionEvaluator, confusion_matrix
+from ledger.plugins.evaluators.membership import MOST_PER_SIDE, MembershipEvaluator, attack
 
 from ledger.hookspecs import EvaluationInput, Outputs
 

@@ -11,13 +11,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ledger.collection.sampling import PositionSampler
 from ledger.domain.linear_map import LinearMap
 from ledger.hookspecs import LayerHandler
+from ledger.images.sampling import PositionSampler
 
 # By name: that plugins/ is mapped under ledger is something type checkers do not see.
-CONV: LayerHandler = import_module("ledger.plugins.layers_conv").Conv2dHandler()
-LINEAR: LayerHandler = import_module("ledger.plugins.layers_linear").LinearHandler()
+CONV: LayerHandler = import_module("ledger.plugins.layers.conv").Conv2dHandler()
+LINEAR: LayerHandler = import_module("ledger.plugins.layers.linear").LinearHandler()
 EVERYWHERE = 10**6
 """More positions per image than any map here has: all are read."""
 

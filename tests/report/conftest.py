@@ -26,10 +26,10 @@ from ledger.domain.records import (
 )
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action
-from ledger.service.commit import append_version, next_number
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
-from ledger.service.requests import enqueue
-from ledger.service.rollback import plan_rollback, roll_back
+from ledger.service.requests.filing import enqueue
+from ledger.service.versions.commit import append_version, next_number
+from ledger.service.versions.rollback import plan_rollback, roll_back
 from ledger.store.unit_of_work import Transaction
 
 START = datetime(2025, 3, 31, 12, 30, tzinfo=UTC)

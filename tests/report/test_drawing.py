@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from ledger.domain.records import VersionKind
 from ledger.report import measured
-from ledger.report.dumbbells import Group, Row, dumbbells, scale_start
-from ledger.report.heatmap import LEVELS, level
+from ledger.report.charts.dumbbells import Group, Row, dumbbells, scale_start
+from ledger.report.charts.heatmap import LEVELS, level
+from ledger.report.charts.svg import element, shorten, shorten_middle, text_width
+from ledger.report.charts.timeline import Node, lanes_left_out, timeline
+from ledger.report.charts.words import listing, percent, points, size
 from ledger.report.measured import Answers
 from ledger.report.selection import select
-from ledger.report.svg import element, shorten, shorten_middle, text_width
-from ledger.report.timeline import Node, lanes_left_out, timeline
-from ledger.report.words import listing, percent, points, size
 
 texts = st.text(max_size=80)
 shares = st.none() | st.floats(0, 1)

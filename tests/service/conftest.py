@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from ledger import checkpoints
 from ledger.config import create_config, find_config
 from ledger.domain.records import Architecture, BasisTerm, ClassSpace, NewRequest, Role, Version, VersionKind
 from ledger.domain.states import Action, RequestState
-from ledger.service.commit import append_model, append_version
-from ledger.service.evaluate import evaluate
+from ledger.service.evidence.evaluation import evaluate
 from ledger.service.ledger import create_ledger, open_ledger
+from ledger.service.models.registration import Registration, register
 from ledger.service.objects import store_object
 from ledger.service.progress import Silent
-from ledger.service.registry import Registration, register
-from ledger.service.requests import decide, enqueue, show_request
-from ledger.service.rollback import plan_rollback, roll_back
-from ledger.service.withdraw import withdraw
-from ledger.service.worker import work
+from ledger.service.requests.filing import decide, enqueue, show_request
+from ledger.service.requests.withdrawal import withdraw
+from ledger.service.requests.worker import work
+from ledger.service.versions.commit import append_model, append_version
+from ledger.service.versions.rollback import plan_rollback, roll_back
+from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ledger.domain.records import AuditEvent, Model, Request
     from ledger.domain.settings import Settings
     from ledger.service.ledger import Ledger
-    from ledger.service.worker import Outcome
+    from ledger.service.requests.worker import Outcome
     from ledger.store.unit_of_work import Transaction
     from tests.conftest import TrainedDigits
 
@@ -379,7 +379,7 @@ class Shelf:
 
 def weights_of(seed: int) -> bytes:
     """Return some weights."""
-    return checkpoints.serialise({"w": torch.full((40,), float(seed)), "b": torch.arange(10.0) + seed})
+    return tensor_files.serialise({"w": torch.full((40,), float(seed)), "b": torch.arange(10.0) + seed})
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -21,28 +21,28 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ledger import checkpoints
 from ledger.config import create_config
 from ledger.domain.labels import LabelMap
 from ledger.domain.records import Architecture, Model, NewRequest, Request, Version, VersionKind
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import OPEN_STATES, PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
 from ledger.errors import ConflictError, DataError, GateError, LedgerError, TooFewRetainedError, TransitionError
-from ledger.service.claims import MOST_CRASHES, claim_next
-from ledger.service.commit import append_version
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Silent
-from ledger.service.proposal import Proposal
-from ledger.service.requests import decide, enqueue
-from ledger.service.rollback import plan_rollback, roll_back
-from ledger.service.withdraw import withdraw
-from ledger.service.worker import work
+from ledger.service.requests.claims import MOST_CRASHES, claim_next
+from ledger.service.requests.filing import decide, enqueue
+from ledger.service.requests.withdrawal import withdraw
+from ledger.service.requests.worker import work
+from ledger.service.versions.commit import append_version
+from ledger.service.versions.proposal import Proposal
+from ledger.service.versions.rollback import plan_rollback, roll_back
+from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ledger.service.computation.workbench import Workbench
     from ledger.service.progress import Progress
-    from ledger.service.workbench import Workbench
 
 NAME = "model"
 CLASSES = 6
@@ -59,7 +59,7 @@ TOGETHER = frozenset({0, 5})
 
 def weights_of(forgotten: frozenset[int]) -> bytes:
     """Return weights that depend on the set alone."""
-    return checkpoints.serialise({"w": torch.tensor([float(k in forgotten) for k in range(CLASSES)])})
+    return tensor_files.serialise({"w": torch.tensor([float(k in forgotten) for k in range(CLASSES)])})
 
 
 def instant(workbench: Workbench, forgotten: frozenset[int], _progress: Progress) -> Proposal:
@@ -83,7 +83,7 @@ class People(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="unledger-"))
         self.patch = pytest.MonkeyPatch()
-        self.patch.setattr("ledger.service.unlearning.propose", instant)
+        self.patch.setattr("ledger.service.computation.unlearning.propose", instant)
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
         config = create_config(self.root, "sqlite:///ledger.db", "objects")
         self.ledger: Ledger = create_ledger(config, "tester", clock=self.tick)
@@ -238,7 +238,7 @@ class People(RuleBasedStateMachine):
     def interrupt(self) -> None:
         before = self.all_requests()
         with self.patch.context() as patch:
-            patch.setattr("ledger.service.unlearning.propose", interrupted)
+            patch.setattr("ledger.service.computation.unlearning.propose", interrupted)
             try:
                 for _ in work(self.ledger, Silent()):
                     pass

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from ledger.domain.settings import Preprocessing, Settings
-from ledger.service import unlearning
-from ledger.service.unlearning import (
+from ledger.service.computation import unlearning
+from ledger.service.computation.unlearning import (
     FEWEST_FORGOTTEN_IMAGES_EACH,
     FORGOTTEN_IMAGES,
     FORGOTTEN_IMAGES_EACH,
     MOST_FORGOTTEN_IMAGES,
 )
-from ledger.service.workbench import Workbench
+from ledger.service.computation.workbench import Workbench
 
 CLASSES, EACH = 200, 400
 

@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ledger.audit.certificate import check_certificate, check_opening
-from ledger.audit.commitment import Opening
-from ledger.audit.dsse import statement_of
+from ledger.certificates.commitment import Opening
+from ledger.certificates.dsse import statement_of
+from ledger.certificates.files import check_certificate, check_opening
 from ledger.digest import canonical_json, json_digest, sha256_hex
 from ledger.domain.states import Action
 from ledger.errors import ConflictError, LedgerError, NotFoundError, PurgedError, SignatureError
-from ledger.service.audit import issue_checkpoint
-from ledger.service.certificate_files import bundle, openings_of
-from ledger.service.certificates import erase_openings, get_certificate, issue, list_certificates
-from ledger.service.evaluate import evaluate
+from ledger.service.audit.checkpoints import issue_checkpoint
+from ledger.service.evidence.certificate_files import bundle, openings_of
+from ledger.service.evidence.certificates import erase_openings, get_certificate, issue, list_certificates
+from ledger.service.evidence.evaluation import evaluate
+from ledger.service.models.registration import export
 from ledger.service.progress import Silent
-from ledger.service.purge import plan_purge, purge
-from ledger.service.registry import export
 from ledger.service.signing import load_signer
+from ledger.service.upkeep.purge import plan_purge, purge
 
 from .conftest import MODEL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ledger.audit.certificate_verifier import Verified
+    from ledger.certificates.verifier import Verified
     from ledger.domain.certificates import Certificate
 
     from .conftest import Desk

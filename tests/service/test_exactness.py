@@ -9,7 +9,7 @@ import pytest
 from ledger.domain.records import VersionKind
 from ledger.domain.settings import Settings
 from ledger.domain.states import RequestState
-from ledger.service.workbench import Workbench
+from ledger.service.computation.workbench import Workbench
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,17 +14,17 @@ from ledger.cli.main import app
 from typer.testing import CliRunner
 
 from ledger.errors import IntegrityError
-from ledger.service.fsck import fsck
+from ledger.service.models.registration import export
 from ledger.service.progress import Silent
-from ledger.service.registry import export
-from ledger.service.rollback import plan_rollback
-from ledger.store.encryption import HEADER
+from ledger.service.upkeep.fsck import fsck
+from ledger.service.versions.rollback import plan_rollback
+from ledger.store.objects.encryption import HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ledger.service.fsck import Finding, Report
+    from ledger.service.upkeep.fsck import Finding, Report
     from tests.service.conftest import Shelf
 
 

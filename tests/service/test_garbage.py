@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from ledger.digest import sha256_hex
 from ledger.errors import RetryLaterError
-from ledger.service.fsck import fsck
-from ledger.service.garbage import collect_garbage
 from ledger.service.objects import store_object
 from ledger.service.progress import Silent
-from ledger.service.purge import destroy_promised
+from ledger.service.upkeep.fsck import fsck
+from ledger.service.upkeep.garbage import collect_garbage
+from ledger.service.upkeep.purge import destroy_promised
 
 if TYPE_CHECKING:
     from pathlib import Path

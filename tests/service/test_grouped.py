@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import torch
 
-from ledger import checkpoints
-from ledger.collection.activations import collect_spaces
 from ledger.config import create_config
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
 from ledger.networks.network import build_network
+from ledger.service.computation.unlearning import propose
+from ledger.service.computation.workbench import open_workbench
 from ledger.service.ledger import Ledger, create_ledger
-from ledger.service.registry import Registration, register, verify
-from ledger.service.unlearning import propose
-from ledger.service.workbench import open_workbench
+from ledger.service.models.registration import Registration, register, verify
+from ledger.spaces.activations import collect_spaces
+from ledger.weights import tensor_files
 
 NETWORK = """
 from torch import nn
@@ -67,7 +67,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
     architecture = Architecture(f"{code}:build", {})
     torch.manual_seed(0)
     weights = tmp_path / "weights.safetensors"
-    weights.write_bytes(checkpoints.serialise(build_network(opened.plugins, architecture, 10).state()))
+    weights.write_bytes(tensor_files.serialise(build_network(opened.plugins, architecture, 10).state()))
     size = {"channels": 1, "height": 8, "width": 8, "mean": (0.5,), "std": (0.5,)}
     register(opened, Registration("any", architecture, weights, "digits", None, size, SETTINGS))
     yield opened
@@ -89,7 +89,7 @@ def test_groups_are_recorded_as_one_map(ledger: Ledger) -> None:
         [(m.key, m.groups) for m in s.maps] == [("0.weight", 1), ("2.weight", 8), ("5.weight", 1)] for s in spaces
     )
     assert {problem for _, problem in verify(ledger, "any")} == {""}
-    edited = checkpoints.parse(ledger.blobs.get(proposal.weights), "the proposal")
+    edited = tensor_files.parse(ledger.blobs.get(proposal.weights), "the proposal")
     assert not torch.equal(edited["2.weight"], bench.base_state["2.weight"])
 
 
@@ -104,7 +104,7 @@ def test_interrupted_work_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
         calls.append(1)
         return collect_spaces(*arguments, **options)
 
-    monkeypatch.setattr("ledger.service.workbench.collect_spaces", counting)
+    monkeypatch.setattr("ledger.service.computation.workbench.collect_spaces", counting)
     resumed, again = Noted(), Noted()
     first = propose(open_workbench(ledger, "any"), frozenset({3}), resumed)
     assert len(calls) == 6

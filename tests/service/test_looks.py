@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ledger import checkpoints
 from ledger.config import find_config
 from ledger.digest import sha256_hex
 from ledger.domain.records import Architecture
 from ledger.domain.states import Action, RequestState
 from ledger.errors import CheckpointError, ConflictError, NotFoundError, PluginError, UsageError
 from ledger.networks.coverage import Treatment
-from ledger.service.evaluate import evaluate, measure
-from ledger.service.history import history, list_models
-from ledger.service.preview import preview
+from ledger.service.evidence.evaluation import evaluate, measure
+from ledger.service.models.registration import coverage, diff, export, verify
 from ledger.service.progress import Silent
-from ledger.service.registry import coverage, diff, export, verify
-from ledger.service.requests import list_requests
-from ledger.service.status import doctor, status
+from ledger.service.requests.filing import list_requests
+from ledger.service.requests.preview import preview
+from ledger.service.requests.status import doctor, status
+from ledger.service.versions.model_history import history, list_models
+from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,7 +172,7 @@ def test_a_difference_names_the_edited_tensors_only(two_forgotten: Desk) -> None
 
 def test_coverage_names_every_parameter(two_forgotten: Desk) -> None:
     covered = coverage(two_forgotten.ledger, MODEL)
-    state = checkpoints.parse(two_forgotten.digits.weights.read_bytes(), "the weights")
+    state = tensor_files.parse(two_forgotten.digits.weights.read_bytes(), "the weights")
     assert {parameter.name for parameter in covered} == set(state)
     edited = {parameter.name for parameter in covered if parameter.treatment is Treatment.EDITED}
     assert edited == {name for name in state if name.endswith("weight")}
@@ -182,12 +182,12 @@ def test_coverage_names_every_parameter(two_forgotten: Desk) -> None:
 def test_weights_of_another_precision_stay_in_it(desk: Desk, tmp_path: Path, precision: str) -> None:
     import torch
 
-    state = checkpoints.parse(desk.digits.weights.read_bytes(), "the weights")
+    state = tensor_files.parse(desk.digits.weights.read_bytes(), "the weights")
     stored = {name: tensor.to(getattr(torch, precision)) for name, tensor in state.items()}
-    (tmp_path / "stored.safetensors").write_bytes(checkpoints.serialise(stored))
+    (tmp_path / "stored.safetensors").write_bytes(tensor_files.serialise(stored))
     desk.register("stored", weights=tmp_path / "stored.safetensors")
     version = desk.forget(3, model="stored")
-    after = checkpoints.parse(desk.ledger.blobs.get(version.weights), "version 1")
+    after = tensor_files.parse(desk.ledger.blobs.get(version.weights), "version 1")
     assert {str(tensor.dtype) for tensor in after.values()} == {f"torch.{precision}"}
     measured = evaluate(desk.ledger, "stored", 1, Silent(), only=["accuracy"], train_per_class=1)
     metrics = measured.evidence["accuracy"].metrics
@@ -238,9 +238,9 @@ def test_a_version_is_compared_with_another_one(two_forgotten: Desk) -> None:
 
 def test_a_version_is_compared_with_a_file(two_forgotten: Desk, tmp_path: Path) -> None:
     # Standing in for a network retrained without 3 and 7: one that answers the other way round.
-    state = checkpoints.parse(two_forgotten.digits.weights.read_bytes(), "the weights")
+    state = tensor_files.parse(two_forgotten.digits.weights.read_bytes(), "the weights")
     retrained = tmp_path / "retrained.safetensors"
-    retrained.write_bytes(checkpoints.serialise(state | {"8.weight": -state["8.weight"]}))
+    retrained.write_bytes(tensor_files.serialise(state | {"8.weight": -state["8.weight"]}))
     measured = evaluate(two_forgotten.ledger, MODEL, 2, Silent(), only=["accuracy"], against=str(retrained))
     assert measured.evidence["accuracy"].metrics["base_test"]["retained"] < 0.1
     [event] = two_forgotten.events("version.evaluated")
@@ -248,7 +248,7 @@ def test_a_version_is_compared_with_a_file(two_forgotten: Desk, tmp_path: Path) 
 
 
 def test_what_cannot_be_compared_with_is_refused(two_forgotten: Desk, tmp_path: Path) -> None:
-    (tmp_path / "other.safetensors").write_bytes(checkpoints.serialise({}))
+    (tmp_path / "other.safetensors").write_bytes(tensor_files.serialise({}))
     for against, error in [
         ("7", NotFoundError),
         (str(tmp_path / "nothing"), NotFoundError),

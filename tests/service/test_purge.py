@@ -7,25 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from ledger.plugins.data_digits import split_scans
+from ledger.plugins.data.digits import split_scans
 from sqlalchemy import text
 
-from ledger import checkpoints
 from ledger.domain.states import Action, RequestState
 from ledger.errors import BlobError, ConflictError, DataError, LedgerError, PurgedError, RetryLaterError
-from ledger.service import unlearning
-from ledger.service.evaluate import evaluate
+from ledger.service.computation import unlearning
+from ledger.service.computation.unlearning import propose
+from ledger.service.evidence.evaluation import evaluate
+from ledger.service.models.rebind import rebind
+from ledger.service.models.registration import diff, export, verify
 from ledger.service.progress import Silent
-from ledger.service.purge import destroy_promised, plan_purge, purge
-from ledger.service.rebind import rebind
-from ledger.service.registry import diff, export, verify
-from ledger.service.replay import differences
-from ledger.service.unlearning import propose
+from ledger.service.upkeep.purge import destroy_promised, plan_purge, purge
+from ledger.service.upkeep.replay import differences
+from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ledger.service.proposal import Proposal
+    from ledger.service.versions.proposal import Proposal
     from tests.service.conftest import Desk
 
 MODEL = "digits"
@@ -116,7 +116,7 @@ def test_no_window_of_a_tensor_is_left_anywhere(two_forgotten: Desk) -> None:
     desk = two_forgotten
     tensors = set[bytes]()
     for name, digest in objects(desk).items():
-        tensors |= windows(checkpoints.parse(desk.ledger.blobs.get(digest), name))
+        tensors |= windows(tensor_files.parse(desk.ledger.blobs.get(digest), name))
     assert len(tensors) > 1000
     close_window(desk)
     desk.close()

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ledger.errors import IntegrityError
-from ledger.service.evaluate import evaluate
-from ledger.service.fsck import fsck
+from ledger.service.evidence.evaluation import evaluate
 from ledger.service.progress import Silent
+from ledger.service.upkeep.fsck import fsck
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,11 +10,11 @@ import pytest
 from ledger.domain.records import NewRequest, VersionKind
 from ledger.domain.states import Action, RequestState
 from ledger.errors import BlobError, ConflictError, NotFoundError
-from ledger.service.history import history
-from ledger.service.requests import enqueue
-from ledger.service.rollback import plan_rollback, roll_back
-from ledger.store.audit_log import AuditLog
-from ledger.store.models import Versions
+from ledger.service.requests.filing import enqueue
+from ledger.service.versions.model_history import history
+from ledger.service.versions.rollback import plan_rollback, roll_back
+from ledger.store.audit.log import AuditLog
+from ledger.store.repositories.models import Versions
 
 if TYPE_CHECKING:
     from tests.service.conftest import Desk
@@ -92,7 +92,7 @@ def test_everything_or_nothing(two_forgotten: Desk, monkeypatch: pytest.MonkeyPa
     elif point == "the alias":
         monkeypatch.setattr(Versions, "move_live", fail)
     elif point == "the first request":
-        monkeypatch.setattr("ledger.store.requests.Requests.act", fail)
+        monkeypatch.setattr("ledger.store.repositories.requests.Requests.act", fail)
     else:
         monkeypatch.setattr(AuditLog, "append", failing_append)
     with two_forgotten.unchanged(), pytest.raises(RuntimeError, match="stopped here"):

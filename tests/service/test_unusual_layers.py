@@ -8,17 +8,18 @@ import pluggy
 import pytest
 import torch
 
-from ledger import checkpoints, hookspecs
+from ledger import hookspecs
 from ledger.algebra.spaces import Space
-from ledger.demo_training import train_classifier
 from ledger.domain.linear_map import LinearMap
 from ledger.domain.records import Architecture
 from ledger.errors import UnsupportedLayerError
 from ledger.networks.coverage import Treatment
 from ledger.plugin_manager import PluginInfo, Plugins, build_plugins
+from ledger.service.computation.workbench import open_workbench
+from ledger.service.models.registration import coverage
 from ledger.service.progress import Silent
-from ledger.service.registry import coverage
-from ledger.service.workbench import open_workbench
+from ledger.testing.training import train_classifier
+from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +97,7 @@ def test_a_network_of_unusual_layers_forgets(desk: Desk, factory: Path, tmp_path
     assert known >= 0.9, "what was never known cannot be forgotten"
     weights = tmp_path / "unusual.safetensors"
     state = {name: tensor.to(torch.bfloat16) for name, tensor in module.state_dict().items()}
-    weights.write_bytes(checkpoints.serialise(state))
+    weights.write_bytes(tensor_files.serialise(state))
     desk.register("unusual", architecture=Architecture(f"{factory}:unusual", {}), weights=weights)
     covered = coverage(desk.ledger, "unusual")
     assert not [c.name for c in covered if c.treatment is Treatment.UNHANDLED]
@@ -155,7 +156,7 @@ def test_class_spaces_are_collected_anew_once_there_are_handlers_for_more_layers
     spec = f"{factory}:partly"
     module = build_plugins().load_model(spec, {}, 10).module
     weights = tmp_path / "partly.safetensors"
-    weights.write_bytes(checkpoints.serialise(module.state_dict()))
+    weights.write_bytes(tensor_files.serialise(module.state_dict()))
     said: dict[str, Any] = {"architecture": Architecture(spec, {}), "weights": weights}
     with pytest.raises(UnsupportedLayerError, match="Own computes its output in its own way"):
         desk.register("partly", **said)

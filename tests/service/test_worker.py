@@ -9,25 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ledger.collection.activations import collect_spaces
 from ledger.domain.records import Architecture
 from ledger.domain.settings import Settings
 from ledger.domain.states import Action, RequestState
 from ledger.errors import DataError, GateError, NotFoundError, RetryLaterError, TooFewRetainedError, TransitionError
-from ledger.service import claims, unlearning, worker
-from ledger.service.claims import claim_next
-from ledger.service.computing import open_unlearning
+from ledger.service.computation import unlearning
+from ledger.service.computation.compute import open_unlearning
+from ledger.service.computation.unlearning import propose
 from ledger.service.progress import Silent
-from ledger.service.requests import check_retained
-from ledger.service.unlearning import propose
-from ledger.service.worker import carry_out, work
+from ledger.service.requests import claims, worker
+from ledger.service.requests.claims import claim_next
+from ledger.service.requests.filing import check_retained
+from ledger.service.requests.worker import carry_out, work
+from ledger.spaces.activations import collect_spaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ledger.service.proposal import Proposal
-    from ledger.service.workbench import Workbench
+    from ledger.service.computation.workbench import Workbench
+    from ledger.service.versions.proposal import Proposal
     from tests.service.conftest import Desk
 
     Meanwhile = Callable[[], object]
@@ -246,7 +247,7 @@ def test_an_interrupted_worker_puts_the_request_back_and_keeps_what_it_collected
         collected.append(len(collected))
         return collect_spaces(*arguments, **options)
 
-    monkeypatch.setattr("ledger.service.workbench.collect_spaces", until_interrupted)
+    monkeypatch.setattr("ledger.service.computation.workbench.collect_spaces", until_interrupted)
     desk.file(3)
     with pytest.raises(KeyboardInterrupt):
         desk.work()
@@ -387,7 +388,7 @@ def test_a_withdrawal_that_somebody_overtook_changes_nothing(
         two_forgotten.roll_back(1)
         return proposal
 
-    monkeypatch.setattr("ledger.service.unlearning.propose", computed)
+    monkeypatch.setattr("ledger.service.computation.unlearning.propose", computed)
     with pytest.raises(RetryLaterError):
         two_forgotten.withdraw(1)
     assert two_forgotten.state(1) is RequestState.FULFILLED
@@ -404,7 +405,7 @@ def test_a_withdrawal_does_not_bring_back_what_somebody_asked_for_meanwhile(
         return proposal
 
     with monkeypatch.context() as patch:
-        patch.setattr("ledger.service.unlearning.propose", computed)
+        patch.setattr("ledger.service.computation.unlearning.propose", computed)
         with pytest.raises(RetryLaterError, match="changed meanwhile"):
             two_forgotten.withdraw(1)
     assert two_forgotten.state(1) is RequestState.FULFILLED

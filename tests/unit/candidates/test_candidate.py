@@ -17,11 +17,11 @@ from ledger.algebra.projection import projection_delta
 from ledger.algebra.spaces import Space, forget_weights, retain_weights, stack
 from ledger.algebra.strength import Strength
 from ledger.candidates.candidate import CandidateBuilder, Recipe
-from ledger.collection import bases
-from ledger.collection.bases import AnySpace
 from ledger.domain.linear_map import LinearMap
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
+from ledger.spaces import bases
+from ledger.spaces.bases import AnySpace
 
 PLUGINS = build_plugins()
 STRENGTH = Strength(100.0, 30.0, 1)

@@ -19,7 +19,7 @@ from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
 from ledger.candidates.calibration import CLOSE, Batch, Calibration, Panel
 from ledger.candidates.candidate import Candidate, CandidateBuilder, Recipe
-from ledger.candidates.examiner import LEAST_CONFIDENCE, TARGET, Examiner, Trial
+from ledger.candidates.evaluation import LEAST_CONFIDENCE, TARGET, Examiner, Trial
 from ledger.candidates.search import SCREEN, SCREEN_FORGOTTEN, TIE, RecipeSearch
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.settings import Settings

@@ -4,14 +4,7 @@ from itertools import product
 
 import pytest
 
-from ledger.domain.states import (
-    OPEN_STATES,
-    PERSONAL_ACTIONS,
-    TRANSITIONS,
-    Action,
-    RequestState,
-    next_state,
-)
+from ledger.domain.states import OPEN_STATES, PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState, next_state
 from ledger.errors import ConflictError, TransitionError
 
 S, A = RequestState, Action

@@ -8,9 +8,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's customary name
 from torch import Tensor, nn
 
 from ledger.networks.coverage import ParameterCoverage, Treatment
+from ledger.networks.dataflow import watch
 from ledger.networks.network import Network
 from ledger.networks.operators import Part
-from ledger.networks.product_watch import watch
 from ledger.plugin_manager import build_plugins
 
 HANDLERS = build_plugins().layer_handlers()

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from ledger.algebra.grouped import GroupedSpace
-from ledger.collection.activations import collect_spaces
-from ledger.collection.sampling import PositionSampler
 from ledger.errors import CheckpointError, NonFiniteError
+from ledger.images.sampling import PositionSampler
 from ledger.networks.coverage import Treatment
 from ledger.networks.inference import logits
 from ledger.networks.layer_calls import arguments, reading
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
+from ledger.spaces.activations import collect_spaces
 
 HANDLERS = build_plugins().layer_handlers()
 EVERYWHERE = 10**6

@@ -14,17 +14,17 @@ from torch.nn.utils import parametrizations, parametrize
 
 from ledger.algebra.strength import Strength
 from ledger.candidates.candidate import CandidateBuilder, Recipe
-from ledger.collection.activations import collect_spaces
-from ledger.collection.sampling import PositionSampler
+from ledger.images.sampling import PositionSampler
 from ledger.networks.coverage import Treatment
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
+from ledger.spaces.activations import collect_spaces
 
 HANDLERS = build_plugins().layer_handlers()
 SOLVERS: dict[str, Any] = {
-    "projection": import_module("ledger.plugins.solver_projection").ProjectionSolver(),
-    "least-squares": import_module("ledger.plugins.solver_least_squares").LeastSquaresSolver(),
+    "projection": import_module("ledger.plugins.solvers.projection").ProjectionSolver(),
+    "least-squares": import_module("ledger.plugins.solvers.least_squares").LeastSquaresSolver(),
 }
 
 

@@ -1,0 +1,220 @@
+"""``unledger certificate``: issue, list, show and verify signed statements about fulfilled requests."""
+
+import json as jsonlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from ledger.errors import ConflictError, LedgerError, NotFoundError, SignatureError, UsageError
+
+from .. import documents
+from ..completion import request_numbers
+from ..render import emit_file, emit_json, emit_table, say
+from ..session import confirm, session
+from .setup import Json
+
+if TYPE_CHECKING:
+    from ledger.audit.signed_notes import Verifier
+
+T = TypeVar("T")
+Number = Annotated[int, typer.Argument(metavar="ID", help="The certificate's number.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file; default: stdout.")]
+app = typer.Typer(no_args_is_help=True, help="Signed statements about fulfilled requests, for others to verify.")
+
+
+@app.command()
+def issue(
+    ctx: typer.Context,
+    request: Annotated[int, typer.Argument(metavar="REQUEST", autocompletion=request_numbers)],
+    output: Output = None,
+    openings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write what opens the commitments to class names.")
+    ] = None,
+    renew: Annotated[bool, typer.Option(help="Issue another one even if nothing changed since the last.")] = False,
+) -> None:
+    """Certify how a fulfilled request was carried out; it names no class."""
+    from ledger.service.evidence.certificate_files import bundle, openings_of
+    from ledger.service.evidence.certificates import issue as issue_certificate
+
+    _require_new(output, openings)
+    with session(ctx).ledger() as ledger:
+        issued = issue_certificate(ledger, request, renew=renew)
+        number = issued.certificate.id
+        if issued.repeated:
+            say(f"certificate {number} already says this of request {request}; nothing was issued")
+        else:
+            say(f"issued certificate {number} for request {request}, version {issued.certificate.version}")
+        data = bundle(ledger, issued.certificate)
+        if openings is not None:
+            _write(openings_of(issued.certificate), openings)
+        _write(data, output)
+    say(f"next: unledger certificate verify {output or 'FILE'}")
+
+
+@app.command("list")
+def list_(ctx: typer.Context, json: Json = False) -> None:
+    """List certificates in the order they were issued."""
+    from ledger.service.evidence.certificates import list_certificates
+
+    with session(ctx).ledger() as ledger:
+        found = list_certificates(ledger)
+    if json:
+        emit_json(documents.listing("certificates", (documents.certificate(c, m) for c, m in found)))
+        return
+    emit_table(
+        ["#id", "#req", "model", "#ver", "issued", "#seq", "openings"],
+        (
+            (
+                c.id,
+                c.request_id,
+                m.name,
+                c.version,
+                c.created_at,
+                c.audit_seq,
+                "erased" if c.openings is None else "kept",
+            )
+            for c, m in found
+        ),
+    )
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    certificate: Number,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the certificate to a new file.")
+    ] = None,
+    openings: Annotated[
+        bool, typer.Option("--openings", help="Instead, what opens its commitments to class names, as JSON.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show what a certificate states; with --json or -o, the certificate itself."""
+    from ledger.certificates.dsse import statement_of
+    from ledger.service.evidence.certificate_files import bundle, openings_of
+    from ledger.service.evidence.certificates import get_certificate
+
+    _require_new(output)
+    with session(ctx).ledger() as ledger:
+        found = get_certificate(ledger, certificate)
+        data = openings_of(found) if openings else bundle(ledger, found)
+    if openings or json or output is not None:
+        _write(data, output)
+        return
+    _table(statement_of(jsonlib.loads(found.envelope)), None)
+    if found.openings is None:
+        say("its openings were erased: nobody can name its classes from this ledger")
+
+
+@app.command("erase-openings")
+def erase_openings(
+    ctx: typer.Context,
+    certificate: Number,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Erase what opens a certificate's commitments to class names; it goes on to verify."""
+    from ledger.service.evidence.certificates import erase_openings as erase
+    from ledger.service.evidence.certificates import get_certificate
+
+    with session(ctx).ledger() as ledger:
+        get_certificate(ledger, certificate)
+        confirm(
+            f"Nobody can name the classes of certificate {certificate} from this ledger afterwards. Erase?", yes=yes
+        )
+        done = erase(ledger, certificate)
+    say(f"the openings of certificate {certificate} " + ("are erased" if done else "had been erased before"))
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate.")],
+    key: Annotated[
+        str | None, typer.Option(metavar="NAME+HASH+KEY", help="The issuer's verifier key. Else this ledger's own.")
+    ] = None,
+    opening: Annotated[Path | None, typer.Option(metavar="FILE", help="Also check which classes it is about.")] = None,
+    request: Annotated[int | None, typer.Option(metavar="N", help="The request it must be about.")] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="The weights it must be about.")] = None,
+    json: Json = False,
+) -> None:
+    """Verify a certificate, offline: signature, statement, and its place in the history."""
+    from ledger.certificates.files import check_certificate, check_opening
+    from ledger.certificates.verifier import file_digest
+
+    try:
+        digest = None if weights is None else _readable(weights, file_digest)
+        data = _readable(file, Path.read_bytes)
+        verified = check_certificate(data, _key(ctx, key), request=request, weights=digest)
+        opened = None if opening is None else check_opening(_readable(opening, Path.read_bytes), verified)
+    except SignatureError as error:
+        if json:
+            emit_json(documents.document("certificate", {"ok": False, "problem": error.message}))
+        raise
+    if json:
+        emit_json(documents.verified(verified, opened))
+        return
+    say(f"certificate ok: {file} is entry {verified.entry} of the history, proven in a tree of {verified.size}")
+    _table(verified.statement, opened)
+
+
+def _table(statement: dict[str, Any], opened: Sequence[tuple[int, str]] | None) -> None:
+    """Print what a statement says, for a person to read."""
+    said = statement["predicate"]
+    request, version, copies, untested = (said[name] for name in ("request", "version", "copies", "notTested"))
+    closed = f"{len(request['classes'])}, not named; their opening names them"
+    stored = [f"version {copy['version']}" for copy in copies["stored"]]
+    rows = {
+        "claim": said["claim"],
+        "request": f"{request['id']} of {said['log']}",
+        "received": request["receivedAt"],
+        "fulfilled": request["fulfilledAt"],
+        "issued": said["issuedAt"],
+        "classes": closed if opened is None else ", ".join(f"{label} (index {index})" for index, label in opened),
+        "version": f"{version['number']} of {version['model']}; live was {version['live']}",
+        "weights": f"sha256:{statement['subject'][0]['digest']['sha256']}",
+        "evidence": ", ".join([said["evidence"]["level"], *(m["evaluator"] for m in said["evidence"]["measurements"])]),
+        "not tested": "; ".join([*(f"evaluator {name}" for name in untested["evaluators"]), *untested["methods"]]),
+        "copies kept": ", ".join(stored) or "none in this ledger",
+        "copies out": ", ".join(f"version {copy['version']}" for copy in copies["exported"]) or "none recorded",
+    }
+    emit_table(["", "~"], rows.items())
+
+
+def _key(ctx: typer.Context, text: str | None) -> "Verifier":
+    from ledger.audit.signed_notes import Verifier
+    from ledger.config import find_config
+    from ledger.service.signing import load_signer
+
+    if text is not None:
+        return Verifier.parse(text)
+    try:
+        verifier = load_signer(find_config(session(ctx).folder)).verifier
+    except NotFoundError as error:
+        raise UsageError("no key to verify with, and no ledger here to take it from", "name it with --key") from error
+    say(f"verifying with this ledger's own key: {verifier}")
+    return verifier
+
+
+def _readable(file: Path, read: Callable[[Path], T]) -> T:
+    try:
+        return read(file)
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {file}") from None
+    except OSError as error:
+        raise LedgerError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _require_new(*files: Path | None) -> None:
+    """Refuse to overwrite, before anything is signed."""
+    for file in files:
+        if file is not None and file.exists():
+            raise ConflictError(f"{file} exists", "name a new file")
+
+
+def _write(data: bytes, file: Path | None) -> None:
+    emit_file(data, file, hint="unledger certificate show writes it again")
+    if file is not None:
+        say(f"wrote {file}")

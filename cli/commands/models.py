@@ -1,0 +1,244 @@
+"""``unledger model``: look at registered models; registering one is in ``registration``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ledger.errors import IntegrityError, NotFoundError
+
+from .. import documents
+from ..completion import model_names
+from ..render import emit_json, emit_table, percent, say, size
+from ..session import session, split_reference
+from . import registration
+from .setup import Json
+
+if TYPE_CHECKING:
+    from ledger.service.versions.model_history import History
+
+app = typer.Typer(no_args_is_help=True, help="Register models and look at them.")
+app.command("add")(registration.add)
+Name = Annotated[str, typer.Argument(metavar="MODEL", autocompletion=model_names, help="A model's name.")]
+Reference = Annotated[
+    str, typer.Argument(metavar="MODEL[:N]", autocompletion=model_names, help="A model, or one version of it.")
+]
+
+
+@app.command("list")
+def list_(ctx: typer.Context, json: Json = False) -> None:
+    """List models and what each has forgotten."""
+    from ledger.service.versions.model_history import list_models
+
+    with session(ctx).ledger() as ledger:
+        found = list_models(ledger)
+    if json:
+        emit_json(documents.listing("models", (documents.model(m, live) for m, live in found)))
+        return
+    emit_table(
+        ["model", "architecture", "#classes", "#live", "~forgotten"],
+        (
+            (m.name, m.architecture.spec, len(m.labels), live.number, ", ".join(m.labels.names(live.forgotten)) or "-")
+            for m, live in found
+        ),
+    )
+
+
+@app.command()
+def show(ctx: typer.Context, model: Reference, json: Json = False) -> None:
+    """Show a model, or one version of it."""
+    name, number = split_reference(model)
+    known = _history(ctx, name)
+    version = known.live if number is None else _version(known, number)
+    measured = known.evidence[version.number]
+    if json:
+        body = documents.model(known.model, known.live)
+        body["version"] = documents.version(version, known.model, known.live.number)
+        body["evidence"] = [documents.evidence(e) for e in measured.values()]
+        emit_json(documents.document("model", body))
+        return
+    m = known.model
+    rows: list[tuple[str, Any]] = [
+        ("architecture", m.architecture.spec),
+        ("data", m.data_spec),
+        ("classes", ", ".join(m.labels.labels)),
+        ("registered", m.created_at),
+        ("live version", known.live.number),
+        ("shown version", version.number),
+        ("made by", version.kind.value + (f" of request {version.request_id}" if version.request_id else "")),
+        ("forgotten", ", ".join(m.labels.names(version.forgotten)) or "-"),
+        ("weights", version.weights),
+    ]
+    if "alpha_r" in version.recipe:
+        rows.append(("solver", version.recipe["solver"]))
+        rows.append(("edited", f"the last {version.recipe['depth']} of {version.recipe['layers']} layers"))
+        rows.append(("alphas (r, f)", f"{version.recipe['alpha_r']:g}, {version.recipe['alpha_f']:g}"))
+    if "accuracy" in measured:
+        test = measured["accuracy"].metrics["test"]
+        rows.append(("test accuracy", f"retained {percent(test['retained'])}, forgotten {percent(test['forgotten'])}"))
+    emit_table(["", "~"], rows, title=m.name)
+
+
+@app.command()
+def versions(
+    ctx: typer.Context,
+    model: Name,
+    at: Annotated[str | None, typer.Option(metavar="DATE", help="Say only what was live at that time.")] = None,
+    json: Json = False,
+) -> None:
+    """List a model's versions, or say which one was live at a time."""
+    from ..dates import parse_date
+
+    known = _history(ctx, model)
+    shown = known.versions
+    if at is not None:
+        number = known.live_at(parse_date(at))
+        if number is None:
+            raise NotFoundError(f"{model} was not yet registered at {at}")
+        shown = (_version(known, number),)
+    if json:
+        items = (documents.version(v, known.model, known.live.number) for v in shown)
+        emit_json(documents.listing("versions", items))
+        return
+    rows = []
+    for v in shown:
+        accuracy = known.evidence[v.number].get("accuracy")
+        test = accuracy.metrics["test"] if accuracy else {}
+        rows.append(
+            (
+                f"{v.number}{' (live)' if v.number == known.live.number else ''}",
+                v.kind.value if v.restores is None else f"rollback to {v.restores}",
+                v.request_id,
+                ", ".join(known.model.labels.names(v.forgotten)) or "-",
+                percent(test.get("retained")),
+                percent(test.get("forgotten")),
+                v.weights[:8] if v.purged_at is None else "purged",
+                f"{v.created_at:%Y-%m-%d}",
+            )
+        )
+    emit_table(["#version", "kind", "#req", "~forgotten", "#kept", "#gone", "weights", "created"], rows)
+
+
+@app.command()
+def diff(
+    ctx: typer.Context,
+    model: Name,
+    first: Annotated[int, typer.Argument(help="Version number.")],
+    second: Annotated[int, typer.Argument(help="Version number.")],
+    json: Json = False,
+) -> None:
+    """Compare two versions' weights, tensor by tensor."""
+    from ledger.service.models.registration import diff as compare
+
+    with session(ctx).ledger() as ledger:
+        differences = compare(ledger, model, first, second)
+    if json:
+        emit_json(documents.listing("diff", (vars(d) for d in differences)))
+        return
+    rows = (
+        (d.name, "x".join(map(str, d.shape)), d.changed, percent(d.relative), f"{d.largest:.2e}") for d in differences
+    )
+    emit_table(["tensor", "shape", "#changed", "#relative", "#largest"], rows)
+    if not differences:
+        say("the weights are equal")
+
+
+@app.command()
+def verify(ctx: typer.Context, model: Name, json: Json = False) -> None:
+    """Re-read every stored object of a model and compare it with its digest."""
+    from ledger.service.models.registration import verify as check
+
+    with session(ctx).ledger() as ledger:
+        results = check(ledger, model)
+    if json:
+        emit_json(documents.listing("verification", ({"object": n, "problem": p or None} for n, p in results)))
+    else:
+        emit_table(["object", "~result"], ((name, problem or "ok") for name, problem in results))
+    bad = [name for name, problem in results if problem]
+    if bad:
+        raise IntegrityError(f"{len(bad)} of {len(results)} objects are damaged", "restore them from a backup")
+
+
+@app.command()
+def rebind(
+    ctx: typer.Context,
+    model: Name,
+    data: Annotated[str | None, typer.Option(help="Where the images are now; default: where they were.")] = None,
+) -> None:
+    """Use the images as they are now, after a purge: those of forgotten classes may be gone."""
+    from ledger.service.models.rebind import rebind as take_note
+
+    with session(ctx).ledger() as ledger:
+        taken = take_note(ledger, model, data)
+    say(f"{model} reads its images from {taken.data_spec}; class spaces are collected again when needed")
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    model: Reference,
+    folder: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+) -> None:
+    """Write a version's weights, labels, preprocessing and provenance to a folder."""
+    from ledger.service.models.registration import export as write
+
+    name, number = split_reference(model)
+    with session(ctx).ledger() as ledger:
+        version = write(ledger, name, number, folder)
+    say(f"wrote version {version.number} of {name} to {folder}")
+
+
+@app.command()
+def coverage(ctx: typer.Context, model: Name, json: Json = False) -> None:
+    """List every parameter: edited, untouched by design, or unhandled."""
+    from ledger.service.models.registration import coverage as cover
+
+    with session(ctx).ledger() as ledger:
+        parameters = cover(ledger, model)
+    if json:
+        items = ({**vars(p), "treatment": p.treatment.value} for p in parameters)
+        emit_json(documents.listing("coverage", items))
+        return
+    emit_table(
+        ["parameter", "shape", "treatment", "~by"],
+        ((p.name, "x".join(map(str, p.shape)), p.treatment.value, p.detail) for p in parameters),
+    )
+
+
+@app.command()
+def spaces(ctx: typer.Context, model: Name, json: Json = False) -> None:
+    """List the stored class spaces: images, ranks, error bounds, bytes."""
+    known = _history(ctx, model)
+    if json:
+        items = ({**vars(s), "maps": [vars(m) for m in s.maps]} for s in known.spaces)
+        emit_json(documents.listing("class_spaces", items))
+        return
+    emit_table(
+        ["class", "#images", "#maps", "#largest rank", "#largest error", "#size", "collected"],
+        (
+            (
+                known.model.labels[s.class_index],
+                len(s.samples),
+                len(s.maps),
+                max(m.rank for m in s.maps),
+                f"{max(m.error_bound for m in s.maps):.1e}",
+                size(s.size),
+                s.created_at,
+            )
+            for s in known.spaces
+        ),
+    )
+
+
+def _history(ctx: typer.Context, name: str) -> "History":
+    from ledger.service.versions.model_history import history
+
+    with session(ctx).ledger() as ledger:
+        return history(ledger, name)
+
+
+def _version(known: "History", number: int) -> Any:
+    found = [version for version in known.versions if version.number == number]
+    if not found:
+        raise NotFoundError(f"{known.model.name} has no version {number}", f"its last is {known.versions[-1].number}")
+    return found[0]

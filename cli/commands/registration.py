@@ -1,0 +1,167 @@
+"""``unledger model add``: what a person says about a model, read from options."""
+
+import json as jsonlib
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ledger.errors import UsageError
+
+from ..render import say
+from ..session import session
+
+
+def add(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="What to call it.")],
+    arch: Annotated[str, typer.Option(help="timm/ARCH, pkg.mod:factory or FILE.py:factory.")],
+    weights: Annotated[Path, typer.Option(help="A safetensors file; kept as version 0.")],
+    data: Annotated[str, typer.Option(help="digits, digit-pairs, folder:PATH (train/ and test/ or val/) or npz:PATH.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Class labels in output order, one a line. Default: the data's.")
+    ] = None,
+    arch_option: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Argument of the architecture, e.g. in_chans=1.")
+    ] = None,
+    preprocessing: Annotated[
+        Path | None, typer.Option(help="JSON with input_size, mean, std, interpolation, crop_pct (timm's names).")
+    ] = None,
+    input_size: Annotated[str | None, typer.Option(metavar="CxHxW", help="E.g. 3x32x32.")] = None,
+    mean: Annotated[str | None, typer.Option(metavar="M[,M,M]", help="Per channel, of pixels in [0, 1].")] = None,
+    std: Annotated[str | None, typer.Option(metavar="S[,S,S]", help="Per channel.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the unlearning, e.g. retain_samples=50."),
+    ] = None,
+    samples_per_class: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Images of each class to look at, retained or forgotten. Default: 100 and 900."),
+    ] = None,
+    solver: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Try only this solver; repeatable. Default: all built in.")
+    ] = None,
+    depth: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Edit only the last N layers; repeatable. Default: searched.")
+    ] = None,
+    alpha_r: Annotated[
+        list[float] | None, typer.Option(help="Fix how strongly retained classes are protected; repeatable.")
+    ] = None,
+    alpha_f: Annotated[
+        list[float] | None, typer.Option(help="Fix how strongly forgotten classes are removed; repeatable.")
+    ] = None,
+    allow_unhandled: Annotated[
+        list[str] | None, typer.Option(metavar="WEIGHT", help="Accept that this weight is never edited.")
+    ] = None,
+) -> None:
+    """Register a trained model with its weights, labels and data."""
+    from ledger.domain.records import Architecture
+    from ledger.domain.settings import Settings
+    from ledger.service.models.registration import Registration, register
+
+    if Path(weights).is_dir():
+        raise UsageError(f"{weights} is a folder", "name the safetensors file in it")
+    registration = Registration(
+        name=name,
+        architecture=Architecture(_absolute(arch), dict(_pair(text) for text in arch_option or ())),
+        weights=weights,
+        data_spec=_absolute(data),
+        labels=_label_lines(labels),
+        preprocessing=_preprocessing(preprocessing, input_size, mean, std),
+        settings=_settings(
+            Settings,
+            [*_sample_settings(samples_per_class), *(setting or ())],
+            {"solvers": solver, "depths": depth, "alpha_r": alpha_r, "alpha_f": alpha_f},
+        ),
+        allow_unhandled=frozenset(allow_unhandled or ()),
+    )
+    with session(ctx).ledger() as ledger:
+        model = register(ledger, registration)
+    say(f"registered {model.name} with {len(model.labels)} classes as version 0")
+    say(f"next: unledger preview {model.name} -c CLASS")
+
+
+def _absolute(spec: str) -> str:
+    """Return ``KIND:PATH`` or ``FILE.py:factory`` with an absolute path: later commands run elsewhere."""
+    kind, colon, path = spec.partition(":")
+    if colon and kind in ("folder", "npz"):
+        return f"{kind}:{Path(path).expanduser().resolve()}"
+    file, _, factory = spec.rpartition(":")
+    return f"{Path(file).expanduser().resolve()}:{factory}" if file.endswith(".py") else spec
+
+
+def _label_lines(path: Path | None) -> tuple[str, ...] | None:
+    if path is None:
+        return None
+    try:
+        return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read labels from {path}: {error}") from error
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{text!r} is not KEY=VALUE")
+    try:
+        return key, jsonlib.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _sample_settings(count: int | None) -> list[str]:
+    return [] if count is None else [f"retain_samples={count}", f"forget_samples={count}"]
+
+
+def _settings(kind: Any, texts: list[str], options: dict[str, list[Any] | None]) -> Any:
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in map(_pair, texts)}
+    values |= {key: tuple(value) for key, value in options.items() if value}
+    known = kind().to_json()
+    unknown = sorted(values.keys() - known.keys())
+    if unknown:
+        raise UsageError(f"there is no setting called {', '.join(unknown)}", f"settings: {', '.join(known)}")
+    for key, value in values.items():
+        if not _fits(value, known[key]):
+            raise UsageError(
+                f"{key} cannot be {value!r}", f"its default is {known[key]!r}; lists are written as [1, 2]"
+            )
+    return kind(**values)
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a setting's value is of its default's kind: a whole number, a finite number, or a list of these."""
+    if isinstance(default, tuple):
+        # An empty list says nothing of its items; of the settings, only depths are empty by default.
+        example = default[0] if default else 1
+        return isinstance(value, tuple) and all(_fits(item, example) for item in value)
+    if isinstance(default, str):
+        return isinstance(value, str)
+    kinds = int if isinstance(default, int) else (int, float)
+    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _preprocessing(path: Path | None, input_size: str | None, mean: str | None, std: str | None) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            loaded = jsonlib.loads(path.read_text())
+            values = {"interpolation": loaded["interpolation"]} if "interpolation" in loaded else {}
+            values |= {"crop_fraction": float(loaded["crop_pct"])} if "crop_pct" in loaded else {}
+            values |= {k: tuple(float(x) for x in loaded[k]) for k in ("mean", "std") if k in loaded}
+            if "input_size" in loaded:
+                values |= dict(zip(("channels", "height", "width"), map(int, loaded["input_size"]), strict=True))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UsageError(f"cannot read preprocessing from {path}: {error}") from error
+    try:
+        if input_size is not None:
+            values |= dict(zip(("channels", "height", "width"), map(int, input_size.split("x")), strict=True))
+        if mean is not None:
+            values["mean"] = tuple(float(x) for x in mean.split(","))
+        if std is not None:
+            values["std"] = tuple(float(x) for x in std.split(","))
+    except ValueError as error:
+        raise UsageError(
+            f"cannot read the preprocessing: {error}", "e.g. --input-size 3x32x32 --mean 0.5,0.5,0.5"
+        ) from error
+    return values

@@ -1,0 +1,291 @@
+"""``unledger preview``, ``forget`` and ``request``: file requests and decide about them."""
+
+import json as jsonlib
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ledger.domain.due import days_left
+from ledger.domain.states import Action, RequestState
+from ledger.errors import NotFoundError, UsageError
+
+from .. import documents
+from ..completion import class_labels, model_names, request_numbers
+from ..dates import parse_date
+from ..render import PhaseProgress, emit_json, emit_table, percent, say
+from ..session import session
+from .setup import Json
+from .worker import carry_out
+
+if TYPE_CHECKING:
+    from ledger.domain.labels import LabelMap
+    from ledger.domain.records import NewRequest, Request
+
+app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about them.")
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", autocompletion=model_names, help="A model's name.")]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option("--class", "-c", metavar="CLASS", autocompletion=class_labels, help="Label or index; repeatable."),
+]
+Number = Annotated[int, typer.Argument(metavar="ID", autocompletion=request_numbers, help="A request's number.")]
+LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
+Reason = Annotated[str, typer.Option(help="Why; kept beside the audit history.")]
+
+
+def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json: Json = False) -> None:
+    """Show what forgetting some classes would cost. Nothing is written."""
+    from ledger.service.requests.preview import preview as compute
+
+    if not classes:
+        raise UsageError("name at least one class", "e.g. -c cat -c dog")
+    with session(ctx).ledger() as ledger, PhaseProgress() as progress:
+        result = compute(ledger, model, tuple(classes), progress)
+    labels = result.model.labels
+    if json:
+        body = {
+            "model": model,
+            "forgotten": list(labels.names(result.forgotten)),
+            "solver": result.solver,
+            "depth": result.depth,
+            "alpha_r": result.alpha_r,
+            "alpha_f": result.alpha_f,
+            "accuracy": result.accuracy,
+            "confusion": result.confusion,
+            "missed_gates": list(result.missed_gates),
+        }
+        emit_json(documents.document("preview", body))
+        return
+    before, after = result.accuracy["base_test"], result.accuracy["test"]
+    rows = [(before["per_class"][k], after["per_class"][k], k) for k in range(len(labels))]
+    # The forgotten first, then the retained classes that lose most.
+    rows.sort(key=lambda row: (row[2] not in result.forgotten, row[1] - row[0]))
+    emit_table(
+        ["class", "", "#before", "#after", "#change"],
+        (
+            (
+                labels[k],
+                "forget" if k in result.forgotten else "retain",
+                percent(b),
+                percent(a),
+                f"{100 * (a - b):+.1f}",
+            )
+            for b, a, k in rows
+        ),
+        title=f"test accuracy of {model} if it forgot {', '.join(labels.names(result.forgotten))}",
+    )
+    say(f"retained classes: {percent(before['retained'])} before, {percent(after['retained'])} after")
+    for reason in result.missed_gates:
+        say(("a gate would stop this:", "yellow"), f" {reason}")
+    say(f"next: unledger forget {model} {' '.join(f'-c {text}' for text in classes)}")
+
+
+def forget(
+    ctx: typer.Context,
+    model: ModelName,
+    classes: Classes = None,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            "--file", "-f", help="Many requests, one a line: classes with commas between, or a JSON object. - is stdin."
+        ),
+    ] = None,
+    reason: Reason = "",
+    basis: Annotated[str, typer.Option(help="Legal basis or ground, e.g. gdpr-17, licence, safety, quality.")] = "",
+    received_at: Annotated[str | None, typer.Option(metavar="DATE", help="When it was received. Default: now.")] = None,
+    due: Annotated[str | None, typer.Option(metavar="DATE", help="Default: one month after receipt.")] = None,
+    external_id: Annotated[str, typer.Option(help="Its number in another system.")] = "",
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="The same key files the request once, however often it is sent.")
+    ] = None,
+    needs_approval: Annotated[bool, typer.Option(help="Wait for request approve before any work.")] = False,
+    wait: Annotated[bool, typer.Option(help="Carry out the model's queue here and now.")] = False,
+    json: Json = False,
+) -> None:
+    """File one request for one or several classes, or many requests from a file."""
+    from ledger.domain.records import NewRequest
+    from ledger.service.requests.filing import enqueue
+
+    if (classes is None) == (file is None):
+        raise UsageError("name classes with -c, or a file of requests with -f", "one of the two")
+    who = session(ctx).who
+    with session(ctx).ledger() as ledger:
+        with ledger.database.read() as tx:
+            labels = tx.models.get(model).labels
+        if file is not None:
+            filed = [_from_line(labels, who, where, line) for where, line in _lines(file)]
+        else:
+            filed = [
+                NewRequest(
+                    classes=labels.resolve_all(classes or []),
+                    actor=who,
+                    reason=reason,
+                    basis=basis,
+                    external_id=external_id,
+                    received_at=parse_date(received_at) if received_at else None,
+                    due_at=parse_date(due) if due else None,
+                    idempotency_key=idempotency_key,
+                )
+            ]
+        receipts = enqueue(ledger, model, filed, approval=needs_approval)
+        now = ledger.clock()
+        with ledger.database.read() as tx:
+            owner = tx.models.get(model)
+        if json:
+            items = ({**documents.request(r.request, owner, now), "repeated": r.repeated} for r in receipts)
+            emit_json(documents.listing("receipts", items))
+        else:
+            _table(((model, labels, r.request) for r in receipts), now)
+        for receipt in receipts:
+            if receipt.repeated:
+                say(f"request {receipt.request.id} was filed before under this key; nothing was added")
+            elif receipt.request.no_op:
+                say(f"request {receipt.request.id}: {receipt.request.outcome}; nothing to do")
+        queued = any(r.request.state is RequestState.QUEUED for r in receipts)
+        if wait and queued:
+            carry_out(ledger, model)
+        elif queued:
+            say("next: unledger work --drain")
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", autocompletion=model_names)] = None,
+    state: Annotated[list[RequestState] | None, typer.Option(help="Only these states; repeatable.")] = None,
+    after: Annotated[int, typer.Option(help="Only requests with a higher number.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many at most. Default: all.")] = None,
+    json: Json = False,
+) -> None:
+    """List requests in the order they were filed."""
+    from ledger.service.requests.filing import list_requests
+
+    with session(ctx).ledger() as ledger:
+        found = list_requests(ledger, model, state, after=after, limit=limit)
+        now = ledger.clock()
+    if json:
+        emit_json(documents.listing("requests", (documents.request(r, m, now) for m, r in found)))
+    else:
+        _table(((m.name, m.labels, r) for m, r in found), now)
+    if limit is not None and len(found) == limit:
+        say(f"more may follow: --after {found[-1][1].id}")
+
+
+@app.command()
+def show(ctx: typer.Context, request: Number, json: Json = False) -> None:
+    """Show one request and everything that happened to it."""
+    from ledger.service.requests.filing import show_request
+
+    with session(ctx).ledger() as ledger:
+        owner, found = show_request(ledger, request)
+        now = ledger.clock()
+        with ledger.database.read() as tx:
+            events = list(tx.audit.events(request_id=request))
+    body = documents.request(found, owner, now)
+    if json:
+        emit_json(documents.document("request", {**body, "events": [documents.event(e) for e in events]}))
+        return
+    body["classes"] = ", ".join(body["classes"])
+    emit_table(["", "~"], ((k.replace("_", " "), v) for k, v in body.items() if v not in (None, "", False)))
+    emit_table(["#seq", "when", "event", "who", "~note"], ((e.seq, e.at, e.kind, e.actor, e.note) for e in events))
+
+
+def _decision(action: Action, doc: str) -> None:
+    """Add the command of an action that changes a state and computes nothing."""
+
+    def command(ctx: typer.Context, request: Number, reason: Reason = "") -> None:
+        from ledger.service.requests.filing import decide
+
+        with session(ctx).ledger() as ledger:
+            done = decide(ledger, request, action, reason)
+        say(f"request {request} is {done.state.value}")
+
+    command.__doc__ = doc
+    app.command(action.value)(command)
+
+
+_decision(Action.APPROVE, "Approve a request that waits for it.")
+_decision(Action.DENY, "Turn a request down.")
+_decision(Action.CANCEL, "Cancel a request that nobody wants any more.")
+_decision(Action.HOLD, "Take a request out of the queue for a while.")
+_decision(Action.RELEASE, "Put a held request back in the queue.")
+
+
+@app.command()
+def retry(
+    ctx: typer.Context,
+    request: Number,
+    reason: Reason = "",
+    waive_gates: Annotated[bool, typer.Option(help="Accept the result even if it misses a quality gate.")] = False,
+) -> None:
+    """Queue a failed, blocked, quarantined or reopened request again."""
+    from ledger.service.requests.filing import decide
+
+    with session(ctx).ledger() as ledger:
+        done = decide(ledger, request, Action.RETRY, reason, waive_gates=waive_gates)
+    say(f"request {request} is {done.state.value}")
+    say("next: unledger work --drain")
+
+
+@app.command()
+def withdraw(
+    ctx: typer.Context,
+    request: Number,
+    reason: Reason = "",
+    waive_gates: Annotated[bool, typer.Option(help="Accept the result even if it misses a quality gate.")] = False,
+) -> None:
+    """Withdraw a fulfilled request: the model gets back what only it made it forget."""
+    from ledger.service.requests.withdrawal import withdraw as take_back
+
+    with session(ctx).ledger() as ledger, PhaseProgress() as progress:
+        done, version = take_back(ledger, request, reason, progress, waive_gates=waive_gates)
+    say(f"request {request} is {done.state.value}" + (f"; version {version.number} is live" if version else ""))
+
+
+def _table(rows: Any, now: datetime) -> None:
+    def due(request: "Request") -> str:
+        return f"{request.due_at:%Y-%m-%d} ({days_left(request.due_at, now)} d)" if request.is_open else ""
+
+    emit_table(
+        ["#id", "model", "~classes", "state", "due", "#ver", "~outcome"],
+        (
+            (r.id, name, ", ".join(labels.names(r.classes)), r.state.value, due(r), r.version, r.outcome)
+            for name, labels, r in rows
+        ),
+    )
+
+
+def _lines(file: str) -> list[tuple[str, str]]:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {file}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {file}: {error}") from error
+    lines = [(f"{file}:{n}", line.strip()) for n, line in enumerate(text.splitlines(), 1)]
+    wanted = [(where, line) for where, line in lines if line and not line.startswith("#")]
+    if not wanted:
+        raise UsageError(f"{file} holds no request", "one a line: classes with commas between, or a JSON object")
+    return wanted
+
+
+def _from_line(labels: "LabelMap", who: str, where: str, line: str) -> "NewRequest":
+    from ledger.domain.records import NewRequest
+
+    try:
+        if not line.startswith("{"):
+            return NewRequest(labels.resolve_all([part.strip() for part in line.split(",")]), who)
+        values = jsonlib.loads(line)
+        texts = values.pop("classes")
+        if not isinstance(texts, list) or not all(isinstance(value, str) for value in values.values()):
+            raise TypeError("classes must be a list, everything else a text")
+        dates = {k: parse_date(values.pop(k)) for k in ("received_at", "due_at") if k in values}
+        return NewRequest(labels.resolve_all([str(text) for text in texts]), who, **(values | dates))
+    except UsageError as error:
+        raise type(error)(f"{where}: {error.message}", error.hint) from error
+    except KeyError as error:
+        raise UsageError(f"{where} is no request: it lacks {error}", LINE_HINT) from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{where} is no request: {error}", LINE_HINT) from error

@@ -1,0 +1,137 @@
+"""``unledger evaluate``, ``rollback`` and ``report``: evidence on versions, and the way back."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import documents
+from ..render import PhaseProgress, emit_json, emit_table, percent, say
+from ..session import confirm, session, split_reference
+from .models import Name, Reference
+from .setup import Json
+
+
+def evaluate(
+    ctx: typer.Context,
+    model: Reference,
+    only: Annotated[
+        list[str] | None, typer.Option("--evaluator", "-e", help="Only this evaluator; repeatable.")
+    ] = None,
+    against: Annotated[
+        str, typer.Option(help="What to compare with: base, a version number, or a safetensors file.")
+    ] = "base",
+    train_per_class: Annotated[int, typer.Option(help="Training images per class to measure; 0 for all.")] = 200,
+    json: Json = False,
+) -> None:
+    """Measure a version and record the evidence."""
+    from ledger.service.evidence.evaluation import evaluate as measure
+
+    name, number = split_reference(model)
+    with session(ctx).ledger() as ledger, PhaseProgress() as progress:
+        result = measure(
+            ledger, name, number, progress, only=only or (), against=against, train_per_class=train_per_class or None
+        )
+    if json:
+        body = {
+            "model": name,
+            "version": result.version.number,
+            "forgotten": list(result.model.labels.names(result.version.forgotten)),
+            "evidence": [documents.evidence(e) for e in result.evidence.values()],
+        }
+        emit_json(documents.document("evaluation", body))
+        return
+    labels, forgotten = result.model.labels, result.version.forgotten
+    if "accuracy" in result.evidence:
+        metrics = result.evidence["accuracy"].metrics
+        rows = [
+            (
+                labels[k],
+                "forgotten" if k in forgotten else "retained",
+                *(percent(metrics[split]["per_class"][k]) for split in ("base_train", "train", "base_test", "test")),
+            )
+            for k in sorted(range(len(labels)), key=lambda k: (k not in forgotten, k))
+        ]
+        rows += [
+            ("mean", group, *(percent(metrics[split][group]) for split in ("base_train", "train", "base_test", "test")))
+            for group in ("retained", "forgotten")
+        ]
+        emit_table(
+            ["class", "", "#train before", "#train after", "#test before", "#test after"],
+            rows,
+            title=f"{name} version {result.version.number} against {against}",
+        )
+    if "membership" in result.evidence and forgotten:
+        m = result.evidence["membership"].metrics
+        emit_table(
+            ["membership inference", "#before", "#after"],
+            [
+                ("paper", percent(m["base_paper"]), percent(m["paper"])),
+                ("SalUn", percent(m["base_salun"]), percent(m["salun"])),
+            ],
+            title="forgotten images taken for never seen (population attacks: weak evidence)",
+        )
+    others = sorted(result.evidence.keys() - {"accuracy", "confusion", "membership"})
+    for other in others:
+        emit_table([other, ""], result.evidence[other].metrics.items())
+    say(f"recorded: {', '.join(sorted(result.evidence))}; next: unledger report {name} -o report.html")
+
+
+def rollback(
+    ctx: typer.Context,
+    model: Name,
+    to: Annotated[int, typer.Option(help="The version whose weights shall be live again.")],
+    reason: Annotated[str, typer.Option(help="Why; kept beside the audit history.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what it would do, and stop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
+) -> None:
+    """Make an earlier version's weights live again, as a new version, and reopen what that undoes."""
+    from ledger.service.versions.rollback import plan_rollback, roll_back
+
+    with session(ctx).ledger() as ledger:
+        plan = plan_rollback(ledger, model, to)
+        labels = plan.model.labels
+        back = plan.live.forgotten - plan.target.forgotten
+        if json:
+            body = {
+                "model": model,
+                "from": plan.live.number,
+                "to": to,
+                "dry_run": dry_run,
+                "known_again": list(labels.names(back)),
+                "reopened": [documents.request(r, plan.model, plan.now) for r in plan.reopened],
+            }
+            emit_json(documents.document("rollback", body))
+        else:
+            say(f"version {to} of {model} forgets: {', '.join(labels.names(plan.target.forgotten)) or 'nothing'}")
+            say(f"known again after this: {', '.join(labels.names(back)) or 'nothing'}")
+            if plan.reopened:
+                emit_table(
+                    ["#id", "~classes", "due", "#days left"],
+                    (
+                        (r.id, ", ".join(labels.names(r.classes)), f"{r.due_at:%Y-%m-%d}", plan.days_left(r))
+                        for r in plan.reopened
+                    ),
+                    title="requests this would reopen" if dry_run else "requests this reopens",
+                )
+        if dry_run:
+            return
+        confirm(f"Roll {model} back to version {to}?", yes=yes)
+        version = roll_back(ledger, plan, reason)
+    say(f"version {version.number} of {model} is live, with the weights of version {to}")
+    if plan.reopened:
+        say(f"next: unledger request retry {plan.reopened[0].id}  (or deny, or withdraw)")
+
+
+def report(
+    ctx: typer.Context,
+    model: Name,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Write a self-contained HTML report: versions, evidence, requests, recipe."""
+    from ledger.report.page import write_report
+
+    with session(ctx).ledger() as ledger:
+        write_report(ledger, model, output)
+    say(f"wrote {output}")

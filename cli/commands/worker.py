@@ -1,0 +1,194 @@
+"""``unledger work`` and ``status``: carry requests out, and see what waits."""
+
+import traceback
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ledger.domain.due import days_left
+from ledger.errors import LedgerError, OverdueError, UsageError
+
+from .. import documents
+from ..completion import model_names
+from ..render import PhaseProgress, emit_json, emit_table, say
+from ..session import session
+from ..signals import StopSignals
+from .setup import Json
+
+if TYPE_CHECKING:
+    from ledger.service.ledger import Ledger
+    from ledger.service.requests.status import Status
+    from ledger.service.requests.worker import Outcome
+
+OptionalModel = Annotated[
+    str | None, typer.Argument(metavar="[MODEL]", autocompletion=model_names, help="Only this model.")
+]
+
+
+def work(
+    ctx: typer.Context,
+    model: OptionalModel = None,
+    once: Annotated[bool, typer.Option("--once", help="Carry out at most one request.")] = False,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="Carry out requests until none is left (the default).")
+    ] = False,
+    forever: Annotated[
+        bool,
+        typer.Option(
+            "--forever",
+            help="Stay and carry out requests as they come. SIGTERM or Ctrl-C puts the one in progress back in the "
+            "queue and ends with 0.",
+        ),
+    ] = False,
+    poll: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.01, help="With --forever: longest wait between two looks.")
+    ] = 5.0,
+) -> None:
+    """Carry out queued requests."""
+    if once + drain + forever > 1:
+        raise UsageError("--once, --drain and --forever exclude each other")
+    with session(ctx).ledger() as ledger:
+        if forever:
+            stay(ledger, model, poll)
+        else:
+            carry_out(ledger, model, once=once)
+
+
+def stay(ledger: "Ledger", model: str | None, poll: float) -> None:
+    """Carry out requests as they come until a signal says to leave; no failure of a request ends it."""
+    from ledger.service.requests.daemon import Trouble, work_forever
+
+    with ledger.database.read() as tx:
+        what = tx.models.get(model).name if model else "every model"
+    say(f"waiting for requests for {what}; Ctrl-C or SIGTERM ends it")
+    with StopSignals() as stop, PhaseProgress() as progress:
+        for event in work_forever(ledger, progress, stop, model_name=model, poll=poll):
+            progress.end()
+            if not isinstance(event, Trouble):
+                tell(event)
+                continue
+            if isinstance(event.error, LedgerError):
+                say(("warning:", "yellow"), f" {event.error.message}; trying again in {event.pause:.1f} s")
+            else:
+                say(*(line for line in traceback.format_exception(event.error)))
+                say(("warning:", "yellow"), f" that failed its request; going on in {event.pause:.1f} s")
+    say("stopped; what was in progress is back in the queue")
+
+
+def carry_out(ledger: "Ledger", model: str | None, *, once: bool = False) -> None:
+    """Work the queue off and say what became of each request; the first error decides the exit code."""
+    from ledger.service.requests.worker import work as work_off
+
+    failures = []
+    done = 0
+    with PhaseProgress() as progress:
+        for outcome in work_off(ledger, progress, model_name=model):
+            progress.end()
+            done += 1
+            if outcome.error is not None:
+                failures.append(outcome.error)
+            tell(outcome)
+            if once:
+                break
+    if not done:
+        say("nothing to do")
+    if failures:
+        raise failures[0]
+
+
+def tell(outcome: "Outcome") -> None:
+    """Say what became of a request."""
+    labels = ", ".join(outcome.model.labels.names(outcome.request.classes))
+    what = f"request {outcome.request.id} ({outcome.model.name}: {labels})"
+    if outcome.error is not None:
+        say(f"{what} is ", (outcome.request.state.value, "red"), f": {outcome.error.message}")
+    elif outcome.version is None:
+        say(f"{what} is fulfilled: already forgotten in version {outcome.request.version}")
+    else:
+        recipe = outcome.version.recipe
+        say(
+            f"{what} is ",
+            ("fulfilled", "green"),
+            f" by version {outcome.version.number} "
+            f"({recipe['solver']} of the last {recipe['depth']} of {recipe['layers']} layers, "
+            f"alpha_r {recipe['alpha_r']:g}, alpha_f {recipe['alpha_f']:g})",
+        )
+
+
+def status(
+    ctx: typer.Context,
+    model: OptionalModel = None,
+    overdue: Annotated[
+        bool, typer.Option("--overdue", help="Show only what is late; exit with 8 if anything is.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show what is live, what is open and what is late."""
+    from ledger.service.requests.status import status as look
+
+    with session(ctx).ledger() as ledger:
+        found = look(ledger, model)
+    shown = [(s, s.overdue if overdue else s.open) for s in found.models]
+    if json:
+        body = {
+            "now": found.now,
+            "workers": [vars(worker) for worker in found.workers],
+            "models": [
+                {
+                    **documents.model(s.model, s.live),
+                    "requests": {state.value: count for state, count in s.states.items()},
+                    "open": [documents.request(r, s.model, found.now) for r in requests],
+                    "overdue": [r.id for r in s.overdue],
+                    "unattended": s.unattended,
+                }
+                for s, requests in shown
+            ],
+        }
+        emit_json(documents.document("status", body))
+    else:
+        emit_table(
+            ["model", "#live", "~forgotten", "#open", "#overdue"],
+            (
+                (
+                    s.model.name,
+                    s.live.number,
+                    ", ".join(s.model.labels.names(s.live.forgotten)) or "-",
+                    len(s.open),
+                    len(s.overdue),
+                )
+                for s in (status for status, _ in shown)
+            ),
+        )
+        rows = [
+            (
+                r.id,
+                s.model.name,
+                ", ".join(s.model.labels.names(r.classes)),
+                r.state.value,
+                f"{r.due_at:%Y-%m-%d}",
+                days_left(r.due_at, found.now),
+            )
+            for s, requests in shown
+            for r in sorted(requests, key=lambda r: (r.due_at, r.id))
+        ]
+        if rows:
+            emit_table(["#id", "model", "~classes", "state", "due", "#days left"], rows, title="open requests")
+        if found.workers:
+            workers = ((w.owner, w.model or "all", w.started_at, f"{w.idle:.0f} s ago") for w in found.workers)
+            emit_table(["~worker", "model", "since", "last heard of"], workers, title="workers")
+    _warn(found)
+    if overdue and found.overdue:
+        raise OverdueError(f"{len(found.overdue)} requests are past their due dates", "carry them out or deny them")
+
+
+def _warn(found: "Status") -> None:
+    unattended = [s.model.name for s in found.models if s.unattended]
+    if unattended:
+        say(
+            ("warning:", "yellow"),
+            f" requests for {', '.join(unattended)} wait and no worker is there: run unledger work, or keep one with "
+            "unledger work --forever",
+        )
+    if found.overdue:
+        numbers = ", ".join(str(request.id) for request in found.overdue)
+        say(("warning:", "yellow"), f" past their due dates: requests {numbers}")

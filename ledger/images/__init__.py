@@ -1,0 +1,1 @@
+"""Images of a data source: preprocessed, relabelled, and chosen by seed."""

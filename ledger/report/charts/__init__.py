@@ -1,0 +1,1 @@
+"""Charts of the report as SVG, and the words beside them."""

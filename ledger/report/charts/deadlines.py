@@ -1,0 +1,95 @@
+"""Requests with their deadlines, ready to be set in a table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from markupsafe import Markup
+
+from ledger.domain.records import Request
+from ledger.domain.states import RequestState
+from ledger.report.view import Report
+
+from .svg import box, diamond, line, picture, plain
+from .words import day, due_in
+
+WIDTH, HEIGHT = 120.0, 14.0
+STATES = {
+    RequestState.AWAITING_APPROVAL: "awaits approval",
+    RequestState.ON_HOLD: "on hold",
+}
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """One request in the table."""
+
+    id: int
+    classes: tuple[str, ...]
+    state: str
+    received: str
+    due: str
+    left: str
+    """Time left, for a request that somebody waits for."""
+    overdue: bool
+    reopened: bool
+    outcome: str
+    version: int | None
+    bar: Markup
+
+
+def deadlines(report: Report) -> tuple[tuple[Deadline, ...], tuple[Deadline, ...]]:
+    """Return open requests, most urgent first with reopened ones on top, and closed ones, newest first."""
+    waiting = sorted(report.open_requests, key=lambda r: r.state is not RequestState.REOPENED)
+    closed = [request for request in reversed(report.requests) if not request.is_open]
+    return _deadlines(report, waiting), _deadlines(report, closed)
+
+
+def _deadlines(report: Report, requests: Sequence[Request]) -> tuple[Deadline, ...]:
+    return tuple(_deadline(report, request) for request in requests)
+
+
+def _deadline(report: Report, request: Request) -> Deadline:
+    late = request.is_open and request.due_at < report.now
+    left = due_in(report.days_left(request)) if request.is_open else ""
+    return Deadline(
+        id=request.id,
+        classes=report.model.labels.names(request.classes),
+        state=STATES.get(request.state, request.state.value),
+        received=day(request.received_at),
+        due=day(request.due_at),
+        left=left,
+        overdue=late,
+        reopened=request.state is RequestState.REOPENED,
+        outcome=_outcome(request),
+        version=request.version,
+        bar=bar(f"request-{request.id}-bar", request, report.now),
+    )
+
+
+def _outcome(request: Request) -> str:
+    told = [plain(request.outcome).strip()]
+    if request.gates_waived:
+        told.append("quality gates waived")
+    return "; ".join(part for part in told if part)
+
+
+def bar(uid: str, request: Request, now: datetime) -> Markup:
+    """Draw a request's time: a track from received to due, filled as far as it took or has taken."""
+    until = now if request.is_open else request.updated_at
+    # Whole days: a report made an hour later should look the same.
+    allowed = max(1, (request.due_at - request.received_at).days)
+    taken = max(0, (until - request.received_at).days)
+    late = until > request.due_at
+    longest = max(allowed, min(taken, 2 * allowed))
+    unit = (WIDTH - 12) / longest
+    due, end = 4 + unit * allowed, 4 + unit * min(taken, longest)
+    parts = [box(4, 5, due - 4, 4, "track"), box(4, 5, min(end, due) - 4, 4, "spent")]
+    if late:
+        parts.append(box(due, 4, end - due, 6, "late"))
+    parts.append(line(due, 1, due, HEIGHT - 1, "due-line"))
+    if not request.is_open:
+        parts.append(diamond(end, 7, 4, "mark-after"))
+    verb = "waits" if request.is_open else "took"
+    told = f"Request {request.id} {verb} {taken} of {allowed} days" + (", past its due date." if late else ".")
+    return picture(uid, WIDTH, HEIGHT, f"Deadline of request {request.id}", told, *parts)

@@ -1,0 +1,112 @@
+"""Copies of the history that others keep: exports, witness files, and archives made of exports."""
+
+import os
+from pathlib import Path
+
+from ledger.audit.exports import export_lines
+from ledger.audit.signed_notes import Verifier
+from ledger.audit.verification import HistoryCheck, Kept
+from ledger.audit.witness import Witness, read_witness, witness_line
+from ledger.config import Config, create_config
+from ledger.errors import ConflictError, LedgerError
+from ledger.service.ledger import Ledger
+from ledger.store.database.engine import open_engine
+from ledger.store.database.schema import upgrade_schema
+from ledger.store.repositories.checkpoints import StoredCheckpoint
+
+from .checkpoints import issue_checkpoint, open_export, own_verifier, read_text, verify_export
+
+
+def export_history(ledger: Ledger) -> list[str]:
+    """Return the lines of an export: every entry, and the newest checkpoint."""
+    with ledger.database.read() as tx:
+        last = tx.checkpoints.last()
+        return list(export_lines(tx.audit.entries(), [] if last is None else [last.note]))
+
+
+def witness(ledger: Ledger, path: Path, key: str | None = None) -> tuple[int, int]:
+    """Sign a checkpoint and add it to a witness file, with the digest of each entry that is new to it.
+
+    Args:
+        ledger: The ledger.
+        path: The file; a new one is created.
+        key: Verifier key that the file's checkpoints were signed with; None takes the ledger's own.
+
+    Returns:
+        How many entries the file knew, and how many it knows now.
+
+    Raises:
+        AuditError: The history is not the one that the file saw; names the first entry that differs.
+        SignatureError: The file is no witness file, or not genuine.
+    """
+    seen = Witness()
+    if path.exists():
+        verifier = Verifier.parse(key) if key else own_verifier(ledger.config)
+        seen = read_witness(read_text(path), [verifier] if verifier else [])
+    with ledger.database.read() as tx:
+        tx.audit.verify(seen.kept)
+    issued = issue_checkpoint(ledger)
+    known = len(seen.digests)
+    with ledger.database.read() as tx:
+        digests = [entry.digest for entry in tx.audit.entries(known) if entry.seq <= issued.size]
+    if digests:
+        _append(path, witness_line(known + 1, digests, issued.note))
+    return known, known + len(digests)
+
+
+def _append(path: Path, line: str) -> None:
+    try:
+        with path.open("a") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise LedgerError(f"cannot write {path}: {error.strerror}") from error
+
+
+def create_archive(folder: Path, path: Path, key: str | None) -> Config:
+    """Create a ledger without any history of its own, to import an exported one into.
+
+    Args:
+        folder: Where; created only if the file verifies.
+        path: The exported file.
+        key: Verifier key that its checkpoints must be signed with.
+
+    Raises:
+        AuditError: The file does not verify.
+        SignatureError: A checkpoint is not genuine.
+        ConflictError: The folder already holds a ledger.
+    """
+    verify_export(read_text(path), str(path), key=key)
+    config = create_config(folder, "sqlite:///ledger.db", "objects")
+    engine = open_engine(config.database_url)
+    upgrade_schema(engine)
+    engine.dispose()
+    return config
+
+
+def import_history(ledger: Ledger, path: Path, key: str | None) -> tuple[int, int]:
+    """Take over an exported history into an archive, if it continues what the archive holds.
+
+    Returns:
+        How many entries the archive held, and how many it holds now.
+
+    Raises:
+        ConflictError: The ledger has models: a history belongs to the rows it tells of.
+        AuditError: The file does not verify, or is not a continuation.
+        SignatureError: A checkpoint is not genuine.
+    """
+    with ledger.database.write() as tx:
+        if tx.models.all():
+            raise ConflictError("this ledger has models and a history of its own", "import into an archive: --into DIR")
+        held = tx.audit.verify()
+        export, said = open_export(read_text(path), str(path), [Verifier.parse(key)] if key else [])
+        walk = HistoryCheck(Kept(checkpoints=said, digests=tuple(entry.digest for entry in tx.audit.entries())))
+        walk.page(export.entries)
+        walk.finish()
+        head = tx.audit.adopt(export.entries[held.size :])
+        last = tx.checkpoints.last()
+        for note, checkpoint in zip(export.notes, said, strict=True):
+            if last is None or checkpoint.size > last.size:
+                tx.checkpoints.add(StoredCheckpoint(checkpoint.size, checkpoint.root.hex(), note, ledger.clock()))
+    return held.size, head.size

@@ -1,0 +1,1 @@
+"""Use cases about evidence: measure a version, and certify what was measured."""

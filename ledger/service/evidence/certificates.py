@@ -1,0 +1,215 @@
+"""Issue certificates for fulfilled requests, list them, and erase what opens them.
+
+The statement is signed inside the transaction that records it, so that the entry can name the envelope's digest; a
+signature whose transaction fails has been seen by nobody. The proof comes after, once the entry is committed:
+:mod:`ledger.service.evidence.certificate_files`.
+"""
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ledger.audit.signed_notes import Signer
+from ledger.certificates.commitment import close
+from ledger.certificates.dsse import key_of, seal, statement_of
+from ledger.certificates.statement import Export, Facts, Measurement, certificate_statement, substance
+from ledger.certificates.verifier import envelope_digest
+from ledger.digest import canonical_json
+from ledger.domain.certificates import Certificate
+from ledger.domain.records import Model, Request, Version
+from ledger.domain.states import RequestState
+from ledger.errors import ConflictError
+from ledger.service.audit.checkpoints import own_signer
+from ledger.service.ledger import Ledger
+from ledger.store.unit_of_work import Transaction
+
+SALT_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Issued:
+    """The answer to an issue."""
+
+    certificate: Certificate
+    model: Model
+    repeated: bool
+    """An earlier certificate says just this: it is that one, nothing was issued."""
+
+
+def issue(
+    ledger: Ledger,
+    request_id: int,
+    *,
+    renew: bool = False,
+    new_salt: Callable[[], bytes] = lambda: secrets.token_bytes(SALT_BYTES),
+) -> Issued:
+    """Issue a certificate for a fulfilled request.
+
+    While nothing changed that the newest certificate of the request states, that one is the answer.
+
+    Args:
+        ledger: The ledger.
+        request_id: Which request.
+        renew: Issue another one although it says the same, with salts of its own.
+        new_salt: Returns 32 random bytes.
+
+    Raises:
+        NotFoundError: There is no such request, or the signing key is missing.
+        ConflictError: The request is not fulfilled, no longer stands, or its version is damaged.
+    """
+    evaluators = tuple(ledger.plugins.evaluators())
+    with ledger.database.write() as tx:
+        now = ledger.clock()
+        request = tx.requests.get(request_id)
+        model = tx.models.by_id(request.model_id)
+        version = _version(tx, model, request)
+        signer = own_signer(tx, ledger.config)
+        facts = _facts(tx, model, request, version, signer, evaluators, now)
+        known = tx.certificates.newest(request)
+        if known is not None and not renew and _says(known, facts, signer):
+            return Issued(known, model, repeated=True)
+        openings = close(((k, model.labels[k]) for k in sorted(request.classes)), new_salt)
+        statement = certificate_statement(facts, [opening.commitment for opening in openings])
+        envelope = seal(canonical_json(statement), signer)
+        number = tx.certificates.next_id()
+        seq = tx.audit.append(
+            "certificate.issued",
+            at=now,
+            actor=ledger.actor,
+            model=model.name,
+            request_id=request.id,
+            data={"certificate": number, "version": version.number, "envelope": envelope_digest(envelope)},
+        )
+        certificate = Certificate(
+            id=number,
+            request_id=request.id,
+            version=version.number,
+            envelope=canonical_json(envelope).decode(),
+            openings=tuple(opening.to_json() for opening in openings),
+            audit_seq=seq,
+            created_at=now,
+        )
+        tx.certificates.add(certificate)
+    return Issued(certificate, model, repeated=False)
+
+
+def list_certificates(ledger: Ledger) -> list[tuple[Certificate, Model]]:
+    """Return every certificate with the model it is about, in the order they were issued."""
+    with ledger.database.read() as tx:
+        models = {model.id: model for model in tx.models.all()}
+        model_of = {request.id: models[request.model_id] for request in tx.requests.all()}
+        return [(certificate, model_of[certificate.request_id]) for certificate in tx.certificates.all()]
+
+
+def get_certificate(ledger: Ledger, number: int) -> Certificate:
+    """Return a certificate.
+
+    Raises:
+        NotFoundError: There is none with this number.
+    """
+    with ledger.database.read() as tx:
+        return tx.certificates.get(number)
+
+
+def erase_openings(ledger: Ledger, number: int) -> bool:
+    """Erase what opens a certificate's commitments; the certificate goes on to verify.
+
+    Returns:
+        False if that was done before.
+
+    Raises:
+        NotFoundError: There is no such certificate.
+    """
+    with ledger.database.write() as tx:
+        certificate = tx.certificates.get(number)
+        if certificate.openings is None:
+            return False
+        request = tx.requests.get(certificate.request_id)
+        tx.certificates.erase_openings(number)
+        tx.audit.append(
+            "certificate.openings_erased",
+            at=ledger.clock(),
+            actor=ledger.actor,
+            model=tx.models.by_id(request.model_id).name,
+            request_id=request.id,
+            data={"certificate": number},
+        )
+    return True
+
+
+def _version(tx: Transaction, model: Model, request: Request) -> Version:
+    """Return the version that fulfilled a request, if that still stands.
+
+    Raises:
+        ConflictError: It does not.
+    """
+    if request.state is not RequestState.FULFILLED or request.version is None:
+        raise ConflictError(
+            f"request {request.id} is {request.state.value}: only what was fulfilled can be certified",
+            "see: unledger status",
+        )
+    version, live = tx.versions.get(model, request.version), tx.versions.live(model)
+    for held in (version, live):
+        if not request.classes <= held.forgotten:
+            raise ConflictError(
+                f"version {held.number} of {model.name} has not forgotten what request {request.id} asks for",
+                "see: unledger fsck",
+            )
+    if version.quarantined is not None:
+        raise ConflictError(
+            f"version {version.number} of {model.name} is quarantined: {version.quarantined}", "see: unledger fsck"
+        )
+    return version
+
+
+def _facts(
+    tx: Transaction,
+    model: Model,
+    request: Request,
+    version: Version,
+    signer: Signer,
+    evaluators: tuple[str, ...],
+    now: datetime,
+) -> Facts:
+    *_, fulfilled = tx.audit.events(request_id=request.id, kinds=("request.fulfilled",))
+    spaces = {space.id: space for space in tx.spaces.all(model)}
+    against: dict[tuple[object, ...], str] = {}
+    exports = []
+    for event in tx.audit.events(model=model.name, kinds=("version.evaluated", "version.exported")):
+        if event.kind == "version.exported":
+            exports.append(Export(event.data["version"], event.at))
+        else:
+            key = (event.data["version"], event.data["evaluator"], event.data["inputs"])
+            against[key] = str(event.data["against"]).replace("base", "0")
+    return Facts(
+        log=signer.name,
+        issued_at=now,
+        model=model,
+        request=request,
+        fulfilled_at=fulfilled.at,
+        gates_missed=fulfilled.data.get("gates_missed", 0),
+        version=version,
+        base=tx.versions.get(model, 0),
+        live=tx.versions.live(model),
+        samples=[(term.role, spaces[term.class_space_id]) for term in tx.versions.basis(version)],
+        measured=[
+            Measurement(one, against.get((version.number, one.evaluator, one.inputs_digest), "unknown"))
+            for one in tx.versions.evidence(version).values()
+        ],
+        evaluators=evaluators,
+        versions=tx.certificates.versions(model),
+        exports=exports,
+        spaces=tx.certificates.statistics(model, request.classes),
+    )
+
+
+def _says(certificate: Certificate, facts: Facts, signer: Signer) -> bool:
+    """Whether a certificate states these facts, under this key."""
+    envelope = json.loads(certificate.envelope)
+    if envelope["signatures"][0]["keyid"] != key_of(signer.verifier).id:
+        return False
+    return canonical_json(substance(statement_of(envelope))) == canonical_json(
+        substance(certificate_statement(facts, ()))
+    )

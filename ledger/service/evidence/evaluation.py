@@ -1,0 +1,186 @@
+"""Measure versions: run the images through the weights, hand the answers to the evaluators, keep the evidence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ledger.digest import canonical_json, json_digest, sha256_hex
+from ledger.domain.records import Evidence, Model, Version
+from ledger.errors import PluginError, UsageError
+from ledger.hookspecs import EvaluationInput, Evaluator, Outputs, Split
+from ledger.images.sampling import evaluation_samples
+from ledger.networks.inference import logits
+from ledger.plugin_manager import PluginInfo, guarded
+from ledger.service.computation.workbench import Workbench, open_workbench
+from ledger.service.ledger import Ledger
+from ledger.service.progress import Progress, counted
+from ledger.weights import tensor_files
+
+TRAIN_PER_CLASS = 200
+"""Training images per class that are measured by default; test images are measured all."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The evidence on one version."""
+
+    model: Model
+    version: Version
+    evidence: dict[str, Evidence]
+
+
+def evaluate(
+    ledger: Ledger,
+    model_name: str,
+    number: int | None,
+    progress: Progress,
+    *,
+    only: Sequence[str] = (),
+    against: str = "base",
+    train_per_class: int | None = TRAIN_PER_CLASS,
+) -> Evaluation:
+    """Measure a version and record the evidence.
+
+    Args:
+        ledger: The ledger.
+        model_name: The model.
+        number: The version; None for the live one.
+        progress: Told about phases.
+        only: Names of evaluators; empty runs all.
+        against: What to compare with: ``base`` (the version that computations start from), a version number, or the
+            path of a safetensors file, for example of a model retrained without the forgotten classes.
+        train_per_class: Training images per class; None for all.
+
+    Raises:
+        UsageError: An evaluator is unknown.
+        PluginError: An evaluator failed, or returned something other than JSON values.
+    """
+    bench = open_workbench(ledger, model_name)
+    evaluators = _chosen(ledger.plugins.evaluators(), only)
+    with ledger.database.read() as tx:
+        version = tx.versions.live(bench.model) if number is None else tx.versions.get(bench.model, number)
+    compared, state = _compared(bench, against)
+    data, samples = answers(
+        bench, bench.weights(version), state, version.forgotten, progress, train_per_class=train_per_class
+    )
+    inputs_digest = json_digest(
+        {"version": version.weights, "against": compared, "data": bench.model.data_digest, "samples": samples}
+    )
+    progress.phase("evaluators", len(evaluators))
+    now = ledger.clock()
+    measured = {
+        name: Evidence(
+            evaluator=name,
+            plugin=info.name,
+            plugin_version=info.version,
+            metrics=measure(evaluator, data),
+            samples=samples,
+            inputs_digest=inputs_digest,
+            created_at=now,
+        )
+        for name, (evaluator, info) in counted(progress, sorted(evaluators.items()))
+    }
+    _record(ledger, bench, version, measured, against)
+    return Evaluation(bench.model, version, measured)
+
+
+def _chosen(
+    known: Mapping[str, tuple[Evaluator, PluginInfo]], only: Sequence[str]
+) -> dict[str, tuple[Evaluator, PluginInfo]]:
+    unknown = sorted(set(only) - known.keys())
+    if unknown:
+        raise UsageError(f"no evaluator is called {', '.join(unknown)}", f"evaluators: {', '.join(sorted(known))}")
+    return {name: pair for name, pair in known.items() if not only or name in only}
+
+
+def _compared(bench: Workbench, against: str) -> tuple[str, dict[str, Tensor]]:
+    """Return the digest and the weights to compare with."""
+    if against.isdecimal() or against == "base":
+        with bench.ledger.database.read() as tx:
+            version = bench.base if against == "base" else tx.versions.get(bench.model, int(against))
+        return version.weights, bench.weights(version)
+    data = tensor_files.read_file(Path(against))
+    state = tensor_files.parse(data, against)
+    bench.network.load(state, against)
+    return sha256_hex(data), state
+
+
+def answers(
+    bench: Workbench,
+    state: Mapping[str, Tensor],
+    compared: Mapping[str, Tensor],
+    forgotten: frozenset[int],
+    progress: Progress,
+    *,
+    train_per_class: int | None = TRAIN_PER_CLASS,
+) -> tuple[EvaluationInput, dict[str, int]]:
+    """Run training and test images through two sets of weights; return what evaluators get, and image counts."""
+    source, seed = bench.source, bench.model.settings.seed
+    chosen = {
+        "train": (source.train, evaluation_samples(source.train.labels, train_per_class, seed)),
+        "test": (source.test, evaluation_samples(source.test.labels, None, seed)),
+    }
+    states = {"": state, "base_": compared}
+    size = bench.model.settings.batch_size
+    progress.phase("forward passes", sum(-(-len(indices) // size) for _, indices in chosen.values()))
+    outputs = {}
+    for name, (split, indices) in chosen.items():
+        # Both weights see a batch while it is at hand: decoding images costs more than the network often does.
+        parts_of: dict[str, list[Tensor]] = {prefix: [] for prefix in states}
+        for batch in counted(progress, bench.batches(split, indices)):
+            for prefix, weights in states.items():
+                parts_of[prefix].append(logits(bench.network, weights, [batch]))
+        for prefix, parts in parts_of.items():
+            outputs[prefix + name] = _outputs(split, indices, torch.cat(parts))
+    counts = {f"{name} images": len(indices) for name, (_, indices) in chosen.items()}
+    return EvaluationInput(bench.model.labels.labels, forgotten, seed=seed, **outputs), counts
+
+
+def _outputs(split: Split, indices: Sequence[int], answers: Tensor) -> Outputs:
+    labels = np.asarray(split.labels, dtype=np.int64)[list(indices)]
+    return Outputs(labels, torch.softmax(answers.double(), dim=1).numpy())
+
+
+def measure(evaluator: Evaluator, data: EvaluationInput) -> dict[str, Any]:
+    """Ask one evaluator.
+
+    Raises:
+        PluginError: It failed, or returned something other than finite JSON values.
+    """
+    metrics = guarded(lambda: evaluator.evaluate(data), f"evaluator {evaluator.name}")
+    try:
+        canonical_json(metrics)
+    except Exception as error:
+        raise PluginError(
+            f"evaluator {evaluator.name} returned something other than finite JSON values: {error}"
+        ) from error
+    return metrics
+
+
+def _record(ledger: Ledger, bench: Workbench, version: Version, measured: Mapping[str, Evidence], against: str) -> None:
+    if against == "base" and bench.base.number:
+        # After a purge, what computations start from is no longer the registered weights.
+        against = str(bench.base.number)
+    with ledger.database.write() as tx:
+        for evidence in measured.values():
+            tx.versions.add_evidence(version, evidence)
+            tx.audit.append(
+                "version.evaluated",
+                at=evidence.created_at,
+                actor=ledger.actor,
+                model=bench.model.name,
+                data={
+                    "version": version.number,
+                    "evaluator": evidence.evaluator,
+                    "plugin": evidence.plugin,
+                    "plugin_version": evidence.plugin_version,
+                    "metrics": json_digest(evidence.metrics),
+                    "inputs": evidence.inputs_digest,
+                    "against": against if against.isdecimal() or against == "base" else "file",
+                },
+            )

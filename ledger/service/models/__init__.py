@@ -1,0 +1,1 @@
+"""Use cases about models: register one, rebind its data, say what of it can be edited."""

@@ -1,0 +1,291 @@
+"""Register models, and open up their bytes: differences, integrity, coverage, export."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ledger.digest import canonical_json
+from ledger.domain.labels import LabelMap
+from ledger.domain.records import Architecture, Model, Version, VersionKind
+from ledger.domain.settings import Preprocessing, Settings
+from ledger.errors import (
+    CheckpointError,
+    ConflictError,
+    DataError,
+    LedgerError,
+    NonFiniteError,
+    UnsupportedLayerError,
+    UsageError,
+)
+from ledger.hookspecs import DataSource
+from ledger.images.loading import load_images
+from ledger.images.relabelled import require_images
+from ledger.networks.coverage import ParameterCoverage, Treatment
+from ledger.networks.network import Network, build_network
+from ledger.service.computation.workbench import environment, open_workbench
+from ledger.service.ledger import Ledger
+from ledger.service.objects import store_object
+from ledger.service.versions.availability import require_served
+from ledger.service.versions.commit import append_model, append_version
+from ledger.service.versions.model_history import history
+from ledger.weights import tensor_files
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What a person says about a model they register."""
+
+    name: str
+    architecture: Architecture
+    weights: Path
+    data_spec: str
+    labels: tuple[str, ...] | None
+    """Class labels in output order; None takes the data source's."""
+    preprocessing: dict[str, Any]
+    """Fields of :class:`Preprocessing` that differ from what the architecture expects."""
+    settings: Settings
+    allow_unhandled: frozenset[str] = frozenset()
+    """Names of weights that may stay unedited although no handler covers them."""
+
+
+def register(ledger: Ledger, registration: Registration) -> Model:
+    """Register a model: check that weights, architecture, labels and data fit, then record version 0.
+
+    Raises:
+        ConflictError: The name is taken.
+        UsageError: The preprocessing makes no sense, or no plugin offers a solver.
+        CheckpointError: The weights do not fit the network, or are no safetensors file.
+        NonFiniteError: Weights or outputs hold NaN or infinity.
+        DataError: A class has no images, or the label map disagrees with the data.
+        UnsupportedLayerError: A weight that no layer handler edits was not allowed by name.
+    """
+    _check_name(ledger, registration.name)
+    data = tensor_files.read_file(registration.weights)
+    state = tensor_files.parse(data, str(registration.weights))
+    source = ledger.plugins.data_source(registration.data_spec)
+    labels = _labels(registration, source)
+    ledger.plugins.solvers(registration.settings.solvers)
+    network = build_network(ledger.plugins, registration.architecture, len(labels))
+    network.load(state, str(registration.weights))
+    preprocessing = replace(network.expected or Preprocessing(), **registration.preprocessing)
+    _check_preprocessing(preprocessing)
+    example = load_images(source.train, [0], preprocessing)
+    _check_outputs(network, example, len(labels))
+    _check_coverage(network.coverage(example), registration.allow_unhandled)
+    network.survey(example)
+    if not network.layers:
+        raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
+    digest = store_object(ledger, data)
+    now = ledger.clock()
+    with ledger.database.write() as tx:
+        model = append_model(
+            tx,
+            Model(
+                id=0,
+                name=registration.name,
+                architecture=registration.architecture,
+                labels=labels,
+                preprocessing=preprocessing,
+                data_spec=registration.data_spec,
+                data_digest=source.digest,
+                settings=registration.settings,
+                created_at=now,
+            ),
+            actor=ledger.actor,
+            weights=digest,
+            code=network.code_digest,
+            unhandled_allowed=len(registration.allow_unhandled),
+        )
+        base = Version(
+            model_id=model.id,
+            number=0,
+            parent=None,
+            kind=VersionKind.BASE,
+            request_id=None,
+            restores=None,
+            forgotten=frozenset(),
+            weights=digest,
+            recipe={"environment": environment(network.device), "code": network.code_digest},
+            created_at=now,
+        )
+        append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=now)
+    return model
+
+
+def _check_name(ledger: Ledger, name: str) -> None:
+    if not name or not all(c.isalnum() or c in "-_." for c in name):
+        raise UsageError(f"{name!r} cannot be a model's name", "use letters, digits, '-', '_' and '.'")
+    with ledger.database.read() as tx:
+        if any(model.name == name for model in tx.models.all()):
+            raise ConflictError(f"there is already a model called {name!r}", "choose another name")
+
+
+def _labels(registration: Registration, source: DataSource) -> LabelMap:
+    labels = LabelMap(registration.labels or tuple(source.labels))
+    named = LabelMap(tuple(source.labels))
+    if labels != named:
+        differing = [
+            f"{i}: {a!r} / {b!r}" for i, (a, b) in enumerate(zip(labels.labels, named.labels, strict=False)) if a != b
+        ]
+        detail = ", ".join(differing[:3]) or f"{len(labels)} labels, {len(named)} classes in the data"
+        raise DataError(
+            f"the label map disagrees with the data: {detail}",
+            "labels must stand in the order of the model's outputs and equal the data's class names",
+        )
+    require_images(source, labels.labels, "every class needs at least one image in each split")
+    return labels
+
+
+def _check_preprocessing(preprocessing: Preprocessing) -> None:
+    shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
+    if min(shape) < 1:
+        raise UsageError(f"an input size of {'x'.join(map(str, shape))} holds no pixel", "e.g. --input-size 3x32x32")
+    for name in ("mean", "std"):
+        values = getattr(preprocessing, name)
+        if len(values) not in (1, preprocessing.channels):
+            raise UsageError(
+                f"{name} has {len(values)} values for {preprocessing.channels} channels",
+                f"set --{name} and --input-size",
+            )
+    if not all(math.isfinite(value) for value in preprocessing.mean + preprocessing.std) or min(preprocessing.std) <= 0:
+        raise UsageError("mean and std must be finite, and std above zero", "e.g. --mean 0.5 --std 0.5")
+
+
+def _check_outputs(network: Network, example: Tensor, classes: int) -> None:
+    try:
+        with torch.inference_mode():
+            outputs = network.module(example)
+    except Exception as error:
+        raise DataError(
+            f"the network cannot take images of shape {tuple(example.shape[1:])}: {error}", "set --input-size"
+        ) from error
+    if not isinstance(outputs, Tensor) or outputs.shape != (1, classes):
+        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise CheckpointError(
+            f"the network answers {shape} for one image, not logits of shape (1, {classes})",
+            "it must return one logit for each class of the data",
+        )
+    if not bool(torch.isfinite(outputs).all()):
+        raise NonFiniteError("the network answers NaN or infinity for an image of the data", "check the weights")
+
+
+def _check_coverage(coverage: Sequence[ParameterCoverage], allowed: frozenset[str]) -> None:
+    unhandled = [c for c in coverage if c.treatment is Treatment.UNHANDLED and c.name not in allowed]
+    if unhandled:
+        listed = "; ".join(f"{c.name} {list(c.shape)}: {c.detail}" for c in unhandled[:5])
+        raise UnsupportedLayerError(
+            f"{len(unhandled)} weights would never be edited: {listed}",
+            "install a plugin for these layers, or accept each one with --allow-unhandled NAME",
+        )
+
+
+def coverage(ledger: Ledger, model_name: str) -> list[ParameterCoverage]:
+    """Say of every parameter of a model how it is treated."""
+    bench = open_workbench(ledger, model_name)
+    return bench.network.coverage(load_images(bench.source.train, [0], bench.model.preprocessing))
+
+
+@dataclass(frozen=True)
+class TensorDifference:
+    """How one tensor differs between two versions."""
+
+    name: str
+    shape: tuple[int, ...]
+    changed: int
+    """Number of elements that differ."""
+    relative: float
+    """Frobenius norm of the difference over that of the first version's tensor."""
+    largest: float
+    """Largest absolute difference."""
+
+
+def diff(ledger: Ledger, model_name: str, first: int, second: int) -> list[TensorDifference]:
+    """Compare two versions' weights, tensor by tensor; equal tensors are left out."""
+    bench = open_workbench(ledger, model_name)
+    with ledger.database.read() as tx:
+        versions = [tx.versions.get(bench.model, number) for number in (first, second)]
+    before, after = (bench.weights(version) for version in versions)
+    differences = []
+    for name, old in before.items():
+        change = after[name].double() - old.double()
+        changed = int((change != 0).sum())
+        if changed:
+            norm = float(torch.linalg.norm(old.double()))
+            relative = float(torch.linalg.norm(change)) / norm if norm else float("inf")
+            differences.append(TensorDifference(name, tuple(old.shape), changed, relative, float(change.abs().max())))
+    return differences
+
+
+def verify(ledger: Ledger, model_name: str) -> list[tuple[str, str]]:
+    """Re-read every object of a model; return what was checked, with a problem or an empty string each."""
+    known = history(ledger, model_name)
+    checks = [(f"version {v.number}", v.weights) for v in known.versions if v.purged_at is None]
+    checks += [
+        (f"class space of {known.model.labels[s.class_index]} ({len(s.samples)} images)", s.blob)
+        for s in known.spaces
+        if s.anchor >= known.model.anchor
+    ]
+    return [(name, _problem(ledger, digest)) for name, digest in checks]
+
+
+def _problem(ledger: Ledger, digest: str) -> str:
+    try:
+        tensor_files.parse(ledger.blobs.get(digest), digest)
+    except LedgerError as error:
+        return error.message
+    return ""
+
+
+def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) -> Version:
+    """Write a version as a folder: ``model.safetensors`` and ``config.json`` (labels, preprocessing, provenance).
+
+    The history records it first: whoever asks later where copies went must not miss one.
+
+    Raises:
+        ConflictError: There is something of that name, other than an empty folder.
+    """
+    known = history(ledger, model_name)
+    wanted = known.live.number if number is None else number
+    with ledger.database.read() as tx:
+        version = tx.versions.get(known.model, wanted)
+    require_served(known.model, version)
+    data = ledger.blobs.get(version.weights)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConflictError(f"{folder} is not an empty folder", "name a new folder")
+    with ledger.database.write() as tx:
+        facts = {"version": version.number, "weights": version.weights}
+        tx.audit.append("version.exported", at=ledger.clock(), actor=ledger.actor, model=known.model.name, data=facts)
+        head = tx.audit.head()
+    pre = known.model.preprocessing
+    config = {
+        "architecture": known.model.architecture.spec.removeprefix("timm/"),
+        "model_args": known.model.architecture.options,
+        "num_classes": len(known.model.labels),
+        "label_names": list(known.model.labels.labels),
+        "pretrained_cfg": {
+            "input_size": [pre.channels, pre.height, pre.width],
+            "mean": list(pre.mean),
+            "std": list(pre.std),
+            "interpolation": pre.interpolation,
+            "crop_pct": pre.crop_fraction,
+        },
+        "unledger": {
+            "model": known.model.name,
+            "version": version.number,
+            "weights_sha256": version.weights,
+            "forgotten": [int(k) for k in sorted(version.forgotten)],
+            "audit_head": str(head),
+        },
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_bytes(data)
+        (folder / "config.json").write_bytes(canonical_json(config))
+    except OSError as error:
+        raise LedgerError(f"cannot write to {folder}: {error.strerror}") from error
+    return version

@@ -1,0 +1,143 @@
+"""A worker that stays: it waits for requests, outlives trouble, and leaves when it is told to."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from ledger.errors import ConflictError, IntegrityError, LedgerError, NotFoundError, RetryLaterError, UsageError
+from ledger.service.computation.compute import OpenModel, open_unlearning
+from ledger.service.ledger import Ledger
+from ledger.service.progress import Progress
+from ledger.service.retry import pauses, replayed
+from ledger.store.database.schema import check_schema
+from ledger.store.repositories.leases import new_holder
+
+from .claims import LEASE_SECONDS, repeatedly
+from .worker import Outcome, work
+
+POLL_SECONDS = 5.0
+LONGEST_PAUSE = 60.0
+"""Between attempts while something is wrong."""
+PRESENT_SECONDS = 60.0
+"""A worker not heard of for longer is taken for dead; it says that it is there three times as often."""
+FATAL = (UsageError, NotFoundError, ConflictError, IntegrityError)
+"""Waiting mends none of these: no such model, another release's schema, a damaged database."""
+
+
+class Stop(Protocol):
+    """Knows whether the worker shall leave."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether it shall."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Return after some seconds, or as soon as the worker shall leave."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something went wrong that is no request's outcome; the worker goes on after a pause."""
+
+    error: Exception
+    pause: float
+    """Seconds until the next attempt."""
+
+
+def work_forever(
+    ledger: Ledger,
+    progress: Progress,
+    stop: Stop,
+    *,
+    model_name: str | None = None,
+    open_model: OpenModel = open_unlearning,
+    poll: float = POLL_SECONDS,
+    lease: float = LEASE_SECONDS,
+) -> Iterator[Outcome | Trouble]:
+    """Carry out requests as they come, until told to stop: a request in progress then goes back to the queue.
+
+    Yields what became of each request, and troubles: a lease that was lost, a database that is busy, full or away,
+    a plugin that broke (its request has failed).
+
+    Args:
+        ledger: The ledger.
+        progress: Follows the work.
+        stop: Asked at every step.
+        model_name: Only this model's requests.
+        open_model: Lays a model out for computation; kept as long as there are requests in a row.
+        poll: Longest wait in seconds before an idle worker looks again; it looks sooner after work.
+        lease: Seconds after which others may take over a request, unless a heartbeat comes first.
+
+    Raises:
+        LedgerError: Nothing that waiting could mend: no such model, another release's schema, a damaged database.
+        KeyboardInterrupt: After the request in progress went back to the queue.
+    """
+
+    def check() -> None:
+        if stop.wanted:
+            raise RetryLaterError("the worker was told to stop", "the request is back in the queue")
+
+    owner = new_holder()
+    idle, troubled = _idle(poll), _troubled(poll)
+    with _present(ledger, owner, model_name):
+        while not stop.wanted:
+            try:
+                # Somebody may have upgraded the database meanwhile: an older worker must not write to it.
+                check_schema(ledger.database.engine)
+                for outcome in work(
+                    ledger,
+                    progress,
+                    model_name=model_name,
+                    open_model=open_model,
+                    owner=owner,
+                    lease=lease,
+                    check=check,
+                ):
+                    idle, troubled = _idle(poll), _troubled(poll)
+                    yield outcome
+                    if stop.wanted:
+                        return
+            except FATAL:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever a plugin raises must not end the others' work
+                if stop.wanted:
+                    return
+                pause = next(troubled)
+                yield Trouble(error, pause)
+            else:
+                pause = next(idle)
+            stop.wait(pause)
+
+
+def _idle(poll: float) -> Iterator[float]:
+    return pauses(poll / 8, poll)
+
+
+def _troubled(poll: float) -> Iterator[float]:
+    return pauses(min(poll, 1.0), LONGEST_PAUSE)
+
+
+@contextmanager
+def _present(ledger: Ledger, owner: str, model_name: str | None) -> Iterator[None]:
+    """Be listed among the workers while the block runs."""
+    started = ledger.clock()
+
+    def seen() -> None:
+        # Presence is a courtesy: without it, status warns, and nothing else changes.
+        with suppress(LedgerError), ledger.database.touch() as tx:
+            tx.workers.seen(owner, model_name, started_at=started)
+
+    def gone() -> None:
+        with ledger.database.touch() as tx:
+            tx.workers.gone(owner)
+
+    seen()
+    try:
+        with repeatedly(seen, PRESENT_SECONDS / 3, name="presence"):
+            yield
+    finally:
+        with suppress(LedgerError):
+            replayed(gone)

@@ -1,0 +1,233 @@
+"""File requests and decide about them. Carrying them out is the worker's part."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ledger.digest import json_digest
+from ledger.domain.due import add_months
+from ledger.domain.records import Model, NewRequest, Request
+from ledger.domain.states import Action, RequestState
+from ledger.errors import IdempotencyConflictError, TooFewRetainedError, UsageError
+from ledger.service.ledger import Ledger
+from ledger.service.retry import replayed
+from ledger.store.unit_of_work import Transaction
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The answer to a filed request."""
+
+    request: Request
+    repeated: bool
+    """The idempotency key was known: this is the request filed first, nothing was added."""
+
+
+def check_retained(model: Model, forgotten: frozenset[int]) -> None:
+    """Refuse to leave fewer classes than the model's minimum.
+
+    Raises:
+        TooFewRetainedError: With the numbers.
+    """
+    left = len(model.labels) - len(forgotten)
+    if left < model.settings.min_retained:
+        raise TooFewRetainedError(
+            f"{model.name} would retain {left} of {len(model.labels)} classes; its minimum is "
+            f"{model.settings.min_retained}",
+            "open requests count; to retire a model altogether, delete it where it is deployed",
+        )
+
+
+def enqueue(
+    ledger: Ledger, model_name: str, requests: Sequence[NewRequest], *, approval: bool = False
+) -> list[Receipt]:
+    """File one or several requests, all or none.
+
+    Classes that the live version has already forgotten make a request a no-op: it is recorded,
+    fulfilled at once and answered with that version, so that withdrawing an earlier request for the
+    same class cannot bring it back.
+
+    Args:
+        ledger: The ledger.
+        model_name: The model that shall forget.
+        requests: What to file, in order.
+        approval: Whether a person must approve before a worker may begin.
+
+    Raises:
+        UsageError: A request names no class, or its dates contradict each other.
+        TooFewRetainedError: With all open requests fulfilled, too few classes would be left.
+        IdempotencyConflictError: A key was used before, for something else.
+        BusyError: The database was too busy for too long; nothing was filed.
+        UnreachableError: The database went away: whether the requests were filed is unknown, and sending them
+            again is safe where each has an idempotency key.
+    """
+
+    def transaction() -> list[Receipt]:
+        with ledger.database.write() as tx:
+            model = tx.models.get(model_name)
+            now = ledger.clock()
+            return [_enqueue(tx, model, request, now, approval) for request in requests]
+
+    return replayed(transaction)
+
+
+def _enqueue(tx: Transaction, model: Model, new: NewRequest, now: datetime, approval: bool) -> Receipt:  # noqa: FBT001
+    if not new.classes:
+        raise UsageError("a request must name at least one class", "name one with -c CLASS")
+    received = new.received_at or now
+    due = new.due_at or add_months(received)
+    if due < received:
+        raise UsageError(f"due {due:%Y-%m-%d} lies before received {received:%Y-%m-%d}")
+    body = {
+        "model": model.name,
+        "classes": sorted(new.classes),
+        "reason": new.reason,
+        "basis": new.basis,
+        "external_id": new.external_id,
+        "received_at": new.received_at.isoformat() if new.received_at else None,
+        "due_at": new.due_at.isoformat() if new.due_at else None,
+    }
+    digest = json_digest(body)
+    if new.idempotency_key is not None:
+        known = tx.requests.by_key(new.idempotency_key)
+        if known is not None:
+            return _repeat(*known, digest, new.idempotency_key)
+    live = tx.versions.live(model)
+    check_retained(model, live.forgotten | tx.requests.awaited(model) | new.classes)
+    no_op = new.classes <= live.forgotten
+    waiting_state = RequestState.AWAITING_APPROVAL if approval else RequestState.QUEUED
+    state = RequestState.FULFILLED if no_op else waiting_state
+    request = tx.requests.add(
+        {
+            "model_id": model.id,
+            "classes": sorted(new.classes),
+            "state": state.value,
+            "actor": new.actor,
+            "reason": new.reason,
+            "basis": new.basis,
+            "external_id": new.external_id,
+            "received_at": received,
+            "due_at": due,
+            "created_at": now,
+            "updated_at": now,
+            "idempotency_key": new.idempotency_key,
+            "body_digest": digest,
+            "version": live.number if no_op else None,
+            "no_op": no_op,
+            "outcome": f"already forgotten in version {live.number}" if no_op else "",
+        }
+    )
+    tx.audit.append(
+        "request.received",
+        at=now,
+        actor=new.actor,
+        model=model.name,
+        request_id=request.id,
+        data={
+            "classes": sorted(new.classes),
+            "basis": new.basis,
+            "received_at": received.isoformat(),
+            "due_at": due.isoformat(),
+            "state": state.value,
+            "body": digest,
+        },
+        note=new.reason,
+    )
+    if no_op:
+        tx.audit.append(
+            "request.fulfilled",
+            at=now,
+            actor=new.actor,
+            model=model.name,
+            request_id=request.id,
+            data={"version": live.number, "no_op": True, "state": state.value},
+        )
+    return Receipt(request, repeated=False)
+
+
+def _repeat(known: Request, known_digest: str, digest: str, key: str) -> Receipt:
+    if known_digest != digest:
+        raise IdempotencyConflictError(
+            f"the key {key!r} was used for request {known.id}, which asks for something else",
+            "use a new key for a new request",
+        )
+    return Receipt(known, repeated=True)
+
+
+_DECISIONS = {
+    Action.APPROVE: "request.approved",
+    Action.DENY: "request.denied",
+    Action.CANCEL: "request.cancelled",
+    Action.HOLD: "request.held",
+    Action.RELEASE: "request.released",
+    Action.RETRY: "request.retried",
+    Action.WITHDRAW: "request.withdrawn",
+}
+
+
+def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool = False) -> Request:
+    """Take a person's decision about a request that no worker holds.
+
+    Withdrawing a fulfilled request needs new weights: that is :func:`ledger.service.requests.withdrawal.withdraw`.
+
+    Args:
+        ledger: The ledger.
+        request_id: Which request.
+        action: Approve, deny, cancel, hold, release, retry, or withdraw (of a reopened request).
+        reason: Why, kept as a note beside the audit history.
+        waive_gates: With retry: accept the result even if it misses a quality gate.
+
+    Raises:
+        TransitionError: The request's state does not allow it.
+        TooFewRetainedError: Retrying would leave too few classes.
+    """
+    return replayed(lambda: _decide(ledger, request_id, action, reason, waive_gates=waive_gates))
+
+
+def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool) -> Request:
+    now = ledger.clock()
+    with ledger.database.write() as tx:
+        before = tx.requests.get(request_id)
+        model = tx.models.by_id(before.model_id)
+        changes: dict[str, object] = {"outcome": reason}
+        if action is Action.RETRY:
+            check_retained(model, tx.versions.live(model).forgotten | before.classes)
+            changes |= {"attempts": 0, "gates_waived": waive_gates, "version": None, "no_op": False}
+        after = tx.requests.act(request_id, action, at=now, **changes)
+        tx.audit.append(
+            _DECISIONS[action],
+            at=now,
+            actor=ledger.actor,
+            model=model.name,
+            request_id=request_id,
+            data={"from": before.state.value, "state": after.state.value}
+            | ({"gates_waived": True} if waive_gates else {}),
+            note=reason,
+        )
+        return after
+
+
+def list_requests(
+    ledger: Ledger,
+    model_name: str | None = None,
+    states: Sequence[RequestState] | None = None,
+    *,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[tuple[Model, Request]]:
+    """Return requests with their models in the order they were filed: above number ``after``, at most ``limit``."""
+    with ledger.database.read() as tx:
+        model = tx.models.get(model_name) if model_name else None
+        models = {m.id: m for m in tx.models.all()}
+        return [(models[r.model_id], r) for r in tx.requests.all(model, states, after=after, limit=limit)]
+
+
+def show_request(ledger: Ledger, request_id: int) -> tuple[Model, Request]:
+    """Return one request with its model.
+
+    Raises:
+        NotFoundError: There is none with this number.
+    """
+    with ledger.database.read() as tx:
+        request = tx.requests.get(request_id)
+        return tx.models.by_id(request.model_id), request

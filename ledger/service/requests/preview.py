@@ -1,0 +1,67 @@
+"""What forgetting some classes would cost, measured before anybody files a request. Nothing is written."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ledger.domain.records import Model
+from ledger.service.computation.unlearning import missed_gates, search
+from ledger.service.computation.workbench import open_workbench
+from ledger.service.evidence.evaluation import answers, measure
+from ledger.service.ledger import Ledger
+from ledger.service.progress import Progress
+
+from .filing import check_retained
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The model as it would be with some more classes forgotten."""
+
+    model: Model
+    forgotten: frozenset[int]
+    """Everything that would be forgotten, earlier requests included."""
+    solver: str
+    depth: int
+    """Number of layers edited, counted from the output."""
+    alpha_r: float
+    alpha_f: float
+    accuracy: dict[str, Any]
+    """Metrics of the ``accuracy`` evaluator, against the registered weights."""
+    confusion: dict[str, Any]
+    """Metrics of the ``confusion`` evaluator."""
+    missed_gates: tuple[str, ...]
+
+
+def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: Progress) -> Preview:
+    """Compute what a request for some classes would do now, on test images.
+
+    Args:
+        ledger: The ledger; left as it is.
+        model_name: The model.
+        texts: Classes, by label or index.
+        progress: Told about phases.
+
+    Raises:
+        UnknownClassError: A class is not the model's.
+        TooFewRetainedError: Too few classes would be left.
+    """
+    bench = open_workbench(ledger, model_name)
+    with ledger.database.read() as tx:
+        live = tx.versions.live(bench.model)
+    forgotten = live.forgotten | bench.model.labels.resolve_all(texts)
+    check_retained(bench.model, forgotten)
+    result = search(bench, bench.class_spaces(forgotten, progress, keep=False), forgotten, progress)
+    recipe = result.candidate.recipe
+    data, _ = answers(bench, result.candidate.state, bench.base_state, forgotten, progress, train_per_class=1)
+    evaluators = ledger.plugins.evaluators()
+    return Preview(
+        model=bench.model,
+        forgotten=forgotten,
+        solver=recipe.solver,
+        depth=recipe.depth,
+        alpha_r=recipe.strength.alpha_r,
+        alpha_f=recipe.strength.alpha_f,
+        accuracy=measure(evaluators["accuracy"][0], data),
+        confusion=measure(evaluators["confusion"][0], data),
+        missed_gates=tuple(missed_gates(bench, result)),
+    )

@@ -1,0 +1,94 @@
+"""Withdraw a fulfilled request: the model gets back what only that request made it forget."""
+
+from ledger.domain.records import Model, Request, Version, VersionKind
+from ledger.domain.states import Action, RequestState, next_state
+from ledger.errors import PurgedError, RetryLaterError
+from ledger.service.computation.compute import OpenModel, open_unlearning
+from ledger.service.ledger import Ledger
+from ledger.service.progress import Progress
+from ledger.service.versions.commit import append_proposal
+from ledger.store.unit_of_work import Transaction
+
+from .filing import decide
+
+
+def withdraw(
+    ledger: Ledger,
+    request_id: int,
+    reason: str,
+    progress: Progress,
+    *,
+    waive_gates: bool = False,
+    open_model: OpenModel = open_unlearning,
+) -> tuple[Request, Version | None]:
+    """Withdraw a request, from the middle of the history if need be.
+
+    The new version forgets what all other fulfilled requests ask for: its weights are those the
+    model would have had if this request had never been filed. Classes that the live version forgets
+    for no fulfilled request (after a rollback) stay forgotten.
+
+    Returns:
+        The request, and the new version, or None where no weights change: the request was only
+        reopened, or every class of it is asked for by another one.
+
+    Raises:
+        TransitionError: The request is neither fulfilled nor reopened.
+        PurgedError: A class of it can never come back.
+        GateError: Without the request, the other classes miss a quality gate.
+        RetryLaterError: Another version became live meanwhile.
+    """
+    with ledger.database.read() as tx:
+        request = tx.requests.get(request_id)
+        next_state(request.state, Action.WITHDRAW, request_id=request_id)
+        model = tx.models.by_id(request.model_id)
+        parent = tx.versions.live(model)
+        readmitted, anchor = _readmitted(tx, request, parent), tx.versions.get(model, model.anchor)
+    if request.state is RequestState.REOPENED:
+        return decide(ledger, request_id, Action.WITHDRAW, reason), None
+    _check_reachable(model, readmitted & anchor.forgotten)
+    proposal = None
+    if readmitted:
+        proposal = open_model(ledger, model.name)(parent.forgotten - readmitted, progress)
+        if not waive_gates:
+            proposal.require_gates()
+    now = ledger.clock()
+    with ledger.database.write() as tx:
+        if tx.versions.live(model) != parent or _readmitted(tx, request, parent) != readmitted:
+            raise RetryLaterError(f"{model.name} or its requests changed meanwhile", "run the same command again")
+        version = None
+        if proposal is not None:
+            version = append_proposal(
+                tx, model, proposal, parent, VersionKind.WITHDRAW, request_id, actor=ledger.actor, at=now
+            )
+        number = version.number if version else parent.number
+        after = tx.requests.act(request_id, Action.WITHDRAW, at=now, outcome=reason or f"withdrawn in version {number}")
+        tx.audit.append(
+            "request.withdrawn",
+            at=now,
+            actor=ledger.actor,
+            model=model.name,
+            request_id=request_id,
+            data={
+                "from": request.state.value,
+                "state": after.state.value,
+                "version": number,
+                "readmitted": sorted(readmitted),
+            },
+            note=reason,
+        )
+    return after, version
+
+
+def _check_reachable(model: Model, lost: frozenset[int]) -> None:
+    if lost:
+        raise PurgedError(
+            f"{', '.join(model.labels.names(lost))} cannot come back to {model.name}: what it takes was purged",
+            "the request stays fulfilled; to know the class again, register a model that was trained on it",
+        )
+
+
+def _readmitted(tx: Transaction, request: Request, live: Version) -> frozenset[int]:
+    """Return the forgotten classes that no other fulfilled request of the model asks for."""
+    fulfilled = tx.requests.all(tx.models.by_id(request.model_id), [RequestState.FULFILLED])
+    still_wanted = frozenset[int]().union(*(other.classes for other in fulfilled if other.id != request.id))
+    return (request.classes & live.forgotten) - still_wanted

@@ -1,0 +1,207 @@
+"""Check a whole ledger: database, history, and every stored object; set apart the versions that are affected.
+
+What is found is named; nothing is repaired. A version whose weights are not what was recorded is *quarantined*:
+nobody gets it until its object is restored and a later check finds it whole. A damaged class space quarantines
+nothing, because no version is served from it: the next request collects it again from the images.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ledger.domain.records import ClassSpace, Model, Version
+from ledger.errors import AuditError, BlobError
+from ledger.service.ledger import Ledger
+from ledger.service.objects import disk_errors
+from ledger.service.progress import Progress
+from ledger.store.unit_of_work import Transaction
+
+from .garbage import find_garbage
+from .replay import differences
+
+REPAIR = "restore it from a backup and check again"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be."""
+
+    fault: str
+    """In a word or two: ``missing``, ``truncated``, ``altered``, ``key missing``, ``unreferenced``, ..."""
+    what: str
+    """``database``, ``history``, ``rows``, or an object's digest or a temporary file's path."""
+    detail: str
+    used_by: tuple[str, ...] = ()
+    """Versions and class spaces that need it."""
+    severe: bool = True
+    """False for what costs only space, or is merely not as the newest release would write it."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found."""
+
+    objects: int
+    """Objects checked."""
+    findings: tuple[Finding, ...]
+    quarantined: tuple[str, ...]
+    """Versions that were set apart by this check, as ``MODEL:N``."""
+    released: tuple[str, ...]
+    """Versions that were set apart earlier and are whole again."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing severe was found."""
+        return not any(finding.severe for finding in self.findings)
+
+
+@dataclass
+class _Uses:
+    """What the rows say about one object."""
+
+    length: int | None = None
+    """Plain bytes; None if no row describes it."""
+    versions: list[tuple[Model, Version]] = field(default_factory=list)
+    spaces: list[tuple[Model, ClassSpace]] = field(default_factory=list)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Versions and class spaces, in words."""
+        versions = [f"{model.name}:{version.number}" for model, version in self.versions]
+        return (*versions, *(f"class space of {m.labels[s.class_index]} ({m.name})" for m, s in self.spaces))
+
+
+@disk_errors()
+def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, read_data: bool = False) -> Report:
+    """Check a ledger, or the objects of one model.
+
+    Args:
+        ledger: The ledger.
+        progress: Counts objects.
+        model_name: Only this model's objects; None for all, and for what no model uses.
+        read_data: Read, authenticate and hash every object, instead of looking at size and key. Objects of
+            quarantined versions are read in any case.
+
+    Raises:
+        NotFoundError: There is no such model.
+    """
+    findings = [*_database(ledger), *_history(ledger)]
+    # Objects are listed before the rows are read: what is stored meanwhile is not taken for garbage.
+    there = set(ledger.blobs.digests())
+    with ledger.database.read() as tx:
+        models = [tx.models.get(model_name)] if model_name else tx.models.all()
+        uses, destroyed, leased = _uses(tx, models), tx.spaces.destroyed(), tx.leases.live()
+        referred = tx.spaces.referred()
+    progress.phase("objects", len(uses))
+    problems: dict[str, BlobError] = {}
+    proven: set[str] = set()
+    for digest, used in sorted(uses.items()):
+        read = read_data or any(version.quarantined for _, version in used.versions)
+        problem = _problem(ledger, digest, used, destroyed, read=read)
+        if problem is not None:
+            problems[digest] = problem
+            findings.append(Finding(problem.fault, digest, problem.message, used.names))
+        elif read:
+            proven.add(digest)
+        if problem is None and not ledger.blobs.is_encrypted(digest):
+            detail = "stored by an earlier release; storing the same bytes again encrypts it"
+            findings.append(Finding("unencrypted", digest, detail, used.names, severe=False))
+        progress.step()
+    if model_name is None:
+        findings += _left_over(ledger, there, referred, destroyed, leased)
+    quarantined, released = _settle(ledger, uses, problems, proven)
+    return Report(len(uses), tuple(findings), quarantined, released)
+
+
+def _database(ledger: Ledger) -> Iterator[Finding]:
+    for problem in ledger.database.problems():
+        yield Finding("damaged", "database", problem)
+
+
+def _history(ledger: Ledger) -> Iterator[Finding]:
+    try:
+        with ledger.database.read() as tx:
+            tx.audit.verify()
+    except AuditError as error:
+        yield Finding("altered", "history", f"entry {error.seq}: {error.message}")
+        return
+    # From a history that does not verify, nothing follows about the rows.
+    for difference in differences(ledger):
+        yield Finding("altered", "rows", difference)
+
+
+def _uses(tx: Transaction, models: list[Model]) -> dict[str, _Uses]:
+    """Return what needs which object: kept versions their weights, models the class spaces they still compute from."""
+    uses: defaultdict[str, _Uses] = defaultdict(_Uses)
+    for model in models:
+        for version in tx.versions.all(model):
+            if version.purged_at is None:
+                uses[version.weights].versions.append((model, version))
+        for space in tx.spaces.all(model):
+            if space.anchor >= model.anchor:
+                uses[space.blob].spaces.append((model, space))
+    for digest, length, _ in tx.spaces.blobs():
+        if digest in uses:
+            uses[digest].length = length
+    return dict(uses)
+
+
+def _problem(ledger: Ledger, digest: str, used: _Uses, destroyed: frozenset[str], *, read: bool) -> BlobError | None:
+    if digest in destroyed:
+        return BlobError(f"object {digest} was destroyed, although something kept needs it", REPAIR, fault="dangling")
+    if used.length is None:
+        return BlobError(f"no row describes object {digest}", REPAIR, fault="dangling")
+    try:
+        ledger.blobs.check(digest, used.length, read_data=read)
+    except BlobError as error:
+        return error
+    return None
+
+
+def _left_over(
+    ledger: Ledger, there: set[str], referred: frozenset[str], destroyed: frozenset[str], leased: frozenset[str]
+) -> Iterator[Finding]:
+    """Yield what is there although nothing needs it."""
+    back = (there | set(ledger.blobs.keys.digests())) & destroyed - leased
+    for digest in sorted(back):
+        yield Finding("not destroyed", digest, "it was destroyed on purpose, but it or its key is there")
+    wanted = referred | leased | back | there
+    for digest in sorted(there - referred - leased - back):
+        yield Finding("unreferenced", digest, "nothing refers to it: unledger gc removes it", severe=False)
+    for garbage in find_garbage(ledger, wanted, float("inf")):
+        fault = {"key": "key without object"}.get(garbage.kind, garbage.kind)
+        if garbage.kind != "object":
+            yield Finding(fault, garbage.name, "unledger gc removes it", severe=False)
+
+
+def _settle(
+    ledger: Ledger, uses: dict[str, _Uses], problems: dict[str, BlobError], proven: set[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Quarantine the versions whose weights are damaged; release those whose weights were read and are whole."""
+    now = ledger.clock()
+    changes: list[tuple[Model, Version, str | None]] = []
+    for digest, used in sorted(uses.items()):
+        problem = problems.get(digest)
+        if problem is not None and problem.fault != "other size":
+            changes += [(m, v, problem.message) for m, v in used.versions if v.quarantined != problem.message]
+        elif digest in proven:
+            changes += [(m, v, None) for m, v in used.versions if v.quarantined is not None]
+    quarantined: list[str] = []
+    released: list[str] = []
+    if changes:
+        with ledger.database.write() as tx:
+            for model, version, text in sorted(changes, key=lambda change: (change[0].name, change[1].number)):
+                current = tx.versions.get(model, version.number)
+                if current.purged_at is not None:
+                    continue
+                tx.versions.quarantine(current, text)
+                (released if text is None else quarantined).append(f"{model.name}:{version.number}")
+                tx.audit.append(
+                    "version.quarantined" if text else "version.released",
+                    at=now,
+                    actor=ledger.actor,
+                    model=model.name,
+                    data={"version": version.number, "weights": version.weights}
+                    | ({"fault": problems[version.weights].fault} if text else {}),
+                )
+    return tuple(quarantined), tuple(released)

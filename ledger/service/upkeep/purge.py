@@ -1,0 +1,131 @@
+"""Close the rollback window: destroy superseded weights and the class spaces that went into them.
+
+The order is a promise, then the destruction, then the record of it: first one transaction says which versions are
+purged, and from then on nobody gets them; then each object's key is destroyed, then its bytes; then it is noted. A
+crash in between leaves objects that are promised to go and still there: the next purge, of anything, goes on with them.
+
+Rows, digests and audit entries stay, so the history still verifies. The oldest version that is kept becomes the
+*anchor*: later requests are computed from its weights and need nothing of what it has forgotten.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ledger.domain.records import Model, Request, Version
+from ledger.domain.states import RequestState
+from ledger.errors import ConflictError
+from ledger.service.ledger import Ledger
+from ledger.service.progress import Progress, counted
+from ledger.store.unit_of_work import Transaction
+
+
+@dataclass(frozen=True)
+class PurgePlan:
+    """What a purge would do."""
+
+    model: Model
+    anchor: Version
+    """The oldest version that stays: what was live when the window that is kept began."""
+    purged: tuple[Version, ...]
+    """Versions whose weights go, oldest first."""
+    final: tuple[Request, ...]
+    """Fulfilled requests that can be withdrawn no more, since what it takes goes."""
+    spaces: int
+    """Stored class spaces that go."""
+    now: datetime
+
+
+def plan_purge(ledger: Ledger, model_name: str, older_than: timedelta) -> PurgePlan:
+    """Say what closing the rollback window would do, without doing it.
+
+    Args:
+        ledger: The ledger.
+        model_name: The model.
+        older_than: How long a superseded version is kept.
+
+    Raises:
+        NotFoundError: There is no such model.
+        ConflictError: A version that would be kept knows a class again that the oldest of them has forgotten.
+    """
+    with ledger.database.read() as tx:
+        return _plan(tx, ledger, model_name, older_than)
+
+
+def purge(ledger: Ledger, plan: PurgePlan, older_than: timedelta, progress: Progress) -> list[str]:
+    """Carry out a plan that a person has seen, and whatever an interrupted purge left; return the digests destroyed.
+
+    Raises:
+        ConflictError: The ledger changed since the plan was made, or a request is being carried out.
+    """
+    with ledger.database.write() as tx:
+        current = _plan(tx, ledger, plan.model.name, older_than)
+        if (current.anchor, current.purged) != (plan.anchor, plan.purged):
+            raise ConflictError("the ledger changed since this purge was shown", "run the command again")
+        if current.purged:
+            _promise(tx, ledger, current)
+    return destroy_promised(ledger, progress)
+
+
+def destroy_promised(ledger: Ledger, progress: Progress) -> list[str]:
+    """Destroy every object that is promised to go and still there; return their digests."""
+    with ledger.database.read() as tx:
+        doomed = tx.spaces.doomed()
+    progress.phase("destroy", len(doomed))
+    destroyed = []
+    for digest in counted(progress, doomed):
+        with ledger.database.write() as tx:
+            # Looked at again under the lock: somebody may have stored the same bytes for a version that is kept.
+            if not tx.spaces.doomed(digest):
+                continue
+            ledger.blobs.destroy(digest)
+            now = ledger.clock()
+            tx.spaces.note_destroyed(digest, at=now)
+            tx.audit.append("object.destroyed", at=now, actor=ledger.actor, data={"object": digest})
+        destroyed.append(digest)
+    return destroyed
+
+
+def _promise(tx: Transaction, ledger: Ledger, plan: PurgePlan) -> None:
+    running = tx.requests.all(plan.model, [RequestState.RUNNING])
+    if running:
+        raise ConflictError(
+            f"request {running[0].id} is being carried out", "wait until it is done, then run the same command again"
+        )
+    for version in plan.purged:
+        tx.versions.note_purged(version, at=plan.now)
+    tx.models.start_from(plan.model, plan.anchor.number)
+    tx.audit.append(
+        "model.purged",
+        at=plan.now,
+        actor=ledger.actor,
+        model=plan.model.name,
+        data={
+            "anchor": plan.anchor.number,
+            "versions": [version.number for version in plan.purged],
+            "final": [request.id for request in plan.final],
+        },
+    )
+
+
+def _plan(tx: Transaction, ledger: Ledger, model_name: str, older_than: timedelta) -> PurgePlan:
+    model, now = tx.models.get(model_name), ledger.clock()
+    versions, anchor = tx.versions.all(model), _anchor(tx, model, now - older_than)
+    returned = [v for v in versions[anchor.number + 1 :] if v.purged_at is None and not anchor.forgotten <= v.forgotten]
+    if returned:
+        raise ConflictError(
+            f"version {returned[0].number} of {model.name} knows classes that version {anchor.number} had forgotten, "
+            "so neither can be computed from the other",
+            "purge with a longer or a shorter --older-than",
+        )
+    purged = tuple(v for v in versions[: anchor.number] if v.purged_at is None)
+    final = tuple(
+        request for request in tx.requests.all(model, [RequestState.FULFILLED]) if request.classes & anchor.forgotten
+    )
+    outdated = [s for s in tx.spaces.all(model) if s.anchor < anchor.number]
+    return PurgePlan(model, anchor, purged, final, len(outdated) if purged else 0, now)
+
+
+def _anchor(tx: Transaction, model: Model, moment: datetime) -> Version:
+    """Return the version that was live at a moment, and no earlier one than computations start from already."""
+    before = [move.version for move in tx.versions.moves(model) if move.moved_at <= moment]
+    return tx.versions.get(model, max(before[-1] if before else 0, model.anchor))

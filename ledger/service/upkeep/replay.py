@@ -1,0 +1,240 @@
+"""Rebuild models, requests, versions and aliases from the audit history alone, and say which stored rows differ.
+
+The history is what counts: rows are its projection, kept for quick answers. Whoever edits a row and leaves the history
+alone is found here; whoever edits the history is found by ``audit verify``. What a column says is either rebuilt from
+the entries or named in :data:`NOT_EVIDENCE` with the reason.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ledger.digest import json_digest
+from ledger.domain.records import LIVE, AuditEvent
+from ledger.domain.states import RequestState
+from ledger.errors import LedgerError
+from ledger.service.ledger import Ledger
+from ledger.service.versions.commit import setup_digest
+from ledger.store.unit_of_work import Transaction
+
+Row = dict[str, Any]
+Key = tuple[Any, ...]
+KEYS = {
+    "models": ("name",),
+    "requests": ("id",),
+    "versions": ("model_id", "number"),
+    "aliases": ("model_id", "name"),
+    "alias_moves": ("audit_seq",),
+}
+"""What names a row in the history."""
+NOT_EVIDENCE = {
+    ("models", "id"): "numbers rows; the name is what the history knows",
+    ("models", "options"): "in no entry as such; the digest of the set-up covers it",
+    ("models", "preprocessing"): "in no entry as such; the digest of the set-up covers it",
+    ("models", "settings"): "in no entry as such; the digest of the set-up covers it",
+    ("models", "labels"): "names of classes, in no entry; certificates commit to them",
+    ("models", "data_spec"): "where the images are; their digest says what they are",
+    ("requests", "external_id"): "free text; the digest of the body covers it",
+    ("requests", "reason"): "free text; the digest of the body covers it",
+    ("requests", "idempotency_key"): "keeps a repeated call from filing twice, says nothing of what was done",
+    ("requests", "attempts"): "bookkeeping of the queue",
+    ("requests", "lease_expires"): "moved by every heartbeat, which is no event",
+    ("requests", "outcome"): "words for people; the note of the entry says the same",
+    ("versions", "quarantined"): "what the last check of the stored objects found; the next one says it again",
+    ("alias_moves", "id"): "numbers rows; the sequence number of the entry orders them",
+}
+"""Columns that are not rebuilt, and why."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One column of one row that is not what the history says; of a missing or unaccounted row, the whole."""
+
+    table: str
+    key: Key
+    column: str | None
+    recorded: Any
+    """What the history says; None if it knows of no such row."""
+    stored: Any
+
+    def __str__(self) -> str:
+        name = f"{self.table} {'/'.join(str(part) for part in self.key)}"
+        if self.column is not None:
+            return f"{name}: {self.column} is {self.stored!r}, the history says {self.recorded!r}"
+        if self.stored is None:
+            return f"{name}: the row is missing, the history tells of it"
+        return f"{name}: the history tells of no such row"
+
+
+@dataclass
+class Replayed:
+    """The rows that a history amounts to, by table and key. A row holds the columns that its entries speak of."""
+
+    rows: dict[str, dict[Key, Row]] = field(default_factory=lambda: {table: {} for table in KEYS})
+    dates: dict[Key, tuple[str, str]] = field(default_factory=dict)
+    """Receipt and due date of each request as they were written, zone and all."""
+    setups: dict[Key, str] = field(default_factory=dict)
+    """The digest of each model's set-up; models from before this rule have none."""
+
+    def apply(self, event: AuditEvent) -> None:
+        """Take the next event into account.
+
+        Raises:
+            KeyError: It lacks what an event of its kind holds.
+        """
+        if event.kind == "version.created":
+            self._version(event)
+        elif event.kind.startswith("model."):
+            self._model(event)
+        elif event.kind == "request.received":
+            self._received(event)
+        elif event.kind.startswith("request.") and "state" in event.data:
+            self._request(event)
+
+    def _model(self, event: AuditEvent) -> None:
+        data, rows = event.data, self.rows["models"]
+        if event.kind == "model.registered":
+            columns = {"architecture": data["architecture"], "data_digest": data["data"]}
+            rows[event.model,] = {**columns, "created_at": event.at, "anchor": 0}
+            if "setup" in data:
+                self.setups[event.model,] = data["setup"]
+        elif event.kind == "model.data_changed":
+            rows[event.model,]["data_digest"] = data["data"]
+        elif event.kind == "model.purged":
+            rows[event.model,]["anchor"] = data["anchor"]
+            for number in data["versions"]:
+                self.rows["versions"][event.model, number]["purged_at"] = event.at
+
+    def _version(self, event: AuditEvent) -> None:
+        data, model = event.data, event.model
+        number = data["version"]
+        self.rows["versions"][model, number] = {
+            "parent": data["parent"],
+            "kind": data["kind"],
+            "request_id": event.request_id,
+            "restores": data.get("restores"),
+            "forgotten": data["forgotten"],
+            "weights": data["weights"],
+            "created_at": event.at,
+            "purged_at": None,
+        } | ({"recipe": data["recipe"]} if "recipe" in data else {})
+        alias = self.rows["aliases"].get((model, LIVE))
+        self.rows["alias_moves"][event.seq,] = {
+            "model_id": model,
+            "name": LIVE,
+            "version": number,
+            "previous": alias["version"] if alias else None,
+            "moved_at": event.at,
+        }
+        self.rows["aliases"][model, LIVE] = {"version": number}
+
+    def _received(self, event: AuditEvent) -> None:
+        data = event.data
+        self.dates[event.request_id,] = data["received_at"], data["due_at"]
+        self.rows["requests"][event.request_id,] = {
+            "model_id": event.model,
+            "classes": data["classes"],
+            "actor": event.actor,
+            "basis": data["basis"],
+            "received_at": datetime.fromisoformat(data["received_at"]),
+            "due_at": datetime.fromisoformat(data["due_at"]),
+            "created_at": event.at,
+            "body_digest": data["body"],
+            "version": None,
+            "no_op": False,
+            "gates_waived": False,
+            "lease_owner": None,
+            "lease_epoch": 0,
+            "state": data["state"],
+            "updated_at": event.at,
+        }
+
+    def _request(self, event: AuditEvent) -> None:
+        data = event.data
+        row = self.rows["requests"][event.request_id,]
+        row |= {"state": data["state"], "updated_at": event.at, "lease_owner": None}
+        if data["state"] == RequestState.RUNNING.value:
+            row |= {"lease_owner": data["worker"], "lease_epoch": data["epoch"]}
+        if event.kind == "request.fulfilled":
+            row |= {"version": data["version"], "no_op": data["no_op"]}
+        if event.kind in ("request.retried", "request.reopened"):
+            row |= {"version": None, "no_op": False}
+        if event.kind == "request.retried":
+            row |= {"gates_waived": data.get("gates_waived", False)}
+
+
+def replay(tx: Transaction) -> list[Difference]:
+    """Rebuild models, requests, versions, aliases and their moves from the history; return what the rows say otherwise.
+
+    The history itself is taken as it is: verify it first.
+    """
+    replayed = Replayed()
+    found = []
+    for event in tx.audit.events():
+        try:
+            replayed.apply(event)
+        except (KeyError, ValueError):
+            found.append(Difference("entries", (event.seq,), None, None, event.kind))
+    for table, key in KEYS.items():
+        stored = {tuple(row[name] for name in key): _comparable(table, row) for row in tx.projections.rows(table)}
+        found += _compare(table, replayed.rows[table], stored)
+        if table == "requests":
+            found += _compare_bodies(replayed.dates, stored)
+        if table == "models":
+            found += _compare_setups(replayed.setups, stored)
+    return found
+
+
+def differences(ledger: Ledger) -> list[str]:
+    """Return one sentence for each stored row or column that the audit history contradicts."""
+    with ledger.database.read() as tx:
+        try:
+            return [str(difference) for difference in replay(tx)]
+        except (LedgerError, LookupError, TypeError, ValueError) as error:
+            return [f"the audit history cannot be replayed: {error}"]
+
+
+def _compare(table: str, recorded: Mapping[Key, Row], stored: Mapping[Key, Row]) -> Iterable[Difference]:
+    for key in sorted(recorded.keys() | stored.keys(), key=repr):
+        expected, actual = recorded.get(key), stored.get(key)
+        if expected is None or actual is None:
+            yield Difference(table, key, None, expected, actual)
+            continue
+        for column, value in expected.items():
+            if actual[column] != value:
+                yield Difference(table, key, column, value, actual[column])
+
+
+def _compare_bodies(dates: Mapping[Key, tuple[str, str]], stored: Mapping[Key, Row]) -> Iterable[Difference]:
+    for key, (received, due) in dates.items():
+        row = stored.get(key)
+        if row is not None and row["body_digest"] not in _bodies(row, received, due):
+            yield Difference("requests", key, "reason or external_id", "another text", "this text")
+
+
+def _compare_setups(setups: Mapping[Key, str], stored: Mapping[Key, Row]) -> Iterable[Difference]:
+    for key, recorded in setups.items():
+        row = stored.get(key)
+        if row is not None and setup_digest(row["options"], row["preprocessing"], row["settings"]) != recorded:
+            yield Difference("models", key, "options, preprocessing or settings", "another set-up", "this set-up")
+
+
+def _comparable(table: str, row: Row) -> Row:
+    return {**row, "recipe": json_digest(row["recipe"])} if table == "versions" else row
+
+
+def _bodies(row: Row, received: str, due: str) -> set[str]:
+    """Return the digests that the body of a request may have: dates count only where the sender named them."""
+    body = {
+        "model": row["model_id"],
+        "classes": row["classes"],
+        "reason": row["reason"],
+        "basis": row["basis"],
+        "external_id": row["external_id"],
+    }
+    return {
+        json_digest({**body, "received_at": first, "due_at": second})
+        for first in (received, None)
+        for second in (due, None)
+    }

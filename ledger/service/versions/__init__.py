@@ -1,0 +1,1 @@
+"""Use cases about versions: add one, read a model's history, roll back, compare, export."""

@@ -1,0 +1,48 @@
+"""What the ledger holds about a model, version by version. Reads SQL only: no torch, no weights."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ledger.domain.records import AliasMove, BasisTerm, ClassSpace, Evidence, Model, Version
+from ledger.service.ledger import Ledger
+
+
+def list_models(ledger: Ledger) -> list[tuple[Model, Version]]:
+    """Return every model with its live version, by name."""
+    with ledger.database.read() as tx:
+        return [(model, tx.versions.live(model)) for model in tx.models.all()]
+
+
+@dataclass(frozen=True)
+class History:
+    """Everything the ledger holds about one model's versions."""
+
+    model: Model
+    versions: tuple[Version, ...]
+    live: Version
+    moves: tuple[AliasMove, ...]
+    evidence: dict[int, dict[str, Evidence]]
+    """Newest evidence of each version, by evaluator."""
+    bases: dict[int, tuple[BasisTerm, ...]]
+    spaces: tuple[ClassSpace, ...]
+
+    def live_at(self, moment: datetime) -> int | None:
+        """Return the version that was live at a moment, or None before the model was registered."""
+        past = [move.version for move in self.moves if move.moved_at <= moment]
+        return past[-1] if past else None
+
+
+def history(ledger: Ledger, model_name: str) -> History:
+    """Return a model's versions and what belongs to them."""
+    with ledger.database.read() as tx:
+        model = tx.models.get(model_name)
+        versions = tx.versions.all(model)
+        return History(
+            model=model,
+            versions=tuple(versions),
+            live=tx.versions.live(model),
+            moves=tuple(tx.versions.moves(model)),
+            evidence={v.number: tx.versions.evidence(v) for v in versions},
+            bases={v.number: tuple(tx.versions.basis(v)) for v in versions},
+            spaces=tuple(tx.spaces.all(model)),
+        )

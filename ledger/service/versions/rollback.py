@@ -1,0 +1,119 @@
+"""Go back to an earlier version by going forward: its exact bytes become a new version.
+
+History is never rewritten. A request whose classes the restored version does not forget would be
+undone silently, so it is reopened in the same transaction, with its due date.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ledger.domain.due import days_left
+from ledger.domain.records import Model, Request, Version, VersionKind
+from ledger.domain.states import Action, RequestState
+from ledger.errors import ConflictError
+from ledger.service.ledger import Ledger
+from ledger.store.unit_of_work import Transaction
+
+from .availability import require_served
+from .commit import append_version, next_number
+
+
+@dataclass(frozen=True)
+class RollbackPlan:
+    """What a rollback would do."""
+
+    model: Model
+    live: Version
+    target: Version
+    reopened: tuple[Request, ...]
+    """Fulfilled requests that the target does not fulfil."""
+    now: datetime
+
+    def days_left(self, request: Request) -> int:
+        """Return whole days until a request's due date."""
+        return days_left(request.due_at, self.now)
+
+
+def plan_rollback(ledger: Ledger, model_name: str, number: int) -> RollbackPlan:
+    """Say what rolling back to a version would do, without doing it.
+
+    Raises:
+        NotFoundError: There is no such model or version.
+        ConflictError: It is the live version, or has the same weights.
+        PurgedError: Its weights were destroyed.
+        BlobError: The version's bytes are missing or altered.
+    """
+    with ledger.database.read() as tx:
+        plan = _plan(tx, ledger, model_name, number)
+    ledger.blobs.get(plan.target.weights)
+    return plan
+
+
+def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
+    """Carry out a plan that a person has seen.
+
+    Raises:
+        ConflictError: The ledger changed since the plan was made.
+    """
+    size = len(ledger.blobs.get(plan.target.weights))
+    with ledger.database.write() as tx:
+        current = _plan(tx, ledger, plan.model.name, plan.target.number)
+        if (current.live.number, current.reopened) != (plan.live.number, plan.reopened):
+            raise ConflictError("the ledger changed since this rollback was shown", "run the command again")
+        model, target, now = current.model, current.target, current.now
+        version = Version(
+            model_id=model.id,
+            number=next_number(tx, model),
+            parent=current.live.number,
+            kind=VersionKind.ROLLBACK,
+            request_id=None,
+            restores=target.number,
+            forgotten=target.forgotten,
+            weights=target.weights,
+            recipe=target.recipe,
+            created_at=now,
+        )
+        terms = tuple(tx.versions.basis(target))
+        append_version(tx, model, version, size=size, terms=terms, actor=ledger.actor, at=now)
+        tx.audit.append(
+            "model.rolled_back",
+            at=now,
+            actor=ledger.actor,
+            model=model.name,
+            data={
+                "version": version.number,
+                "restores": target.number,
+                "reopened": [request.id for request in current.reopened],
+            },
+            note=reason,
+        )
+        for request in current.reopened:
+            outcome = f"reopened by the rollback to version {target.number}"
+            tx.requests.act(request.id, Action.REOPEN, at=now, outcome=outcome, version=None, no_op=False)
+            tx.audit.append(
+                "request.reopened",
+                at=now,
+                actor=ledger.actor,
+                model=model.name,
+                request_id=request.id,
+                data={
+                    "version": version.number,
+                    "state": RequestState.REOPENED.value,
+                    "due_at": request.due_at.isoformat(),
+                },
+            )
+    return version
+
+
+def _plan(tx: Transaction, ledger: Ledger, model_name: str, number: int) -> RollbackPlan:
+    model = tx.models.get(model_name)
+    live, target = tx.versions.live(model), tx.versions.get(model, number)
+    require_served(model, target)
+    if target.weights == live.weights and target.forgotten == live.forgotten:
+        raise ConflictError(
+            f"version {number} of {model.name} has the same weights as version {live.number}, which is live",
+            f"see: unledger model versions {model.name}",
+        )
+    fulfilled = tx.requests.all(model, [RequestState.FULFILLED])
+    reopened = tuple(request for request in fulfilled if not request.classes <= target.forgotten)
+    return RollbackPlan(model, live, target, reopened, ledger.clock())

@@ -1,0 +1,82 @@
+"""Collect class spaces: run a class's images through the network once and fold what flows into each map."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from ledger.algebra.covariance import CovarianceAccumulator
+from ledger.algebra.grouped import GroupedAccumulator, GroupedSpace
+from ledger.algebra.spaces import Space
+from ledger.errors import NonFiniteError, UnsupportedLayerError
+from ledger.hookspecs import GroupedRows, RowSampler
+from ledger.networks.layer_calls import reading
+from ledger.networks.map_groups import Bundle
+from ledger.networks.network import Network
+
+
+def collect_spaces(
+    network: Network, batches: Iterable[Tensor], sampler: RowSampler, *, max_rank: int, tolerance: float = 0.0
+) -> dict[str, Space | GroupedSpace]:
+    """Return the space of every bundle of linear maps, from one forward pass over one class's images.
+
+    Rows are folded in as they stream; neither images nor activations are kept. The network is not
+    changed: see :func:`~ledger.networks.layer_calls.reading`.
+
+    Args:
+        network: In evaluation mode, with the registered weights.
+        batches: Preprocessed images (n, channels, height, width).
+        sampler: Chooses positions of feature maps.
+        max_rank: Largest rank kept for one map; bundled ones are narrow and kept whole.
+        tolerance: Share of a map's energy up to which a direction is dropped.
+
+    Returns:
+        By bundle key: the space of a single map, or those of all groups of a layer.
+
+    Raises:
+        NonFiniteError: A layer's input holds NaN or infinity.
+        UnsupportedLayerError: A layer was never called, so nothing is known of it.
+    """
+    single: dict[str, CovarianceAccumulator] = {}
+    grouped: dict[str, GroupedAccumulator] = {}
+    for bundle in network.bundles:
+        if bundle.grouped:
+            grouped[bundle.key] = GroupedAccumulator(bundle.groups, bundle.width)
+        else:
+            single[bundle.key] = CovarianceAccumulator(bundle.width, max_rank=max_rank)
+    accumulators: dict[str, CovarianceAccumulator | GroupedAccumulator] = {**single, **grouped}
+
+    bundles = {m.key: bundle for bundle in network.bundles for m in bundle.maps}
+
+    def fold(layer: str, rows: Mapping[str, Tensor]) -> None:
+        for bundle in {bundles[key].key: bundles[key] for key in rows}.values():
+            values = _rows_of(bundle, rows)
+            _require_finite(values, layer)
+            accumulators[bundle.key].update(values.float())
+
+    with reading(network, sampler, fold), torch.inference_mode():
+        for batch in batches:
+            network.module(network.placed(batch))
+    silent = [key for key, accumulator in accumulators.items() if accumulator.rows == 0]
+    if silent:
+        raise UnsupportedLayerError(
+            f"the forward pass never called {', '.join(silent[:3])}", "see unledger model coverage"
+        )
+    found: dict[str, Space | GroupedSpace] = {key: acc.space(tolerance=tolerance) for key, acc in single.items()}
+    found |= {key: acc.space() for key, acc in grouped.items()}
+    return {bundle.key: found[bundle.key] for bundle in network.bundles}
+
+
+def _rows_of(bundle: Bundle, rows: Mapping[str, Tensor]) -> Tensor:
+    """Return a single map's rows (n, i), or those of a bundle (g, n, i)."""
+    if not bundle.grouped:
+        return rows[bundle.key]
+    if isinstance(rows, GroupedRows) and rows.maps == bundle.maps:
+        return rows.stacked
+    return torch.stack([rows[m.key] for m in bundle.maps])
+
+
+def _require_finite(values: Tensor, layer: str) -> None:
+    # The extremes show it as well as every value would, in one pass and without a tensor as large again.
+    if values.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):
+        raise NonFiniteError(f"the input of {layer} holds NaN or infinity", "check the weights and the images")

@@ -1,0 +1,80 @@
+"""Class spaces as stored bytes: one tensor for each map, two for each bundle (``docs/adr/0011-grouped-maps.md``).
+
+Under a map's key lies its factor ``F`` (i, r) in half precision. For a bundle there are ``KEY#moments``, half precision
+(g, i * (i + 1) / 2), and ``KEY#trace``, float64 (g,), as :class:`~ledger.algebra.grouped.GroupedSpace` describes them.
+Earlier releases stored a factor for each group of a convolution, under ``KEY[0]``, ``KEY[1]`` and so on; these are read
+too.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from ledger.algebra.grouped import ROUNDING, GroupedSpace
+from ledger.algebra.spaces import Space
+from ledger.domain.records import ClassSpace, MapSummary
+from ledger.networks.map_groups import Bundle
+from ledger.weights import tensor_files
+
+MOMENTS, TRACE = "#moments", "#trace"
+
+Spaces = dict[str, Space | GroupedSpace]
+"""Of one class, by bundle key."""
+
+
+def serialise(spaces: Mapping[str, Space | GroupedSpace]) -> bytes:
+    """Return a class space's bytes."""
+    tensors: dict[str, Tensor] = {}
+    for key, space in spaces.items():
+        if isinstance(space, GroupedSpace):
+            tensors |= {key + MOMENTS: space.packed.half(), key + TRACE: space.trace}
+        else:
+            # Half precision: its rounding, 5e-4 of an entry, is far below what the rank cuts off.
+            tensors[key] = space.factor.half()
+    return tensor_files.serialise(tensors)
+
+
+def summaries(spaces: Mapping[str, Space | GroupedSpace]) -> tuple[MapSummary, ...]:
+    """Return what a record says of a class space beside its bytes."""
+    return tuple(_summary(key, space) for key, space in spaces.items())
+
+
+def covers(record: ClassSpace, bundles: Iterable[Bundle]) -> bool:
+    """Return whether a class space holds all of these maps, stored by this release or an earlier one."""
+    known = {m.key for m in record.maps}
+    return all(bundle.key in known or known.issuperset(m.key for m in bundle.maps) for bundle in bundles)
+
+
+def parse(data: bytes, record: ClassSpace, bundles: Iterable[Bundle]) -> Spaces:
+    """Return the spaces that bytes and their record describe, of this release or an earlier one.
+
+    Raises:
+        CheckpointError: Not a well-formed safetensors file.
+        NonFiniteError: A tensor holds NaN or infinity.
+    """
+    tensors = tensor_files.parse(data, f"the class space of class {record.class_index}")
+    known = {m.key: m for m in record.maps}
+    return {bundle.key: _space(bundle, tensors, known) for bundle in bundles}
+
+
+def _space(bundle: Bundle, tensors: Mapping[str, Tensor], known: Mapping[str, MapSummary]) -> Space | GroupedSpace:
+    if not bundle.grouped:
+        m = known[bundle.key]
+        return Space(tensors[m.key], m.rows, m.trace, m.error_bound)
+    if bundle.key in known:
+        moments, trace = tensors[bundle.key + MOMENTS], tensors[bundle.key + TRACE]
+        return GroupedSpace(moments, bundle.width, known[bundle.key].rows, trace)
+    members = [known[m.key] for m in bundle.maps]
+    factors = [tensors[m.key].double() for m in bundle.maps]
+    moments = torch.stack([m.trace * factor @ factor.T for m, factor in zip(members, factors, strict=True)])
+    # Theirs, not the products' own: what the rank cut off was part of it.
+    trace = torch.tensor([m.trace for m in members], dtype=torch.float64)
+    return GroupedSpace.of(moments, members[0].rows, trace)
+
+
+def _summary(key: str, space: Space | GroupedSpace) -> MapSummary:
+    if isinstance(space, GroupedSpace):
+        trace = float(space.trace.sum())
+        return MapSummary(key, space.width, space.width, space.rows, trace, ROUNDING, space.groups)
+    return MapSummary(key, space.width, space.rank, space.rows, space.trace, space.error_bound)

@@ -1,0 +1,247 @@
+"""The audit history in SQL: appended in the transaction of the change it records, never edited."""
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Table, func, insert, select
+from sqlalchemy.orm import Session
+
+from ledger.audit import merkle
+from ledger.audit.chain import Entry, Head, leaf_digest, leaf_text, verify
+from ledger.audit.growth import LEVELS, Growth
+from ledger.audit.merkle import Frontier
+from ledger.audit.signed_notes import Checkpoint, Verifier
+from ledger.audit.verification import Kept
+from ledger.domain.records import AuditEvent
+from ledger.errors import NotFoundError
+from ledger.store.database.tables import AuditEventRow, AuditNoteRow
+
+from .head import Recorded, read_head, write_head
+from .tree import AuditTree
+from .verification import note_digest, verify_history, verify_since
+
+PAGE = 1000
+EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
+# Built once: putting a statement together costs more than carrying it out.
+ADD_EVENT, ADD_NOTE = insert(EVENTS), insert(NOTES)
+
+
+class AuditLog:
+    """Append to, read, prove and verify the history inside one transaction."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._tree = AuditTree(session)
+        self._locked: tuple[object, Recorded] | None = None
+        """The head under this transaction's lock, with the (possibly nested) transaction that saw it."""
+
+    # -- appending ------------------------------------------------------------------------------------
+
+    def head(self, *, lock: bool = False) -> Head:
+        """Return where the history ends; with ``lock``, nobody else appends until this transaction ends."""
+        return self._recorded(lock=lock).head
+
+    def append(
+        self,
+        kind: str,
+        *,
+        at: datetime,
+        actor: str,
+        model: str | None = None,
+        request_id: int | None = None,
+        data: dict[str, Any] | None = None,
+        note: str = "",
+    ) -> int:
+        """Append an event and return its sequence number.
+
+        Args:
+            kind: What happened, e.g. ``request.fulfilled``.
+            at: When, on the service's clock.
+            actor: Who did it.
+            model: Name of the model concerned.
+            request_id: Number of the request concerned.
+            data: Plain JSON facts: numbers, digests, class indices. No names of classes or people,
+                which could not be erased from a chain.
+            note: Free text. Only a salted digest of it is chained; the text lies beside it.
+        """
+        recorded = self._recorded(lock=True)
+        seq = recorded.head.size + 1
+        event: dict[str, Any] = {"at": at.isoformat(), "kind": kind, "actor": actor, "data": data or {}}
+        if model is not None:
+            event["model"] = model
+        if request_id is not None:
+            event["request"] = request_id
+        salt = secrets.token_hex(16)
+        if note:
+            event["note"] = note_digest(salt, note)
+        leaf = leaf_text(seq, recorded.head.digest, event)
+        digest = leaf_digest(leaf)
+        row = {"seq": seq, "kind": kind, "model": model, "request_id": request_id, "leaf": leaf, "digest": digest}
+        self._session.connection().execute(ADD_EVENT, row)
+        if note:
+            self._session.connection().execute(ADD_NOTE, {"seq": seq, "salt": salt, "text": note})
+        frontier, completed = recorded.frontier.append(bytes.fromhex(digest))
+        subtrees = [(level, (seq >> level) - 1, node) for level, node in completed if level in LEVELS]
+        self._advance(Head(seq, digest), frontier, subtrees)
+        return seq
+
+    def adopt(self, entries: Sequence[Entry]) -> Head:
+        """Append entries of another ledger's history as they are, and return where it ends now.
+
+        Raises:
+            AuditError: One does not follow what is here.
+        """
+        recorded = self._recorded(lock=True)
+        head, growth = recorded.head, Growth(recorded.frontier)
+        rows, leaves = [], []
+        for entry, event in zip(entries, verify(entries, after=head), strict=True):
+            columns = {"kind": event.get("kind"), "model": event.get("model"), "request_id": event.get("request")}
+            rows.append({"seq": entry.seq, "leaf": entry.leaf, "digest": entry.digest, **columns})
+            leaves.append(bytes.fromhex(entry.digest))
+        if entries:
+            head = Head(entries[-1].seq, entries[-1].digest)
+            self._session.execute(ADD_EVENT, rows)
+            subtrees = growth.extend(leaves)
+            self._advance(head, growth.frontier, subtrees)
+        return head
+
+    def _advance(self, head: Head, frontier: Frontier, subtrees: list[tuple[int, int, bytes]]) -> None:
+        recorded = Recorded(head, frontier.root.hex(), tuple(peak.hex() for peak in frontier.peaks))
+        write_head(self._session, recorded)
+        self._tree.add(subtrees)
+        self._locked = self._transaction(), recorded
+
+    def _transaction(self) -> object:
+        # What a savepoint undid must be read again: it is remembered under the savepoint, which is gone.
+        return self._session.get_nested_transaction() or self._session.get_transaction()
+
+    def _recorded(self, *, lock: bool = False) -> Recorded:
+        if self._locked is not None and self._locked[0] is self._transaction():
+            return self._locked[1]
+        recorded = read_head(self._session, lock=lock)
+        if lock:
+            self._locked = self._transaction(), recorded
+        return recorded
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def events(
+        self, *, model: str | None = None, request_id: int | None = None, after: int = 0, kinds: Sequence[str] = ()
+    ) -> Iterator[AuditEvent]:
+        """Yield events in order; ``kinds`` leaves out all others."""
+        query = (
+            select(AuditEventRow, AuditNoteRow.text)
+            .outerjoin(AuditNoteRow, AuditNoteRow.seq == AuditEventRow.seq)
+            .where(AuditEventRow.seq > after)
+            .order_by(AuditEventRow.seq)
+        )
+        if model is not None:
+            query = query.where(AuditEventRow.model == model)
+        if request_id is not None:
+            query = query.where(AuditEventRow.request_id == request_id)
+        if kinds:
+            query = query.where(AuditEventRow.kind.in_(kinds))
+        for row, note in self._session.execute(query).yield_per(PAGE):
+            event = json.loads(row.leaf)
+            yield AuditEvent(
+                seq=row.seq,
+                at=datetime.fromisoformat(event["at"]),
+                kind=row.kind,
+                actor=event["actor"],
+                model=row.model,
+                request_id=row.request_id,
+                data=event["data"],
+                leaf=row.leaf,
+                digest=row.digest,
+                note=note,
+            )
+
+    def entries(self, after: int = 0) -> Iterator[Entry]:
+        """Yield the entries as they are hashed, in order."""
+        query = select(EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq)
+        for seq, leaf, digest in self._session.execute(query).yield_per(PAGE):
+            yield Entry(seq, leaf, digest)
+
+    def entry(self, seq: int) -> Entry:
+        """Return one entry.
+
+        Raises:
+            NotFoundError: There is none with this number.
+        """
+        query = select(EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest).where(EVENTS.c.seq == seq)
+        row = self._session.execute(query).one_or_none()
+        if row is None:
+            raise NotFoundError(f"there is no entry {seq}", "see: unledger audit log")
+        return Entry(*row)
+
+    def count(self) -> int:
+        """Return the number of entries."""
+        return self._session.scalar(select(func.count()).select_from(EVENTS)) or 0
+
+    # -- proofs ---------------------------------------------------------------------------------------
+
+    def tree_node(self, start: int, stop: int) -> bytes:
+        """Return the hash of the complete subtree over entries ``[start, stop)``, counted from 0."""
+        return self._tree.node(start, stop)
+
+    def root(self, size: int | None = None) -> bytes:
+        """Return the root of the tree over the first ``size`` entries, or over all."""
+        return merkle.root_at(self.head().size if size is None else size, self.tree_node)
+
+    def frontier(self, size: int) -> Frontier:
+        """Return the peaks of the tree over the first ``size`` entries."""
+        return merkle.frontier_at(size, self.tree_node)
+
+    def inclusion(self, seq: int, size: int | None = None) -> list[bytes]:
+        """Return the proof (RFC 6962, section 2.1.1) that an entry stands in the tree of ``size`` entries, or of all.
+
+        Raises:
+            NotFoundError: The tree has no such entry.
+        """
+        size = self.head().size if size is None else size
+        if not 0 < seq <= size:
+            raise NotFoundError(f"there is no entry {seq} among the first {size}", "see: unledger audit log")
+        return merkle.inclusion_proof(seq - 1, size, self.tree_node)
+
+    def consistency(self, first_size: int, size: int | None = None) -> list[bytes]:
+        """Return the proof (RFC 6962, section 2.1.2) that the tree of ``size`` entries continues an earlier one.
+
+        Args:
+            first_size: Entries of the earlier tree.
+            size: Entries of the later one; None for all.
+
+        Raises:
+            NotFoundError: The history is shorter than ``first_size``.
+        """
+        size = self.head().size if size is None else size
+        if not 0 <= first_size <= size:
+            raise NotFoundError(f"the history has {size} entries, fewer than {first_size}", "its end may be missing")
+        return merkle.consistency_proof(first_size, size, self.tree_node)
+
+    # -- verifying ------------------------------------------------------------------------------------
+
+    def verify(self, kept: Head | Kept | None = None, *, verifiers: Sequence[Verifier] = ()) -> Head:
+        """Check the whole history: chain, columns, notes, hash tree, head, and the checkpoints that were issued.
+
+        Args:
+            kept: What was noted earlier and elsewhere.
+            verifiers: Keys that issued checkpoints must be signed with; without any, only what they say is compared.
+
+        Raises:
+            AuditError: Names the first bad entry. Where the head or the hash tree over everything is bad, that is
+                the number after the last entry; where an issued checkpoint is not genuine, its size.
+        """
+        if not isinstance(kept, Kept):
+            kept = Kept(() if kept is None else (kept,))
+        return verify_history(self._session, kept, verifiers)
+
+    def verify_since(self, checkpoint: Checkpoint) -> Head:
+        """Check that the history continues a checkpoint, reading only the entries after it.
+
+        Raises:
+            AuditError: It does not; names the first entry that is not proven.
+        """
+        return verify_since(self._session, checkpoint)

@@ -1,0 +1,127 @@
+"""Verify the stored audit history: the entries, and everything the database keeps beside them."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, cast
+
+from sqlalchemy import Result, Table, select
+from sqlalchemy.orm import Session
+
+from ledger.audit.chain import GENESIS, Entry, Head, verify
+from ledger.audit.growth import Growth
+from ledger.audit.merkle import Frontier, frontier_at
+from ledger.audit.signed_notes import Checkpoint, Verifier, open_checkpoint
+from ledger.audit.verification import HistoryCheck, Kept
+from ledger.errors import AuditError, SignatureError
+from ledger.store.database.tables import AuditEventRow, AuditNoteRow
+from ledger.store.repositories.checkpoints import Checkpoints, StoredCheckpoint
+
+from .head import read_head
+from .tree import AuditTree
+
+PAGE = 1024
+EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
+
+
+def note_digest(salt: str, text: str) -> str:
+    """Return the salted digest that a leaf holds in place of free text."""
+    return hashlib.sha256(f"{salt}\x00{text}".encode()).hexdigest()
+
+
+def verify_history(session: Session, kept: Kept, verifiers: Sequence[Verifier]) -> Head:
+    """Check chain, columns, notes, hash tree, head, and the checkpoints that were issued.
+
+    Raises:
+        AuditError: Names the first bad entry, as :meth:`ledger.store.audit.log.AuditLog.verify` says.
+    """
+    genuine, altered = _issued(session, verifiers)
+    walk = HistoryCheck(kept | Kept(checkpoints=tuple(genuine)), AuditTree(session).all())
+    columns = (EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest, EVENTS.c.kind, EVENTS.c.model, EVENTS.c.request_id)
+    with _paged(session, *columns) as rows:
+        for page in rows.partitions():
+            events = walk.page([row[:3] for row in page])
+            notes = _notes(session, page[0][0], page[-1][0])
+            for (seq, _, _, kind, model, request_id), event in zip(page, events, strict=True):
+                if kind != event.get("kind") or model != event.get("model") or request_id != event.get("request"):
+                    raise AuditError(f"entry {seq} is listed as something other than its text says", seq=seq)
+                if seq in notes and note_digest(*notes[seq]) != event.get("note"):
+                    raise AuditError(f"the note of entry {seq} was altered", seq=seq)
+    head = walk.finish()
+    _check_head(session, head, walk.frontier)
+    if altered is not None:
+        raise AuditError(
+            f"the stored checkpoint of {altered.size} entries is not one that this ledger's key signed",
+            "a checkpoint kept elsewhere tells what was signed: --against",
+            seq=max(altered.size, 1),
+        )
+    return head
+
+
+def verify_since(session: Session, checkpoint: Checkpoint) -> Head:
+    """Check that the history continues a checkpoint, reading only the entries after it.
+
+    Raises:
+        AuditError: It does not; names the first entry that is not proven.
+    """
+    reach = read_head(session, lock=False).head.size
+    if reach < checkpoint.size:
+        raise AuditError(
+            f"the history has {reach} entries, the checkpoint {checkpoint.size}: its end is missing", seq=reach + 1
+        )
+    growth = Growth(frontier_at(checkpoint.size, AuditTree(session).node))
+    if growth.frontier.root != checkpoint.root:
+        raise AuditError(f"the first {checkpoint.size} entries are not those that the checkpoint was made of", seq=1)
+    head = Head(checkpoint.size, _digest_at(session, checkpoint.size))
+    with _paged(session, EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest, after=checkpoint.size) as rows:
+        for page in rows.partitions():
+            entries = [Entry(*row) for row in page]
+            for _ in verify(entries, after=head):
+                pass
+            head = Head(entries[-1].seq, entries[-1].digest)
+            growth.extend([bytes.fromhex(entry.digest) for entry in entries])
+    _check_head(session, head, growth.frontier)
+    return head
+
+
+def _paged(session: Session, *columns: Any, after: int | None = None) -> Result[*tuple[Any, ...]]:
+    # From a cursor on the server where there is one, which must be closed even when a check fails half-way.
+    query = select(*columns).order_by(EVENTS.c.seq)
+    if after is not None:
+        query = query.where(EVENTS.c.seq > after)
+    return session.execute(query.execution_options(yield_per=PAGE))
+
+
+def _digest_at(session: Session, seq: int) -> str:
+    return session.scalar(select(EVENTS.c.digest).where(EVENTS.c.seq == seq)) or "" if seq else GENESIS
+
+
+def _check_head(session: Session, head: Head, frontier: Frontier) -> None:
+    recorded = read_head(session, lock=False)
+    if recorded.head != head:
+        raise AuditError(
+            f"the history ends at entry {head.size}, but {recorded.head.size} were written",
+            "entries were cut off its end, or the head was altered",
+            seq=min(head.size, recorded.head.size) + 1,
+        )
+    if (recorded.root, recorded.peaks) != (frontier.root.hex(), tuple(peak.hex() for peak in frontier.peaks)):
+        raise AuditError("the recorded root of the hash tree is not that of the entries", seq=head.size + 1)
+
+
+def _issued(session: Session, verifiers: Sequence[Verifier]) -> tuple[list[Checkpoint], StoredCheckpoint | None]:
+    """Return what issued checkpoints say, and the first that is not as it was issued."""
+    genuine, altered = [], None
+    for stored in Checkpoints(session).all():
+        try:
+            said = open_checkpoint(stored.note, verifiers) if verifiers else Checkpoint.of_note(stored.note)
+        except SignatureError:
+            said = None
+        if said is None or (said.size, said.root.hex()) != (stored.size, stored.root):
+            altered = altered or stored
+        else:
+            genuine.append(said)
+    return genuine, altered
+
+
+def _notes(session: Session, first: int, last: int) -> dict[int, tuple[str, str]]:
+    query = select(NOTES.c.seq, NOTES.c.salt, NOTES.c.text).where(NOTES.c.seq.between(first, last))
+    return {seq: (salt, text) for seq, salt, text in session.execute(query)}

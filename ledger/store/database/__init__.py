@@ -1,0 +1,1 @@
+"""The database itself: engine, schema, tables, and what SQLite needs to be safe."""

@@ -1,0 +1,118 @@
+"""Rows to domain values, explicitly, at the edge of the store."""
+
+from dataclasses import asdict
+
+from ledger.domain.labels import LabelMap
+from ledger.domain.records import (
+    AliasMove,
+    Architecture,
+    ClassSpace,
+    Evidence,
+    MapSummary,
+    Model,
+    Request,
+    Version,
+    VersionKind,
+)
+from ledger.domain.settings import Settings, preprocessing_from_json
+from ledger.domain.states import RequestState
+from ledger.store.database.tables import AliasMoveRow, ClassSpaceRow, EvidenceRow, ModelRow, RequestRow, VersionRow
+
+
+def model(row: ModelRow) -> Model:
+    """Return the model a row holds."""
+    return Model(
+        id=row.id,
+        name=row.name,
+        architecture=Architecture(row.architecture, row.options),
+        labels=LabelMap(tuple(row.labels)),
+        preprocessing=preprocessing_from_json(row.preprocessing),
+        data_spec=row.data_spec,
+        data_digest=row.data_digest,
+        settings=Settings.from_json(row.settings),
+        created_at=row.created_at,
+        anchor=row.anchor,
+    )
+
+
+def request(row: RequestRow) -> Request:
+    """Return the request a row holds."""
+    return Request(
+        id=row.id,
+        model_id=row.model_id,
+        classes=frozenset(row.classes),
+        state=RequestState(row.state),
+        actor=row.actor,
+        reason=row.reason,
+        basis=row.basis,
+        external_id=row.external_id,
+        received_at=row.received_at,
+        due_at=row.due_at,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        version=row.version,
+        no_op=row.no_op,
+        gates_waived=row.gates_waived,
+        attempts=row.attempts,
+        lease_owner=row.lease_owner,
+        lease_epoch=row.lease_epoch,
+        outcome=row.outcome,
+    )
+
+
+def version(row: VersionRow) -> Version:
+    """Return the version a row holds."""
+    return Version(
+        model_id=row.model_id,
+        number=row.number,
+        parent=row.parent,
+        kind=VersionKind(row.kind),
+        request_id=row.request_id,
+        restores=row.restores,
+        forgotten=frozenset(row.forgotten),
+        weights=row.weights,
+        recipe=row.recipe,
+        created_at=row.created_at,
+        quarantined=row.quarantined,
+        purged_at=row.purged_at,
+    )
+
+
+def alias_move(row: AliasMoveRow) -> AliasMove:
+    """Return the alias move a row holds."""
+    return AliasMove(row.name, row.version, row.previous, row.moved_at, row.audit_seq)
+
+
+def class_space(row: ClassSpaceRow, size: int) -> ClassSpace:
+    """Return the class space a row holds; ``size`` is its blob's."""
+    return ClassSpace(
+        id=row.id,
+        model_id=row.model_id,
+        class_index=row.class_index,
+        spec_digest=row.spec_digest,
+        samples=tuple(row.samples),
+        samples_digest=row.samples_digest,
+        blob=row.blob,
+        size=size,
+        maps=tuple(MapSummary(**summary) for summary in row.maps),
+        created_at=row.created_at,
+        anchor=row.anchor,
+    )
+
+
+def map_summaries(space: ClassSpace) -> list[dict[str, object]]:
+    """Return a class space's map summaries as JSON values."""
+    return [asdict(summary) for summary in space.maps]
+
+
+def evidence(row: EvidenceRow) -> Evidence:
+    """Return the evidence a row holds."""
+    return Evidence(
+        evaluator=row.evaluator,
+        plugin=row.plugin,
+        plugin_version=row.plugin_version,
+        metrics=row.metrics,
+        samples=row.samples,
+        inputs_digest=row.inputs_digest,
+        created_at=row.created_at,
+    )

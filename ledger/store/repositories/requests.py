@@ -1,0 +1,222 @@
+"""Requests, which are also the work queue: queries only.
+
+A claim is a lease with an epoch, on the database's clock. Both are conditions of the statement that ends the
+claim, in the transaction that records the result: a worker that was presumed dead cannot write any more.
+
+Every transaction that claims or ends a claim appends to the audit history and so holds the lock on its head:
+claims happen one after another, and there is nothing for ``SKIP LOCKED`` to skip. A heartbeat appends nothing
+and waits for nobody; the conditions are written so that it may come between.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from ledger.domain.records import Model, Request
+from ledger.domain.states import OPEN_STATES, Action, RequestState, next_state
+from ledger.errors import LeaseLostError, NotFoundError
+from ledger.store.database.engine import database_time
+from ledger.store.database.tables import RequestRow
+
+from . import convert
+
+QUEUED, RUNNING = RequestState.QUEUED.value, RequestState.RUNNING.value
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to carry out a request, for as long as its lease lasts."""
+
+    request: Request
+    owner: str
+    epoch: int
+    ttl: float
+    """Seconds that the lease lasts after each heartbeat."""
+
+
+class Requests:
+    """Requests, which are also the work queue."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, values: dict[str, Any]) -> Request:
+        """Insert a request; it gets the next number. The caller holds the write lock."""
+        number = (self._session.scalar(select(func.max(RequestRow.id))) or 0) + 1
+        row = RequestRow(id=number, **values)
+        self._session.add(row)
+        self._session.flush()
+        return convert.request(row)
+
+    def get(self, request_id: int) -> Request:
+        """Return a request.
+
+        Raises:
+            NotFoundError: There is none with this number.
+        """
+        return convert.request(self._row(request_id))
+
+    def by_key(self, key: str) -> tuple[Request, str] | None:
+        """Return the request filed under an idempotency key, with the digest of its body."""
+        row = self._session.scalar(select(RequestRow).where(RequestRow.idempotency_key == key))
+        return None if row is None else (convert.request(row), row.body_digest)
+
+    def all(
+        self,
+        model: Model | None = None,
+        states: Collection[RequestState] | None = None,
+        *,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> list[Request]:
+        """Return requests in the order they were filed: those with a number above ``after``, at most ``limit``."""
+        query = select(RequestRow).where(RequestRow.id > after).order_by(RequestRow.id).limit(limit)
+        if model is not None:
+            query = query.where(RequestRow.model_id == model.id)
+        if states is not None:
+            query = query.where(RequestRow.state.in_([state.value for state in states]))
+        return [convert.request(row) for row in self._session.scalars(query)]
+
+    def awaited(self, model: Model) -> frozenset[int]:
+        """Return the classes that a model's open requests ask for."""
+        states = [state.value for state in OPEN_STATES]
+        query = select(RequestRow.classes).where(RequestRow.model_id == model.id, RequestRow.state.in_(states))
+        return frozenset[int]().union(*self._session.scalars(query))
+
+    def act(self, request_id: int, action: Action, *, at: datetime, **changes: Any) -> Request:
+        """Move a request along the transition table, and set other columns with it.
+
+        Raises:
+            TransitionError: The action is not allowed from the request's state.
+        """
+        row = self._row(request_id)
+        row.state = next_state(RequestState(row.state), action, request_id=request_id).value
+        row.updated_at = at
+        for name, value in changes.items():
+            setattr(row, name, value)
+        self._session.flush()
+        return convert.request(row)
+
+    def claim(
+        self, *, owner: str, ttl: float, at: datetime, attempts: int | None = None, model: Model | None = None
+    ) -> Claim | None:
+        """Take the oldest request that may be carried out now, in one statement; None if there is none.
+
+        A model offers one request at most: none while one of its requests is carried out under a live lease,
+        else the one whose lease ran out, else the first in its queue. The lease epoch rises, so that any
+        earlier claim on the request is void.
+
+        Args:
+            owner: Name of the worker.
+            ttl: Seconds until the lease expires unless it is prolonged.
+            at: When, for the record; the lease runs on the database's clock.
+            attempts: How many attempts a request is permitted: one that vanished in its last is not offered,
+                even if its lease ran out only just now; None permits any number.
+            model: Only this model's requests.
+        """
+        waiting, rival = aliased(RequestRow), aliased(RequestRow)
+        ahead = exists().where(
+            rival.model_id == waiting.model_id,
+            # Nobody overtakes a running request, be its lease live or not, nor an older one that waits.
+            (rival.state == RUNNING) | ((rival.state == QUEUED) & (rival.id < waiting.id)),
+        )
+        vanished = _vanished(waiting) if attempts is None else _vanished(waiting) & (waiting.attempts < attempts)
+        offered = select(waiting.id).where(vanished | ((waiting.state == QUEUED) & ~ahead))
+        if model is not None:
+            offered = offered.where(waiting.model_id == model.id)
+        row = self._update(
+            # What the inner query saw must still hold where it is written: PostgreSQL may have waited in between.
+            (RequestRow.id == offered.order_by(waiting.id).limit(1).scalar_subquery())
+            & ((RequestRow.state == QUEUED) | _vanished(RequestRow)),
+            state=next_state(RequestState.QUEUED, Action.CLAIM, request_id=0).value,
+            lease_owner=owner,
+            lease_epoch=RequestRow.lease_epoch + 1,
+            lease_expires=database_time() + ttl,
+            attempts=RequestRow.attempts + 1,
+            updated_at=at,
+        )
+        return None if row is None else Claim(convert.request(row), owner, row.lease_epoch, ttl)
+
+    def quarantine_vanished(self, *, attempts: int, at: datetime, model: Model | None = None) -> list[Request]:
+        """Set aside the requests whose lease ran out in their last permitted attempt; return them.
+
+        Args:
+            attempts: How many attempts a request is permitted.
+            at: When, for the record.
+            model: Only this model's requests.
+        """
+        gone = _vanished(RequestRow) & (RequestRow.attempts >= attempts)
+        query = select(RequestRow).where(gone).order_by(RequestRow.id)
+        if model is not None:
+            query = query.where(RequestRow.model_id == model.id)
+        found = []
+        for row in self._session.scalars(query).all():
+            outcome = f"its worker vanished {row.attempts} times"
+            changes = {"outcome": outcome, "lease_owner": None, "lease_expires": None}
+            found.append(self.act(row.id, Action.QUARANTINE, at=at, **changes))
+        return found
+
+    def extend(self, claim: Claim) -> None:
+        """Prolong a lease that is still held by its own time.
+
+        Raises:
+            LeaseLostError: It is held no longer.
+        """
+        if self._update(_held(claim), lease_expires=database_time() + claim.ttl) is None:
+            raise _lost(claim)
+
+    def finish(self, claim: Claim, action: Action, *, at: datetime, **changes: Any) -> Request:
+        """End a claim: the statement that records the result itself demands state, owner, epoch and expiry.
+
+        Raises:
+            LeaseLostError: The lease is held no longer; nothing may be written.
+        """
+        state = next_state(RequestState.RUNNING, action, request_id=claim.request.id)
+        values = {"state": state.value, "updated_at": at, "lease_owner": None, "lease_expires": None, **changes}
+        row = self._update(_held(claim), **values)
+        if row is None:
+            raise _lost(claim)
+        return convert.request(row)
+
+    def leased(self) -> set[int]:
+        """Return the ids of the models that a worker holds a live lease on."""
+        query = select(RequestRow.model_id).where(
+            RequestRow.state == RUNNING, RequestRow.lease_expires > database_time()
+        )
+        return set(self._session.scalars(query))
+
+    def _update(self, where: ColumnElement[bool], **values: Any) -> RequestRow | None:
+        statement = update(RequestRow).where(where).values(**values).returning(RequestRow)
+        # What the database answers replaces what the session remembers.
+        options = {"synchronize_session": False, "populate_existing": True}
+        return self._session.scalars(statement, execution_options=options).one_or_none()
+
+    def _row(self, request_id: int) -> RequestRow:
+        row = self._session.get(RequestRow, request_id, populate_existing=True)
+        if row is None:
+            raise NotFoundError(f"there is no request {request_id}", "see: unledger request list")
+        return row
+
+
+def _vanished(row: type[RequestRow]) -> ColumnElement[bool]:
+    return (row.state == RUNNING) & (row.lease_expires <= database_time())
+
+
+def _held(claim: Claim) -> ColumnElement[bool]:
+    return (
+        (RequestRow.id == claim.request.id)
+        & (RequestRow.state == RUNNING)
+        & (RequestRow.lease_owner == claim.owner)
+        & (RequestRow.lease_epoch == claim.epoch)
+        & (RequestRow.lease_expires > database_time())
+    )
+
+
+def _lost(claim: Claim) -> LeaseLostError:
+    return LeaseLostError(
+        f"the lease on request {claim.request.id} was lost", "another worker may carry it out; nothing was written"
+    )

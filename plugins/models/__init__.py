@@ -1,0 +1,1 @@
+"""Model loaders: from an architecture's name to a network."""

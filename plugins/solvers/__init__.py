@@ -1,0 +1,1 @@
+"""Solvers: the edit of one linear map from its retain and forget spaces."""

@@ -1,0 +1,264 @@
+"""What a certificate states, what it leaves out, and when two state the same."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ledger.certificates.statement import Export, Facts, Measurement, certificate_statement, figures, substance
+from ledger.certificates.verifier import CLAIM, PREDICATE_TYPE, STATEMENT_TYPE
+from ledger.digest import canonical_json, json_digest
+from ledger.domain.certificates import KnownVersion
+from ledger.domain.labels import LabelMap
+from ledger.domain.records import ClassSpace, Evidence, Model, Request, Role, Version, VersionKind
+from ledger.domain.states import RequestState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+METRICS = {
+    "test": {"per_class": [0.9, 0.8, 0.0], "retained": 0.85, "forgotten": 0.0},
+    "zebra": 0.0,
+    "accuracy_zebra": 0.0,
+    "2": 0.0,
+    "worst": "zebra",
+    "passed": True,
+    "missing": None,
+}
+RECIPE: dict[str, Any] = {
+    "solver": "projection",
+    "depth": 2,
+    "layers": 4,
+    "alpha_r": 100.0,
+    "alpha_f": 3.0,
+    "effective_alpha_f": 2.5,
+    "edit": 0.125,
+    "maps": [{"key": "8", "change": 0.1, "retain_rank": 5, "forget_rank": 3}],
+    "search": {
+        "retained": {"accuracy": 0.9, "confidence": 0.8},
+        "base_retained": {"accuracy": 0.95, "confidence": 0.9},
+        "forgotten": {
+            "1": {"accuracy": 0.0, "confidence": 0.01},
+            "2": {"accuracy": 0.004, "confidence": 0.002},
+        },
+        "trials": [{}, {}, {}],
+    },
+    "class_spaces": {"0": "aa"},
+    "environment": {"unledger": "1", "torch": "2", "device": "cpu", "threads": 1},
+    "plugins": {"solver_projection": "1"},
+    "base": "99" * 32,
+    "data": "d1" * 32,
+}
+
+
+def _version(number: int, forgotten: frozenset[int], **changes: Any) -> Version:
+    values: dict[str, Any] = {
+        "model_id": 1,
+        "number": number,
+        "parent": number - 1 if number else None,
+        "kind": VersionKind.FORGET if number else VersionKind.BASE,
+        "request_id": None,
+        "restores": None,
+        "forgotten": forgotten,
+        "weights": f"{number:02x}" * 32,
+        "recipe": RECIPE if number else {"code": "c0" * 32},
+        "created_at": NOW,
+    }
+    return Version(**{**values, **changes})
+
+
+def _space(number: int, class_index: int, digest: str) -> ClassSpace:
+    return ClassSpace(number, 1, class_index, "5e" * 32, (1, 2, 3), digest * 32, f"b{number}" * 32, 10, (), NOW)
+
+
+@pytest.fixture
+def facts(new_model: Callable[..., Model]) -> Facts:
+    model = replace(new_model("animals", labels=LabelMap(("horse", "mule", "zebra"))), id=1)
+    request = Request(
+        id=12,
+        model_id=1,
+        classes=frozenset({2}),
+        state=RequestState.FULFILLED,
+        actor="carol",
+        reason="zebra wishes to be forgotten",
+        basis="art. 17",
+        external_id="T-1",
+        received_at=NOW,
+        due_at=NOW,
+        created_at=NOW,
+        updated_at=NOW,
+        version=1,
+        no_op=False,
+        gates_waived=False,
+        attempts=0,
+        lease_owner=None,
+        lease_epoch=1,
+        outcome="",
+    )
+    evidence = Evidence("accuracy", "eval_accuracy", "1.0", METRICS, {"test images": 9}, "1f" * 32, NOW)
+    known = [
+        KnownVersion(0, "00" * 32, frozenset(), (), None, None),
+        KnownVersion(1, "01" * 32, frozenset({2}), (), None, None),
+        KnownVersion(2, "02" * 32, frozenset({1}), ("canary",), NOW, None),
+        KnownVersion(3, "03" * 32, frozenset({1, 2}), ("live",), None, None),
+    ]
+    return Facts(
+        log="unledger/c0ffee00",
+        issued_at=NOW,
+        model=model,
+        request=request,
+        fulfilled_at=NOW,
+        gates_missed=0,
+        version=_version(1, frozenset({2})),
+        base=_version(0, frozenset()),
+        live=_version(3, frozenset({1, 2})),
+        samples=[
+            (Role.RETAIN, _space(1, 0, "dd")),
+            (Role.RETAIN, _space(2, 1, "cc")),
+            (Role.FORGET, _space(3, 2, "bb")),
+        ],
+        measured=[Measurement(evidence, "0")],
+        evaluators=("accuracy", "membership"),
+        versions=known,
+        exports=[Export(0, NOW), Export(1, NOW)],
+        spaces=[_space(3, 2, "bb")],
+    )
+
+
+def predicate(facts: Facts) -> dict[str, Any]:
+    """Return what is stated."""
+    found: dict[str, Any] = certificate_statement(facts, ["ab" * 32])["predicate"]
+    return found
+
+
+def test_it_is_an_in_toto_statement_about_the_weights(facts: Facts) -> None:
+    statement = certificate_statement(facts, ["ab" * 32])
+    assert statement["_type"] == STATEMENT_TYPE
+    assert statement["predicateType"] == PREDICATE_TYPE
+    assert statement["subject"] == [{"name": "animals:1", "digest": {"sha256": "01" * 32}}]
+    assert statement["predicate"]["claim"] == CLAIM == "approximate unlearning with recorded evidence"
+    assert json.loads(canonical_json(statement)) == statement
+
+
+def test_no_class_and_no_person_can_be_read_from_it(facts: Facts) -> None:
+    text = canonical_json(certificate_statement(facts, ["ab" * 32])).decode()
+    for word in ("zebra", "mule", "horse", "carol", "T-1", "wishes", "per_class", "erased", "compliant"):
+        assert word not in text
+
+
+def test_another_class_makes_a_statement_of_the_same_shape(facts: Facts) -> None:
+    # Everything but digests, figures and the copies that differ would give the class away.
+    request = replace(facts.request, classes=frozenset({1}))
+    samples = [(Role.RETAIN, _space(1, 0, "dd")), (Role.FORGET, _space(2, 1, "bb")), (Role.RETAIN, _space(3, 2, "cc"))]
+    other = replace(facts, request=request, samples=samples)
+    assert predicate(other)["inputs"] == predicate(facts)["inputs"]
+    assert predicate(other)["evidence"] == predicate(facts)["evidence"]
+    assert predicate(other)["search"] == predicate(facts)["search"]
+
+
+def test_figures_leave_out_whatever_may_name_a_class() -> None:
+    labels = ("zebra", "test pattern", "3")
+    assert dict(figures(METRICS, labels)) == {"test.forgotten": 0.0, "test.retained": 0.85}
+    trap = {
+        "Zebra": 1,
+        "zebra_rate": 2,
+        "rate of zebra": 3,
+        "zebras": 4,
+        "test pattern": 5,
+        "top3": 6,
+        "3": 7,
+        "a-3": 8,
+    }
+    assert dict(figures(trap, labels)) == {"zebras": 4, "top3": 6}
+    assert dict(figures({"a": {"b": {"c": 1.5}}, "deep": {"zebra": {"x": 1}}}, labels)) == {"a.b.c": 1.5}
+
+
+def test_full_metrics_and_recipe_are_bound_by_digest(facts: Facts) -> None:
+    said = predicate(facts)
+    [measured] = said["evidence"]["measurements"]
+    assert measured["metrics"] == json_digest(METRICS)
+    assert measured["against"] == "0"
+    assert measured["pluginVersion"] == "1.0"
+    assert said["procedure"]["recipe"] == json_digest(RECIPE)
+    assert said["procedure"]["plugins"] == {"solver_projection": "1"}
+    assert said["procedure"]["architectureCode"] == "c0" * 32
+    assert said["search"]["forgottenWorst"] == {"accuracy": 0.004, "confidence": 0.01}
+
+
+def test_inputs_are_named_by_digest(facts: Facts) -> None:
+    said = predicate(facts)["inputs"]
+    assert said["baseWeights"] == "99" * 32
+    assert said["settings"] == json_digest(facts.model.settings.to_json())
+    assert [(s["basis"], s["sha256"][:2], s["images"]) for s in said["samples"]] == [
+        ("forget", "bb", 3),
+        ("retain", "cc", 3),
+        ("retain", "dd", 3),
+    ]
+
+
+def test_copies_that_still_hold_the_class_are_named(facts: Facts) -> None:
+    said = predicate(facts)["copies"]
+    assert said["stored"] == [{"version": 0, "weights": "00" * 32, "aliases": []}]
+    assert said["destroyed"] == [{"version": 2, "weights": "02" * 32, "at": NOW.isoformat()}]
+    assert said["exported"] == [{"version": 0, "at": NOW.isoformat()}]
+    assert said["statistics"] == ["b3" * 32]
+
+
+def test_a_version_that_forgets_only_some_of_the_classes_is_a_copy(facts: Facts) -> None:
+    request = replace(facts.request, classes=frozenset({1, 2}))
+    assert [copy["version"] for copy in predicate(replace(facts, request=request))["copies"]["stored"]] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("evaluators", "level"),
+    [((), "applied"), (("accuracy",), "outputs"), (("accuracy", "membership"), "membership attack")],
+)
+def test_the_level_of_evidence_follows_from_what_was_measured(
+    facts: Facts, evaluators: tuple[str, ...], level: str
+) -> None:
+    [measured] = facts.measured
+    several = [replace(measured, evidence=replace(measured.evidence, evaluator=name)) for name in evaluators]
+    said = predicate(replace(facts, measured=several))
+    assert said["evidence"]["level"] == level
+    assert said["notTested"]["evaluators"] == sorted({"accuracy", "membership"} - set(evaluators))
+
+
+def test_what_was_not_tested_is_said(facts: Facts) -> None:
+    methods = predicate(facts)["notTested"]["methods"]
+    assert "comparison with a model retrained without the classes" in methods
+    assert "relearning attack" in methods
+    [measured] = facts.measured
+    said = predicate(replace(facts, measured=[replace(measured, against="file")]))["notTested"]
+    assert "comparison with a model retrained without the classes" not in said["methods"]
+    assert any("whether the weights from outside" in remark for remark in said["remarks"])
+
+
+def test_a_version_without_a_recipe_of_its_own_is_still_described(facts: Facts) -> None:
+    said = predicate(replace(facts, version=_version(1, frozenset({2}), recipe={"environment": {"torch": "2"}})))
+    assert said["procedure"]["solver"] is None
+    assert said["search"] == {}
+    assert said["inputs"]["baseWeights"] is None
+
+
+def test_an_older_recipe_was_computed_from_the_registered_weights(facts: Facts) -> None:
+    assert predicate(facts)["inputs"]["data"] == "d1" * 32
+    recipe = {name: value for name, value in RECIPE.items() if name not in ("base", "data", "plugins")}
+    said = predicate(replace(facts, version=_version(1, frozenset({2}), recipe=recipe)))
+    assert said["inputs"]["baseWeights"] == facts.base.weights
+    assert said["inputs"]["data"] == facts.model.data_digest
+    assert said["procedure"]["plugins"] == {}
+
+
+def test_two_statements_say_the_same_but_for_salts_and_date(facts: Facts) -> None:
+    first = certificate_statement(facts, ["ab" * 32])
+    before = copy.deepcopy(first)
+    again = certificate_statement(replace(facts, issued_at=datetime(2027, 1, 1, tzinfo=UTC)), ["cd" * 32])
+    assert substance(first) == substance(again)
+    assert substance(first) != substance(certificate_statement(replace(facts, exports=()), ["ab" * 32]))
+    assert first == before
