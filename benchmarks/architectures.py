@@ -23,7 +23,8 @@ from digit_pairs import CHOSEN, ROUNDING, say
 from tables import markdown
 
 from ledger.config import create_config
-from ledger.domain.records import Architecture, NewRequest
+from ledger.domain.models import Architecture
+from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.images.loading import load_images
 from ledger.service.computation.workbench import Workbench, open_workbench

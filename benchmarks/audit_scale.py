@@ -28,7 +28,7 @@ from sqlalchemy import insert
 from ledger.audit.chain import Entry, leaf_digest, leaf_text
 from ledger.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import Architecture, Model
+from ledger.domain.models import Architecture, Model
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import upgrade_schema

@@ -14,9 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from ledger.config import create_config
-from ledger.domain.records import Architecture, NewRequest, Version
+from ledger.domain.models import Architecture
+from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Settings
 from ledger.domain.states import RequestState
+from ledger.domain.versions import Version
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.models.registration import Registration, register

@@ -18,7 +18,7 @@ import torch
 from engine import MOST_COLLECTION, collection
 
 from ledger.config import create_config
-from ledger.domain.records import Architecture
+from ledger.domain.models import Architecture
 from ledger.domain.settings import Settings
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import create_ledger

@@ -28,8 +28,10 @@ from tables import markdown
 from torch import Tensor, nn
 
 from ledger.config import create_config
-from ledger.domain.records import Architecture, NewRequest, Version
+from ledger.domain.models import Architecture
+from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Preprocessing, Settings
+from ledger.domain.versions import Version
 from ledger.hookspecs import DataSource, Split
 from ledger.images.loading import load_images
 from ledger.networks.network import build_network

@@ -32,7 +32,8 @@ from PIL import Image
 from tables import markdown
 
 from ledger.config import create_config
-from ledger.domain.records import Architecture, NewRequest
+from ledger.domain.models import Architecture
+from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Settings
 from ledger.errors import GateError
 from ledger.service.computation.workbench import Workbench, open_workbench

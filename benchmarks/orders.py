@@ -17,9 +17,11 @@ from pathlib import Path
 import torch
 
 from ledger.config import create_config
-from ledger.domain.records import Architecture, NewRequest, Version
+from ledger.domain.models import Architecture
+from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import RequestState
+from ledger.domain.versions import Version
 from ledger.plugin_manager import build_plugins
 from ledger.service.ledger import create_ledger
 from ledger.service.models.registration import Registration, register

@@ -39,12 +39,13 @@ from ledger.digest import sha256_hex
 from ledger.domain.settings import Settings
 from ledger.hookspecs import Split
 from ledger.images.loading import load_images
-from ledger.images.sampling import PositionSampler, evaluation_samples
+from ledger.images.sampling import evaluation_samples
 from ledger.networks.inference import logits
 from ledger.networks.network import EditableLayer, Network
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.spaces.activations import collect_spaces
 from ledger.spaces.bases import AnySpace
+from ledger.spaces.positions import PositionSampler
 from ledger.weights import tensor_files
 
 SOLVER = "projection"

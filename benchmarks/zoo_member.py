@@ -16,7 +16,7 @@ from torch.func import functional_call
 from zoo_choice import CLASSES, Family, Member, affordable, inputs, never_for_want_of_memory, smallest
 
 from ledger.config import create_config
-from ledger.domain.records import Architecture
+from ledger.domain.models import Architecture
 from ledger.domain.settings import Settings
 from ledger.errors import DataError, LedgerError, PluginError
 from ledger.images.loading import load_images

@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ledger.domain.certificates import Certificate
 from ledger.domain.due import days_left
-from ledger.domain.records import AuditEvent, Evidence, Model, Request, Version
+from ledger.domain.events import AuditEvent
+from ledger.domain.evidence import Evidence
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
+from ledger.domain.versions import Version
 
 if TYPE_CHECKING:
     from ledger.certificates.verifier import Verified

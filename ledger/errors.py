@@ -18,7 +18,7 @@
     |-- GateError                    6   the candidate missed a quality gate
     |-- RefusedError                 7   we will not do this
     |   |-- TooFewRetainedError          nothing (or too little) would be left
-    |   |-- CheckpointError              weights that do not fit, or may run code
+    |   |-- WeightsError              weights that do not fit, or may run code
     |   |-- DataError                    unreadable, empty or mismatched data
     |   |-- NonFiniteError               NaN or infinity in weights or activations
     |   `-- UnsupportedLayerError        a weight that no handler edits
@@ -149,7 +149,7 @@ class TooFewRetainedError(RefusedError):
     """Fewer classes than the model's minimum would be retained."""
 
 
-class CheckpointError(RefusedError):
+class WeightsError(RefusedError):
     """A checkpoint does not fit the model, or its format may run code."""
 
 

@@ -24,7 +24,8 @@ import torch
 from sqlalchemy.engine import URL, make_url
 
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import Architecture, Model, Request
+from ledger.domain.models import Architecture, Model
+from ledger.domain.requests import Request
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import upgrade_schema

@@ -14,7 +14,7 @@ from ..session import session
 from .setup import Json
 
 if TYPE_CHECKING:
-    from ledger.service.audit.checkpoints import Verified
+    from ledger.service.audit.verification import Verified
 
 app = typer.Typer(no_args_is_help=True, help="Read, verify, sign and export the audit history.")
 Key = Annotated[str | None, typer.Option(metavar="VERIFIERKEY", help="Who must have signed, as audit key prints it.")]
@@ -79,7 +79,8 @@ def verify(
 
 def _verify(ctx: typer.Context, against: str | None, key: str | None, file: Path | None) -> "Verified | None":
     from ledger.audit.proofs import SCHEMA as PROOF
-    from ledger.service.audit.checkpoints import check_proof, read_text, verify_export, verify_history
+    from ledger.service.audit.proofs import check_proof
+    from ledger.service.audit.verification import read_text, verify_export, verify_history
 
     if file is None:
         with session(ctx).ledger() as ledger:
@@ -121,7 +122,7 @@ def proof(
     output: Output = None,
 ) -> None:
     """Prove that an entry stands in the signed history, without showing any other; a JSON document."""
-    from ledger.service.audit.checkpoints import prove
+    from ledger.service.audit.proofs import prove
 
     with session(ctx).ledger() as ledger:
         document = prove(ledger, seq).to_json()

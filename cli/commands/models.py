@@ -128,7 +128,7 @@ def diff(
     json: Json = False,
 ) -> None:
     """Compare two versions' weights, tensor by tensor."""
-    from ledger.service.models.registration import diff as compare
+    from ledger.service.versions.diff import diff as compare
 
     with session(ctx).ledger() as ledger:
         differences = compare(ledger, model, first, second)
@@ -146,7 +146,7 @@ def diff(
 @app.command()
 def verify(ctx: typer.Context, model: Name, json: Json = False) -> None:
     """Re-read every stored object of a model and compare it with its digest."""
-    from ledger.service.models.registration import verify as check
+    from ledger.service.versions.integrity import verify as check
 
     with session(ctx).ledger() as ledger:
         results = check(ledger, model)
@@ -180,7 +180,7 @@ def export(
     folder: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
 ) -> None:
     """Write a version's weights, labels, preprocessing and provenance to a folder."""
-    from ledger.service.models.registration import export as write
+    from ledger.service.versions.export import export as write
 
     name, number = split_reference(model)
     with session(ctx).ledger() as ledger:
@@ -191,7 +191,7 @@ def export(
 @app.command()
 def coverage(ctx: typer.Context, model: Name, json: Json = False) -> None:
     """List every parameter: edited, untouched by design, or unhandled."""
-    from ledger.service.models.registration import coverage as cover
+    from ledger.service.models.coverage import coverage as cover
 
     with session(ctx).ledger() as ledger:
         parameters = cover(ledger, model)

@@ -56,7 +56,7 @@ def add(
     ] = None,
 ) -> None:
     """Register a trained model with its weights, labels and data."""
-    from ledger.domain.records import Architecture
+    from ledger.domain.models import Architecture
     from ledger.domain.settings import Settings
     from ledger.service.models.registration import Registration, register
 

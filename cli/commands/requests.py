@@ -22,7 +22,7 @@ from .worker import carry_out
 
 if TYPE_CHECKING:
     from ledger.domain.labels import LabelMap
-    from ledger.domain.records import NewRequest, Request
+    from ledger.domain.requests import NewRequest, Request
 
 app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about them.")
 ModelName = Annotated[str, typer.Argument(metavar="MODEL", autocompletion=model_names, help="A model's name.")]
@@ -105,7 +105,7 @@ def forget(
     json: Json = False,
 ) -> None:
     """File one request for one or several classes, or many requests from a file."""
-    from ledger.domain.records import NewRequest
+    from ledger.domain.requests import NewRequest
     from ledger.service.requests.filing import enqueue
 
     if (classes is None) == (file is None):
@@ -160,7 +160,7 @@ def list_(
     json: Json = False,
 ) -> None:
     """List requests in the order they were filed."""
-    from ledger.service.requests.filing import list_requests
+    from ledger.service.requests.listing import list_requests
 
     with session(ctx).ledger() as ledger:
         found = list_requests(ledger, model, state, after=after, limit=limit)
@@ -176,7 +176,7 @@ def list_(
 @app.command()
 def show(ctx: typer.Context, request: Number, json: Json = False) -> None:
     """Show one request and everything that happened to it."""
-    from ledger.service.requests.filing import show_request
+    from ledger.service.requests.listing import show_request
 
     with session(ctx).ledger() as ledger:
         owner, found = show_request(ledger, request)
@@ -196,7 +196,7 @@ def _decision(action: Action, doc: str) -> None:
     """Add the command of an action that changes a state and computes nothing."""
 
     def command(ctx: typer.Context, request: Number, reason: Reason = "") -> None:
-        from ledger.service.requests.filing import decide
+        from ledger.service.requests.decisions import decide
 
         with session(ctx).ledger() as ledger:
             done = decide(ledger, request, action, reason)
@@ -221,7 +221,7 @@ def retry(
     waive_gates: Annotated[bool, typer.Option(help="Accept the result even if it misses a quality gate.")] = False,
 ) -> None:
     """Queue a failed, blocked, quarantined or reopened request again."""
-    from ledger.service.requests.filing import decide
+    from ledger.service.requests.decisions import decide
 
     with session(ctx).ledger() as ledger:
         done = decide(ledger, request, Action.RETRY, reason, waive_gates=waive_gates)
@@ -272,7 +272,7 @@ def _lines(file: str) -> list[tuple[str, str]]:
 
 
 def _from_line(labels: "LabelMap", who: str, where: str, line: str) -> "NewRequest":
-    from ledger.domain.records import NewRequest
+    from ledger.domain.requests import NewRequest
 
     try:
         if not line.startswith("{"):

@@ -42,9 +42,9 @@ def init(
 def doctor(ctx: typer.Context, json: Json = False) -> None:
     """Check that everything a ledger needs is there and works."""
     from ledger.config import find_config
-    from ledger.service.requests import status
+    from ledger.service.upkeep.doctor import doctor as check_all
 
-    checks = status.doctor(find_config(session(ctx).folder))
+    checks = check_all(find_config(session(ctx).folder))
     if json:
         emit_json(listing("checks", (vars(check) for check in checks)))
     else:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.strength import Strength
+from ledger.domain.class_spaces import Role
 from ledger.domain.linear_map import LinearMap
-from ledger.domain.records import Role
 from ledger.hookspecs import Solver
 from ledger.networks.map_groups import Bundle, bundled
 from ledger.networks.map_weights import Edit, MapWeights

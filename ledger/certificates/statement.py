@@ -17,7 +17,11 @@ from typing import Any
 
 from ledger.digest import json_digest
 from ledger.domain.certificates import KnownVersion
-from ledger.domain.records import ClassSpace, Evidence, Model, Request, Role, Version
+from ledger.domain.class_spaces import ClassSpace, Role
+from ledger.domain.evidence import Evidence
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
+from ledger.domain.versions import Version
 
 from .verifier import CLAIM, PREDICATE_TYPE, STATEMENT_TYPE
 

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ledger.domain.settings import Settings
 from ledger.errors import DataError
@@ -34,7 +32,8 @@ class ClassSamples:
         return tuple(dict.fromkeys(self.calibration + self.forget))
 
 
-def _generator(*parts: object) -> np.random.Generator:
+def seeded_generator(*parts: object) -> np.random.Generator:
+    """Return a generator of its own for each sequence of parts: the seed, a purpose, a class."""
     text = "\x1f".join(str(part) for part in parts)
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
 
@@ -55,7 +54,7 @@ def choose_samples(labels: Sequence[int] | np.ndarray, class_index: int, setting
     own = np.flatnonzero(np.asarray(labels) == class_index)
     if len(own) == 0:
         raise DataError(f"class {class_index} has no training image", "its space cannot be estimated")
-    shuffled = [int(i) for i in _generator("samples", settings.seed, class_index).permutation(own)]
+    shuffled = [int(i) for i in seeded_generator("samples", settings.seed, class_index).permutation(own)]
     held = min(settings.calibration_samples, max(1, len(own) // 5))
     rest = shuffled[held:] or shuffled
     return ClassSamples(
@@ -71,33 +70,7 @@ def evaluation_samples(labels: Sequence[int], per_class: int | None, seed: int) 
     if per_class is None:
         return list(range(len(everything)))
     chosen = [
-        _generator("evaluation", seed, k).permutation(np.flatnonzero(everything == k))[:per_class]
+        seeded_generator("evaluation", seed, k).permutation(np.flatnonzero(everything == k))[:per_class]
         for k in np.unique(everything)
     ]
     return sorted(int(i) for i in np.concatenate(chosen))
-
-
-class PositionSampler:
-    """Reads each feature map at a few seeded positions, without replacement.
-
-    Args:
-        seed: The model's seed.
-        class_index: The class whose images flow through.
-        per_image: Positions per image and map.
-    """
-
-    def __init__(self, seed: int, class_index: int, per_image: int) -> None:
-        self._seed = (seed, class_index)
-        self._per_image = per_image
-        self._generators: dict[str, np.random.Generator] = {}
-
-    def positions(self, key: str, images: int, available: int) -> Tensor | None:
-        """Return sorted flat positions (images, p), or None where all ``available`` are read.
-
-        Drawn image by image from a stream of the map's own: how images are batched does not matter.
-        """
-        if self._per_image >= available:
-            return None
-        generator = self._generators.setdefault(key, _generator("positions", *self._seed, key))
-        order = np.argpartition(generator.random((images, available)), self._per_image, axis=1)
-        return torch.from_numpy(np.sort(order[:, : self._per_image], axis=1))

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
-from ledger.domain.records import Architecture
+from ledger.domain.models import Architecture
 from ledger.domain.settings import Preprocessing
-from ledger.errors import CheckpointError, UnsupportedLayerError
+from ledger.errors import UnsupportedLayerError, WeightsError
 from ledger.hookspecs import LayerHandler
 from ledger.plugin_manager import Plugins, guarded
 
@@ -139,7 +139,7 @@ class Network:
         """Load weights that must fit exactly.
 
         Raises:
-            CheckpointError: Keys are missing or unknown, or a shape differs.
+            WeightsError: Keys are missing or unknown, or a shape differs.
         """
         own = self.module.state_dict()
         missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
@@ -165,7 +165,7 @@ class Network:
             *([_some(differing)] if differing else []),
         ]
         if problems:
-            raise CheckpointError(
+            raise WeightsError(
                 f"{source} does not fit the network: {'; '.join(problems)}",
                 "check --arch, --arch-option and that the number of outputs equals the number of classes",
             )

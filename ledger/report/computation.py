@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from ledger.domain.records import Role, Version
+from ledger.domain.class_spaces import Role
+from ledger.domain.versions import Version
 from ledger.report.charts.recipe_charts import MOST_MAPS, map_chart, search_chart, shown_maps
 from ledger.report.charts.words import count, number, percent, size
 

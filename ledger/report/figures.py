@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from ledger.domain.records import Version
+from ledger.domain.versions import Version
 from ledger.report.charts.dumbbells import Group, Row, dumbbells
 from ledger.report.charts.heatmap import Heatmap, heatmap, legend
 from ledger.report.charts.svg import shorten

@@ -15,7 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from ledger.domain.records import Version
+from ledger.domain.versions import Version
 from ledger.errors import LedgerError
 from ledger.report.charts import words
 from ledger.report.charts.deadlines import deadlines

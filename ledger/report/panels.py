@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.digest import canonical_json
-from ledger.domain.records import Evidence, Version, VersionKind
+from ledger.domain.evidence import Evidence
+from ledger.domain.versions import Version, VersionKind
 from ledger.report.charts.svg import shorten
 from ledger.report.charts.words import count, day, listing, number, short_listing
 

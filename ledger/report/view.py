@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ledger.domain.due import days_left
-from ledger.domain.records import LIVE, AuditEvent, Evidence, Model, Request, Version
+from ledger.domain.events import AuditEvent
+from ledger.domain.evidence import Evidence
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
+from ledger.domain.versions import LIVE, Version
 from ledger.errors import AuditError
 from ledger.service.ledger import Ledger
-from ledger.service.requests.filing import list_requests
+from ledger.service.requests.listing import list_requests
 from ledger.service.versions.model_history import History, history
 from ledger.store.unit_of_work import Transaction
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.audit.signed_notes import Signer, read_key, write_key
+from ledger.audit.signed_notes import Signer, Verifier, read_key, write_key
 from ledger.config import Config
 from ledger.durable_files import make_folder, write_file
 from ledger.errors import LedgerError, NotFoundError, RefusedError, SignatureError
@@ -67,6 +67,21 @@ def create_signer(config: Config) -> Signer:
     except OSError as error:
         raise LedgerError(f"cannot write {path}: {error.strerror}", "check permissions and disk space") from error
     return load_signer(config)
+
+
+def own_verifier(config: Config) -> Verifier | None:
+    """Return the public half of the ledger's signing key; None where this account holds no key.
+
+    Raises:
+        RefusedError: Others than its owner may read the key.
+        SignatureError: The file holds no key.
+    """
+    try:
+        return load_signer(config).verifier
+    except (RefusedError, SignatureError):
+        raise
+    except LedgerError:
+        return None
 
 
 def _text(signer: Signer) -> str:

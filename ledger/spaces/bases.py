@@ -14,7 +14,7 @@ from ledger.algebra.grouped import (
 )
 from ledger.algebra.moment_sum import MomentSum
 from ledger.algebra.spaces import LARGEST_FORGET, Space, forget_weights, retain_weights, stack
-from ledger.domain.records import Role
+from ledger.domain.class_spaces import Role
 
 MOST_COLUMNS = 1 << 14
 """Columns of one map's factors that are kept apart, those of 256 classes of rank 64; more are summed up."""

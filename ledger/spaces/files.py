@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ledger.algebra.grouped import ROUNDING, GroupedSpace
 from ledger.algebra.spaces import Space
-from ledger.domain.records import ClassSpace, MapSummary
+from ledger.domain.class_spaces import ClassSpace, MapSummary
 from ledger.networks.map_groups import Bundle
 from ledger.weights import tensor_files
 
@@ -50,7 +50,7 @@ def parse(data: bytes, record: ClassSpace, bundles: Iterable[Bundle]) -> Spaces:
     """Return the spaces that bytes and their record describe, of this release or an earlier one.
 
     Raises:
-        CheckpointError: Not a well-formed safetensors file.
+        WeightsError: Not a well-formed safetensors file.
         NonFiniteError: A tensor holds NaN or infinity.
     """
     tensors = tensor_files.parse(data, f"the class space of class {record.class_index}")

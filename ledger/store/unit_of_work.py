@@ -13,9 +13,10 @@ from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
 from ledger.store.repositories.class_spaces import ClassSpaces
 from ledger.store.repositories.leases import BlobLeases, new_holder
-from ledger.store.repositories.models import Models, Versions
+from ledger.store.repositories.models import Models
 from ledger.store.repositories.projections import Projections
 from ledger.store.repositories.requests import Requests
+from ledger.store.repositories.versions import Versions
 from ledger.store.repositories.workers import Workers
 
 

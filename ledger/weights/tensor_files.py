@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ledger.errors import CheckpointError, NonFiniteError, NotFoundError
+from ledger.errors import NonFiniteError, NotFoundError, WeightsError
 
 from .tensor_header import HeaderError, read_header
 
@@ -29,7 +29,7 @@ def read_file(path: Path) -> bytes:
 
     Raises:
         NotFoundError: There is no such file.
-        CheckpointError: It is a pickle by its name or its first bytes, is no regular file, does not fit into memory, or
+        WeightsError: It is a pickle by its name or its first bytes, is no regular file, does not fit into memory, or
             cannot be read.
     """
     try:
@@ -40,16 +40,16 @@ def read_file(path: Path) -> bytes:
     except FileNotFoundError:
         raise NotFoundError(f"there is no weights file {path}", "check the path") from None
     except OSError as error:
-        raise CheckpointError(f"cannot read the weights file {path}: {error.strerror}") from error
+        raise WeightsError(f"cannot read the weights file {path}: {error.strerror}") from error
 
 
 def _read(file: BinaryIO, path: Path) -> bytes:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
-        raise CheckpointError(f"{path} is no regular file", "name a safetensors file")
+        raise WeightsError(f"{path} is no regular file", "name a safetensors file")
     _refuse_pickle(path, file.read(max(map(len, PICKLE_MAGICS))))
     if status.st_size > MEMORY:
-        raise CheckpointError(f"{path} has {status.st_size} bytes, more than this machine's memory")
+        raise WeightsError(f"{path} has {status.st_size} bytes, more than this machine's memory")
     file.seek(0)
     _header(file.read, status.st_size, str(path))
     # The same file that was checked: another one may have its name by now.
@@ -60,7 +60,7 @@ def _read(file: BinaryIO, path: Path) -> bytes:
 def _refuse_pickle(path: Path, beginning: bytes) -> None:
     if path.suffix.lower() in PICKLE_SUFFIXES or beginning.startswith(PICKLE_MAGICS):
         converted = Path(f"{path.stem}.converted.safetensors")
-        raise CheckpointError(
+        raise WeightsError(
             f"{path} is a pickle, which can run any code when it is loaded",
             'convert it once, where you trust it: python -c "import sys, torch, safetensors.torch as st; '
             "d = torch.load(open(sys.argv[1], 'rb'), weights_only=True); "
@@ -73,7 +73,7 @@ def _header(read: Callable[[int], bytes], size: int, source: str) -> None:
     try:
         read_header(read, size)
     except HeaderError as error:
-        raise CheckpointError(f"{source} is not a safetensors file: {error}", "the file may be truncated") from error
+        raise WeightsError(f"{source} is not a safetensors file: {error}", "the file may be truncated") from error
 
 
 def parse(data: bytes, source: str) -> dict[str, Tensor]:
@@ -84,14 +84,14 @@ def parse(data: bytes, source: str) -> dict[str, Tensor]:
         source: Named in errors.
 
     Raises:
-        CheckpointError: Not a well-formed safetensors file.
+        WeightsError: Not a well-formed safetensors file.
         NonFiniteError: A tensor holds NaN or infinity.
     """
     _header(io.BytesIO(data).read, len(data), source)
     try:
         loaded = load(data)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(f"{source} is not a safetensors file: {error}", "the file may be truncated") from error
+        raise WeightsError(f"{source} is not a safetensors file: {error}", "the file may be truncated") from error
     # Cloned: tensors cut out of one buffer are not aligned, and alignment can change the last bit of a product.
     state = {name: tensor.clone() for name, tensor in loaded.items()}
     require_finite(state, source)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ledger.config import create_config
-from ledger.domain.records import Architecture
+from ledger.domain.models import Architecture
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import create_ledger
 from ledger.service.models.registration import Registration, register

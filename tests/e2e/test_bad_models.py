@@ -16,7 +16,6 @@ from PIL import Image
 
 from ledger.errors import (
     AmbiguousClassError,
-    CheckpointError,
     ConflictError,
     DataError,
     LedgerError,
@@ -26,6 +25,7 @@ from ledger.errors import (
     UnknownDataSpecError,
     UnsupportedLayerError,
     UsageError,
+    WeightsError,
 )
 from ledger.weights import tensor_files
 
@@ -66,7 +66,7 @@ def test_weights_must_be_there(empty: Cli, rows: Rows) -> None:
 )
 def test_damaged_weights_are_no_weights(empty: Cli, rows: Rows, damage: Any) -> None:
     rows.weights.write_bytes(damage(rows.weights.read_bytes()))
-    assert "is not a safetensors file" in refuse(empty, CheckpointError, rows.options())
+    assert "is not a safetensors file" in refuse(empty, WeightsError, rows.options())
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_damaged_weights_are_no_weights(empty: Cli, rows: Rows, damage: Any) -> 
 )
 def test_weights_must_fit_the_network(empty: Cli, rows: Rows, state: dict[str, torch.Tensor], said: str) -> None:
     rows.weights.write_bytes(tensor_files.serialise(state))
-    answer = refuse(empty, CheckpointError, rows.options())
+    answer = refuse(empty, WeightsError, rows.options())
     assert said in answer
     assert "number of outputs equals the number of classes" in answer
 
@@ -99,7 +99,7 @@ def test_weights_must_be_finite(empty: Cli, rows: Rows, value: float) -> None:
 def test_pickles_are_refused_whatever_they_are_called(empty: Cli, rows: Rows, name: str, *, legacy: bool) -> None:
     path = rows.folder / name
     torch.save(rows.state(), path, _use_new_zipfile_serialization=not legacy)
-    answer = refuse(empty, CheckpointError, rows.options(weights=path))
+    answer = refuse(empty, WeightsError, rows.options(weights=path))
     assert "is a pickle, which can run any code" in answer
     assert "convert it once" in answer
 
@@ -111,7 +111,7 @@ def test_a_pickle_is_never_unpickled(empty: Cli, rows: Rows) -> None:
 
     for name in ("bomb.pt", "bomb.safetensors"):
         torch.save({"1.weight": Bomb()}, rows.folder / name)
-        refuse(empty, CheckpointError, rows.options(weights=rows.folder / name))
+        refuse(empty, WeightsError, rows.options(weights=rows.folder / name))
     assert not (rows.folder / "exploded").exists()
 
 
@@ -120,7 +120,7 @@ def test_the_printed_command_converts_a_pickle(empty: Cli, rows: Rows) -> None:
     state = {"1.weight": rows.state()["1.weight"].t().contiguous().t()}
     path = rows.folder / "it's mine [1].safetensors"
     torch.save(state, path)
-    answer = refuse(empty, CheckpointError, rows.options(weights=path))
+    answer = refuse(empty, WeightsError, rows.options(weights=path))
     found = re.search(r"where you trust it: python (.*)", answer)
     assert found is not None
     done = subprocess.run(
@@ -229,7 +229,7 @@ def networks(rows: Rows) -> Path:
         ("{networks}:raises", PluginError, "KeyError: 'x'"),
         ("{networks}:no_module", PluginError, "returned int, not a torch module"),
         ("{networks}:picky", DataError, "three channels, please"),
-        ("{networks}:pair", CheckpointError, "the network answers tuple"),
+        ("{networks}:pair", WeightsError, "the network answers tuple"),
         ("{networks}:infinite", NonFiniteError, "the network answers NaN or infinity"),
         ("{networks}:around", UnsupportedLayerError, "the network goes around its layer"),
     ],

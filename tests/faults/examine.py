@@ -10,7 +10,7 @@ from typing import Any
 from lifetime import STEPS, Life
 
 from ledger.errors import LedgerError
-from ledger.service.audit.checkpoints import verify_history
+from ledger.service.audit.verification import verify_history
 from ledger.service.progress import Silent
 from ledger.service.upkeep.fsck import fsck
 

@@ -21,7 +21,10 @@ from sqlalchemy import text
 
 from ledger.config import create_config, find_config
 from ledger.digest import json_digest, sha256_hex
-from ledger.domain.records import AuditEvent, BasisTerm, ClassSpace, Model, NewRequest, Role
+from ledger.domain.class_spaces import BasisTerm, ClassSpace, Role
+from ledger.domain.events import AuditEvent
+from ledger.domain.models import Model
+from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError
 from ledger.service.audit.checkpoints import issue_checkpoint
@@ -29,7 +32,8 @@ from ledger.service.computation.compute import Compute
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, Silent
-from ledger.service.requests.filing import decide, enqueue
+from ledger.service.requests.decisions import decide
+from ledger.service.requests.filing import enqueue
 from ledger.service.requests.withdrawal import withdraw
 from ledger.service.requests.worker import work
 from ledger.service.upkeep.garbage import collect_garbage

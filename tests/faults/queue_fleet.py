@@ -24,15 +24,19 @@ from ledger.cli.signals import SIGNALS, StopSignals
 from sqlalchemy import event
 
 from ledger.config import create_config, find_config
+from ledger.domain.events import AuditEvent
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import Architecture, AuditEvent, Model, NewRequest, Request, Version, VersionKind
+from ledger.domain.models import Architecture, Model
+from ledger.domain.requests import NewRequest, Request
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action, RequestState
+from ledger.domain.versions import Version, VersionKind
 from ledger.service.computation.compute import Compute
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.progress import Progress, Silent
 from ledger.service.requests.daemon import Trouble, work_forever
-from ledger.service.requests.filing import decide, enqueue
+from ledger.service.requests.decisions import decide
+from ledger.service.requests.filing import enqueue
 from ledger.service.versions.commit import append_version
 from ledger.service.versions.proposal import Proposal
 

@@ -25,7 +25,7 @@ import queue_fleet as fleet
 from queue_fleet import Fleet, Pace
 
 from ledger.config import find_config
-from ledger.domain.records import NewRequest
+from ledger.domain.requests import NewRequest
 from ledger.domain.states import RequestState
 from ledger.errors import BusyError
 from ledger.service.ledger import Ledger, open_ledger

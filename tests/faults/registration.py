@@ -3,8 +3,9 @@
 from datetime import datetime
 
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import Architecture, Model, Version, VersionKind
+from ledger.domain.models import Architecture, Model
 from ledger.domain.settings import Preprocessing, Settings
+from ledger.domain.versions import Version, VersionKind
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
 from ledger.service.versions.commit import append_model, append_version

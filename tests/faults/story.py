@@ -8,7 +8,7 @@ from pathlib import Path
 from registration import register_stand_in
 
 from ledger.config import create_config
-from ledger.domain.records import NewRequest
+from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, RefusedError
 from ledger.service.audit.checkpoints import issue_checkpoint
@@ -16,7 +16,8 @@ from ledger.service.audit.copies import witness
 from ledger.service.computation.compute import Compute
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Progress, Silent
-from ledger.service.requests.filing import decide, enqueue
+from ledger.service.requests.decisions import decide
+from ledger.service.requests.filing import enqueue
 from ledger.service.requests.withdrawal import withdraw
 from ledger.service.requests.worker import work
 from ledger.service.versions.proposal import Proposal

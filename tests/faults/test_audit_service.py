@@ -26,10 +26,12 @@ from ledger.errors import (
     SignatureError,
     UsageError,
 )
-from ledger.service.audit.checkpoints import MEMORY, issue_checkpoint, prove, verify_history
+from ledger.service.audit.checkpoints import MEMORY, issue_checkpoint
 from ledger.service.audit.copies import create_archive, export_history, import_history, witness
+from ledger.service.audit.proofs import prove
+from ledger.service.audit.verification import verify_history
 from ledger.service.ledger import open_ledger
-from ledger.service.requests.filing import list_requests
+from ledger.service.requests.listing import list_requests
 from ledger.service.signing import FILE, create_signer, load_signer
 from ledger.service.upkeep.replay import KEYS, NOT_EVIDENCE, Replayed, differences, replay
 from ledger.store.repositories.projections import columns

@@ -19,7 +19,7 @@ import pytest
 import torch
 from hostile_artifacts import CANARY, TIB, Maker, contents, good, sparse, specials
 
-from ledger.errors import BlobError, CheckpointError, LedgerError, NonFiniteError
+from ledger.errors import BlobError, LedgerError, NonFiniteError, WeightsError
 from ledger.networks.network import Network
 from ledger.store.objects.encryption import MAGIC, stored_size
 from ledger.store.objects.object_store import BlobStore
@@ -149,7 +149,7 @@ def attempt(name: str, way: str, call: Callable[[], object]) -> Attempt:
         error = caught
     seconds = time.process_time() - began
     said = "" if error is None else str(getattr(error, "message", error))[:300]
-    ours = isinstance(error, CheckpointError | NonFiniteError | BlobError | LedgerError)
+    ours = isinstance(error, WeightsError | NonFiniteError | BlobError | LedgerError)
     return Attempt(name, way, type(error).__name__ if error else "", ours, said, seconds, _memory("VmHWM") - before)
 
 

@@ -27,13 +27,14 @@ from sqlalchemy import text
 
 from ledger.audit.chain import GENESIS, Head
 from ledger.config import create_config, find_config
-from ledger.domain.records import NewRequest
+from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import DataError, LedgerError, RetryLaterError
 from ledger.service.computation.compute import Compute
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.progress import Progress, Silent
-from ledger.service.requests.filing import decide, enqueue
+from ledger.service.requests.decisions import decide
+from ledger.service.requests.filing import enqueue
 from ledger.service.requests.withdrawal import withdraw
 from ledger.service.requests.worker import work
 from ledger.service.upkeep.garbage import collect_garbage

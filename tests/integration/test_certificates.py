@@ -10,13 +10,15 @@ import pytest
 from sqlalchemy import text
 
 from ledger.domain.certificates import Certificate
-from ledger.domain.records import ClassSpace, Version, VersionKind
+from ledger.domain.class_spaces import ClassSpace
+from ledger.domain.versions import Version, VersionKind
 from ledger.errors import NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ledger.domain.records import Model, Request
+    from ledger.domain.models import Model
+    from ledger.domain.requests import Request
     from ledger.store.unit_of_work import Database, Transaction
 
 WHEN = datetime(2026, 1, 5, tzinfo=UTC)

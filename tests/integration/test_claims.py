@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from ledger.domain.records import Model, Request
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LeaseLostError
 from ledger.store.database.engine import open_engine

@@ -24,7 +24,7 @@ from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError, SchemaVersionError
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.progress import Silent
-from ledger.service.requests.filing import decide
+from ledger.service.requests.decisions import decide
 from ledger.service.requests.worker import work
 from ledger.store.database.engine import WRITER, open_engine
 from ledger.store.database.schema import HEAD, VERSION_TABLE, check_schema, current_revision, upgrade_schema

@@ -6,21 +6,14 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from ledger.domain.class_spaces import BasisTerm, ClassSpace, MapSummary, Role
+from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import (
-    AliasMove,
-    BasisTerm,
-    ClassSpace,
-    Evidence,
-    MapSummary,
-    Model,
-    Request,
-    Role,
-    Version,
-    VersionKind,
-)
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.settings import Settings
 from ledger.domain.states import OPEN_STATES, Action, RequestState
+from ledger.domain.versions import AliasMove, Version, VersionKind
 from ledger.errors import ConflictError, LedgerError, NotFoundError, TransitionError
 from ledger.store.unit_of_work import Database, Transaction
 

@@ -17,7 +17,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Column, Connection, Engine, inspect, text
 
-from ledger.domain.records import Model, Request
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.errors import ConflictError, LedgerError, SchemaVersionError
 from ledger.store.database import schema
 from ledger.store.database.engine import WRITER, open_engine

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
-from ledger.domain.records import Model, Request
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.errors import LedgerError, RetryLaterError
 from ledger.store.database.engine import open_engine

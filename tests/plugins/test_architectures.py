@@ -16,12 +16,12 @@ from ledger.algebra.grouped import GroupedSpace
 from ledger.algebra.spaces import Space
 from ledger.digest import json_digest
 from ledger.errors import LedgerError
-from ledger.images.sampling import PositionSampler
 from ledger.networks.coverage import Treatment
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 from ledger.spaces.activations import collect_spaces
+from ledger.spaces.positions import PositionSampler
 
 HANDLERS = build_plugins().layer_handlers()
 SWIN: dict[str, Any] = {"patch_size": [2, 2], "embed_dim": 8, "depths": [2, 2], "num_heads": [2, 2]}

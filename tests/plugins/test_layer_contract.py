@@ -31,11 +31,11 @@ from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedW
 
 from ledger.algebra.grouped import GroupedSpace
 from ledger.algebra.spaces import Space
-from ledger.images.sampling import PositionSampler
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 from ledger.spaces.activations import collect_spaces
+from ledger.spaces.positions import PositionSampler
 
 Through = Callable[[str, Any], Any]
 """Takes the name of a map and rows (n, i) on their way into its product; returns rows (n, i)."""

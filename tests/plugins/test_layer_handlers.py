@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ledger.domain.linear_map import LinearMap
 from ledger.hookspecs import LayerHandler
-from ledger.images.sampling import PositionSampler
+from ledger.spaces.positions import PositionSampler
 
 # By name: that plugins/ is mapped under ledger is something type checkers do not see.
 CONV: LayerHandler = import_module("ledger.plugins.layers.conv").Conv2dHandler()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.domain.records import Architecture
-from ledger.errors import CheckpointError, PluginError, UsageError
+from ledger.domain.models import Architecture
+from ledger.errors import PluginError, UsageError, WeightsError
 from ledger.networks.coverage import Treatment
 from ledger.networks.network import build_network
 from ledger.plugin_manager import Plugins, build_plugins
@@ -119,9 +119,9 @@ def test_weights_must_fit_exactly(plugins: Plugins, source: Path) -> None:
 
     network = build_network(plugins, Architecture(f"{source}:fixed", {}), 3)
     state = network.state()
-    with pytest.raises(CheckpointError, match=r"lacks 1\.bias"):
+    with pytest.raises(WeightsError, match=r"lacks 1\.bias"):
         network.load({"1.weight": state["1.weight"]}, "file")
-    with pytest.raises(CheckpointError, match="unknown more"):
+    with pytest.raises(WeightsError, match="unknown more"):
         network.load(state | {"more": torch.zeros(1)}, "file")
-    with pytest.raises(CheckpointError, match=r"1.weight is \(4, 64\)"):
+    with pytest.raises(WeightsError, match=r"1.weight is \(4, 64\)"):
         network.load(state | {"1.weight": torch.zeros(4, 64)}, "file")

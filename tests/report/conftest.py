@@ -11,21 +11,14 @@ from typing import Any
 import pytest
 
 from ledger.config import create_config, find_config
+from ledger.domain.class_spaces import BasisTerm, ClassSpace, MapSummary, Role
+from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import (
-    Architecture,
-    BasisTerm,
-    ClassSpace,
-    Evidence,
-    MapSummary,
-    Model,
-    NewRequest,
-    Role,
-    Version,
-    VersionKind,
-)
+from ledger.domain.models import Architecture, Model
+from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action
+from ledger.domain.versions import Version, VersionKind
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.requests.filing import enqueue
 from ledger.service.versions.commit import append_version, next_number

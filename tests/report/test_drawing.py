@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.domain.records import VersionKind
+from ledger.domain.versions import VersionKind
 from ledger.report import measured
 from ledger.report.charts.dumbbells import Group, Row, dumbbells, scale_start
 from ledger.report.charts.heatmap import LEVELS, level

@@ -13,14 +13,19 @@ import pytest
 import torch
 
 from ledger.config import create_config, find_config
-from ledger.domain.records import Architecture, BasisTerm, ClassSpace, NewRequest, Role, Version, VersionKind
+from ledger.domain.class_spaces import BasisTerm, ClassSpace, Role
+from ledger.domain.models import Architecture
+from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
+from ledger.domain.versions import Version, VersionKind
 from ledger.service.evidence.evaluation import evaluate
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.models.registration import Registration, register
 from ledger.service.objects import store_object
 from ledger.service.progress import Silent
-from ledger.service.requests.filing import decide, enqueue, show_request
+from ledger.service.requests.decisions import decide
+from ledger.service.requests.filing import enqueue
+from ledger.service.requests.listing import show_request
 from ledger.service.requests.withdrawal import withdraw
 from ledger.service.requests.worker import work
 from ledger.service.versions.commit import append_model, append_version
@@ -31,7 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ledger.domain.records import AuditEvent, Model, Request
+    from ledger.domain.events import AuditEvent
+    from ledger.domain.models import Model
+    from ledger.domain.requests import Request
     from ledger.domain.settings import Settings
     from ledger.service.ledger import Ledger
     from ledger.service.requests.worker import Outcome

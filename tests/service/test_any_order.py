@@ -23,14 +23,17 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ledger.config import create_config
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import Architecture, Model, NewRequest, Request, Version, VersionKind
+from ledger.domain.models import Architecture, Model
+from ledger.domain.requests import NewRequest, Request
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import OPEN_STATES, PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
+from ledger.domain.versions import Version, VersionKind
 from ledger.errors import ConflictError, DataError, GateError, LedgerError, TooFewRetainedError, TransitionError
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Silent
 from ledger.service.requests.claims import MOST_CRASHES, claim_next
-from ledger.service.requests.filing import decide, enqueue
+from ledger.service.requests.decisions import decide
+from ledger.service.requests.filing import enqueue
 from ledger.service.requests.withdrawal import withdraw
 from ledger.service.requests.worker import work
 from ledger.service.versions.commit import append_version

@@ -20,10 +20,10 @@ from ledger.service.audit.checkpoints import issue_checkpoint
 from ledger.service.evidence.certificate_files import bundle, openings_of
 from ledger.service.evidence.certificates import erase_openings, get_certificate, issue, list_certificates
 from ledger.service.evidence.evaluation import evaluate
-from ledger.service.models.registration import export
 from ledger.service.progress import Silent
 from ledger.service.signing import load_signer
 from ledger.service.upkeep.purge import plan_purge, purge
+from ledger.service.versions.export import export
 
 from .conftest import MODEL
 

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import event, text
 
 from ledger.config import find_config
-from ledger.domain.records import NewRequest
+from ledger.domain.requests import NewRequest
 from ledger.domain.states import RequestState
 from ledger.errors import (
     BusyError,

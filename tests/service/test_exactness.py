@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ledger.domain.records import VersionKind
 from ledger.domain.settings import Settings
 from ledger.domain.states import RequestState
+from ledger.domain.versions import VersionKind
 from ledger.service.computation.workbench import Workbench
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from ledger.cli.main import app
 from typer.testing import CliRunner
 
 from ledger.errors import IntegrityError
-from ledger.service.models.registration import export
 from ledger.service.progress import Silent
 from ledger.service.upkeep.fsck import fsck
+from ledger.service.versions.export import export
 from ledger.service.versions.rollback import plan_rollback
 from ledger.store.objects.encryption import HEADER
 

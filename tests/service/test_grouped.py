@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from ledger.config import create_config
-from ledger.domain.records import Architecture
+from ledger.domain.models import Architecture
 from ledger.domain.settings import Settings
 from ledger.networks.network import build_network
 from ledger.service.computation.unlearning import propose
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.ledger import Ledger, create_ledger
-from ledger.service.models.registration import Registration, register, verify
+from ledger.service.models.registration import Registration, register
+from ledger.service.versions.integrity import verify
 from ledger.spaces.activations import collect_spaces
 from ledger.weights import tensor_files
 

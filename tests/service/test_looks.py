@@ -10,16 +10,20 @@ import pytest
 
 from ledger.config import find_config
 from ledger.digest import sha256_hex
-from ledger.domain.records import Architecture
+from ledger.domain.models import Architecture
 from ledger.domain.states import Action, RequestState
-from ledger.errors import CheckpointError, ConflictError, NotFoundError, PluginError, UsageError
+from ledger.errors import ConflictError, NotFoundError, PluginError, UsageError, WeightsError
 from ledger.networks.coverage import Treatment
 from ledger.service.evidence.evaluation import evaluate, measure
-from ledger.service.models.registration import coverage, diff, export, verify
+from ledger.service.models.coverage import coverage
 from ledger.service.progress import Silent
-from ledger.service.requests.filing import list_requests
+from ledger.service.requests.listing import list_requests
 from ledger.service.requests.preview import preview
-from ledger.service.requests.status import doctor, status
+from ledger.service.requests.status import status
+from ledger.service.upkeep.doctor import doctor
+from ledger.service.versions.diff import diff
+from ledger.service.versions.export import export
+from ledger.service.versions.integrity import verify
 from ledger.service.versions.model_history import history, list_models
 from ledger.weights import tensor_files
 
@@ -252,7 +256,7 @@ def test_what_cannot_be_compared_with_is_refused(two_forgotten: Desk, tmp_path: 
     for against, error in [
         ("7", NotFoundError),
         (str(tmp_path / "nothing"), NotFoundError),
-        (str(tmp_path / "other.safetensors"), CheckpointError),
+        (str(tmp_path / "other.safetensors"), WeightsError),
     ]:
         with two_forgotten.unchanged(), pytest.raises(error):
             evaluate(two_forgotten.ledger, MODEL, None, Silent(), against=against)

@@ -16,10 +16,12 @@ from ledger.service.computation import unlearning
 from ledger.service.computation.unlearning import propose
 from ledger.service.evidence.evaluation import evaluate
 from ledger.service.models.rebind import rebind
-from ledger.service.models.registration import diff, export, verify
 from ledger.service.progress import Silent
 from ledger.service.upkeep.purge import destroy_promised, plan_purge, purge
 from ledger.service.upkeep.replay import differences
+from ledger.service.versions.diff import diff
+from ledger.service.versions.export import export
+from ledger.service.versions.integrity import verify
 from ledger.weights import tensor_files
 
 if TYPE_CHECKING:

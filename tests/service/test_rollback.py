@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ledger.domain.records import NewRequest, VersionKind
+from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
+from ledger.domain.versions import VersionKind
 from ledger.errors import BlobError, ConflictError, NotFoundError
 from ledger.service.requests.filing import enqueue
 from ledger.service.versions.model_history import history
 from ledger.service.versions.rollback import plan_rollback, roll_back
 from ledger.store.audit.log import AuditLog
-from ledger.store.repositories.models import Versions
+from ledger.store.repositories.versions import Versions
 
 if TYPE_CHECKING:
     from tests.service.conftest import Desk

@@ -11,12 +11,12 @@ import torch
 from ledger import hookspecs
 from ledger.algebra.spaces import Space
 from ledger.domain.linear_map import LinearMap
-from ledger.domain.records import Architecture
+from ledger.domain.models import Architecture
 from ledger.errors import UnsupportedLayerError
 from ledger.networks.coverage import Treatment
 from ledger.plugin_manager import PluginInfo, Plugins, build_plugins
 from ledger.service.computation.workbench import open_workbench
-from ledger.service.models.registration import coverage
+from ledger.service.models.coverage import coverage
 from ledger.service.progress import Silent
 from ledger.testing.training import train_classifier
 from ledger.weights import tensor_files

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from ledger.domain.records import Architecture
+from ledger.domain.models import Architecture
 from ledger.domain.settings import Settings
 from ledger.domain.states import Action, RequestState
 from ledger.errors import DataError, GateError, NotFoundError, RetryLaterError, TooFewRetainedError, TransitionError

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from markupsafe import Markup
 
-from ledger.domain.records import Request
+from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.report.view import Report
 

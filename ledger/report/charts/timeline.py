@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from ledger.domain.records import VersionKind
+from ledger.domain.versions import VersionKind
 
 from .svg import box, circle, diamond, element, group, label, line, picture, polygon, shorten_middle, text_width
 from .words import listing

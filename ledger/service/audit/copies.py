@@ -10,11 +10,13 @@ from ledger.audit.witness import Witness, read_witness, witness_line
 from ledger.config import Config, create_config
 from ledger.errors import ConflictError, LedgerError
 from ledger.service.ledger import Ledger
+from ledger.service.signing import own_verifier
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import upgrade_schema
 from ledger.store.repositories.checkpoints import StoredCheckpoint
 
-from .checkpoints import issue_checkpoint, open_export, own_verifier, read_text, verify_export
+from .checkpoints import issue_checkpoint
+from .verification import open_export, read_text, verify_export
 
 
 def export_history(ledger: Ledger) -> list[str]:

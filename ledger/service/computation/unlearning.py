@@ -14,7 +14,7 @@ from ledger.candidates.calibration import Batch, Calibration, Panel
 from ledger.candidates.candidate import CandidateBuilder
 from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
-from ledger.domain.records import BasisTerm, ClassSpace, Role
+from ledger.domain.class_spaces import BasisTerm, ClassSpace, Role
 from ledger.errors import PurgedError
 from ledger.images.loading import load_images
 from ledger.service.objects import store_object

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from ledger.digest import json_digest, sha256_hex
-from ledger.domain.records import ClassSpace, Model, Version
+from ledger.domain.class_spaces import ClassSpace
+from ledger.domain.models import Model
+from ledger.domain.versions import Version
 from ledger.errors import BlobError, DataError
 from ledger.hookspecs import DataSource, Split
 from ledger.images import loading
 from ledger.images.relabelled import RelabelledSource
-from ledger.images.sampling import ClassSamples, PositionSampler, choose_samples
+from ledger.images.sampling import ClassSamples, choose_samples
 from ledger.networks.device import choose_device
 from ledger.networks.network import Network, build_network
 from ledger.service.ledger import Ledger
@@ -25,6 +27,7 @@ from ledger.service.progress import Progress, counted
 from ledger.service.versions.availability import require_served
 from ledger.spaces import files
 from ledger.spaces.activations import collect_spaces
+from ledger.spaces.positions import PositionSampler
 from ledger.store.unit_of_work import Transaction
 from ledger.weights import tensor_files
 

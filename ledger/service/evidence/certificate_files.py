@@ -7,8 +7,9 @@ from ledger.certificates.files import certificate_file, check_certificate, tlog_
 from ledger.certificates.verifier import envelope_digest
 from ledger.domain.certificates import Certificate
 from ledger.errors import PurgedError
-from ledger.service.audit.checkpoints import issue_checkpoint, own_verifier
+from ledger.service.audit.checkpoints import issue_checkpoint
 from ledger.service.ledger import Ledger
+from ledger.service.signing import own_verifier
 
 
 def bundle(ledger: Ledger, certificate: Certificate) -> bytes:

@@ -18,8 +18,10 @@ from ledger.certificates.statement import Export, Facts, Measurement, certificat
 from ledger.certificates.verifier import envelope_digest
 from ledger.digest import canonical_json
 from ledger.domain.certificates import Certificate
-from ledger.domain.records import Model, Request, Version
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
+from ledger.domain.versions import Version
 from ledger.errors import ConflictError
 from ledger.service.audit.checkpoints import own_signer
 from ledger.service.ledger import Ledger

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from ledger.digest import canonical_json, json_digest, sha256_hex
-from ledger.domain.records import Evidence, Model, Version
+from ledger.domain.evidence import Evidence
+from ledger.domain.models import Model
+from ledger.domain.versions import Version
 from ledger.errors import PluginError, UsageError
 from ledger.hookspecs import EvaluationInput, Evaluator, Outputs, Split
 from ledger.images.sampling import evaluation_samples

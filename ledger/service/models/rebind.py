@@ -1,6 +1,6 @@
 """Let a model use its images as they are now: once a purge made the images of forgotten classes unnecessary."""
 
-from ledger.domain.records import Model
+from ledger.domain.models import Model
 from ledger.errors import ConflictError, DataError
 from ledger.hookspecs import DataSource
 from ledger.images.relabelled import require_images

@@ -1,4 +1,4 @@
-"""Register models, and open up their bytes: differences, integrity, coverage, export."""
+"""Register a model: check that weights, architecture, labels and data fit, then record version 0."""
 
 import math
 from collections.abc import Sequence
@@ -9,30 +9,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ledger.digest import canonical_json
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import Architecture, Model, Version, VersionKind
+from ledger.domain.models import Architecture, Model
 from ledger.domain.settings import Preprocessing, Settings
+from ledger.domain.versions import Version, VersionKind
 from ledger.errors import (
-    CheckpointError,
     ConflictError,
     DataError,
-    LedgerError,
     NonFiniteError,
     UnsupportedLayerError,
     UsageError,
+    WeightsError,
 )
 from ledger.hookspecs import DataSource
 from ledger.images.loading import load_images
 from ledger.images.relabelled import require_images
 from ledger.networks.coverage import ParameterCoverage, Treatment
 from ledger.networks.network import Network, build_network
-from ledger.service.computation.workbench import environment, open_workbench
+from ledger.service.computation.workbench import environment
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
-from ledger.service.versions.availability import require_served
 from ledger.service.versions.commit import append_model, append_version
-from ledger.service.versions.model_history import history
 from ledger.weights import tensor_files
 
 
@@ -59,7 +56,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     Raises:
         ConflictError: The name is taken.
         UsageError: The preprocessing makes no sense, or no plugin offers a solver.
-        CheckpointError: The weights do not fit the network, or are no safetensors file.
+        WeightsError: The weights do not fit the network, or are no safetensors file.
         NonFiniteError: Weights or outputs hold NaN or infinity.
         DataError: A class has no images, or the label map disagrees with the data.
         UnsupportedLayerError: A weight that no layer handler edits was not allowed by name.
@@ -166,7 +163,7 @@ def _check_outputs(network: Network, example: Tensor, classes: int) -> None:
         ) from error
     if not isinstance(outputs, Tensor) or outputs.shape != (1, classes):
         shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise CheckpointError(
+        raise WeightsError(
             f"the network answers {shape} for one image, not logits of shape (1, {classes})",
             "it must return one logit for each class of the data",
         )
@@ -182,110 +179,3 @@ def _check_coverage(coverage: Sequence[ParameterCoverage], allowed: frozenset[st
             f"{len(unhandled)} weights would never be edited: {listed}",
             "install a plugin for these layers, or accept each one with --allow-unhandled NAME",
         )
-
-
-def coverage(ledger: Ledger, model_name: str) -> list[ParameterCoverage]:
-    """Say of every parameter of a model how it is treated."""
-    bench = open_workbench(ledger, model_name)
-    return bench.network.coverage(load_images(bench.source.train, [0], bench.model.preprocessing))
-
-
-@dataclass(frozen=True)
-class TensorDifference:
-    """How one tensor differs between two versions."""
-
-    name: str
-    shape: tuple[int, ...]
-    changed: int
-    """Number of elements that differ."""
-    relative: float
-    """Frobenius norm of the difference over that of the first version's tensor."""
-    largest: float
-    """Largest absolute difference."""
-
-
-def diff(ledger: Ledger, model_name: str, first: int, second: int) -> list[TensorDifference]:
-    """Compare two versions' weights, tensor by tensor; equal tensors are left out."""
-    bench = open_workbench(ledger, model_name)
-    with ledger.database.read() as tx:
-        versions = [tx.versions.get(bench.model, number) for number in (first, second)]
-    before, after = (bench.weights(version) for version in versions)
-    differences = []
-    for name, old in before.items():
-        change = after[name].double() - old.double()
-        changed = int((change != 0).sum())
-        if changed:
-            norm = float(torch.linalg.norm(old.double()))
-            relative = float(torch.linalg.norm(change)) / norm if norm else float("inf")
-            differences.append(TensorDifference(name, tuple(old.shape), changed, relative, float(change.abs().max())))
-    return differences
-
-
-def verify(ledger: Ledger, model_name: str) -> list[tuple[str, str]]:
-    """Re-read every object of a model; return what was checked, with a problem or an empty string each."""
-    known = history(ledger, model_name)
-    checks = [(f"version {v.number}", v.weights) for v in known.versions if v.purged_at is None]
-    checks += [
-        (f"class space of {known.model.labels[s.class_index]} ({len(s.samples)} images)", s.blob)
-        for s in known.spaces
-        if s.anchor >= known.model.anchor
-    ]
-    return [(name, _problem(ledger, digest)) for name, digest in checks]
-
-
-def _problem(ledger: Ledger, digest: str) -> str:
-    try:
-        tensor_files.parse(ledger.blobs.get(digest), digest)
-    except LedgerError as error:
-        return error.message
-    return ""
-
-
-def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) -> Version:
-    """Write a version as a folder: ``model.safetensors`` and ``config.json`` (labels, preprocessing, provenance).
-
-    The history records it first: whoever asks later where copies went must not miss one.
-
-    Raises:
-        ConflictError: There is something of that name, other than an empty folder.
-    """
-    known = history(ledger, model_name)
-    wanted = known.live.number if number is None else number
-    with ledger.database.read() as tx:
-        version = tx.versions.get(known.model, wanted)
-    require_served(known.model, version)
-    data = ledger.blobs.get(version.weights)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ConflictError(f"{folder} is not an empty folder", "name a new folder")
-    with ledger.database.write() as tx:
-        facts = {"version": version.number, "weights": version.weights}
-        tx.audit.append("version.exported", at=ledger.clock(), actor=ledger.actor, model=known.model.name, data=facts)
-        head = tx.audit.head()
-    pre = known.model.preprocessing
-    config = {
-        "architecture": known.model.architecture.spec.removeprefix("timm/"),
-        "model_args": known.model.architecture.options,
-        "num_classes": len(known.model.labels),
-        "label_names": list(known.model.labels.labels),
-        "pretrained_cfg": {
-            "input_size": [pre.channels, pre.height, pre.width],
-            "mean": list(pre.mean),
-            "std": list(pre.std),
-            "interpolation": pre.interpolation,
-            "crop_pct": pre.crop_fraction,
-        },
-        "unledger": {
-            "model": known.model.name,
-            "version": version.number,
-            "weights_sha256": version.weights,
-            "forgotten": [int(k) for k in sorted(version.forgotten)],
-            "audit_head": str(head),
-        },
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_bytes(data)
-        (folder / "config.json").write_bytes(canonical_json(config))
-    except OSError as error:
-        raise LedgerError(f"cannot write to {folder}: {error.strerror}") from error
-    return version

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
-from ledger.domain.records import Request
+from ledger.domain.requests import Request
 from ledger.domain.states import Action
 from ledger.errors import LeaseLostError, LedgerError, RetryLaterError
 from ledger.service.ledger import Ledger

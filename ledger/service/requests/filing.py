@@ -1,4 +1,4 @@
-"""File requests and decide about them. Carrying them out is the worker's part."""
+"""File requests. Carrying them out is the worker's part."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,8 +6,9 @@ from datetime import datetime
 
 from ledger.digest import json_digest
 from ledger.domain.due import add_months
-from ledger.domain.records import Model, NewRequest, Request
-from ledger.domain.states import Action, RequestState
+from ledger.domain.models import Model
+from ledger.domain.requests import NewRequest, Request
+from ledger.domain.states import RequestState
 from ledger.errors import IdempotencyConflictError, TooFewRetainedError, UsageError
 from ledger.service.ledger import Ledger
 from ledger.service.retry import replayed
@@ -152,82 +153,3 @@ def _repeat(known: Request, known_digest: str, digest: str, key: str) -> Receipt
             "use a new key for a new request",
         )
     return Receipt(known, repeated=True)
-
-
-_DECISIONS = {
-    Action.APPROVE: "request.approved",
-    Action.DENY: "request.denied",
-    Action.CANCEL: "request.cancelled",
-    Action.HOLD: "request.held",
-    Action.RELEASE: "request.released",
-    Action.RETRY: "request.retried",
-    Action.WITHDRAW: "request.withdrawn",
-}
-
-
-def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool = False) -> Request:
-    """Take a person's decision about a request that no worker holds.
-
-    Withdrawing a fulfilled request needs new weights: that is :func:`ledger.service.requests.withdrawal.withdraw`.
-
-    Args:
-        ledger: The ledger.
-        request_id: Which request.
-        action: Approve, deny, cancel, hold, release, retry, or withdraw (of a reopened request).
-        reason: Why, kept as a note beside the audit history.
-        waive_gates: With retry: accept the result even if it misses a quality gate.
-
-    Raises:
-        TransitionError: The request's state does not allow it.
-        TooFewRetainedError: Retrying would leave too few classes.
-    """
-    return replayed(lambda: _decide(ledger, request_id, action, reason, waive_gates=waive_gates))
-
-
-def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool) -> Request:
-    now = ledger.clock()
-    with ledger.database.write() as tx:
-        before = tx.requests.get(request_id)
-        model = tx.models.by_id(before.model_id)
-        changes: dict[str, object] = {"outcome": reason}
-        if action is Action.RETRY:
-            check_retained(model, tx.versions.live(model).forgotten | before.classes)
-            changes |= {"attempts": 0, "gates_waived": waive_gates, "version": None, "no_op": False}
-        after = tx.requests.act(request_id, action, at=now, **changes)
-        tx.audit.append(
-            _DECISIONS[action],
-            at=now,
-            actor=ledger.actor,
-            model=model.name,
-            request_id=request_id,
-            data={"from": before.state.value, "state": after.state.value}
-            | ({"gates_waived": True} if waive_gates else {}),
-            note=reason,
-        )
-        return after
-
-
-def list_requests(
-    ledger: Ledger,
-    model_name: str | None = None,
-    states: Sequence[RequestState] | None = None,
-    *,
-    after: int = 0,
-    limit: int | None = None,
-) -> list[tuple[Model, Request]]:
-    """Return requests with their models in the order they were filed: above number ``after``, at most ``limit``."""
-    with ledger.database.read() as tx:
-        model = tx.models.get(model_name) if model_name else None
-        models = {m.id: m for m in tx.models.all()}
-        return [(models[r.model_id], r) for r in tx.requests.all(model, states, after=after, limit=limit)]
-
-
-def show_request(ledger: Ledger, request_id: int) -> tuple[Model, Request]:
-    """Return one request with its model.
-
-    Raises:
-        NotFoundError: There is none with this number.
-    """
-    with ledger.database.read() as tx:
-        request = tx.requests.get(request_id)
-        return tx.models.by_id(request.model_id), request

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ledger.domain.records import Model
+from ledger.domain.models import Model
 from ledger.service.computation.unlearning import missed_gates, search
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.evidence.evaluation import answers, measure

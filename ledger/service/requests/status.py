@@ -1,20 +1,15 @@
-"""How a ledger is doing: what is live, what waits, what is late; and whether it can work at all."""
+"""What is live, what waits, what is late, and who is there to work on it."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ledger.config import Config
-from ledger.domain.records import Model, Request, Version, Worker
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.states import OPEN_STATES, RequestState
-from ledger.errors import LedgerError
-from ledger.plugin_manager import build_plugins
+from ledger.domain.versions import Version
+from ledger.domain.workers import Worker
 from ledger.service.ledger import Ledger
-from ledger.store.database.engine import open_engine
-from ledger.store.database.schema import check_schema
-from ledger.store.objects.object_store import open_blobs
-from ledger.store.unit_of_work import Database
 
 from .daemon import PRESENT_SECONDS
 
@@ -74,64 +69,3 @@ def status(ledger: Ledger, model_name: str | None = None) -> Status:
                 )
             )
     return Status(now, tuple(found), workers)
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing a ledger needs, and whether it has it."""
-
-    name: str
-    ok: bool
-    detail: str
-
-
-def doctor(config: Config) -> list[Check]:
-    """Check everything that a ledger needs, without stopping at the first thing that fails."""
-    checks: list[Check] = []
-
-    def check(name: str, probe: Callable[[], str]) -> bool:
-        try:
-            detail, ok = probe(), True
-        except LedgerError as error:
-            detail, ok = error.message + (f" ({error.hint})" if error.hint else ""), False
-        checks.append(Check(name, ok, detail))
-        return ok
-
-    engine = open_engine(config.database_url)
-    database, blobs = Database(engine), open_blobs(config)
-
-    def schema() -> str:
-        check_schema(engine)
-        return f"{engine.dialect.name}, schema up to date"
-
-    def writable() -> str:
-        with database.write():
-            return "a write transaction can begin"
-
-    def audit() -> str:
-        with database.read() as tx:
-            return f"{tx.audit.verify().size} entries verify"
-
-    def objects() -> str:
-        with database.read() as tx:
-            known = tx.spaces.blobs()
-        missing = [digest for digest, _, _ in known if digest not in blobs]
-        if missing:
-            raise LedgerError(f"{len(missing)} of {len(known)} objects are missing", "restore them from a backup")
-        return f"{len(known)} objects, {sum(size for _, size, _ in known) / 1e6:.1f} MB"
-
-    if check("database", schema):
-        check("writable", writable)
-        check("audit history", audit)
-        check("object store", objects)
-    check("plugins", _plugins)
-    database.close()
-    return checks
-
-
-def _plugins() -> str:
-    infos = build_plugins().infos
-    broken = [f"{info.name}: {info.error}" for info in infos if info.error]
-    if broken:
-        raise LedgerError("; ".join(broken), "update or uninstall them; the other plugins work")
-    return f"{len(infos)} loaded"

@@ -1,7 +1,9 @@
 """Withdraw a fulfilled request: the model gets back what only that request made it forget."""
 
-from ledger.domain.records import Model, Request, Version, VersionKind
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.states import Action, RequestState, next_state
+from ledger.domain.versions import Version, VersionKind
 from ledger.errors import PurgedError, RetryLaterError
 from ledger.service.computation.compute import OpenModel, open_unlearning
 from ledger.service.ledger import Ledger
@@ -9,7 +11,7 @@ from ledger.service.progress import Progress
 from ledger.service.versions.commit import append_proposal
 from ledger.store.unit_of_work import Transaction
 
-from .filing import decide
+from .decisions import decide
 
 
 def withdraw(

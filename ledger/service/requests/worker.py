@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from ledger.domain.records import Model, Request, Version, VersionKind
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.states import Action
+from ledger.domain.versions import Version, VersionKind
 from ledger.errors import BusyError, GateError, LedgerError, RetryLaterError, UnreachableError
 from ledger.service.computation.compute import Compute, OpenModel, open_unlearning
 from ledger.service.ledger import Ledger

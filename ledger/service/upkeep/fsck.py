@@ -9,7 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ledger.domain.records import ClassSpace, Model, Version
+from ledger.domain.class_spaces import ClassSpace
+from ledger.domain.models import Model
+from ledger.domain.versions import Version
 from ledger.errors import AuditError, BlobError
 from ledger.service.ledger import Ledger
 from ledger.service.objects import disk_errors

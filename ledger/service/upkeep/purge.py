@@ -11,8 +11,10 @@ Rows, digests and audit entries stay, so the history still verifies. The oldest 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ledger.domain.records import Model, Request, Version
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
+from ledger.domain.versions import Version
 from ledger.errors import ConflictError
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, counted

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from ledger.digest import json_digest
-from ledger.domain.records import LIVE, AuditEvent
+from ledger.domain.events import AuditEvent
 from ledger.domain.states import RequestState
+from ledger.domain.versions import LIVE
 from ledger.errors import LedgerError
 from ledger.service.ledger import Ledger
 from ledger.service.versions.commit import setup_digest

@@ -1,6 +1,7 @@
 """Which versions' weights are handed out: those whose bytes are there and as they were recorded."""
 
-from ledger.domain.records import Model, Version
+from ledger.domain.models import Model
+from ledger.domain.versions import Version
 from ledger.errors import IntegrityError, PurgedError
 
 

@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from ledger.digest import json_digest
-from ledger.domain.records import BasisTerm, Model, Version, VersionKind
+from ledger.domain.class_spaces import BasisTerm
+from ledger.domain.models import Model
+from ledger.domain.versions import Version, VersionKind
 from ledger.errors import RetryLaterError
 from ledger.store.unit_of_work import Transaction
 

@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from ledger.domain.records import AliasMove, BasisTerm, ClassSpace, Evidence, Model, Version
+from ledger.domain.class_spaces import BasisTerm, ClassSpace
+from ledger.domain.evidence import Evidence
+from ledger.domain.models import Model
+from ledger.domain.versions import AliasMove, Version
 from ledger.service.ledger import Ledger
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ledger.domain.records import BasisTerm
+from ledger.domain.class_spaces import BasisTerm
 from ledger.errors import GateError
 
 

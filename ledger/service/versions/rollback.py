@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ledger.domain.due import days_left
-from ledger.domain.records import Model, Request, Version, VersionKind
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.states import Action, RequestState
+from ledger.domain.versions import Version, VersionKind
 from ledger.errors import ConflictError
 from ledger.service.ledger import Ledger
 from ledger.store.unit_of_work import Transaction

@@ -15,7 +15,7 @@ from ledger.audit.growth import LEVELS, Growth
 from ledger.audit.merkle import Frontier
 from ledger.audit.signed_notes import Checkpoint, Verifier
 from ledger.audit.verification import Kept
-from ledger.domain.records import AuditEvent
+from ledger.domain.events import AuditEvent
 from ledger.errors import NotFoundError
 from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 

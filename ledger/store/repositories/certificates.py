@@ -6,7 +6,9 @@ from sqlalchemy import func, null, select, update
 from sqlalchemy.orm import Session
 
 from ledger.domain.certificates import Certificate, KnownVersion
-from ledger.domain.records import ClassSpace, Model, Request
+from ledger.domain.class_spaces import ClassSpace
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.errors import NotFoundError
 from ledger.store.database.tables import AliasRow, BlobRow, CertificateRow, ClassSpaceRow, VersionRow
 

@@ -5,7 +5,8 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from ledger.domain.records import ClassSpace, Model
+from ledger.domain.class_spaces import ClassSpace
+from ledger.domain.models import Model
 from ledger.store.database.tables import BlobRow, ClassSpaceRow, ModelRow, VersionRow
 
 from . import convert

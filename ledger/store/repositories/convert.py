@@ -2,20 +2,14 @@
 
 from dataclasses import asdict
 
+from ledger.domain.class_spaces import ClassSpace, MapSummary
+from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import (
-    AliasMove,
-    Architecture,
-    ClassSpace,
-    Evidence,
-    MapSummary,
-    Model,
-    Request,
-    Version,
-    VersionKind,
-)
+from ledger.domain.models import Architecture, Model
+from ledger.domain.requests import Request
 from ledger.domain.settings import Settings, preprocessing_from_json
 from ledger.domain.states import RequestState
+from ledger.domain.versions import AliasMove, Version, VersionKind
 from ledger.store.database.tables import AliasMoveRow, ClassSpaceRow, EvidenceRow, ModelRow, RequestRow, VersionRow
 
 

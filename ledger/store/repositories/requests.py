@@ -16,7 +16,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, exists, func, select, update
 from sqlalchemy.orm import Session, aliased
 
-from ledger.domain.records import Model, Request
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.states import OPEN_STATES, Action, RequestState, next_state
 from ledger.errors import LeaseLostError, NotFoundError
 from ledger.store.database.engine import database_time

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from ledger.domain.records import Worker
+from ledger.domain.workers import Worker
 from ledger.store.database.engine import database_time
 from ledger.store.database.tables import WorkerRow
 

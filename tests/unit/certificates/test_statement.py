@@ -14,9 +14,13 @@ from ledger.certificates.statement import Export, Facts, Measurement, certificat
 from ledger.certificates.verifier import CLAIM, PREDICATE_TYPE, STATEMENT_TYPE
 from ledger.digest import canonical_json, json_digest
 from ledger.domain.certificates import KnownVersion
+from ledger.domain.class_spaces import ClassSpace, Role
+from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
-from ledger.domain.records import ClassSpace, Evidence, Model, Request, Role, Version, VersionKind
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
+from ledger.domain.versions import Version, VersionKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ledger.domain.settings import Settings
 from ledger.errors import DataError
-from ledger.images.sampling import ClassSamples, PositionSampler, choose_samples, evaluation_samples
+from ledger.images.sampling import ClassSamples, choose_samples, evaluation_samples
+from ledger.spaces.positions import PositionSampler
 
 LABELS = [k % 3 for k in range(300)]
 COUNTS = st.integers(1, 120)

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ledger.algebra.grouped import GroupedSpace
-from ledger.errors import CheckpointError, NonFiniteError
-from ledger.images.sampling import PositionSampler
+from ledger.errors import NonFiniteError, WeightsError
 from ledger.networks.coverage import Treatment
 from ledger.networks.inference import logits
 from ledger.networks.layer_calls import arguments, reading
@@ -16,6 +15,7 @@ from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 from ledger.spaces.activations import collect_spaces
+from ledger.spaces.positions import PositionSampler
 
 HANDLERS = build_plugins().layer_handlers()
 EVERYWHERE = 10**6
@@ -137,9 +137,7 @@ def test_asking_with_other_weights_leaves_a_module_under_two_names_its_own() -> 
 def test_weights_that_differ_where_the_network_has_one_are_refused() -> None:
     network = Network(Tied(), HANDLERS, None, "")
     state = network.state()
-    with pytest.raises(
-        CheckpointError, match=r"second\.weight differs from first\.weight, which is the same parameter"
-    ):
+    with pytest.raises(WeightsError, match=r"second\.weight differs from first\.weight, which is the same parameter"):
         network.load(state | {"second.weight": state["first.weight"] + 1}, "file")
 
 

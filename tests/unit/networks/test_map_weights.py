@@ -14,12 +14,12 @@ from torch.nn.utils import parametrizations, parametrize
 
 from ledger.algebra.strength import Strength
 from ledger.candidates.candidate import CandidateBuilder, Recipe
-from ledger.images.sampling import PositionSampler
 from ledger.networks.coverage import Treatment
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 from ledger.spaces.activations import collect_spaces
+from ledger.spaces.positions import PositionSampler
 
 HANDLERS = build_plugins().layer_handlers()
 SOLVERS: dict[str, Any] = {

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import GroupedAccumulator
-from ledger.domain.records import Role
+from ledger.domain.class_spaces import Role
 from ledger.spaces import bases
 from ledger.spaces.bases import AnySpace, Basis, basis_factor
 

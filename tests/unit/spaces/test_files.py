@@ -10,12 +10,12 @@ from torch import nn
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import GroupedSpace
 from ledger.algebra.spaces import Space
-from ledger.domain.records import ClassSpace, MapSummary
-from ledger.images.sampling import PositionSampler
+from ledger.domain.class_spaces import ClassSpace, MapSummary
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 from ledger.spaces import files
 from ledger.spaces.activations import collect_spaces
+from ledger.spaces.positions import PositionSampler
 from ledger.weights import tensor_files
 
 IMAGES = torch.randn(5, 4, 6, 6, generator=torch.Generator().manual_seed(1))

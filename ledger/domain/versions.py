@@ -1,0 +1,53 @@
+"""Versions of a model, and the alias that names the one in use."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+LIVE = "live"
+"""The alias that names the version in use."""
+
+
+class VersionKind(StrEnum):
+    """Why a version was made."""
+
+    BASE = "base"
+    FORGET = "forget"
+    WITHDRAW = "withdraw"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True)
+class Version:
+    """One immutable state of a model's weights."""
+
+    model_id: int
+    number: int
+    """0 for the registered weights, then 1, 2, ... without gaps."""
+    parent: int | None
+    kind: VersionKind
+    request_id: int | None
+    restores: int | None
+    """The version whose bytes a rollback brought back."""
+    forgotten: frozenset[int]
+    weights: str
+    """SHA-256 of the safetensors file."""
+    recipe: dict[str, Any]
+    """Alphas, search scores, per-map changes, seeds, threads and library versions."""
+    created_at: datetime
+    quarantined: str | None = None
+    """What is wrong with its stored objects; None while nothing is."""
+    purged_at: datetime | None = None
+    """When its weights were destroyed; None while they are kept."""
+
+
+@dataclass(frozen=True)
+class AliasMove:
+    """One move of an alias: what answers "what was live on that day"."""
+
+    alias: str
+    version: int
+    previous: int | None
+    moved_at: datetime
+    audit_seq: int

@@ -1,0 +1,129 @@
+"""Verify the history, of a ledger or exported, against what was kept elsewhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.audit.chain import Head
+from ledger.audit.exports import Export, read_export
+from ledger.audit.signed_notes import Checkpoint, Verifier, open_checkpoint
+from ledger.audit.verification import HistoryCheck, Kept
+from ledger.audit.witness import read_witness
+from ledger.errors import LedgerError, NotFoundError, SignatureError
+from ledger.service.ledger import Ledger
+from ledger.service.signing import own_verifier
+
+from .checkpoints import last_signed
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a verification found in order."""
+
+    head: Head
+    root: str
+    signed: int
+    """Entries that a checkpoint signed by a known key covers."""
+
+
+def verify_history(ledger: Ledger, against: str | None = None, key: str | None = None) -> Verified:
+    """Verify the ledger's history, its stored tree and checkpoints, and that it agrees with what was kept.
+
+    Args:
+        ledger: The ledger.
+        against: A file (checkpoint or witness), or ``SIZE:SHA256``.
+        key: Verifier key; None takes the ledger's own.
+
+    Raises:
+        AuditError: Names the first bad entry.
+        SignatureError: What was kept is not genuine.
+        UsageError: ``against`` is neither a file nor a head.
+    """
+    verifier = Verifier.parse(key) if key else own_verifier(ledger.config)
+    verifiers = [verifier] if verifier else []
+    kept = read_kept(against, verifiers)
+    memory = last_signed(ledger.config)
+    if memory is not None and key is None and verifiers:
+        kept |= Kept(checkpoints=(open_checkpoint(memory, verifiers),))
+    with ledger.database.read() as tx:
+        head = tx.audit.verify(kept, verifiers=verifiers)
+        stored = [checkpoint.size for checkpoint in tx.checkpoints.all()] if verifiers else []
+        signed = max([0, *stored, *(checkpoint.size for checkpoint in kept.checkpoints)])
+        return Verified(head, tx.audit.root().hex(), signed)
+
+
+def verify_export(text: str, name: str, against: str | None = None, key: str | None = None) -> Verified:
+    """Verify an exported history, without any ledger.
+
+    Args:
+        text: The file's contents.
+        name: What to call it in an error.
+        against: A file (checkpoint or witness), or ``SIZE:SHA256``.
+        key: Verifier key; without it, checkpoints are compared but not known to be genuine.
+
+    Raises:
+        AuditError: Names the first bad entry.
+        SignatureError: A checkpoint is not genuine.
+    """
+    verifiers = [Verifier.parse(key)] if key else []
+    export, said = open_export(text, name, verifiers)
+    walk = HistoryCheck(read_kept(against, verifiers) | Kept(checkpoints=said))
+    walk.page(export.entries)
+    signed = max([0, *(checkpoint.size for checkpoint in said)]) if key else 0
+    return Verified(walk.finish(), walk.frontier.root.hex(), signed)
+
+
+def open_export(text: str, name: str, verifiers: Sequence[Verifier]) -> tuple[Export, tuple[Checkpoint, ...]]:
+    """Return what an exported file holds, and what its checkpoints say.
+
+    Raises:
+        AuditError: It is no export.
+        SignatureError: A checkpoint is malformed; with ``verifiers``, also if none of them signed it.
+    """
+    export = read_export(text, name)
+    opened = (open_checkpoint(note, verifiers) if verifiers else Checkpoint.of_note(note) for note in export.notes)
+    return export, tuple(opened)
+
+
+def read_kept(against: str | None, verifiers: Sequence[Verifier]) -> Kept:
+    """Read what somebody kept: a checkpoint or witness file, or a head as ``SIZE:SHA256``.
+
+    Raises:
+        UsageError: It is neither a file nor a head.
+        SignatureError: The file holds something else, or is not genuine.
+    """
+    if against is None:
+        return Kept()
+    path = Path(against)
+    if not _is_file(path):
+        return Kept((Head.parse(against),))
+    text = read_text(path)
+    if text.startswith("{"):
+        return read_witness(text, verifiers).kept
+    return Kept(checkpoints=(open_checkpoint(text, verifiers),))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A text that is too long for a file's name.
+        return False
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's contents.
+
+    Raises:
+        NotFoundError: There is none.
+        SignatureError: It is not text.
+        LedgerError: It cannot be read.
+    """
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {path}") from None
+    except UnicodeDecodeError:
+        raise SignatureError(f"{path} is not text") from None
+    except OSError as error:
+        raise LedgerError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,60 @@
+"""Decide about requests that no worker holds."""
+
+from ledger.domain.requests import Request
+from ledger.domain.states import Action
+from ledger.service.ledger import Ledger
+from ledger.service.retry import replayed
+
+from .filing import check_retained
+
+_DECISIONS = {
+    Action.APPROVE: "request.approved",
+    Action.DENY: "request.denied",
+    Action.CANCEL: "request.cancelled",
+    Action.HOLD: "request.held",
+    Action.RELEASE: "request.released",
+    Action.RETRY: "request.retried",
+    Action.WITHDRAW: "request.withdrawn",
+}
+
+
+def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool = False) -> Request:
+    """Take a person's decision about a request that no worker holds.
+
+    Withdrawing a fulfilled request needs new weights: that is :func:`ledger.service.requests.withdrawal.withdraw`.
+
+    Args:
+        ledger: The ledger.
+        request_id: Which request.
+        action: Approve, deny, cancel, hold, release, retry, or withdraw (of a reopened request).
+        reason: Why, kept as a note beside the audit history.
+        waive_gates: With retry: accept the result even if it misses a quality gate.
+
+    Raises:
+        TransitionError: The request's state does not allow it.
+        TooFewRetainedError: Retrying would leave too few classes.
+    """
+    return replayed(lambda: _decide(ledger, request_id, action, reason, waive_gates=waive_gates))
+
+
+def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool) -> Request:
+    now = ledger.clock()
+    with ledger.database.write() as tx:
+        before = tx.requests.get(request_id)
+        model = tx.models.by_id(before.model_id)
+        changes: dict[str, object] = {"outcome": reason}
+        if action is Action.RETRY:
+            check_retained(model, tx.versions.live(model).forgotten | before.classes)
+            changes |= {"attempts": 0, "gates_waived": waive_gates, "version": None, "no_op": False}
+        after = tx.requests.act(request_id, action, at=now, **changes)
+        tx.audit.append(
+            _DECISIONS[action],
+            at=now,
+            actor=ledger.actor,
+            model=model.name,
+            request_id=request_id,
+            data={"from": before.state.value, "state": after.state.value}
+            | ({"gates_waived": True} if waive_gates else {}),
+            note=reason,
+        )
+        return after

@@ -1,0 +1,34 @@
+"""Read requests, with the models they are about."""
+
+from collections.abc import Sequence
+
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
+from ledger.domain.states import RequestState
+from ledger.service.ledger import Ledger
+
+
+def list_requests(
+    ledger: Ledger,
+    model_name: str | None = None,
+    states: Sequence[RequestState] | None = None,
+    *,
+    after: int = 0,
+    limit: int | None = None,
+) -> list[tuple[Model, Request]]:
+    """Return requests with their models in the order they were filed: above number ``after``, at most ``limit``."""
+    with ledger.database.read() as tx:
+        model = tx.models.get(model_name) if model_name else None
+        models = {m.id: m for m in tx.models.all()}
+        return [(models[r.model_id], r) for r in tx.requests.all(model, states, after=after, limit=limit)]
+
+
+def show_request(ledger: Ledger, request_id: int) -> tuple[Model, Request]:
+    """Return one request with its model.
+
+    Raises:
+        NotFoundError: There is none with this number.
+    """
+    with ledger.database.read() as tx:
+        request = tx.requests.get(request_id)
+        return tx.models.by_id(request.model_id), request

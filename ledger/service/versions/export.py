@@ -1,0 +1,63 @@
+"""Write a version to a folder: weights, labels, preprocessing and where it comes from."""
+
+from pathlib import Path
+
+from ledger.digest import canonical_json
+from ledger.domain.versions import Version
+from ledger.errors import (
+    ConflictError,
+    LedgerError,
+)
+from ledger.service.ledger import Ledger
+from ledger.service.versions.availability import require_served
+from ledger.service.versions.model_history import history
+
+
+def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) -> Version:
+    """Write a version as a folder: ``model.safetensors`` and ``config.json`` (labels, preprocessing, provenance).
+
+    The history records it first: whoever asks later where copies went must not miss one.
+
+    Raises:
+        ConflictError: There is something of that name, other than an empty folder.
+    """
+    known = history(ledger, model_name)
+    wanted = known.live.number if number is None else number
+    with ledger.database.read() as tx:
+        version = tx.versions.get(known.model, wanted)
+    require_served(known.model, version)
+    data = ledger.blobs.get(version.weights)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise ConflictError(f"{folder} is not an empty folder", "name a new folder")
+    with ledger.database.write() as tx:
+        facts = {"version": version.number, "weights": version.weights}
+        tx.audit.append("version.exported", at=ledger.clock(), actor=ledger.actor, model=known.model.name, data=facts)
+        head = tx.audit.head()
+    pre = known.model.preprocessing
+    config = {
+        "architecture": known.model.architecture.spec.removeprefix("timm/"),
+        "model_args": known.model.architecture.options,
+        "num_classes": len(known.model.labels),
+        "label_names": list(known.model.labels.labels),
+        "pretrained_cfg": {
+            "input_size": [pre.channels, pre.height, pre.width],
+            "mean": list(pre.mean),
+            "std": list(pre.std),
+            "interpolation": pre.interpolation,
+            "crop_pct": pre.crop_fraction,
+        },
+        "unledger": {
+            "model": known.model.name,
+            "version": version.number,
+            "weights_sha256": version.weights,
+            "forgotten": [int(k) for k in sorted(version.forgotten)],
+            "audit_head": str(head),
+        },
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.safetensors").write_bytes(data)
+        (folder / "config.json").write_bytes(canonical_json(config))
+    except OSError as error:
+        raise LedgerError(f"cannot write to {folder}: {error.strerror}") from error
+    return version

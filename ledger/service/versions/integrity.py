@@ -1,0 +1,28 @@
+"""Read every stored object of a model again, and compare it with its digest."""
+
+from ledger.errors import (
+    LedgerError,
+)
+from ledger.service.ledger import Ledger
+from ledger.service.versions.model_history import history
+from ledger.weights import tensor_files
+
+
+def verify(ledger: Ledger, model_name: str) -> list[tuple[str, str]]:
+    """Re-read every object of a model; return what was checked, with a problem or an empty string each."""
+    known = history(ledger, model_name)
+    checks = [(f"version {v.number}", v.weights) for v in known.versions if v.purged_at is None]
+    checks += [
+        (f"class space of {known.model.labels[s.class_index]} ({len(s.samples)} images)", s.blob)
+        for s in known.spaces
+        if s.anchor >= known.model.anchor
+    ]
+    return [(name, _problem(ledger, digest)) for name, digest in checks]
+
+
+def _problem(ledger: Ledger, digest: str) -> str:
+    try:
+        tensor_files.parse(ledger.blobs.get(digest), digest)
+    except LedgerError as error:
+        return error.message
+    return ""
