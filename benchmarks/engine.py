@@ -83,7 +83,7 @@ def collection(bench: Workbench) -> tuple[float, float]:
         with torch.inference_mode():
             for indices in wanted.values():
                 for batch in bench.batches(bench.source.train, indices):
-                    bench.network.module(bench.network.placed(batch))
+                    bench.network.module(bench.network.prepare_images(batch))
 
     def collect() -> None:
         for k, indices in wanted.items():
@@ -115,7 +115,7 @@ def peak_memory(what: str, folder: Path, data: Path, models: Path) -> float:
     bench = open_workbench(cifar.ledger, MODEL)
     kept = images(bench, FIRST) if what == "reference" else None
     with torch.inference_mode():
-        bench.network.module(bench.network.placed(next(iter(bench.batches(bench.source.train, range(2))))))
+        bench.network.module(bench.network.prepare_images(next(iter(bench.batches(bench.source.train, range(2))))))
     Path("/proc/self/clear_refs").write_text("5")
     before = _status("VmRSS")
     if kept is not None:

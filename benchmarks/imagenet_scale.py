@@ -148,7 +148,7 @@ def ratios(bench: Workbench, classes: int) -> list[tuple[Seconds, Seconds]]:
         with torch.inference_mode():
             for start in range(0, len(every), BATCH):
                 for batch in bench.batches(bench.source.train, every[start : start + BATCH]):
-                    bench.network.module(bench.network.placed(batch))
+                    bench.network.module(bench.network.prepare_images(batch))
         plain, began = since(began), now()
         for k, indices in wanted.items():
             bench._collect(k, indices, "benchmark")  # noqa: SLF001 - what is measured, without storing

@@ -124,7 +124,7 @@ class Subject:
         asked = inside[labels]
         now = self.accuracies(state)
         # Laid out alike, so that features of layers that were not edited are the same to the last bit.
-        weights = self.bench.network.adapted(state)
+        weights = self.bench.network.prepare_weights(state)
         read = probe(self.bench.network.module, weights, self.train, (images[asked], labels[asked]))
         return Figures(
             worst=float(now[inside].max()),

@@ -164,7 +164,7 @@ def edit(bench: Workbench) -> None:
     forgotten = frozenset({FORGOTTEN})
     collected = list(bench.class_spaces(forgotten, Silent()))
     layers = len(bench.network.layers)
-    images = bench.network.placed(load_images(bench.source.test, range(CLASSES), bench.model.preprocessing))
+    images = bench.network.prepare_images(load_images(bench.source.test, range(CLASSES), bench.model.preprocessing))
     before = _logits(bench, bench.base_state, images)
     for solver, depth in (("projection", layers), ("least-squares", -(-layers // 2))):
         held = copy(bench)
@@ -204,7 +204,7 @@ def _answers(plugins: Plugins, member: Member, size: int) -> bool:
 def _logits(bench: Workbench, state: Mapping[str, Tensor], images: Tensor) -> Tensor:
     with torch.inference_mode():
         answer: Tensor = functional_call(
-            bench.network.module, bench.network.adapted(state), (images,), tie_weights=False
+            bench.network.module, bench.network.prepare_weights(state), (images,), tie_weights=False
         )
     return answer
 

@@ -25,7 +25,7 @@ from .strength import Strength
 
 
 def least_squares_delta(factors: MapFactors, strength: Strength) -> Tensor:
-    """Return ``W' - W``, float32 (o, i), or (g, o, i) of a bundle of maps.
+    """Return ``W' - W``, float32 (o, i), or (g, o, i) of a group of maps.
 
     With ``A = alpha_r C_R + I`` the change is ``-alpha_f W F (I + alpha_f F^T A^-1 F)^-1 F^T A^-1``, where
     ``A^-1 F = F - alpha_r F_R (alpha_r F_R^T F_R + I)^-1 F_R^T F`` needs (r, r) matrices only.

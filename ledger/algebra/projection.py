@@ -15,7 +15,7 @@ from .strength import Strength
 
 
 def projection_delta(factors: MapFactors, strength: Strength) -> Tensor:
-    """Return ``-W (I - P_r) P_f``, float32 (o, i), or (g, o, i) of a bundle of maps.
+    """Return ``-W (I - P_r) P_f``, float32 (o, i), or (g, o, i) of a group of maps.
 
     Args:
         factors: The map and its spaces.

@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from ledger.networks.inference import checked
 from ledger.networks.network import Network
-from ledger.networks.partial_forward import Resumption, Trace, record
+from ledger.networks.partial_forward import ForwardTrace, PartialForward, record_outputs
 
 from .candidate import Candidate
 
@@ -83,11 +83,11 @@ class Panel:
     def __init__(self, network: Network, calibration: Calibration, depths: Sequence[int]) -> None:
         self._network = network
         self.calibration = calibration
-        self._resumptions = self._worth_recording(depths)
+        self._partial_forwards = self._worth_recording(depths)
         self._base: dict[int, Answers] = {}
         self._records: dict[int, dict[nn.Module, Tensor]] = {}
         # Weak, so that weights nobody else wants any more are not kept.
-        self._adapted: WeakKeyDictionary[Candidate, dict[str, Tensor]] = WeakKeyDictionary()
+        self._prepared: WeakKeyDictionary[Candidate, dict[str, Tensor]] = WeakKeyDictionary()
 
     def base(self, batch: Batch) -> Answers:
         """Return the registered weights' answers to one batch."""
@@ -100,39 +100,41 @@ class Panel:
         Raises:
             NonFiniteError: An answer is NaN or infinite.
         """
-        if candidate not in self._adapted:
-            self._adapted[candidate] = self._network.adapted(candidate.state)
-        weights = self._adapted[candidate]
-        images = self._network.placed(batch.images)
-        resumption = self._resumptions.get(candidate.recipe.depth)
-        if resumption is None:
+        if candidate not in self._prepared:
+            self._prepared[candidate] = self._network.prepare_weights(candidate.state)
+        weights = self._prepared[candidate]
+        images = self._network.prepare_images(batch.images)
+        partial_forward = self._partial_forwards.get(candidate.recipe.depth)
+        if partial_forward is None:
             with torch.inference_mode():
                 answer: Tensor = functional_call(self._network.module, weights, (images,), tie_weights=False)
         else:
             kept = self._record(batch)
-            answer = resumption.run(weights, [kept[m] for m in resumption.reads], images)
+            answer = partial_forward.run(weights, [kept[m] for m in partial_forward.boundary], images)
         return _answers(answer, batch)
 
     def _record(self, batch: Batch) -> dict[nn.Module, Tensor]:
         if id(batch) not in self._records:
-            reads = [m for resumption in self._resumptions.values() for m in resumption.reads]
-            answer, kept = record(self._network.module, reads, self._network.placed(batch.images))
+            reads = [m for partial_forward in self._partial_forwards.values() for m in partial_forward.boundary]
+            answer, kept = record_outputs(self._network.module, reads, self._network.prepare_images(batch.images))
             self._base[id(batch)] = _answers(answer, batch)
             self._records[id(batch)] = kept
         return self._records[id(batch)]
 
-    def _worth_recording(self, depths: Sequence[int]) -> dict[int, Resumption]:
+    def _worth_recording(self, depths: Sequence[int]) -> dict[int, PartialForward]:
         """Return a way in for each depth, shallow ones first, as far as memory for the records goes."""
         layers = self._network.layers
-        trace = Trace(self._network.module, self._network.placed(self.calibration.retained[0].images[:2]))
+        trace = ForwardTrace(
+            self._network.module, self._network.prepare_images(self.calibration.retained[0].images[:2])
+        )
         images = sum(len(b.labels) for b in (*self.calibration.forgotten, *self.calibration.retained))
-        found: dict[int, Resumption] = {}
+        found: dict[int, PartialForward] = {}
         spent = 0
         for depth in sorted(depths):
-            resumption = Resumption(trace, layers[-depth].module)
-            spent += trace.bytes_per_image(resumption.reads) * images
-            if resumption.reads and spent <= MOST_RECORDED:
-                found[depth] = resumption
+            partial_forward = PartialForward(trace, layers[-depth].module)
+            spent += trace.bytes_per_image(partial_forward.boundary) * images
+            if partial_forward.boundary and spent <= MOST_RECORDED:
+                found[depth] = partial_forward
         return found
 
 

@@ -13,13 +13,13 @@ from ledger.algebra.strength import Strength
 from ledger.domain.class_spaces import Role
 from ledger.domain.linear_map import LinearMap
 from ledger.hookspecs import Solver
-from ledger.networks.map_groups import Bundle, bundled
+from ledger.networks.map_groups import MapGroup, group_maps
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.plugin_manager import guarded
 from ledger.spaces.bases import AnySpace, basis_factor
 
 Spaces = Callable[[str], Sequence[AnySpace]]
-"""A bundle's key to the spaces of some classes, in class order."""
+"""A group's key to the spaces of some classes, in class order."""
 
 
 @dataclass(frozen=True, order=True)
@@ -91,7 +91,7 @@ class CandidateBuilder:
         self._weights = MapWeights(base, held or base)
         self._forgotten = forgotten
         self._classes = classes
-        self._layers = [bundled(maps) for maps in layers]
+        self._layers = [group_maps(maps) for maps in layers]
         self._retain = retain
         self._forget = forget
         self._solvers = solvers
@@ -113,44 +113,42 @@ class CandidateBuilder:
         edit = Edit(self._weights)
         changes = []
         solver = self._solvers[recipe.solver]
-        for bundle in (bundle for layer in self._layers[-recipe.depth :] for bundle in layer):
-            factors = self._factors_of(bundle)
-            delta = guarded(
-                partial(_delta, solver, factors, recipe.strength), f"solver {recipe.solver} on {bundle.key}"
-            )
-            edit.put(bundle, (factors.weight + delta).flatten(0, -2))
-            changes.append(_change(bundle, factors, delta, self._norms[bundle.key]))
+        for group in (group for layer in self._layers[-recipe.depth :] for group in layer):
+            factors = self._factors_of(group)
+            delta = guarded(partial(_delta, solver, factors, recipe.strength), f"solver {recipe.solver} on {group.key}")
+            edit.put(group, (factors.weight + delta).flatten(0, -2))
+            changes.append(_change(group, factors, delta, self._norms[group.key]))
         return Candidate(recipe, edit.state(), tuple(changes))
 
-    def _factors_of(self, bundle: Bundle) -> MapFactors:
-        if bundle.key not in self._factors:
-            retained = basis_factor(self._retain(bundle.key), Role.RETAIN)
-            forgotten = basis_factor(self._forget(bundle.key), Role.FORGET)
-            weight = self._weights.of(bundle)
-            classifier = bundle in self._layers[-1] and weight.shape[0] == self._classes and not bundle.grouped
-            if bundle.grouped:
-                weight = weight.reshape(bundle.groups, -1, bundle.width)
-            self._factors[bundle.key] = MapFactors(weight, retained, forgotten, self._forgotten if classifier else None)
-            self._norms[bundle.key] = _norms(weight)
-        return self._factors[bundle.key]
+    def _factors_of(self, group: MapGroup) -> MapFactors:
+        if group.key not in self._factors:
+            retained = basis_factor(self._retain(group.key), Role.RETAIN)
+            forgotten = basis_factor(self._forget(group.key), Role.FORGET)
+            weight = self._weights.of(group)
+            classifier = group in self._layers[-1] and weight.shape[0] == self._classes and not group.stacked
+            if group.stacked:
+                weight = weight.reshape(group.size, -1, group.width)
+            self._factors[group.key] = MapFactors(weight, retained, forgotten, self._forgotten if classifier else None)
+            self._norms[group.key] = _norms(weight)
+        return self._factors[group.key]
 
 
 def _delta(solver: Solver, factors: MapFactors, strength: Strength) -> Tensor:
-    """Return the change of a map, or of a bundle; one by one where the solver knows only single maps."""
+    """Return the change of a map, or of a group; one by one where the solver knows only single maps."""
     if factors.weight.ndim == 2 or getattr(solver, "batched", False):
         return solver.delta(factors, strength)
     parts = zip(factors.weight, factors.retain, factors.forget, strict=True)
     return torch.stack([solver.delta(MapFactors(*part), strength) for part in parts])
 
 
-def _change(bundle: Bundle, factors: MapFactors, delta: Tensor, norms: Tensor) -> MapChange:
+def _change(group: MapGroup, factors: MapFactors, delta: Tensor, norms: Tensor) -> MapChange:
     changes = _norms(delta)
     ranks = factors.retain.shape[-1], factors.forget.shape[-1]
-    if not bundle.grouped:
-        return MapChange(bundle.key, _share(changes, norms), *ranks)
+    if not group.stacked:
+        return MapChange(group.key, _share(changes, norms), *ranks)
     most = torch.where(norms > 0, changes / norms, 0.0).max()
     whole = _share(torch.linalg.norm(changes), torch.linalg.norm(norms))
-    return MapChange(bundle.key, whole, *ranks, bundle.groups, float(most))
+    return MapChange(group.key, whole, *ranks, group.size, float(most))
 
 
 def _norms(matrices: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from torch import Tensor, nn
 
-from .dataflow import Meeting, Watched
-from .operators import Part
+from .dataflow import Dataflow, ParameterUse
+from .operators import UseKind
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # noqa: SLF001 - the only name that covers all batch and instance norms
 POSITIONAL = (
@@ -17,12 +17,12 @@ POSITIONAL = (
 )
 """Tokens and tables of positions, by the names that timm and torch give them. Some meet the queries in a product; they
 hold what a position means, not what the features do, and are left alone by design."""
-_WEIGHT = (Part.PRODUCT, Part.TABLE, Part.SCAN)
+_WEIGHT = (UseKind.PRODUCT, UseKind.TABLE, UseKind.SCAN)
 _WORDS = {
-    Part.SHIFT: "bias, token or position: added to the features, or looked up",
-    Part.NORM: "normalisation",
-    Part.SCALE: "scale: one factor for each channel",
-    Part.INPUT: "token: itself the input of a layer",
+    UseKind.SHIFT: "bias, token or position: added to the features, or looked up",
+    UseKind.NORM: "normalisation",
+    UseKind.SCALE: "scale: one factor for each channel",
+    UseKind.INPUT: "token: itself the input of a layer",
 }
 
 
@@ -54,16 +54,16 @@ class Claims:
     """Layer name to why its handler does not cover it."""
 
 
-def judge(module: nn.Module, watched: Watched, claims: Claims) -> list[ParameterCoverage]:
+def judge(module: nn.Module, dataflow: Dataflow, claims: Claims) -> list[ParameterCoverage]:
     """Say of every parameter how it is treated; a shared parameter is listed by each of its names.
 
     Args:
         module: The network.
-        watched: What a forward pass of an example showed.
+        dataflow: What a forward pass of an example showed.
         claims: What the layer handlers say.
     """
     first: dict[int, str] = {id(parameter): name for name, parameter in module.named_parameters()}
-    judgements = _Judge(dict(module.named_modules()), watched, claims)
+    judgements = _Judge(dict(module.named_modules()), dataflow, claims)
     covered = []
     for name, parameter in module.named_parameters(remove_duplicate=False):
         own = first[id(parameter)]
@@ -77,9 +77,9 @@ def judge(module: nn.Module, watched: Watched, claims: Claims) -> list[Parameter
 
 
 class _Judge:
-    def __init__(self, modules: Mapping[str, nn.Module], watched: Watched, claims: Claims) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], dataflow: Dataflow, claims: Claims) -> None:
         self._modules = modules
-        self._watched = watched
+        self._dataflow = dataflow
         self._claims = claims
 
     def of(self, name: str, parameter: Tensor) -> tuple[Treatment, str]:
@@ -93,9 +93,9 @@ class _Judge:
         """Return why a parameter is left alone whatever it does, by what it is called and where; None if it is not."""
         prefix, _, last = name.rpartition(".")
         if isinstance(self._modules[prefix], NORMS):
-            return _WORDS[Part.NORM]
+            return _WORDS[UseKind.NORM]
         if last == "bias" and any(prefix in readers for readers in self._claims.readers.values()):
-            return _WORDS[Part.SHIFT]
+            return _WORDS[UseKind.SHIFT]
         return "token, or table of positions" if last.startswith(POSITIONAL) else None
 
     def _used(self, name: str, parameter: Tensor) -> tuple[Treatment, str]:
@@ -106,38 +106,38 @@ class _Judge:
         products = self._products(name)
         if products:
             return Treatment.UNHANDLED, f"{reason}, {self._words(products)}"
-        meetings = self._watched.meetings[name]
-        if meetings:
-            return Treatment.UNTOUCHED, "; ".join(dict.fromkeys(_WORDS[meeting.part] for meeting in meetings))
+        uses = self._dataflow.uses[name]
+        if uses:
+            return Treatment.UNTOUCHED, "; ".join(dict.fromkeys(_WORDS[use.kind] for use in uses))
         if parameter.ndim <= 1 and last.endswith("bias"):
             return Treatment.UNTOUCHED, "bias of a layer that the example never reaches"
         return Treatment.UNHANDLED, f"{reason}, and the example never uses it"
 
-    def _products(self, name: str) -> list[Meeting]:
-        return [meeting for meeting in self._watched.meetings[name] if meeting.part in _WEIGHT]
+    def _products(self, name: str) -> list[ParameterUse]:
+        return [use for use in self._dataflow.uses[name] if use.kind in _WEIGHT]
 
     def _claimed(self, name: str) -> tuple[Treatment, str]:
         readers = self._claims.readers[name]
-        elsewhere = [meeting for meeting in self._products(name) if not set(meeting.inside) & readers.keys()]
-        called = [name for name in readers if name in self._watched.calls]
+        elsewhere = [use for use in self._products(name) if not set(use.inside) & readers.keys()]
+        called = [name for name in readers if name in self._dataflow.calls]
         if not called:
             if not elsewhere:
                 return Treatment.UNHANDLED, "the example never reaches its layer, as with a head for training only"
             return Treatment.UNHANDLED, f"the network goes around its layer, {self._words(elsewhere)}"
         if elsewhere:
             return Treatment.UNHANDLED, f"its layer is not the only one to use it: {self._words(elsewhere)}"
-        if self._watched.blind.issuperset(called):
+        if self._dataflow.constant_layers.issuperset(called):
             return Treatment.UNTOUCHED, "its layer reads positions or tokens alone, the same for every image"
         return Treatment.EDITED, ", ".join(dict.fromkeys(readers[name] for name in called))
 
-    def _words(self, products: Sequence[Meeting]) -> str:
+    def _words(self, products: Sequence[ParameterUse]) -> str:
         """Say which modules use a parameter, and as what."""
-        meeting = products[0]
-        inside = meeting.inside[-1] if meeting.inside else ""
+        use = products[0]
+        inside = use.inside[-1] if use.inside else ""
         kind = type(self._modules[inside]).__name__
         place = f"{kind} {inside}" if inside else kind
         more = f" and {len(products) - 1} more" if len(products) > 1 else ""
-        return f"{meeting.part.value} in {place}{more}"
+        return f"{use.kind.value} in {place}{more}"
 
 
 def _upwards(name: str) -> Iterator[str]:

@@ -16,27 +16,27 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_leaves
 
-from .operators import ACCUMULATE, ADD, MATRIX_PRODUCT, MULTIPLY, RESHAPE, Part, fills, part_of
+from .operators import ACCUMULATE, ADD, MATRIX_PRODUCT, MULTIPLY, RESHAPE, UseKind, fills, kind_of_use
 
 
 @dataclass(frozen=True)
-class Meeting:
+class ParameterUse:
     """One operator in which a parameter met the features."""
 
-    part: Part
+    kind: UseKind
     inside: tuple[str, ...]
     """Names of the modules that were running, the outermost (the empty name) first."""
 
 
 @dataclass(frozen=True)
-class Watched:
+class Dataflow:
     """What a pass showed."""
 
-    meetings: Mapping[str, tuple[Meeting, ...]]
+    uses: Mapping[str, tuple[ParameterUse, ...]]
     """By parameter name; a shared parameter goes by its first name."""
     calls: Mapping[str, None]
     """Names of the modules that were called, in the order of their first calls."""
-    blind: frozenset[str]
+    constant_layers: frozenset[str]
     """Those of the given layers that were called with tokens and tables alone, which are the same for every image."""
 
 
@@ -49,7 +49,7 @@ Operand = tuple[Any, Tensor, Origin | None]
 _NOTHING: tuple[Origin, None] = Origin(), None
 
 
-def watch(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Watched:
+def trace_dataflow(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Dataflow:
     """Run one example through a network and say how its parameters took part.
 
     Nothing of the network changes: hooks come off even on error.
@@ -60,7 +60,7 @@ def watch(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Wat
         layers: Names of modules that are known as maps: what they answer is no longer followed to their weights, even
             where all they read are tokens or tables.
     """
-    watcher = _Watcher(module)
+    tracer = _DataflowTracer(module)
     named = dict(module.named_modules(remove_duplicate=False))
     known = {named[name] for name in layers}
     names: dict[nn.Module, str] = {}
@@ -70,19 +70,19 @@ def watch(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Wat
     for part, name in names.items():
         if isinstance(part, torch.jit.ScriptModule):
             continue  # takes no hooks; its operators are seen all the same
-        enter, leave = watcher.entering(name, layer=part in known), watcher.leaving(layer=part in known)
+        enter, leave = tracer.entering(name, layer=part in known), tracer.leaving(layer=part in known)
         hooks += [
             part.register_forward_pre_hook(enter, with_kwargs=True, prepend=True),
             part.register_forward_hook(leave, always_call=True),
         ]
     try:
-        # Not in inference mode, in which operators reach a watcher before they are taken apart.
-        with torch.no_grad(), module_paths_only(), watcher:
+        # Not in inference mode, in which operators reach a tracer before they are taken apart.
+        with torch.no_grad(), module_paths_only(), tracer:
             module(example)
     finally:
         for hook in hooks:
             hook.remove()
-    return Watched({name: tuple(meetings) for name, meetings in watcher.meetings.items()}, watcher.calls, watcher.blind)
+    return Dataflow({name: tuple(uses) for name, uses in tracer.uses.items()}, tracer.calls, tracer.constant_layers)
 
 
 @contextmanager
@@ -99,12 +99,12 @@ def module_paths_only() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _DataflowTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows tensors computed of parameters alone; whatever else there is counts as features."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.meetings: dict[str, list[Meeting]] = {name: [] for name, _ in module.named_parameters()}
+        self.uses: dict[str, list[ParameterUse]] = {name: [] for name, _ in module.named_parameters()}
         self.calls: dict[str, None] = {}
         self._layers: set[str] = set()
         self._seeing: set[str] = set()
@@ -128,7 +128,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._parameters.setdefault(_storage(parameter), []).append((_extent(parameter), name))
 
     @property
-    def blind(self) -> frozenset[str]:
+    def constant_layers(self) -> frozenset[str]:
         """The layers that were called, but never with features."""
         return frozenset(self._layers - self._seeing)
 
@@ -143,7 +143,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._layers.add(name)
                 for value in tree_iter((args, kwargs)):
                     if isinstance(value, Tensor) and (origin := self._of(value)) is not None:
-                        self._note(origin, Part.INPUT)
+                        self._note(origin, UseKind.INPUT)
                     elif isinstance(value, Tensor):
                         self._seeing.add(name)
                         self._seen[-1] = True
@@ -207,11 +207,11 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
             alone: Whether the operator reads nothing but features.
         """
         if origin:
-            self._note(origin, part_of(operator, argument, tensor))
+            self._note(origin, kind_of_use(operator, argument, tensor))
         elif operator in ACCUMULATE or argument == "exponent":
-            self._note(self._scaled.get(_storage(tensor), _NOTHING)[0], Part.SCAN)
+            self._note(self._scaled.get(_storage(tensor), _NOTHING)[0], UseKind.SCAN)
         elif operator in MATRIX_PRODUCT and alone:
-            self._note(self._corrected.get(_storage(tensor), _NOTHING)[0], Part.PRODUCT)
+            self._note(self._corrected.get(_storage(tensor), _NOTHING)[0], UseKind.PRODUCT)
 
     def _corrected_by(self, operator: str, operands: Iterable[Operand], output: Tensor) -> Origin:
         """Return the parameters that features correct, entry by entry: if that is a kernel, they are weights still."""
@@ -223,19 +223,19 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # A few factors that stretch a table are not entries of it.
         return Origin(part for origin, size in kernels for part in origin if self._sizes[part[0]] >= size)
 
-    def _note(self, origin: Origin, part: Part) -> None:
+    def _note(self, origin: Origin, kind: UseKind) -> None:
         inside = tuple(name for name, _ in self._inside)
         for parameter, taken in origin:
-            noted = part
-            if part is Part.SCALE:
+            noted = kind
+            if kind is UseKind.SCALE:
                 owner = parameter.rpartition(".")[0]
                 counts = next((c for name, c in reversed(self._inside) if name == owner), None)
                 if counts is not None:
                     counts[parameter, taken] = counts.get((parameter, taken), 0) + 1
-                    noted = Part.SCAN if counts[parameter, taken] >= _OFTEN else part
-            meeting = Meeting(noted, inside)
-            if meeting not in self.meetings[parameter]:
-                self.meetings[parameter].append(meeting)
+                    noted = UseKind.SCAN if counts[parameter, taken] >= _OFTEN else kind
+            use = ParameterUse(noted, inside)
+            if use not in self.uses[parameter]:
+                self.uses[parameter].append(use)
 
     def _of(self, tensor: Tensor) -> Origin | None:
         """Return the parameters a tensor is computed of; None for features, and whatever else is not known."""

@@ -17,10 +17,11 @@ def logits(network: Network, state: Mapping[str, Tensor], batches: Iterable[Tens
     Raises:
         NonFiniteError: A logit is NaN or infinite.
     """
-    weights = network.adapted(state)
+    weights = network.prepare_weights(state)
     with torch.inference_mode():
         answers = [
-            functional_call(network.module, weights, (network.placed(batch),), tie_weights=False) for batch in batches
+            functional_call(network.module, weights, (network.prepare_images(batch),), tie_weights=False)
+            for batch in batches
         ]
     return checked(torch.cat(answers))
 

@@ -23,7 +23,7 @@ class Layout:
     """The layout of one network.
 
     Args:
-        module: The network, which stays as it is until :meth:`settle`.
+        module: The network, which stays as it is until :meth:`apply`.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -31,7 +31,7 @@ class Layout:
         self._plain: frozenset[str] = frozenset()
         self._hooks: list[RemovableHandle] = []
 
-    def settle(self, device: torch.device) -> None:
+    def apply(self, device: torch.device) -> None:
         """Move the network to a device and lay it out there; on processors, hook what is computed plain."""
         self._module.to(device)
         many = [part for part in self._module.modules() if device.type == "cpu" and _has_many_channels(part)]
@@ -39,13 +39,13 @@ class Layout:
         named = list(self._module.named_parameters(remove_duplicate=False))
         self._plain = frozenset(name for name, parameter in named if id(parameter) in weights)
         for name, tensor in (*named, *self._module.named_buffers(remove_duplicate=False)):
-            tensor.data = self.laid_out(name, tensor.data)
+            tensor.data = self.arrange(name, tensor.data)
         while self._hooks:
             self._hooks.pop().remove()
         for conv in many:
             self._hooks += [conv.register_forward_pre_hook(_plain), conv.register_forward_hook(_channels_last)]
 
-    def laid_out(self, name: str, tensor: Tensor) -> Tensor:
+    def arrange(self, name: str, tensor: Tensor) -> Tensor:
         """Return a tensor of the state dict as the settled network holds it."""
         return tensor.contiguous() if name in self._plain else channels_last(tensor)
 

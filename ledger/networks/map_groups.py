@@ -7,24 +7,27 @@ from itertools import groupby, pairwise
 from ledger.domain.linear_map import LinearMap, WeightForm
 
 WIDEST = 128
-"""Inputs up to which maps are bundled: a packed Gram matrix takes no more room than a factor of rank 64 up to there."""
+"""Most inputs of a map that joins a group: up to here a packed Gram matrix is no larger than a factor of rank 64."""
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """Maps of one parameter and one shape, side by side, with tensors of shape (g, ...); or one map alone, without."""
+class MapGroup:
+    """Linear maps of one parameter and one shape, computed together; or a single map.
+
+    Tensors of several maps are stacked, with a leading dimension: (g, ...). Those of a single map have none.
+    """
 
     key: str
     """Unique in the model: the parameter's name, or the key of the only map."""
     maps: tuple[LinearMap, ...]
 
     @property
-    def grouped(self) -> bool:
-        """Whether it holds several maps."""
+    def stacked(self) -> bool:
+        """Whether it holds several maps, whose tensors are stacked: (g, ...)."""
         return len(self.maps) > 1
 
     @property
-    def groups(self) -> int:
+    def size(self) -> int:
         """Number of maps ``g``."""
         return len(self.maps)
 
@@ -59,20 +62,21 @@ class Bundle:
         return self.maps[-1].stop
 
 
-def bundled(maps: Sequence[LinearMap]) -> tuple[Bundle, ...]:
-    """Return a layer's maps in bundles, in their order.
+def group_maps(maps: Sequence[LinearMap]) -> tuple[MapGroup, ...]:
+    """Group a layer's maps, in their order.
 
-    Several maps make a bundle if they are a layer's groups and all that a parameter has, narrow, of one shape, and
-    follow each other.
+    Several maps form one group if their handler marks them as grouped, they are all the maps of their parameter, have
+    the same shape with at most :data:`WIDEST` inputs, and follow each other without a gap. Every other map is a group
+    of its own.
     """
-    found: list[Bundle] = []
+    found: list[MapGroup] = []
     for parameter, same in groupby(maps, key=lambda m: m.parameter):
         members = tuple(same)
         alone = sum(m.parameter == parameter for m in maps) == len(members)
         if alone and _alike(members):
-            found.append(Bundle(parameter, members))
+            found.append(MapGroup(parameter, members))
         else:
-            found += [Bundle(m.key, (m,)) for m in members]
+            found += [MapGroup(m.key, (m,)) for m in members]
     return tuple(found)
 
 

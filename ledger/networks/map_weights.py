@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ledger.domain.linear_map import LinearMap
 
-from .map_groups import Bundle
+from .map_groups import MapGroup
 
 
 class MapWeights:
@@ -23,8 +23,8 @@ class MapWeights:
         self.held = held
         self._matrices: dict[str, Tensor] = {}
 
-    def of(self, linear_map: LinearMap | Bundle) -> Tensor:
-        """Return a map's matrix, or a bundle's below each other, float32 (o, i); may share memory with the weights."""
+    def of(self, linear_map: LinearMap | MapGroup) -> Tensor:
+        """Return a map's matrix, or a group's below each other, float32 (o, i); may share memory with the weights."""
         if linear_map.form is None:
             matrix = self.base[linear_map.parameter].flatten(1)
         else:
@@ -45,11 +45,11 @@ class Edit:
     def __init__(self, weights: MapWeights) -> None:
         self._weights = weights
         self._state = dict(weights.held)
-        self._formed: dict[str, tuple[LinearMap | Bundle, Tensor]] = {}
+        self._formed: dict[str, tuple[LinearMap | MapGroup, Tensor]] = {}
         self._shared: dict[str, str] = {}
 
-    def put(self, linear_map: LinearMap | Bundle, matrix: Tensor) -> None:
-        """Set a map's matrix (o, i), or those of a bundle below each other; it is the edit's from now on."""
+    def put(self, linear_map: LinearMap | MapGroup, matrix: Tensor) -> None:
+        """Set a map's matrix (o, i), or those of a group below each other; it is the edit's from now on."""
         name, held = linear_map.parameter, self._weights.held
         self._shared |= {other: own for own, other in linear_map.aliases}
         if linear_map.form is not None:

@@ -15,9 +15,9 @@ from ledger.hookspecs import LayerHandler
 from ledger.plugin_manager import Plugins, guarded
 
 from .coverage import Claims, ParameterCoverage, Treatment, judge
-from .dataflow import watch
+from .dataflow import trace_dataflow
 from .layouts import Layout, channels_last
-from .map_groups import Bundle, bundled
+from .map_groups import MapGroup, group_maps
 from .parametrized import resolved
 
 
@@ -29,11 +29,11 @@ class EditableLayer:
     module: nn.Module
     handler: LayerHandler
     maps: tuple[LinearMap, ...]
-    bundles: tuple[Bundle, ...] = field(init=False)
-    """The same maps, in bundles that are computed together."""
+    map_groups: tuple[MapGroup, ...] = field(init=False)
+    """The same maps, in groups that are computed together."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "bundles", bundled(self.maps))
+        object.__setattr__(self, "map_groups", group_maps(self.maps))
 
 
 @dataclass(frozen=True)
@@ -87,9 +87,9 @@ class Network:
         return tuple(linear_map for layer in self.layers for linear_map in layer.maps)
 
     @property
-    def bundles(self) -> tuple[Bundle, ...]:
-        """Every linear map, in bundles that are computed together, in the order of the network's modules."""
-        return tuple(bundle for layer in self.layers for bundle in layer.bundles)
+    def map_groups(self) -> tuple[MapGroup, ...]:
+        """Every linear map, in groups that are computed together, in the order of the network's modules."""
+        return tuple(group for layer in self.layers for group in layer.map_groups)
 
     @property
     def readers(self) -> tuple[Reader, ...]:
@@ -100,25 +100,25 @@ class Network:
     def move(self, device: torch.device) -> None:
         """Compute on a device from now on; images and weights given later may be anywhere."""
         self.device = device
-        self._layout.settle(device)
+        self._layout.apply(device)
 
-    def placed(self, images: Tensor) -> Tensor:
+    def prepare_images(self, images: Tensor) -> Tensor:
         """Return images (n, channels, height, width) where and how the network computes."""
         return channels_last(images.to(self.device))
 
-    def adapted(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def prepare_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return weights where and how the network computes: on its device, in its precision, in its layout."""
         held = self.module.state_dict()
         moved = {name: tensor.to(self.device, held[name].dtype) for name, tensor in state.items()}
-        laid_out = {name: self._layout.laid_out(name, tensor) for name, tensor in moved.items()}
+        laid_out = {name: self._layout.arrange(name, tensor) for name, tensor in moved.items()}
         # One parameter under two names must be one tensor; and what one module holds must be named once, since torch
         # would put it back wrongly after a functional call.
         return {name: laid_out[self._names.get(name, name)] for name in laid_out if name in self._places_held}
 
-    def survey(self, example: Tensor) -> None:
+    def find_layers(self, example: Tensor) -> None:
         """Keep the layers that the coverage calls edited, in the order in which an image passes through them."""
         edited = {c.name for c in self.coverage(example) if c.treatment is Treatment.EDITED}
-        order = {name: position for position, name in enumerate(self._watched.calls)}
+        order = {name: position for position, name in enumerate(self._dataflow.calls)}
         first: dict[str, Reader] = {}
         for reader in sorted(self._readers, key=lambda r: order.get(r.name, len(order))):
             for key in reader.keys.values():
@@ -181,8 +181,10 @@ class Network:
             example: One preprocessed image (1, channels, height, width), run through the network to
                 see what a forward pass really does with each parameter.
         """
-        self._watched = watch(self.module, self.placed(example), [reader.name for reader in self._readers])
-        return judge(self.module, self._watched, self._claims)
+        self._dataflow = trace_dataflow(
+            self.module, self.prepare_images(example), [reader.name for reader in self._readers]
+        )
+        return judge(self.module, self._dataflow, self._claims)
 
     def _add(self, name: str, module: nn.Module, handlers: Mapping[type[nn.Module], LayerHandler]) -> None:
         """Find a module's handler and its maps, or the maps of another layer whose weight it shares."""

@@ -5,7 +5,7 @@ from enum import StrEnum
 from torch import Tensor
 
 
-class Part(StrEnum):
+class UseKind(StrEnum):
     """How a parameter meets the features."""
 
     PRODUCT = "product"
@@ -52,16 +52,16 @@ def fills(tensor: Tensor, output: Tensor) -> bool:
     return len(shape) > 1 and output.shape[-len(shape) :] == shape
 
 
-def part_of(operator: str, argument: str, tensor: Tensor) -> Part:
+def kind_of_use(operator: str, argument: str, tensor: Tensor) -> UseKind:
     """Say what part a tensor of parameters plays in an operator that also reads features."""
     added = argument.endswith(("bias", "mask")) or (operator in ADDED_TO_A_PRODUCT and argument in {"self", "input"})
     # Recurrent layers' kernels take weights and biases alike.
     added |= tensor.ndim == 1 and ("rnn" in operator or "lstm" in operator or "gru" in operator)
     if added or operator in ADD or operator in LOOK_UP or operator in RESHAPE:
-        return Part.SHIFT
+        return UseKind.SHIFT
     if operator in NORMALISE:
-        return Part.NORM
+        return UseKind.NORM
     if operator in MULTIPLY or (operator in {"pow", "pow_"} and tensor.numel() == 1):
         wide = sum(size > 1 for size in tensor.shape) > 1 or tensor.is_complex()
-        return Part.TABLE if wide else Part.SCALE
-    return Part.PRODUCT
+        return UseKind.TABLE if wide else UseKind.SCALE
+    return UseKind.PRODUCT

@@ -18,7 +18,7 @@ NONSENSE = (torch.nan, torch.inf, -torch.inf)
 """Stand-ins: NaN shows in whatever is computed of it, the infinities in comparisons, which NaN never passes."""
 
 
-class Trace:
+class ForwardTrace:
     """One pass of a few images: when each module's first call began and ended, how often it was called, what it said.
 
     Args:
@@ -66,7 +66,7 @@ class Trace:
         self.outputs[module] = output.clone() if isinstance(output, Tensor) else output
 
 
-class Resumption:
+class PartialForward:
     """Knows how to enter a network at a layer.
 
     Args:
@@ -74,7 +74,7 @@ class Resumption:
         start: The layer to enter at.
     """
 
-    def __init__(self, trace: Trace, start: nn.Module) -> None:
+    def __init__(self, trace: ForwardTrace, start: nn.Module) -> None:
         self._module = trace.module
         with torch.inference_mode():
             # Other images in between: what a module keeps on the side for later must not look like an answer.
@@ -82,30 +82,30 @@ class Resumption:
         self._skipped = tuple(_over_before(start, trace))
         # Rows of an answer for each image: what attention has split into heads has several.
         self._rows = {m: _rows(trace.outputs[m], len(trace.example)) for m in self._skipped}
-        self._read: tuple[nn.Module, ...] = self._find_read(trace) if self._skipped else ()
-        if self._read and not self._suits_other_batches(trace):
-            self._read = ()
+        self._boundary: tuple[nn.Module, ...] = self._find_boundary(trace) if self._skipped else ()
+        if self._boundary and not self._suits_other_batches(trace):
+            self._boundary = ()
 
     @property
-    def reads(self) -> tuple[nn.Module, ...]:
+    def boundary(self) -> tuple[nn.Module, ...]:
         """The modules whose outputs :meth:`run` needs recorded; none if nothing can be skipped."""
-        return self._read
+        return self._boundary
 
     def run(self, state: Mapping[str, Tensor], recorded: Sequence[Tensor], images: Tensor) -> Tensor:
         """Return the network's answer under ``state`` for images that were recorded.
 
         Args:
             state: Before the layer, the weights that the record was made with. What a module holds has one name, as
-                :meth:`~ledger.networks.network.Network.adapted` gives it.
-            recorded: An output of each of :attr:`reads`, as :func:`record` returns them.
+                :meth:`~ledger.networks.network.Network.prepare_weights` gives it.
+            recorded: An output of each of :attr:`boundary`, as :func:`record_outputs` returns them.
             images: The images themselves, which only their number and what nobody skips is read of.
         """
-        answers = dict(zip(self._read, recorded, strict=True))
+        answers = dict(zip(self._boundary, recorded, strict=True))
         with torch.inference_mode(), self._answering(answers, len(images)):
             answer: Tensor = functional_call(self._module, dict(state), (images,), tie_weights=False)
             return answer
 
-    def _find_read(self, trace: Trace) -> tuple[nn.Module, ...]:
+    def _find_boundary(self, trace: ForwardTrace) -> tuple[nn.Module, ...]:
         """Return the skipped modules whose outputs reach the answer; none if the network cannot be entered so."""
         last = self._skipped[-1]
         if self._same((last,), trace):
@@ -121,19 +121,19 @@ class Resumption:
                 return needed
         return ()
 
-    def _suits_other_batches(self, trace: Trace) -> bool:
+    def _suits_other_batches(self, trace: ForwardTrace) -> bool:
         """Whether the network can be entered with another number of images than the trace has."""
         images = torch.cat([trace.example, trace.example[:1]])
-        answer, recorded = record(self._module, self._read, images.clone())
+        answer, recorded = record_outputs(self._module, self._boundary, images.clone())
         try:
             # Under its own weights.
-            again = self.run({}, [recorded[m] for m in self._read], images)
+            again = self.run({}, [recorded[m] for m in self._boundary], images)
         # As below: shapes that fit two images by chance fail in ways of the network's own.
         except Exception:  # noqa: BLE001
             return False
         return torch.equal(again, answer)
 
-    def _same(self, real: Sequence[nn.Module], trace: Trace, kinds: Sequence[float] = NONSENSE) -> bool:
+    def _same(self, real: Sequence[nn.Module], trace: ForwardTrace, kinds: Sequence[float] = NONSENSE) -> bool:
         """Whether the answer stays the same whatever every skipped module but ``real`` says."""
         self._shapes = {m: tuple(trace.outputs[m].shape[1:]) for m in self._skipped}
         known = {m: trace.outputs[m] for m in real}
@@ -166,7 +166,9 @@ class Resumption:
                 vars(m).pop("forward", None)
 
 
-def record(module: nn.Module, reads: Iterable[nn.Module], images: Tensor) -> tuple[Tensor, dict[nn.Module, Tensor]]:
+def record_outputs(
+    module: nn.Module, reads: Iterable[nn.Module], images: Tensor
+) -> tuple[Tensor, dict[nn.Module, Tensor]]:
     """Return the network's answer to images, and what some of its modules put out on the way."""
     kept: dict[nn.Module, Tensor] = {}
     hooks = [m.register_forward_hook(lambda m, _i, output: kept.update({m: output.clone()})) for m in set(reads)]
@@ -182,7 +184,7 @@ def _constant(answer: Tensor, *, copied: bool) -> Any:
     return lambda *_args, **_kwargs: answer.clone() if copied else answer
 
 
-def _over_before(start: nn.Module, trace: Trace) -> list[nn.Module]:
+def _over_before(start: nn.Module, trace: ForwardTrace) -> list[nn.Module]:
     """Return the outermost modules that are called once, and over before ``start`` begins, in that order."""
     if trace.calls.get(start) != 1:
         return []

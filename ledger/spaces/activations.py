@@ -11,14 +11,14 @@ from ledger.algebra.spaces import Space
 from ledger.errors import NonFiniteError, UnsupportedLayerError
 from ledger.hookspecs import GroupedRows, RowSampler
 from ledger.networks.layer_calls import reading
-from ledger.networks.map_groups import Bundle
+from ledger.networks.map_groups import MapGroup
 from ledger.networks.network import Network
 
 
 def collect_spaces(
     network: Network, batches: Iterable[Tensor], sampler: RowSampler, *, max_rank: int, tolerance: float = 0.0
 ) -> dict[str, Space | GroupedSpace]:
-    """Return the space of every bundle of linear maps, from one forward pass over one class's images.
+    """Return the space of every group of linear maps, from one forward pass over one class's images.
 
     Rows are folded in as they stream; neither images nor activations are kept. The network is not
     changed: see :func:`~ledger.networks.layer_calls.reading`.
@@ -27,11 +27,11 @@ def collect_spaces(
         network: In evaluation mode, with the registered weights.
         batches: Preprocessed images (n, channels, height, width).
         sampler: Chooses positions of feature maps.
-        max_rank: Largest rank kept for one map; bundled ones are narrow and kept whole.
+        max_rank: Largest rank kept for one map; maps in a group are narrow and kept whole.
         tolerance: Share of a map's energy up to which a direction is dropped.
 
     Returns:
-        By bundle key: the space of a single map, or those of all groups of a layer.
+        By group key: the space of a single map, or those of all groups of a layer.
 
     Raises:
         NonFiniteError: A layer's input holds NaN or infinity.
@@ -39,24 +39,24 @@ def collect_spaces(
     """
     single: dict[str, CovarianceAccumulator] = {}
     grouped: dict[str, GroupedAccumulator] = {}
-    for bundle in network.bundles:
-        if bundle.grouped:
-            grouped[bundle.key] = GroupedAccumulator(bundle.groups, bundle.width)
+    for group in network.map_groups:
+        if group.stacked:
+            grouped[group.key] = GroupedAccumulator(group.size, group.width)
         else:
-            single[bundle.key] = CovarianceAccumulator(bundle.width, max_rank=max_rank)
+            single[group.key] = CovarianceAccumulator(group.width, max_rank=max_rank)
     accumulators: dict[str, CovarianceAccumulator | GroupedAccumulator] = {**single, **grouped}
 
-    bundles = {m.key: bundle for bundle in network.bundles for m in bundle.maps}
+    groups = {m.key: group for group in network.map_groups for m in group.maps}
 
     def fold(layer: str, rows: Mapping[str, Tensor]) -> None:
-        for bundle in {bundles[key].key: bundles[key] for key in rows}.values():
-            values = _rows_of(bundle, rows)
+        for group in {groups[key].key: groups[key] for key in rows}.values():
+            values = _rows_of(group, rows)
             _require_finite(values, layer)
-            accumulators[bundle.key].update(values.float())
+            accumulators[group.key].update(values.float())
 
     with reading(network, sampler, fold), torch.inference_mode():
         for batch in batches:
-            network.module(network.placed(batch))
+            network.module(network.prepare_images(batch))
     silent = [key for key, accumulator in accumulators.items() if accumulator.rows == 0]
     if silent:
         raise UnsupportedLayerError(
@@ -64,16 +64,16 @@ def collect_spaces(
         )
     found: dict[str, Space | GroupedSpace] = {key: acc.space(tolerance=tolerance) for key, acc in single.items()}
     found |= {key: acc.space() for key, acc in grouped.items()}
-    return {bundle.key: found[bundle.key] for bundle in network.bundles}
+    return {group.key: found[group.key] for group in network.map_groups}
 
 
-def _rows_of(bundle: Bundle, rows: Mapping[str, Tensor]) -> Tensor:
-    """Return a single map's rows (n, i), or those of a bundle (g, n, i)."""
-    if not bundle.grouped:
-        return rows[bundle.key]
-    if isinstance(rows, GroupedRows) and rows.maps == bundle.maps:
+def _rows_of(group: MapGroup, rows: Mapping[str, Tensor]) -> Tensor:
+    """Return a single map's rows (n, i), or those of a group (g, n, i)."""
+    if not group.stacked:
+        return rows[group.key]
+    if isinstance(rows, GroupedRows) and rows.maps == group.maps:
         return rows.stacked
-    return torch.stack([rows[m.key] for m in bundle.maps])
+    return torch.stack([rows[m.key] for m in group.maps])
 
 
 def _require_finite(values: Tensor, layer: str) -> None:

@@ -19,7 +19,7 @@ from ledger.domain.class_spaces import Role
 MOST_COLUMNS = 1 << 14
 """Columns of one map's factors that are kept apart, those of 256 classes of rank 64; more are summed up."""
 MOST_GROUPED = 16
-"""Spaces of one bundle that are kept apart; their sum loses nothing."""
+"""Spaces of one group that are kept apart; their sum loses nothing."""
 
 AnySpace = Space | GroupedSpace
 
@@ -31,7 +31,7 @@ class Basis:
 
     Args:
         role: Retained classes count by their energy, forgotten ones equally.
-        keys: Bundles of maps that anybody will ask for; others are not held.
+        keys: Groups of maps that anybody will ask for; others are not held.
         device: Where sums are formed and asked for.
     """
 
@@ -60,7 +60,7 @@ class Basis:
                         self._sum(key, one)
 
     def spaces(self, key: str) -> Sequence[AnySpace]:
-        """Return spaces of one bundle whose weighted sum is that of all classes."""
+        """Return spaces of one group whose weighted sum is that of all classes."""
         if key in self._summed:
             return [self._summed[key].space()]
         held: list[AnySpace] = [*self._apart.get(key, ()), *self._grouped.get(key, ())]
@@ -76,7 +76,7 @@ class Basis:
 
 
 def basis_factor(spaces: Sequence[AnySpace], role: Role) -> Tensor:
-    """Return the factor of the weighted sum of spaces of one bundle, float32 (i, r), or (g, i, r) of several maps."""
+    """Return the factor of the weighted sum of spaces of one group, float32 (i, r), or (g, i, r) of several maps."""
     grouped = [space for space in spaces if isinstance(space, GroupedSpace)]
     if grouped:
         return grouped_stack(grouped, _grouped_weights(grouped, role))

@@ -1,6 +1,6 @@
-"""Class spaces as stored bytes: one tensor for each map, two for each bundle (``docs/adr/0011-grouped-maps.md``).
+"""Class spaces as stored bytes: one tensor for each map, two for each group (``docs/adr/0011-grouped-maps.md``).
 
-Under a map's key lies its factor ``F`` (i, r) in half precision. For a bundle there are ``KEY#moments``, half precision
+Under a map's key lies its factor ``F`` (i, r) in half precision. For a group there are ``KEY#moments``, half precision
 (g, i * (i + 1) / 2), and ``KEY#trace``, float64 (g,), as :class:`~ledger.algebra.grouped.GroupedSpace` describes them.
 Earlier releases stored a factor for each group of a convolution, under ``KEY[0]``, ``KEY[1]`` and so on; these are read
 too.
@@ -14,13 +14,13 @@ from torch import Tensor
 from ledger.algebra.grouped import ROUNDING, GroupedSpace
 from ledger.algebra.spaces import Space
 from ledger.domain.class_spaces import ClassSpace, MapSummary
-from ledger.networks.map_groups import Bundle
+from ledger.networks.map_groups import MapGroup
 from ledger.weights import tensor_files
 
 MOMENTS, TRACE = "#moments", "#trace"
 
 Spaces = dict[str, Space | GroupedSpace]
-"""Of one class, by bundle key."""
+"""Of one class, by group key."""
 
 
 def serialise(spaces: Mapping[str, Space | GroupedSpace]) -> bytes:
@@ -40,13 +40,13 @@ def summaries(spaces: Mapping[str, Space | GroupedSpace]) -> tuple[MapSummary, .
     return tuple(_summary(key, space) for key, space in spaces.items())
 
 
-def covers(record: ClassSpace, bundles: Iterable[Bundle]) -> bool:
+def covers(record: ClassSpace, groups: Iterable[MapGroup]) -> bool:
     """Return whether a class space holds all of these maps, stored by this release or an earlier one."""
     known = {m.key for m in record.maps}
-    return all(bundle.key in known or known.issuperset(m.key for m in bundle.maps) for bundle in bundles)
+    return all(group.key in known or known.issuperset(m.key for m in group.maps) for group in groups)
 
 
-def parse(data: bytes, record: ClassSpace, bundles: Iterable[Bundle]) -> Spaces:
+def parse(data: bytes, record: ClassSpace, groups: Iterable[MapGroup]) -> Spaces:
     """Return the spaces that bytes and their record describe, of this release or an earlier one.
 
     Raises:
@@ -55,18 +55,18 @@ def parse(data: bytes, record: ClassSpace, bundles: Iterable[Bundle]) -> Spaces:
     """
     tensors = tensor_files.parse(data, f"the class space of class {record.class_index}")
     known = {m.key: m for m in record.maps}
-    return {bundle.key: _space(bundle, tensors, known) for bundle in bundles}
+    return {group.key: _space(group, tensors, known) for group in groups}
 
 
-def _space(bundle: Bundle, tensors: Mapping[str, Tensor], known: Mapping[str, MapSummary]) -> Space | GroupedSpace:
-    if not bundle.grouped:
-        m = known[bundle.key]
+def _space(group: MapGroup, tensors: Mapping[str, Tensor], known: Mapping[str, MapSummary]) -> Space | GroupedSpace:
+    if not group.stacked:
+        m = known[group.key]
         return Space(tensors[m.key], m.rows, m.trace, m.error_bound)
-    if bundle.key in known:
-        moments, trace = tensors[bundle.key + MOMENTS], tensors[bundle.key + TRACE]
-        return GroupedSpace(moments, bundle.width, known[bundle.key].rows, trace)
-    members = [known[m.key] for m in bundle.maps]
-    factors = [tensors[m.key].double() for m in bundle.maps]
+    if group.key in known:
+        moments, trace = tensors[group.key + MOMENTS], tensors[group.key + TRACE]
+        return GroupedSpace(moments, group.width, known[group.key].rows, trace)
+    members = [known[m.key] for m in group.maps]
+    factors = [tensors[m.key].double() for m in group.maps]
     moments = torch.stack([m.trace * factor @ factor.T for m, factor in zip(members, factors, strict=True)])
     # Theirs, not the products' own: what the rank cut off was part of it.
     trace = torch.tensor([m.trace for m in members], dtype=torch.float64)

@@ -76,12 +76,12 @@ def test_every_weight_is_covered_and_nothing_changes(arch: str) -> None:
     assert tuple(c.name for c in coverage if c.treatment is Treatment.UNHANDLED) == UNHANDLED.get(arch, ())
     large = [c for c in coverage if c.treatment is Treatment.UNTOUCHED and len(c.shape) > 1]
     assert not [c for c in large if "scale" in c.detail and torch.Size(c.shape).numel() > max(c.shape)]
-    network.survey(images[:1])
+    network.find_layers(images[:1])
 
     module.train()
     flags = [part.training for part in module.modules()]
     spaces = collect_spaces(network, [images], PositionSampler(0, 0, 2), max_rank=4)
-    assert spaces.keys() == {bundle.key for bundle in network.bundles}
+    assert spaces.keys() == {group.key for group in network.map_groups}
     assert all(space.rows > 0 for space in spaces.values())
     with pytest.raises(LedgerError, match="NaN or infinity"):
         collect_spaces(network, [images * torch.inf], PositionSampler(0, 0, 2), max_rank=4)
@@ -94,7 +94,7 @@ def test_every_weight_is_covered_and_nothing_changes(arch: str) -> None:
 def test_weights_written_back_unedited_answer_as_before(arch: str) -> None:
     module, images = build(arch)
     network = Network(module, HANDLERS, None, "")
-    network.survey(images[:1])
+    network.find_layers(images[:1])
     state = {name: tensor.clone() for name, tensor in network.state().items()}
     weights = MapWeights(state, state)
     edit = Edit(weights)
@@ -111,8 +111,8 @@ def test_without_what_its_rows_span_a_layer_answers_as_it_does_without_weights(a
     """Had a layer been read with other padding, order or values, something would be left of its answer."""
     module, images = build(arch)
     network = Network(module, HANDLERS, None, "")
-    network.survey(images[:1])
-    image = network.placed(images[:1])
+    network.find_layers(images[:1])
+    image = network.prepare_images(images[:1])
     bases = spans(network, collect_spaces(network, [image], PositionSampler(0, 0, 10**6), max_rank=10**6))
     weights = MapWeights(network.state(), network.state())
     narrow = 0
@@ -136,17 +136,17 @@ def test_without_what_its_rows_span_a_layer_answers_as_it_does_without_weights(a
 def spans(network: Network, spaces: dict[str, Space | GroupedSpace]) -> dict[str, Tensor]:
     """Return orthonormal columns (i, r) that span every map's rows, by the map's key; none where all are zero."""
     each: dict[str, Tensor] = {}
-    for bundle in network.bundles:
-        space = spaces[bundle.key]
+    for group in network.map_groups:
+        space = spaces[group.key]
         if isinstance(space, GroupedSpace):
             found = torch.linalg.eigh(space.moments())
             # Kept in single precision: what is called nothing here is less than its rounding.
             kept = 1e-9 * found.eigenvalues[:, -1:] < found.eigenvalues
-            each |= {m.key: found.eigenvectors[g][:, kept[g]].float() for g, m in enumerate(bundle.maps)}
+            each |= {m.key: found.eigenvectors[g][:, kept[g]].float() for g, m in enumerate(group.maps)}
         else:
             basis = torch.linalg.svd(space.factor.double(), full_matrices=False)
             # Where activations are all dead there is nothing to span.
-            each[bundle.key] = basis.U[:, 1e-6 * basis.S[:1] < basis.S].float()
+            each[group.key] = basis.U[:, 1e-6 * basis.S[:1] < basis.S].float()
     return each
 
 
@@ -160,7 +160,7 @@ def answer(network: Network, layer: nn.Module, state: dict[str, Tensor], image: 
     hook = layer.register_forward_hook(keep)
     try:
         with torch.inference_mode():
-            torch.func.functional_call(network.module, network.adapted(state), (image,))
+            torch.func.functional_call(network.module, network.prepare_weights(state), (image,))
     finally:
         hook.remove()
     return kept[0]

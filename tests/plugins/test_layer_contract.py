@@ -65,7 +65,7 @@ IMAGES = torch.zeros(1, 1, 1, 1)
 def check(explicit: Explicit, layer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
     """Compare what the handler reads, and what an edit does, with the layer written out."""
     network = Network(Holder(layer.eval(), args, kwargs or {}), HANDLERS, None, "")
-    network.survey(IMAGES)
+    network.find_layers(IMAGES)
     everything = (*args, *(kwargs or {}).values())
     with torch.no_grad():
         torch.testing.assert_close(
@@ -110,12 +110,12 @@ CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 2e-5}
 def moments(network: Network, found: Mapping[str, Space | GroupedSpace]) -> dict[str, tuple[Tensor, int]]:
     """Return every map's second moment of trace 1, float64 (i, i), and its number of rows, by the map's key."""
     each: dict[str, tuple[Tensor, int]] = {}
-    for bundle in network.bundles:
-        space = found[bundle.key]
+    for group in network.map_groups:
+        space = found[group.key]
         if isinstance(space, GroupedSpace):
-            each |= {m.key: (moment, space.rows) for m, moment in zip(bundle.maps, space.moments(), strict=True)}
+            each |= {m.key: (moment, space.rows) for m, moment in zip(group.maps, space.moments(), strict=True)}
         else:
-            each[bundle.key] = (space.factor @ space.factor.T).double(), space.rows
+            each[group.key] = (space.factor @ space.factor.T).double(), space.rows
     return each
 
 
@@ -649,7 +649,7 @@ def test_attention_that_does_not_call_its_qkv_layer(*, build: Callable[[bool], n
     layer = build(separate)
     tokens = torch.randn(3, 4, 8)
     network = Network(Holder(layer.eval(), (tokens,), {}), HANDLERS, None, "")
-    network.survey(IMAGES)
+    network.find_layers(IMAGES)
     assert {"layer.qkv.weight", "layer.proj.weight"} == {m.key for m in network.maps}
     check(only_through_qkv, layer, (tokens,))
 

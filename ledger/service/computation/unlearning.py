@@ -98,7 +98,7 @@ def search(
     forgotten -= workbench.base.forgotten
     network, device, settings = workbench.network, workbench.device, workbench.model.settings
     edited = network.layers[-max(settings.depths) :] if settings.depths else network.layers
-    keys = [bundle.key for layer in edited for bundle in layer.bundles]
+    keys = [group.key for layer in edited for group in layer.map_groups]
     retain, forget = (Basis(role, keys, device) for role in (Role.RETAIN, Role.FORGET))
     for one in collected:
         (forget if one.record.class_index in forgotten else retain).add(one.spaces)

@@ -38,7 +38,7 @@ class CollectedSpace:
 
     record: ClassSpace
     spaces: files.Spaces
-    """By key of a bundle of maps."""
+    """By key of a group of maps."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ class Workbench:
         """The network, holding the registered weights."""
         network = build_network(self.ledger.plugins, self.model.architecture, len(self.model.labels))
         network.load(self.base_state, f"version {self.base.number} of {self.model.name}")
-        network.survey(loading.load_images(self.source.train, [0], self.model.preprocessing))
+        network.find_layers(loading.load_images(self.source.train, [0], self.model.preprocessing))
         network.move(self.device)
         return network
 
@@ -154,7 +154,7 @@ class Workbench:
     def _known(self, tx: Transaction, class_index: int, digest: str) -> tuple[ClassSpace | None, str]:
         """Return a class's space if there is one for all that is read now, and the digest it has or shall have."""
         known = tx.spaces.find(self.model, class_index, digest)
-        if known is not None and not files.covers(known, self.network.bundles):
+        if known is not None and not files.covers(known, self.network.map_groups):
             # Collected before there were handlers for all the layers that are read now; whoever used it keeps it.
             digest = json_digest({"spec": digest, "maps": sorted(m.key for m in self.network.maps)})
             known = tx.spaces.find(self.model, class_index, digest)
@@ -170,7 +170,7 @@ class Workbench:
 
     def _loaded(self, record: ClassSpace, data: bytes) -> CollectedSpace:
         """Read the spaces from their stored form, also right after collecting them: the same bytes either way."""
-        return CollectedSpace(record, files.parse(data, record, self.network.bundles))
+        return CollectedSpace(record, files.parse(data, record, self.network.map_groups))
 
     def _stored(self, digest: str) -> bytes | None:
         """Return a class space's bytes; None if they are missing or damaged, since images can be looked at again."""

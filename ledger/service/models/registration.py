@@ -74,7 +74,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     example = load_images(source.train, [0], preprocessing)
     _check_outputs(network, example, len(labels))
     _check_coverage(network.coverage(example), registration.allow_unhandled)
-    network.survey(example)
+    network.find_layers(example)
     if not network.layers:
         raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
     digest = store_object(ledger, data)

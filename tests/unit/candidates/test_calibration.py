@@ -85,7 +85,9 @@ def candidate(state: dict[str, Tensor], depth: int) -> Candidate:
 def plain(network: Network, state: Mapping[str, Tensor], shown: Batch) -> Answers:
     """Return the answers of a pass through the whole network, in the plainest way."""
     with torch.inference_mode():
-        logits = functional_call(network.module, network.adapted(state), (network.placed(shown.images),))
+        logits = functional_call(
+            network.module, network.prepare_weights(state), (network.prepare_images(shown.images),)
+        )
     p = torch.softmax(logits, dim=1)
     own = p[torch.arange(len(shown.labels)), shown.labels]
     highest = p.amax(1)

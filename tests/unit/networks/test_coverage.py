@@ -8,9 +8,9 @@ import torch.nn.functional as F  # noqa: N812 - torch's customary name
 from torch import Tensor, nn
 
 from ledger.networks.coverage import ParameterCoverage, Treatment
-from ledger.networks.dataflow import watch
+from ledger.networks.dataflow import trace_dataflow
 from ledger.networks.network import Network
-from ledger.networks.operators import Part
+from ledger.networks.operators import UseKind
 from ledger.plugin_manager import build_plugins
 
 HANDLERS = build_plugins().layer_handlers()
@@ -202,7 +202,7 @@ def test_layers_that_read_positions_alone_are_left_alone() -> None:
     network = Network(Positions(), HANDLERS, None, "")
     found = {c.name: c.treatment for c in network.coverage(EXAMPLE)}
     assert found["first.weight"] is found["second.weight"] is Treatment.UNTOUCHED
-    network.survey(EXAMPLE)
+    network.find_layers(EXAMPLE)
     assert [layer.name for layer in network.layers] == ["fc"]
 
 
@@ -217,7 +217,7 @@ def test_a_survey_leaves_out_what_the_coverage_calls_unhandled() -> None:
 
     network = Network(Around(), HANDLERS, None, "")
     assert [layer.name for layer in network.layers] == ["fc", "other"]
-    network.survey(EXAMPLE)
+    network.find_layers(EXAMPLE)
     assert [layer.name for layer in network.layers] == [reader.name for reader in network.readers] == ["other"]
 
 
@@ -284,10 +284,10 @@ def test_watching_changes_nothing_even_on_error() -> None:
         nn.Flatten(1, 2), nn.Linear(4, 4), nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
     ).eval()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    watched = watch(module, EXAMPLE)
-    assert {meeting.part for meeting in watched.meetings["2.linear1.weight"]} == {Part.PRODUCT}
+    dataflow = trace_dataflow(module, EXAMPLE)
+    assert {use.kind for use in dataflow.uses["2.linear1.weight"]} == {UseKind.PRODUCT}
     with pytest.raises(RuntimeError):
-        watch(module, EXAMPLE[..., :3])
+        trace_dataflow(module, EXAMPLE[..., :3])
     assert torch.backends.mha.get_fastpath_enabled()
     assert not [m for m in module.modules() if m._forward_hooks or m._forward_pre_hooks]
     torch.testing.assert_close(dict(module.state_dict()), before, rtol=0, atol=0)

@@ -27,12 +27,12 @@ def collected(network: Network, per_image: int = EVERYWHERE, batch: int = 5) -> 
     """Return every map's second moment of trace 1, (i, i), by the map's key."""
     found = collect_spaces(network, torch.split(IMAGES, batch), PositionSampler(0, 0, per_image), max_rank=64)
     each: dict[str, Tensor] = {}
-    for bundle in network.bundles:
-        space = found[bundle.key]
+    for group in network.map_groups:
+        space = found[group.key]
         if isinstance(space, GroupedSpace):
-            each |= {m.key: moment.float() for m, moment in zip(bundle.maps, space.moments(), strict=True)}
+            each |= {m.key: moment.float() for m, moment in zip(group.maps, space.moments(), strict=True)}
         else:
-            each[bundle.key] = space.factor @ space.factor.T
+            each[group.key] = space.factor @ space.factor.T
     return each
 
 
@@ -73,7 +73,7 @@ class Tied(nn.Module):
 def test_a_layer_called_twice_is_read_twice() -> None:
     module = Twice()
     network = Network(module, HANDLERS, None, "")
-    network.survey(IMAGES)
+    network.find_layers(IMAGES)
     space = collected(network)["fc.weight"]
     x = tokens(IMAGES)
     torch.testing.assert_close(space, expected(x, module.fc(x).relu()))
@@ -83,7 +83,7 @@ def test_a_layer_called_twice_is_read_twice() -> None:
 def test_sampled_rows_of_several_calls_do_not_depend_on_batches(build: Any) -> None:
     torch.manual_seed(0)
     network = Network(build(), HANDLERS, None, "")
-    network.survey(IMAGES)
+    network.find_layers(IMAGES)
     spaces = [collected(network, per_image=2, batch=batch) for batch in (5, 2, 1)]
     for key, space in spaces[0].items():
         for other in spaces[1:]:
@@ -94,7 +94,7 @@ def test_sampled_rows_of_several_calls_do_not_depend_on_batches(build: Any) -> N
 def test_layers_that_share_a_weight_are_one_map_with_the_rows_of_each() -> None:
     module = Tied()
     network = Network(module, HANDLERS, None, "")
-    network.survey(IMAGES)
+    network.find_layers(IMAGES)
     assert [m.key for m in network.maps] == ["first.weight", "between.weight"]
     found = collected(network)
     x = tokens(IMAGES)
@@ -147,7 +147,7 @@ def test_a_layer_is_entered_at_the_earliest_use_of_its_weight() -> None:
             return self.first(self.between(self.second(tokens(images))))
 
     network = Network(Backwards(), HANDLERS, None, "")
-    network.survey(IMAGES)
+    network.find_layers(IMAGES)
     assert [layer.name for layer in network.layers] == ["second", "between"]
     assert network.layers[0].module is network.module.get_submodule("second")
     assert [m.key for m in network.maps] == ["first.weight", "between.weight"]
@@ -187,7 +187,7 @@ class Encoder(nn.Module):
 def test_fused_transformers_are_taken_apart_while_they_are_read() -> None:
     module = Encoder()
     network = Network(module, HANDLERS, None, "")
-    network.survey(IMAGES)
+    network.find_layers(IMAGES)
     assert not [c for c in network.coverage(IMAGES) if c.treatment is Treatment.UNHANDLED]
     assert len(network.maps) == 2 * 6
     found = collected(network)
@@ -267,7 +267,7 @@ def test_only_the_layers_that_are_wanted_are_read() -> None:
 
 def test_a_network_may_be_a_single_layer() -> None:
     network = Network(nn.Linear(4, 3), HANDLERS, None, "")
-    network.survey(IMAGES)
+    network.find_layers(IMAGES)
     torch.testing.assert_close(collected(network)["weight"], expected(tokens(IMAGES)))
     assert (network.maps[0].key, network.maps[0].parameter) == ("weight", "weight")
 

@@ -75,7 +75,7 @@ def test_only_many_channels_on_a_tiny_map_are_computed_plain(
     watched.clear()
     outputs: list[Tensor] = []
     layer.register_forward_hook(lambda _m, _i, output: outputs.append(output))
-    after = network.module(network.placed(images))
+    after = network.module(network.prepare_images(images))
     [(given, weight)] = watched
     assert lies_last(given) is not plain
     assert given.is_contiguous() is plain
@@ -91,16 +91,16 @@ def test_weights_given_later_lie_as_the_networks_own() -> None:
     network.move(CPU)
     state = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in network.state().items()}
     state["0.weight"] = state["0.weight"].contiguous(memory_format=torch.channels_last)
-    held, adapted = network.module.state_dict(), network.adapted(state)
-    assert {n: t.stride() for n, t in adapted.items()} == {n: t.stride() for n, t in held.items()}
-    assert adapted["0.weight"].is_contiguous()
+    held, prepared = network.module.state_dict(), network.prepare_weights(state)
+    assert {n: t.stride() for n, t in prepared.items()} == {n: t.stride() for n, t in held.items()}
+    assert prepared["0.weight"].is_contiguous()
 
 
 def test_a_thin_convolution_keeps_its_weight_channels_last() -> None:
     network = network_of(conv(8))
     network.move(CPU)
     assert lies_last(network.module.state_dict()["0.weight"])
-    assert lies_last(network.adapted(network.state())["0.weight"])
+    assert lies_last(network.prepare_weights(network.state())["0.weight"])
 
 
 def test_moving_again_hooks_no_layer_twice() -> None:
@@ -115,7 +115,7 @@ def test_moving_again_hooks_no_layer_twice() -> None:
 def test_a_network_that_was_never_moved_is_left_alone() -> None:
     layer = conv()
     network = network_of(layer)
-    network.adapted(network.state())
+    network.prepare_weights(network.state())
     assert layer.weight.is_contiguous()
     assert not layer._forward_hooks
 
@@ -127,7 +127,7 @@ def test_a_parametrized_convolution_is_left_alone() -> None:
     before = network.module(images)
     network.move(CPU)
     assert not layer._forward_hooks
-    torch.testing.assert_close(network.module(network.placed(images)), before, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(network.module(network.prepare_images(images)), before, rtol=1e-4, atol=1e-5)
 
 
 def test_one_image_without_a_batch_and_a_named_argument_pass_through() -> None:
@@ -153,7 +153,7 @@ def test_a_network_with_a_tensor_of_five_dimensions_moves() -> None:
     images = torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(1))
     before = network.module(images)
     network.move(CPU)
-    torch.testing.assert_close(network.module(network.placed(images)), before, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(network.module(network.prepare_images(images)), before, rtol=1e-4, atol=1e-6)
 
 
 def test_coverage_and_answers_are_those_of_the_network_as_it_came() -> None:

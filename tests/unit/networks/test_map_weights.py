@@ -199,7 +199,7 @@ def test_a_scaled_standardised_convolution_is_edited_exactly(seed: int, alpha: f
     )
     before = rows_of(layer)
     weights = MapWeights(network.state(), network.state())
-    (m,) = network.bundles
+    (m,) = network.map_groups
     torch.testing.assert_close(weights.of(m), before, rtol=1e-4, atol=1e-6)
     candidate = builder.build(recipe)
     delta = SOLVERS[solver].delta(builder._factors_of(m), recipe.strength)

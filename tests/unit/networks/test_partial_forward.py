@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ledger.networks.partial_forward import Resumption, Trace, record
+from ledger.networks.partial_forward import ForwardTrace, PartialForward, record_outputs
 
 LAYERS = (nn.Linear, nn.Conv2d)
 
@@ -49,13 +49,13 @@ def walked(module: nn.Module, state: dict[str, Tensor], images: Tensor) -> Tenso
 
 def resumed(module: nn.Module, start: nn.Module, state: dict[str, Tensor], images: Tensor) -> Tensor:
     """Return the answer of a pass that begins at ``start``, whose way there was looked at on two images."""
-    resumption = Resumption(Trace(module, images[:2].clone()), start)
+    partial_forward = PartialForward(ForwardTrace(module, images[:2].clone()), start)
     untouched(module)
-    assert resumption.reads
-    _, kept = record(module, resumption.reads, images)
+    assert partial_forward.boundary
+    _, kept = record_outputs(module, partial_forward.boundary, images)
     before = {m: output.clone() for m, output in kept.items()}
     # Twice: the first may not spoil the record.
-    first, second = (resumption.run(state, [kept[m] for m in resumption.reads], images) for _ in range(2))
+    first, second = (partial_forward.run(state, [kept[m] for m in partial_forward.boundary], images) for _ in range(2))
     untouched(module)
     same(first, second)
     for m, output in before.items():
@@ -234,19 +234,22 @@ def test_what_lies_before_the_layer_is_not_walked_again() -> None:
             return x
 
     whole = nn.Sequential(Counting(), module).eval()
-    resumption = Resumption(Trace(whole, x[:2]), module[7])  # type: ignore[index]
-    _, kept = record(whole, resumption.reads, x)
+    partial_forward = PartialForward(ForwardTrace(whole, x[:2]), module[7])  # type: ignore[index]
+    _, kept = record_outputs(whole, partial_forward.boundary, x)
     before = next(walks)
-    resumption.run(edited(whole, []), [kept[m] for m in resumption.reads], x)
+    partial_forward.run(edited(whole, []), [kept[m] for m in partial_forward.boundary], x)
     assert next(walks) == before + 1
 
 
 def test_only_what_the_rest_reads_is_recorded() -> None:
     module = convolutional().eval()
-    assert Resumption(Trace(module, images(2, 2, 9, 9)), module[3]).reads == (module[2],)  # type: ignore[index]
+    assert PartialForward(ForwardTrace(module, images(2, 2, 9, 9)), module[3]).boundary == (module[2],)  # type: ignore[index]
     residual = Residual().eval()
     # What goes around the second block is a sum that no module makes: both parts are needed.
-    assert set(Resumption(Trace(residual, images(2, 6)), residual.second[0]).reads) == {residual.stem, residual.first}
+    assert set(PartialForward(ForwardTrace(residual, images(2, 6)), residual.second[0]).boundary) == {
+        residual.stem,
+        residual.first,
+    }
 
 
 @pytest.mark.parametrize("start", ["first", "never called", "called twice"])
@@ -254,13 +257,13 @@ def test_where_nothing_can_be_skipped_nothing_is_read(start: str) -> None:
     module = Twice().eval()
     module.spare = nn.Linear(2, 2)
     layer = {"first": module.stem, "never called": module.spare, "called twice": module.shared}[start]
-    assert Resumption(Trace(module, images(2, 6)), layer).reads == ()
+    assert PartialForward(ForwardTrace(module, images(2, 6)), layer).boundary == ()
     untouched(module)
 
 
 def test_a_way_in_that_suits_two_images_only_is_not_taken() -> None:
     table = Table().eval()
-    assert Resumption(Trace(table, images(2, 6)), table.head).reads == ()
+    assert PartialForward(ForwardTrace(table, images(2, 6)), table.head).boundary == ()
     untouched(table)
 
 
@@ -271,11 +274,11 @@ def test_a_module_that_is_called_twice_is_walked_where_its_second_call_comes_lat
         state = edited(module, names)
         expected = walked(module, state, x)
         assert not torch.equal(expected, walked(module, edited(module, []), x))
-        resumption = Resumption(Trace(module, x[:2]), module.get_submodule(names[0]))
-        assert module.shared not in resumption.reads
-        _, kept = record(module, resumption.reads, x)
-        if resumption.reads:
-            same(resumption.run(state, [kept[m] for m in resumption.reads], x), expected)
+        partial_forward = PartialForward(ForwardTrace(module, x[:2]), module.get_submodule(names[0]))
+        assert module.shared not in partial_forward.boundary
+        _, kept = record_outputs(module, partial_forward.boundary, x)
+        if partial_forward.boundary:
+            same(partial_forward.run(state, [kept[m] for m in partial_forward.boundary], x), expected)
 
 
 class Program(nn.Module):
@@ -323,10 +326,10 @@ def test_whatever_the_wiring_an_answer_from_the_middle_is_the_plain_one(steps: l
     layers = called(module, x)
     for position, (_, start) in enumerate(layers):
         state = edited(module, [layer for layer, _ in layers[position:]])
-        resumption = Resumption(Trace(module, x[:2].clone()), start)
-        _, kept = record(module, resumption.reads, x)
-        if resumption.reads:
-            same(resumption.run(state, [kept[m] for m in resumption.reads], x), walked(module, state, x))
+        partial_forward = PartialForward(ForwardTrace(module, x[:2].clone()), start)
+        _, kept = record_outputs(module, partial_forward.boundary, x)
+        if partial_forward.boundary:
+            same(partial_forward.run(state, [kept[m] for m in partial_forward.boundary], x), walked(module, state, x))
         untouched(module)
 
 
@@ -335,12 +338,12 @@ def test_whatever_the_wiring_an_answer_from_the_middle_is_the_plain_one(steps: l
 
 def test_no_module_stays_patched_after_a_failure() -> None:
     module, x = convolutional().eval(), images(5, 2, 9, 9)
-    resumption = Resumption(Trace(module, x[:2]), module[7])  # type: ignore[index]
-    _, kept = record(module, resumption.reads, x)
+    partial_forward = PartialForward(ForwardTrace(module, x[:2]), module[7])  # type: ignore[index]
+    _, kept = record_outputs(module, partial_forward.boundary, x)
     broken = {**edited(module, []), "7.weight": torch.zeros(8, 7)}
     before = walked(module, edited(module, []), x)
     with pytest.raises(RuntimeError):
-        resumption.run(broken, [kept[m] for m in resumption.reads], x)
+        partial_forward.run(broken, [kept[m] for m in partial_forward.boundary], x)
     untouched(module)
     same(walked(module, edited(module, []), x), before)
 
@@ -348,8 +351,8 @@ def test_no_module_stays_patched_after_a_failure() -> None:
 def test_hooks_come_off_where_the_network_itself_fails() -> None:
     module = convolutional().eval()
     for ask in (
-        lambda: Resumption(Trace(module, images(2, 2, 1, 1)), module[3]),  # type: ignore[index]
-        lambda: record(module, [module[3]], images(2, 2, 1, 1)),  # type: ignore[index]
+        lambda: PartialForward(ForwardTrace(module, images(2, 2, 1, 1)), module[3]),  # type: ignore[index]
+        lambda: record_outputs(module, [module[3]], images(2, 2, 1, 1)),  # type: ignore[index]
     ):
         with pytest.raises(RuntimeError):
             ask()
@@ -362,12 +365,12 @@ def test_a_module_that_somebody_else_has_patched_is_left_alone() -> None:
     module[0].forward = lambda images: nn.functional.pad(images, (0, 0)).repeat(1, 2, 1, 1)  # type: ignore[index]
     theirs = vars(module[0])["forward"]  # type: ignore[index]
     assert mine is not theirs
-    resumption = Resumption(Trace(module, x[:2]), module[7])  # type: ignore[index]
+    partial_forward = PartialForward(ForwardTrace(module, x[:2]), module[7])  # type: ignore[index]
     assert vars(module[0])["forward"] is theirs  # type: ignore[index]
-    _, kept = record(module, resumption.reads, x)
+    _, kept = record_outputs(module, partial_forward.boundary, x)
     state = edited(module, ["7", "9"])
-    if resumption.reads:
-        same(resumption.run(state, [kept[m] for m in resumption.reads], x), walked(module, state, x))
+    if partial_forward.boundary:
+        same(partial_forward.run(state, [kept[m] for m in partial_forward.boundary], x), walked(module, state, x))
     assert vars(module[0])["forward"] is theirs  # type: ignore[index]
 
 
@@ -396,12 +399,12 @@ class Reminded(nn.Module):
 def test_a_network_that_keeps_features_on_the_side_answers_right_or_is_walked_as_a_whole() -> None:
     torch.manual_seed(0)
     module, x = Reminded().eval(), images(6, 4)
-    resumption = Resumption(Trace(module, x[:2]), module.head)
-    _, kept = record(module, resumption.reads, x)
-    record(module, resumption.reads, images(6, 4, seed=2))
+    partial_forward = PartialForward(ForwardTrace(module, x[:2]), module.head)
+    _, kept = record_outputs(module, partial_forward.boundary, x)
+    record_outputs(module, partial_forward.boundary, images(6, 4, seed=2))
     state = edited(module, ["head"])
-    if resumption.reads:
-        same(resumption.run(state, [kept[m] for m in resumption.reads], x), walked(module, state, x))
+    if partial_forward.boundary:
+        same(partial_forward.run(state, [kept[m] for m in partial_forward.boundary], x), walked(module, state, x))
 
 
 class Gated(nn.Module):
@@ -423,11 +426,11 @@ def test_a_network_with_a_hard_gate_answers_right_or_is_walked_as_a_whole() -> N
     with torch.inference_mode():
         opened = module.gate(x)[:, 0] > 0
     assert 0 < int(opened.sum()) < 40
-    resumption = Resumption(Trace(module, x[opened][:2]), module.head)
-    _, kept = record(module, resumption.reads, x)
+    partial_forward = PartialForward(ForwardTrace(module, x[opened][:2]), module.head)
+    _, kept = record_outputs(module, partial_forward.boundary, x)
     state = edited(module, ["head"])
-    if resumption.reads:
-        same(resumption.run(state, [kept[m] for m in resumption.reads], x), walked(module, state, x))
+    if partial_forward.boundary:
+        same(partial_forward.run(state, [kept[m] for m in partial_forward.boundary], x), walked(module, state, x))
 
 
 # -- architectures as they are in use ------------------------------------------------------------------

@@ -74,7 +74,7 @@ def test_a_class_space_survives_being_stored() -> None:
     summaries = files.summaries(spaces)
     assert [(m.key, m.groups) for m in summaries] == [("0.weight", 4), ("1.weight", 1), ("3.weight", 1)]
     assert sorted(load(data)) == ["0.weight#moments", "0.weight#trace", "1.weight", "3.weight"]
-    again = files.parse(data, record(summaries), net.bundles)
+    again = files.parse(data, record(summaries), net.map_groups)
     before, after = spaces["0.weight"], again["0.weight"]
     assert isinstance(before, GroupedSpace)
     assert isinstance(after, GroupedSpace)
@@ -88,7 +88,7 @@ def test_what_earlier_releases_stored_is_read() -> None:
     net, old = network(), one_by_one(network())
     data = tensor_files.serialise({key: space.factor.half() for key, space in old.items()})
     maps = tuple(MapSummary(k, s.width, s.rank, s.rows, s.trace, s.error_bound) for k, s in old.items())
-    read = files.parse(data, record(maps), net.bundles)["0.weight"]
+    read = files.parse(data, record(maps), net.map_groups)["0.weight"]
     new = collected(net)["0.weight"]
     assert isinstance(read, GroupedSpace)
     assert isinstance(new, GroupedSpace)
