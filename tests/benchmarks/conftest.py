@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ledger.domain.settings import Settings
-    from tests.conftest import TrainedDigits
+    from tests.fixtures.trained_digits import TrainedDigits
 
 
 @pytest.fixture(scope="session")

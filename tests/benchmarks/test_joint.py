@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ledger.domain.settings import Settings
     from ledger.service.computation.workbench import Workbench
-    from tests.conftest import TrainedDigits
+    from tests.fixtures.trained_digits import TrainedDigits
 
 ORDER = [3, 5, 0, 8, 2, 4]
 WEAK = (100.0, 3.0)

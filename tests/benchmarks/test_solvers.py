@@ -14,7 +14,7 @@ from ledger.service.computation.workbench import Workbench
 from ledger.service.progress import Silent
 
 if TYPE_CHECKING:
-    from tests.conftest import TrainedDigits
+    from tests.fixtures.trained_digits import TrainedDigits
 
 FORGOTTEN = (3, 8)
 

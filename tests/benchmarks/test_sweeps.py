@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ledger.domain.settings import Settings
     from ledger.service.computation.workbench import Workbench
-    from tests.conftest import TrainedDigits
+    from tests.fixtures.trained_digits import TrainedDigits
 
 PAIR = (100.0, 30.0)
 

@@ -18,12 +18,11 @@ from ledger.errors import LedgerError
 from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.conftest import TrainedDigits
-
-    Contents = Callable[[Path], dict[str, Any]]
+    from tests.fixtures.ledger_contents import Contents
+    from tests.fixtures.trained_digits import TrainedDigits
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from ledger.weights import tensor_files
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.conftest import TrainedDigits
     from tests.e2e.conftest import Cli
+    from tests.fixtures.trained_digits import TrainedDigits
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 

@@ -43,9 +43,8 @@ if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
     from ledger.service.requests.worker import Outcome
     from ledger.store.unit_of_work import Transaction
-    from tests.conftest import TrainedDigits
-
-    Contents = Callable[[Path], dict[str, Any]]
+    from tests.fixtures.ledger_contents import Contents
+    from tests.fixtures.trained_digits import TrainedDigits
 
 MODEL = "digits"
 START = datetime(2026, 1, 5, 9, tzinfo=UTC)
