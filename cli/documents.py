@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ledger.audit.events import AuditEvent
 from ledger.domain.certificates import Certificate
 from ledger.domain.due import days_left
-from ledger.domain.events import AuditEvent
 from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
 from ledger.domain.requests import Request

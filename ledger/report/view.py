@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ledger.audit.events import AuditEvent
 from ledger.domain.due import days_left
-from ledger.domain.events import AuditEvent
 from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
 from ledger.domain.requests import Request

@@ -19,10 +19,10 @@ from pathlib import Path
 from registration import register_stand_in
 from sqlalchemy import text
 
+from ledger.audit.events import AuditEvent
 from ledger.config import create_config, find_config
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, Role
-from ledger.domain.events import AuditEvent
 from ledger.domain.models import Model
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState

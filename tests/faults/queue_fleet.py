@@ -23,8 +23,8 @@ from typing import Any
 from ledger.cli.signals import SIGNALS, StopSignals
 from sqlalchemy import event
 
+from ledger.audit.events import AuditEvent
 from ledger.config import create_config, find_config
-from ledger.domain.events import AuditEvent
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model
 from ledger.domain.requests import NewRequest, Request

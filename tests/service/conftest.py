@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ledger.domain.events import AuditEvent
+    from ledger.audit.events import AuditEvent
     from ledger.domain.models import Model
     from ledger.domain.requests import Request
     from ledger.domain.settings import Settings

@@ -19,7 +19,7 @@ FLOORS = [
     {"ledger.config", "ledger.images", "ledger.plugin_manager", "ledger.store", "ledger.weights"},
     {"ledger.hookspecs", "ledger.algebra", "ledger.certificates", "ledger.durable_files"},
     {"ledger.audit"},
-    {"ledger.digest"},
+    {"ledger.digest", "ledger.json_shapes"},
     {"ledger.domain"},
     {"ledger.errors", "ledger"},
 ]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ledger.audit.events import AuditEvent
 from ledger.digest import json_digest
-from ledger.domain.events import AuditEvent
 from ledger.domain.states import RequestState
 from ledger.domain.versions import LIVE
 from ledger.errors import LedgerError

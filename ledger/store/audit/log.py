@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from ledger.audit import merkle
 from ledger.audit.chain import Entry, Head, leaf_digest, leaf_text, verify
+from ledger.audit.events import AuditEvent
 from ledger.audit.growth import LEVELS, Growth
 from ledger.audit.merkle import Frontier
 from ledger.audit.signed_notes import Checkpoint, Verifier
 from ledger.audit.verification import Kept
-from ledger.domain.events import AuditEvent
 from ledger.errors import NotFoundError
 from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 

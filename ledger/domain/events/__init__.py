@@ -1,0 +1,1 @@
+"""The events of the audit history: one class for each kind, with the facts that its entry holds."""

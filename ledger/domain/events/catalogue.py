@@ -1,0 +1,45 @@
+"""All kinds of events, each with its class."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from . import ledgers, models, requests, versions
+from .event import Event
+
+EVENTS: Mapping[str, type[Event]] = MappingProxyType(
+    {
+        event.kind: event
+        for event in (
+            ledgers.LedgerCreated,
+            models.ModelRegistered,
+            models.ModelDataChanged,
+            models.ModelPurged,
+            models.ModelRolledBack,
+            models.ClassSpaceCollected,
+            ledgers.ObjectDestroyed,
+            versions.VersionCreated,
+            versions.VersionEvaluated,
+            versions.VersionExported,
+            versions.VersionQuarantined,
+            versions.VersionReleased,
+            requests.RequestReceived,
+            requests.RequestApproved,
+            requests.RequestDenied,
+            requests.RequestCancelled,
+            requests.RequestHeld,
+            requests.RequestReleased,
+            requests.RequestRetried,
+            requests.RequestClaimed,
+            requests.RequestInterrupted,
+            requests.RequestQuarantined,
+            requests.RequestFulfilled,
+            requests.RequestFailed,
+            requests.RequestBlocked,
+            requests.RequestReopened,
+            requests.RequestWithdrawn,
+            ledgers.CertificateIssued,
+            ledgers.CertificateOpeningsErased,
+        )
+    }
+)
+"""By :class:`~ledger.domain.events.event.EventKind`."""

@@ -1,0 +1,46 @@
+"""Events that concern a ledger as a whole, its stored objects and its certificates."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from .event import Event, EventKind
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerCreated(Event):
+    """Written when a ledger is created, as its first entry."""
+
+    kind: ClassVar[str] = EventKind.LEDGER_CREATED
+    key: str | None = None
+    """Public half of the signing key, ``NAME+HASH+BASE64``. Absent before there were signed checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectDestroyed(Event):
+    """Written when a purge has destroyed a stored object's key and bytes, once for each object."""
+
+    kind: ClassVar[str] = EventKind.OBJECT_DESTROYED
+    object: str
+    """SHA-256 of the bytes that are gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateIssued(Event):
+    """Written when a certificate is signed, in the transaction that stores it."""
+
+    kind: ClassVar[str] = EventKind.CERTIFICATE_ISSUED
+    certificate: int
+    """Number of the certificate."""
+    version: int
+    """The version that it is about."""
+    envelope: str
+    """SHA-256 of the signed envelope."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateOpeningsErased(Event):
+    """Written when the salts that show a certificate's classes are erased."""
+
+    kind: ClassVar[str] = EventKind.CERTIFICATE_OPENINGS_ERASED
+    certificate: int
+    """Number of the certificate."""

@@ -1,0 +1,84 @@
+"""Events that concern a model, and the class spaces that are collected for it."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from .event import Event, EventKind, key
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRegistered(Event):
+    """Written when a model is registered, before the entry of its version 0."""
+
+    kind: ClassVar[str] = EventKind.MODEL_REGISTERED
+    architecture: str
+    """What the model loader builds, e.g. ``timm/resnet18``."""
+    weights: str
+    """SHA-256 of the registered weights."""
+    data: str
+    """Digest of the images, as their data source states it."""
+    classes: int
+    """Number of classes."""
+    setup: str | None = None
+    """Digest of options, preprocessing and settings. Absent before replay covered them."""
+    code: str | None = None
+    """Digest of the source code that builds the network, where there is any."""
+    unhandled_allowed: int | None = None
+    """Number of weights that may stay unedited although no layer handler covers them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDataChanged(Event):
+    """Written when a model takes note of changed images, which it can after a purge."""
+
+    kind: ClassVar[str] = EventKind.MODEL_DATA_CHANGED
+    previous: str = field(metadata=key("from"))
+    """Digest of the images before."""
+    data: str
+    """Digest of the images from now on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPurged(Event):
+    """Written when a purge begins: from then on nobody gets the weights of these versions.
+
+    Each destroyed object has an entry of its own, :class:`~ledger.domain.events.ledgers.ObjectDestroyed`.
+    """
+
+    kind: ClassVar[str] = EventKind.MODEL_PURGED
+    anchor: int
+    """The oldest version that is kept: later computations start from its weights."""
+    versions: tuple[int, ...]
+    """The versions whose weights go, oldest first."""
+    final: tuple[int, ...]
+    """Fulfilled requests that can no longer be withdrawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRolledBack(Event):
+    """Written when a person rolls back, after the entry of the version that the rollback makes."""
+
+    kind: ClassVar[str] = EventKind.MODEL_ROLLED_BACK
+    version: int
+    """The new version."""
+    restores: int
+    """The earlier version whose weights it has."""
+    reopened: tuple[int, ...]
+    """Requests that the restored version does not fulfil."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassSpaceCollected(Event):
+    """Written when the statistics of one class are collected and stored, or collected again after they were damaged."""
+
+    kind: ClassVar[str] = EventKind.CLASS_SPACE_COLLECTED
+    class_index: int = field(metadata=key("class"))
+    """Index of the class."""
+    images: int
+    """Number of images that were read."""
+    samples: str
+    """Digest of the images as the network saw them."""
+    spec: str
+    """Digest of everything that decides the stored bytes, beside the machine."""
+    blob: str
+    """SHA-256 of the stored bytes."""
