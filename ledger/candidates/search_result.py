@@ -2,9 +2,9 @@
 
 from dataclasses import asdict, dataclass
 
-from .calibration import Judgement
 from .candidate import Candidate
-from .evaluation import Trial
+from .predictions import Scores
+from .trials import Trial
 
 
 @dataclass(frozen=True)
@@ -12,19 +12,19 @@ class SearchResult:
     """The chosen candidate and how it was chosen."""
 
     candidate: Candidate
-    forgotten: dict[int, Judgement]
+    forgotten: dict[int, Scores]
     """Each forgotten class under the candidate, on calibration images."""
-    retained: Judgement
+    retained: Scores
     """The retained classes under the candidate."""
-    base_retained: Judgement
-    """The retained classes under the registered weights."""
+    anchor_retained: Scores
+    """The retained classes under the anchor weights."""
     trials: tuple[Trial, ...]
 
     def to_json(self) -> dict[str, object]:
         """Return what a version's recipe records of the search."""
         return {
             "retained": asdict(self.retained),
-            "base_retained": asdict(self.base_retained),
-            "forgotten": {str(k): asdict(judged) for k, judged in self.forgotten.items()},
+            "base_retained": asdict(self.anchor_retained),
+            "forgotten": {str(k): asdict(scores) for k, scores in self.forgotten.items()},
             "trials": [asdict(trial) for trial in self.trials],
         }

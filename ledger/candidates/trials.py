@@ -1,0 +1,83 @@
+"""Trials: the record of every candidate that a search measured."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from .candidate import Candidate, Recipe
+from .evaluation import CandidateEvaluator, ForgettingFinding, RetentionFinding
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate that was tried."""
+
+    solver: str
+    depth: int
+    alpha_r: float
+    alpha_f: float
+    edit: float | None
+    """Root mean square of the maps' relative changes; None if it is not finite."""
+    forgotten: float
+    """Highest calibration accuracy of a forgotten class, over the images seen before it was judged."""
+    passed: bool
+    """Whether every forgotten class met the target, on the images seen."""
+    retained: float | None = None
+    """Confidence on the retained classes; None if it was not needed or could not win."""
+
+
+class TrialRecorder:
+    """Measures candidates and records what was found: one trial a recipe, of which a later finding replaces an earlier.
+
+    Args:
+        evaluator: Measures.
+        on_trial: Called for each recipe when it is first measured.
+    """
+
+    def __init__(self, evaluator: CandidateEvaluator, on_trial: Callable[[], None] = lambda: None) -> None:
+        self._evaluator = evaluator
+        self._on_trial = on_trial
+        self._trials: dict[Recipe, Trial] = {}
+        self._revealed: dict[Recipe, float] = {}
+
+    @property
+    def trials(self) -> Mapping[Recipe, Trial]:
+        """The trials so far, in the order in which their recipes were first measured."""
+        return MappingProxyType(self._trials)
+
+    @property
+    def revealed(self) -> Mapping[Recipe, float]:
+        """How much of a class each recipe reveals on the first images it was shown; infinite if it answered NaN."""
+        return MappingProxyType(self._revealed)
+
+    def measure_forgetting(self, candidate: Candidate, at_least: int | None = None) -> ForgettingFinding:
+        """Measure and record whether a candidate forgets; see :meth:`CandidateEvaluator.forgetting`."""
+        finding = self._evaluator.forgetting(candidate, at_least)
+        # Failures are ranked by how much of a class their first images reveal: every candidate was shown those.
+        if math.isinf(finding.revealed):
+            self._revealed[candidate.recipe] = finding.revealed
+        else:
+            self._revealed.setdefault(candidate.recipe, finding.revealed)
+        trial = self._trial(candidate)
+        self._trials[candidate.recipe] = replace(trial, forgotten=finding.accuracy, passed=finding.passed)
+        return finding
+
+    def measure_retention(
+        self, candidate: Candidate, at_least: int | None = None, *, until_clear: bool = False
+    ) -> RetentionFinding:
+        """Measure and record what a candidate loses; see :meth:`CandidateEvaluator.retention`."""
+        finding = self._evaluator.retention(candidate, at_least, until_clear=until_clear)
+        trial = self._trial(candidate)
+        self._trials[candidate.recipe] = replace(trial, retained=finding.confidence)
+        return finding
+
+    def _trial(self, candidate: Candidate) -> Trial:
+        """Return the trial recorded of a candidate, a new one if it is the first."""
+        recipe = candidate.recipe
+        if recipe not in self._trials:
+            edit = candidate.size if math.isfinite(candidate.size) else None
+            alphas = recipe.strength.alpha_r, recipe.strength.alpha_f
+            self._trials[recipe] = Trial(recipe.solver, recipe.depth, *alphas, edit, 0.0, passed=False)
+            self._on_trial()
+        return self._trials[recipe]
