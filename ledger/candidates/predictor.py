@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ledger.networks.network import Network
-from ledger.networks.partial_forward import Resumption, Trace, record
+from ledger.networks.partial_forward import ForwardTrace, PartialForward, record_outputs
 
 from .calibration import Batch, Calibration
 from .candidate import Candidate
@@ -21,7 +21,7 @@ MAX_RECORDED_BYTES = 1 << 30
 class CandidatePredictor:
     """Predicts calibration images with candidates, on as little of the network as each candidate edits.
 
-    The first time a batch is needed, one pass of the anchor weights records the activations that every depth starts from.
+    The first time a batch is needed, one pass of the anchor weights records the activations that all depths start from.
 
     Args:
         network: With the anchor weights.
@@ -32,11 +32,11 @@ class CandidatePredictor:
     def __init__(self, network: Network, calibration: Calibration, depths: Sequence[int]) -> None:
         self._network = network
         self.calibration = calibration
-        self._resumptions = self._affordable(depths)
+        self._partial_forwards = self._affordable(depths)
         self._anchor: dict[int, Predictions] = {}
         self._records: dict[int, dict[nn.Module, Tensor]] = {}
         # Weak, so that weights nobody else wants any more are not kept.
-        self._adapted: WeakKeyDictionary[Candidate, dict[str, Tensor]] = WeakKeyDictionary()
+        self._prepared: WeakKeyDictionary[Candidate, dict[str, Tensor]] = WeakKeyDictionary()
 
     def anchor_predictions(self, batch: Batch) -> Predictions:
         """Return the predictions of the anchor weights for one batch.
@@ -53,38 +53,40 @@ class CandidatePredictor:
         Raises:
             NonFiniteError: An output is NaN or infinite.
         """
-        if candidate not in self._adapted:
-            self._adapted[candidate] = self._network.adapted(candidate.state)
-        weights = self._adapted[candidate]
-        images = self._network.placed(batch.images)
-        resumption = self._resumptions.get(candidate.recipe.depth)
-        if resumption is None:
+        if candidate not in self._prepared:
+            self._prepared[candidate] = self._network.prepare_weights(candidate.state)
+        weights = self._prepared[candidate]
+        images = self._network.prepare_images(batch.images)
+        partial_forward = self._partial_forwards.get(candidate.recipe.depth)
+        if partial_forward is None:
             with torch.inference_mode():
                 logits: Tensor = functional_call(self._network.module, weights, (images,), tie_weights=False)
         else:
             kept = self._recorded(batch)
-            logits = resumption.run(weights, [kept[m] for m in resumption.reads], images)
+            logits = partial_forward.run(weights, [kept[m] for m in partial_forward.boundary], images)
         return Predictions.of(logits, batch.labels)
 
     def _recorded(self, batch: Batch) -> dict[nn.Module, Tensor]:
         """Return the anchor's activations for a batch, by module; recorded on first use."""
         if id(batch) not in self._records:
-            reads = [m for resumption in self._resumptions.values() for m in resumption.reads]
-            logits, kept = record(self._network.module, reads, self._network.placed(batch.images))
+            reads = [m for partial_forward in self._partial_forwards.values() for m in partial_forward.boundary]
+            logits, kept = record_outputs(self._network.module, reads, self._network.prepare_images(batch.images))
             self._anchor[id(batch)] = Predictions.of(logits, batch.labels)
             self._records[id(batch)] = kept
         return self._records[id(batch)]
 
-    def _affordable(self, depths: Sequence[int]) -> dict[int, Resumption]:
+    def _affordable(self, depths: Sequence[int]) -> dict[int, PartialForward]:
         """Return a partial pass for each depth, shallow depths first, as far as memory for their records goes."""
         layers = self._network.layers
-        trace = Trace(self._network.module, self._network.placed(self.calibration.retained[0].images[:2]))
+        trace = ForwardTrace(
+            self._network.module, self._network.prepare_images(self.calibration.retained[0].images[:2])
+        )
         images = sum(len(b.labels) for b in (*self.calibration.forgotten, *self.calibration.retained))
-        found: dict[int, Resumption] = {}
+        found: dict[int, PartialForward] = {}
         spent = 0
         for depth in sorted(depths):
-            resumption = Resumption(trace, layers[-depth].module)
-            spent += trace.bytes_per_image(resumption.reads) * images
-            if resumption.reads and spent <= MAX_RECORDED_BYTES:
-                found[depth] = resumption
+            partial_forward = PartialForward(trace, layers[-depth].module)
+            spent += trace.bytes_per_image(partial_forward.boundary) * images
+            if partial_forward.boundary and spent <= MAX_RECORDED_BYTES:
+                found[depth] = partial_forward
         return found

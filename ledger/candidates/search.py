@@ -128,7 +128,8 @@ class RecipeSearch:
     def _passing_gates(self) -> Candidate | None:
         """Return the deepest edit that passes the gates, even if it reveals more than the search aims for.
 
-        Screening is stricter than the gates, since accuracy on unseen images scatters. Edits that keep the bar go first.
+        Screening is stricter than the gates, since accuracy on unseen images scatters. Edits that keep the bar go
+        first.
         """
         trials, revealed = self._trials.trials, self._trials.revealed
         near = [recipe for recipe in trials if self._settings.passes_forgotten(trials[recipe].forgotten)]

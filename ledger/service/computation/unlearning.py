@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ledger.candidates.calibration import Batch, Calibration, Panel
+from ledger.candidates.calibration import Batch, Calibration
 from ledger.candidates.candidate import CandidateBuilder
+from ledger.candidates.predictor import CandidatePredictor
 from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, Role
@@ -117,13 +118,13 @@ def search(
     )
     calibration = _calibration(workbench, forgotten)
     progress.phase("calibration", len(calibration.retained))
-    panel = Panel(network, calibration, builder.depths(settings.depths))
+    predictor = CandidatePredictor(network, calibration, builder.depths(settings.depths))
     for batch in counted(progress, calibration.retained):
-        panel.base(batch)
+        predictor.anchor_predictions(batch)
     progress.phase("alpha search")
     result = RecipeSearch(
         builder,
-        panel,
+        predictor,
         classes=len(workbench.model.labels),
         forgotten=forgotten,
         settings=settings,
@@ -168,7 +169,7 @@ def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
                 f"{labels[k]} is still recognised in {judged.accuracy:.1%} of calibration images, "
                 f"the gate allows {settings.max_forgotten_accuracy:.1%}"
             )
-    drop = result.base_retained.accuracy - result.retained.accuracy
+    drop = result.anchor_retained.accuracy - result.retained.accuracy
     if not settings.passes_drop(drop):
         yield (
             f"retained classes lose {100 * drop:.1f} points on calibration images, "

@@ -1,4 +1,4 @@
-"""What a panel answers is what a plain pass answers, however much of the network it leaves out."""
+"""What a predictor says is what a plain pass answers, however much of the network it leaves out."""
 
 import gc
 import weakref
@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ledger.algebra.strength import Strength
-from ledger.candidates import calibration
-from ledger.candidates.calibration import CLOSE, Answers, Batch, Calibration, Judgement, Panel
+from ledger.candidates import predictor as predictor_module
+from ledger.candidates.calibration import Batch, Calibration
 from ledger.candidates.candidate import Candidate, Recipe
+from ledger.candidates.predictions import CLOSE_CALL_SHARE, Predictions, Scores
+from ledger.candidates.predictor import CandidatePredictor
 from ledger.errors import NonFiniteError
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
@@ -82,7 +84,7 @@ def candidate(state: dict[str, Tensor], depth: int) -> Candidate:
     return Candidate(Recipe("any", depth, Strength(1.0, 1.0)), state, ())
 
 
-def plain(network: Network, state: Mapping[str, Tensor], shown: Batch) -> Answers:
+def plain(network: Network, state: Mapping[str, Tensor], shown: Batch) -> Predictions:
     """Return the answers of a pass through the whole network, in the plainest way."""
     with torch.inference_mode():
         logits = functional_call(
@@ -91,10 +93,10 @@ def plain(network: Network, state: Mapping[str, Tensor], shown: Batch) -> Answer
     p = torch.softmax(logits, dim=1)
     own = p[torch.arange(len(shown.labels)), shown.labels]
     highest = p.amax(1)
-    return Answers(p.argmax(1) == shown.labels, own >= CLOSE * highest, own)
+    return Predictions(p.argmax(1) == shown.labels, own >= CLOSE_CALL_SHARE * highest, own)
 
 
-def same(first: Answers, second: Answers) -> None:
+def same(first: Predictions, second: Predictions) -> None:
     for name in ("correct", "close", "confidence"):
         torch.testing.assert_close(getattr(first, name), getattr(second, name), rtol=0, atol=0)
 
@@ -103,7 +105,7 @@ def everything(shown: Calibration) -> tuple[Batch, ...]:
     return (*shown.forgotten, *shown.retained)
 
 
-def check(network: Network, shown: Calibration, panel: Panel) -> None:
+def check(network: Network, shown: Calibration, predictor: CandidatePredictor) -> None:
     """Ask about every depth and batch, back and forth, and compare."""
     for depth in (*DEPTHS, *reversed(DEPTHS)):
         state = edited(network, depth)
@@ -111,20 +113,22 @@ def check(network: Network, shown: Calibration, panel: Panel) -> None:
         for images in everything(shown):
             expected = plain(network, state, images)
             assert not torch.equal(expected.confidence, plain(network, network.state(), images).confidence)
-            same(panel.ask(asked, images), expected)
-            same(panel.base(images), plain(network, network.state(), images))
+            same(predictor.predict(asked, images), expected)
+            same(predictor.anchor_predictions(images), plain(network, network.state(), images))
 
 
-def test_a_panel_answers_at_every_depth_what_a_plain_pass_answers(network: Network, shown: Calibration) -> None:
-    check(network, shown, Panel(network, shown, DEPTHS))
+def test_a_predictor_answers_at_every_depth_what_a_plain_pass_answers(network: Network, shown: Calibration) -> None:
+    check(network, shown, CandidatePredictor(network, shown, DEPTHS))
 
 
 def test_so_it_does_on_a_network_laid_out_channels_last(network: Network, shown: Calibration) -> None:
     network.move(torch.device("cpu"))
-    check(network, shown, Panel(network, shown, DEPTHS))
+    check(network, shown, CandidatePredictor(network, shown, DEPTHS))
 
 
-@pytest.mark.parametrize(("share", "close"), [(1.1, True), (CLOSE + 0.01, True), (CLOSE - 0.01, False), (0.1, False)])
+@pytest.mark.parametrize(
+    ("share", "close"), [(1.1, True), (CLOSE_CALL_SHARE + 0.01, True), (CLOSE_CALL_SHARE - 0.01, False), (0.1, False)]
+)
 def test_a_class_is_close_from_a_share_of_the_highest_probability_on(*, share: float, close: bool) -> None:
     # A network that hands logits through; class 0 has the share of class 1, and class 2 almost nothing.
     handing = nn.Linear(CLASSES, CLASSES)
@@ -134,30 +138,32 @@ def test_a_class_is_close_from_a_share_of_the_highest_probability_on(*, share: f
     network = Network(nn.Sequential(nn.Flatten(), handing), build_plugins().layer_handlers(), None, "")
     logits = torch.tensor([share, 1.0, 1e-6]).log().reshape(1, CLASSES, 1, 1).repeat(4, 1, 1, 1)
     images = Batch(logits, torch.zeros(4, dtype=torch.long))
-    answers = Panel(network, Calibration((images,), (images,)), (1,)).ask(candidate(network.state(), 1), images)
+    answers = CandidatePredictor(network, Calibration((images,), (images,)), (1,)).predict(
+        candidate(network.state(), 1), images
+    )
     assert answers.close.tolist() == [close] * 4
     assert answers.correct.tolist() == [share > 1] * 4
     torch.testing.assert_close(answers.confidence, torch.full((4,), share / (share + 1 + 1e-6)))
 
 
 def test_depths_that_it_was_not_told_of_are_answered_by_whole_passes(network: Network, shown: Calibration) -> None:
-    panel = Panel(network, shown, (1,))
+    predictor = CandidatePredictor(network, shown, (1,))
     for depth in DEPTHS:
         state = edited(network, depth)
-        same(panel.ask(candidate(state, depth), shown.retained[0]), plain(network, state, shown.retained[0]))
+        same(predictor.predict(candidate(state, depth), shown.retained[0]), plain(network, state, shown.retained[0]))
 
 
 def test_registered_weights_walk_each_batch_once_for_all_depths(network: Network, shown: Calibration) -> None:
     counting = network.module.counting
     assert isinstance(counting, Counting)
-    panel = Panel(network, shown, DEPTHS)
+    predictor = CandidatePredictor(network, shown, DEPTHS)
     before = counting.passes
     for images in everything(shown):
-        panel.base(images)
+        predictor.anchor_predictions(images)
     assert counting.passes == before + 4
     for depth in (1, 2, 3):
         for images in everything(shown):
-            panel.ask(candidate(edited(network, depth), depth), images)
+            predictor.predict(candidate(edited(network, depth), depth), images)
     assert counting.passes == before + 4
 
 
@@ -166,13 +172,13 @@ def test_without_memory_for_records_every_answer_is_a_whole_pass(
 ) -> None:
     counting = network.module.counting
     assert isinstance(counting, Counting)
-    monkeypatch.setattr(calibration, "MOST_RECORDED", 0)
-    panel = Panel(network, shown, DEPTHS)
+    monkeypatch.setattr(predictor_module, "MAX_RECORDED_BYTES", 0)
+    predictor = CandidatePredictor(network, shown, DEPTHS)
     before = counting.passes
-    panel.ask(candidate(edited(network, 1), 1), shown.retained[0])
-    panel.ask(candidate(edited(network, 1), 1), shown.retained[0])
+    predictor.predict(candidate(edited(network, 1), 1), shown.retained[0])
+    predictor.predict(candidate(edited(network, 1), 1), shown.retained[0])
     assert counting.passes == before + 2
-    check(network, shown, panel)
+    check(network, shown, predictor)
 
 
 def test_memory_goes_to_shallow_edits_first(
@@ -181,30 +187,30 @@ def test_memory_goes_to_shallow_edits_first(
     counting = network.module.counting
     assert isinstance(counting, Counting)
     # What squeeze puts out, 6 numbers of 4 bytes, for each of the 20 images.
-    monkeypatch.setattr(calibration, "MOST_RECORDED", 6 * 4 * 20)
-    panel = Panel(network, shown, DEPTHS)
-    panel.base(shown.retained[0])
+    monkeypatch.setattr(predictor_module, "MAX_RECORDED_BYTES", 6 * 4 * 20)
+    predictor = CandidatePredictor(network, shown, DEPTHS)
+    predictor.anchor_predictions(shown.retained[0])
     before = counting.passes
-    panel.ask(candidate(edited(network, 1), 1), shown.retained[0])
+    predictor.predict(candidate(edited(network, 1), 1), shown.retained[0])
     assert counting.passes == before
-    panel.ask(candidate(edited(network, 2), 2), shown.retained[0])
+    predictor.predict(candidate(edited(network, 2), 2), shown.retained[0])
     assert counting.passes == before + 1
-    check(network, shown, panel)
+    check(network, shown, predictor)
 
 
 def test_answers_that_are_no_numbers_are_an_error(network: Network, shown: Calibration) -> None:
-    panel = Panel(network, shown, DEPTHS)
+    predictor = CandidatePredictor(network, shown, DEPTHS)
     for depth in DEPTHS:
         with pytest.raises(NonFiniteError, match="NaN or infinity"):
-            panel.ask(candidate(edited(network, depth, by=float("nan")), depth), shown.retained[0])
-    # The panel is as good as before.
-    check(network, shown, panel)
+            predictor.predict(candidate(edited(network, depth, by=float("nan")), depth), shown.retained[0])
+    # The predictor is as good as before.
+    check(network, shown, predictor)
 
 
 def test_the_network_is_left_as_it_was(network: Network, shown: Calibration) -> None:
     before = {name: tensor.clone() for name, tensor in network.state().items()}
     images = [b.images.clone() for b in everything(shown)]
-    check(network, shown, Panel(network, shown, DEPTHS))
+    check(network, shown, CandidatePredictor(network, shown, DEPTHS))
     for name, tensor in network.state().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
     for b, pixels in zip(everything(shown), images, strict=True):
@@ -213,45 +219,43 @@ def test_the_network_is_left_as_it_was(network: Network, shown: Calibration) -> 
     assert not any("forward" in vars(m) or m._forward_hooks for m in network.module.modules())
 
 
-# -- judgements ---------------------------------------------------------------------------------------
+# -- scores -------------------------------------------------------------------------------------------
 
 
-def answers(correct: list[bool], confidence: list[float]) -> Answers:
-    return Answers(torch.tensor(correct), torch.tensor(correct), torch.tensor(confidence))
+def predictions(correct: list[bool], confidence: list[float]) -> Predictions:
+    return Predictions(torch.tensor(correct), torch.tensor(correct), torch.tensor(confidence))
 
 
-def test_a_judgement_averages_over_images_not_over_batches() -> None:
-    judged = Judgement.of([answers([True, False, True], [0.5, 0.25, 0.75]), answers([False], [0.0])])
-    assert judged == Judgement(accuracy=0.5, confidence=0.375)
+def test_scores_average_over_images_not_over_batches() -> None:
+    judged = Scores.of([predictions([True, False, True], [0.5, 0.25, 0.75]), predictions([False], [0.0])])
+    assert judged == Scores(accuracy=0.5, confidence=0.375)
 
 
-def test_a_judgement_of_chosen_images_looks_at_no_other() -> None:
-    shown = [answers([True, False], [0.5, 0.25]), answers([True], [1.0])]
-    assert Judgement.of(shown, torch.tensor([True, False, True])) == Judgement(1.0, 0.75)
-    assert Judgement.of(shown, torch.tensor([False, True, False])) == Judgement(0.0, 0.25)
+def test_scores_of_chosen_images_look_at_no_other() -> None:
+    shown = [predictions([True, False], [0.5, 0.25]), predictions([True], [1.0])]
+    assert Scores.of(shown, torch.tensor([True, False, True])) == Scores(1.0, 0.75)
+    assert Scores.of(shown, torch.tensor([False, True, False])) == Scores(0.0, 0.25)
 
 
 @given(
     st.lists(st.tuples(st.booleans(), st.floats(0, 1, width=32)), min_size=2, max_size=30),
     st.data(),
 )
-def test_a_judgement_does_not_depend_on_how_images_are_batched(
-    seen: list[tuple[bool, float]], data: st.DataObject
-) -> None:
+def test_scores_do_not_depend_on_how_images_are_batched(seen: list[tuple[bool, float]], data: st.DataObject) -> None:
     cut = data.draw(st.integers(1, len(seen) - 1))
     correct, confidence = [c for c, _ in seen], [p for _, p in seen]
-    whole = Judgement.of([answers(correct, confidence)])
-    parts = Judgement.of([answers(correct[:cut], confidence[:cut]), answers(correct[cut:], confidence[cut:])])
+    whole = Scores.of([predictions(correct, confidence)])
+    parts = Scores.of([predictions(correct[:cut], confidence[:cut]), predictions(correct[cut:], confidence[cut:])])
     assert whole == parts
     assert whole.accuracy == pytest.approx(sum(correct) / len(correct))
     assert whole.confidence == pytest.approx(sum(confidence) / len(confidence))
 
 
 def test_weights_that_nobody_else_wants_are_not_kept(network: Network, shown: Calibration) -> None:
-    panel = Panel(network, shown, DEPTHS)
+    predictor = CandidatePredictor(network, shown, DEPTHS)
     state = edited(network, 1)
     weight = weakref.ref(state["head.weight"])
-    panel.ask(candidate(state, 1), shown.retained[0])
+    predictor.predict(candidate(state, 1), shown.retained[0])
     del state
     gc.collect()
     assert weight() is None

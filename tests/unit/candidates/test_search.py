@@ -17,11 +17,16 @@ from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
-from ledger.candidates.calibration import CLOSE, Batch, Calibration, Panel
+from ledger.candidates.calibration import Batch, Calibration
 from ledger.candidates.candidate import Candidate, CandidateBuilder, Recipe
-from ledger.candidates.evaluation import LEAST_CONFIDENCE, TARGET, Examiner, Trial
-from ledger.candidates.search import SCREEN, SCREEN_FORGOTTEN, TIE, RecipeSearch
+from ledger.candidates.evaluation import CandidateEvaluator
+from ledger.candidates.predictions import CLOSE_CALL_SHARE
+from ledger.candidates.predictor import CandidatePredictor
+from ledger.candidates.screening import CONFIDENCE_TIE, SCREENED_FORGOTTEN_IMAGES, SCREENED_RETAINED_IMAGES
+from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
+from ledger.candidates.tally import MIN_CONFIDENCE_LIMIT, TARGET_SHARE_OF_GATE
+from ledger.candidates.trials import Trial
 from ledger.domain.settings import Settings
 from ledger.errors import NonFiniteError
 from ledger.hookspecs import Solver
@@ -131,8 +136,8 @@ class Case:
         self.shown = shown or Calibration(batches(self.forgotten, images, 40), batches(self.retained, images, 80))
 
     def search(self, settings: Settings = SETTINGS, **options: Any) -> SearchResult:
-        panel = Panel(self.net, self.shown, self.builder.depths(settings.depths))
-        return RecipeSearch(self.builder, panel, CLASSES, self.forgotten, settings, **options).run()
+        predictor = CandidatePredictor(self.net, self.shown, self.builder.depths(settings.depths))
+        return RecipeSearch(self.builder, predictor, CLASSES, self.forgotten, settings, **options).run()
 
     def build(self, solver: str, depth: int, alpha_r: float, alpha_f: float) -> Candidate:
         return self.builder.build(Recipe(solver, depth, Strength(alpha_r, alpha_f, len(self.forgotten))))
@@ -156,9 +161,9 @@ class Case:
         for k in self.forgotten:
             own, highest = p[labels == k, k], p[labels == k].amax(1)
             hits = float((p[labels == k].argmax(1) == k).double().mean())
-            close = float((own >= CLOSE * highest).double().mean())
+            close = float((own >= CLOSE_CALL_SHARE * highest).double().mean())
             gate = settings.max_forgotten_accuracy
-            if hits > gate * TARGET or close > gate or float(own.mean()) > 1 / CLASSES:
+            if hits > gate * TARGET_SHARE_OF_GATE or close > gate or float(own.mean()) > 1 / CLASSES:
                 return False
         return True
 
@@ -193,18 +198,18 @@ def test_the_chosen_recipe_forgets_and_retains(forgotten: set[int]) -> None:
     assert case.forgets(result.candidate.state)
     assert {k: j.accuracy for k, j in result.forgotten.items()} == dict.fromkeys(sorted(forgotten), 0.0)
     assert all(j.confidence <= 1 / CLASSES for j in result.forgotten.values())
-    assert result.retained.accuracy == result.base_retained.accuracy == 1.0
-    assert result.base_retained.confidence - result.retained.confidence <= SETTINGS.retained_bar
+    assert result.retained.accuracy == result.anchor_retained.accuracy == 1.0
+    assert result.anchor_retained.confidence - result.retained.confidence <= SETTINGS.retained_bar
 
 
 def test_judgements_are_those_of_a_plain_pass_over_all_images() -> None:
     case = Case(network(), {2})
     result = case.search()
     p, labels = case.probabilities(result.candidate.state, case.shown.forgotten)
-    # The panel may answer from the middle of the network; the average is of the same numbers.
+    # The predictor may start in the middle of the network; the average is of the same numbers.
     assert result.forgotten[2].confidence == pytest.approx(float(p[labels == 2, 2].double().mean()), abs=1e-12)
     assert result.retained.confidence == pytest.approx(case.confidence(result.candidate.state), abs=1e-12)
-    assert result.base_retained.confidence == pytest.approx(case.confidence(case.net.state()), abs=1e-12)
+    assert result.anchor_retained.confidence == pytest.approx(case.confidence(case.net.state()), abs=1e-12)
 
 
 @limits(max_examples=6)
@@ -220,8 +225,8 @@ def test_the_search_is_a_function_of_the_set(forgotten: set[int]) -> None:
 
 def test_a_second_run_over_the_same_factors_and_records_finds_the_same() -> None:
     case = Case(network(), {1, 2})
-    panel = Panel(case.net, case.shown, case.builder.depths())
-    first, second = (RecipeSearch(case.builder, panel, CLASSES, case.forgotten, SETTINGS).run() for _ in range(2))
+    predictor = CandidatePredictor(case.net, case.shown, case.builder.depths())
+    first, second = (RecipeSearch(case.builder, predictor, CLASSES, case.forgotten, SETTINGS).run() for _ in range(2))
     assert first.candidate.recipe == second.candidate.recipe
     assert first.trials == second.trials
     for name, tensor in first.candidate.state.items():
@@ -245,7 +250,7 @@ def test_where_early_layers_are_shared_a_shallower_edit_is_chosen() -> None:
     result = case.search(settings)
     assert case.forgets(result.candidate.state)
     assert result.candidate.recipe.depth == 1
-    assert result.base_retained.confidence - result.retained.confidence <= settings.retained_bar
+    assert result.anchor_retained.confidence - result.retained.confidence <= settings.retained_bar
 
     before = case.confidence(case.net.state())
     deeper = [case.build("projection", 2, 30.0, alpha_f) for alpha_f in settings.alpha_f]
@@ -303,7 +308,9 @@ def test_the_smallest_edit_wins_a_tie() -> None:
     rivals = [t for t in result.trials if t.passed and t.retained is not None and t.depth == chosen.depth]
     assert len(rivals) > 1 or result.trials[0] == chosen
     assert all(
-        edit_of(chosen) <= edit_of(t) for t in rivals if t.retained is not None and t.retained >= chosen.retained - TIE
+        edit_of(chosen) <= edit_of(t)
+        for t in rivals
+        if t.retained is not None and t.retained >= chosen.retained - CONFIDENCE_TIE
     )
 
 
@@ -324,7 +331,7 @@ def test_a_deeper_edit_that_only_the_screen_likes_gives_way_to_a_shallower_one()
     first[1] = torch.eye(WIDTH)[1] - torch.eye(WIDTH)[0]
     net = network(2, first)
     shown = Calibration(batches({0}, features, 40), batches([1, 2, 3], late, 120))
-    assert SCREEN < 3 * 60
+    assert SCREENED_RETAINED_IMAGES < 3 * 60
     case = Case(net, {0}, features, shown)
     assert case.knows()
     result = case.search(settings)
@@ -336,19 +343,19 @@ def test_a_deeper_edit_that_only_the_screen_likes_gives_way_to_a_shallower_one()
         for t in liked
     )
     assert result.candidate.recipe.depth == 1
-    assert result.base_retained.confidence - result.retained.confidence <= settings.retained_bar
+    assert result.anchor_retained.confidence - result.retained.confidence <= settings.retained_bar
     # Where there is no other depth, what the screen did not show is said.
     fixed = case.search(replace(settings, depths=(2,)))
-    assert fixed.base_retained.confidence - fixed.retained.confidence > settings.retained_bar
+    assert fixed.anchor_retained.confidence - fixed.retained.confidence > settings.retained_bar
 
 
 @pytest.mark.parametrize("clear", [False, True])
 def test_where_the_screened_images_do_not_tell_more_are_shown(*, clear: bool) -> None:
     case = Case(network(2), {2})
-    panel = Panel(case.net, case.shown, [1])
+    predictor = CandidatePredictor(case.net, case.shown, [1])
     # Of a candidate that only forgets, the loss is near zero and hardly scatters: a bar a hair above it is not clear.
     candidate = case.build("projection", 1, 100, 30)
-    first, everything = panel.calibration.retained[:2], panel.calibration.retained
+    first, everything = predictor.calibration.retained[:2], predictor.calibration.retained
     assert len(everything) > 2
 
     def lost(shown: Iterable[Batch]) -> Tensor:
@@ -359,23 +366,23 @@ def test_where_the_screened_images_do_not_tell_more_are_shown(*, clear: bool) ->
     few, every = lost(first), lost(everything)
     assert float(few.mean()) != float(every.mean())
     close = replace(SETTINGS, retained_bar=float(few.mean()) + 0.5 * float(few.std()) / math.sqrt(len(few)))
-    examiner = Examiner(panel, CLASSES, [2], close, lambda: None)
-    loss = examiner.excess(candidate, len(few), clear=clear)
+    evaluator = CandidateEvaluator(predictor, CLASSES, [2], close)
+    loss = evaluator.retention(candidate, len(few), until_clear=clear).loss
     if clear:
         assert loss != pytest.approx(float(few.mean()), abs=1e-9)
     else:
         assert loss == pytest.approx(float(few.mean()), abs=1e-6)
     far = replace(SETTINGS, retained_bar=1.0)
-    assert Examiner(panel, CLASSES, [2], far, lambda: None).excess(candidate, len(few), clear=clear) == pytest.approx(
-        float(few.mean()), abs=1e-6
-    )
+    assert CandidateEvaluator(predictor, CLASSES, [2], far).retention(
+        candidate, len(few), until_clear=clear
+    ).loss == pytest.approx(float(few.mean()), abs=1e-6)
 
 
 def test_forgotten_images_beyond_the_screened_ones_count() -> None:
     def stubborn(k: int, count: int, seed: int) -> Tensor:
         # After those that are screened, images that are further out than any of the class space.
         images = features(k, count, seed)
-        images[SCREEN_FORGOTTEN:, k] *= 1.5
+        images[SCREENED_FORGOTTEN_IMAGES:, k] *= 1.5
         return images
 
     settings = Settings(solvers=("projection",), depths=(1,), alpha_r=(100.0,), alpha_f=(1.0, 30.0, 1000.0, 1e4))
@@ -388,7 +395,9 @@ def test_forgotten_images_beyond_the_screened_ones_count() -> None:
     assert result.candidate.recipe.strength.alpha_f > easy.candidate.recipe.strength.alpha_f
 
 
-@pytest.mark.parametrize(("share", "counts"), [(0.99, True), (CLOSE + 0.01, True), (CLOSE - 0.01, False)])
+@pytest.mark.parametrize(
+    ("share", "counts"), [(0.99, True), (CLOSE_CALL_SHARE + 0.01, True), (CLOSE_CALL_SHARE - 0.01, False)]
+)
 @pytest.mark.parametrize("place", [0, 30])
 def test_an_image_whose_class_comes_second_by_a_whisker_calls_for_a_stronger_candidate(
     *, share: float, counts: bool, place: int
@@ -422,7 +431,7 @@ def test_an_image_whose_class_comes_second_by_a_whisker_calls_for_a_stronger_can
 
 def straying(k: int, count: int, seed: int) -> Tensor:
     """Return images of which those of class 1 lie along axis 4, beyond the ones that are screened."""
-    assert SCREEN < 3 * 60
+    assert SCREENED_RETAINED_IMAGES < 3 * 60
     images = features(k, count, seed)
     if k == 1:
         images[60:, 4] = images[60:, 1]
@@ -469,7 +478,7 @@ def test_solvers_that_were_not_needed_are_asked_when_the_ones_that_were_fail_on_
     # Hasty edits lose nothing on the screen, so nothing else is looked at unless they fail beyond it.
     assert tried == ([("hasty", depth), ("careful", depth)] if harm else [("hasty", depth)])
     assert (result.candidate.recipe.solver, result.candidate.recipe.depth) == tried[-1]
-    assert result.base_retained.confidence - result.retained.confidence <= settings.retained_bar
+    assert result.anchor_retained.confidence - result.retained.confidence <= settings.retained_bar
     if harm:
         hasty = case.build("hasty", depth, 10.0, 1.0)
         assert case.confidence(net.state()) - case.confidence(hasty.state) > settings.retained_bar
@@ -505,8 +514,8 @@ def test_every_solver_has_its_first_turn_before_any_has_its_second(
     assert case.knows()
     before = case.confidence(case.net.state())
     costs = {name: before - case.confidence(case.build(name, 1, 10.0, 1.0).state) for name in stubs}
-    assert costs["first"] > TIE
-    assert (costs["second"] > TIE) == second_costs
+    assert costs["first"] > CONFIDENCE_TIE
+    assert (costs["second"] > CONFIDENCE_TIE) == second_costs
     settings = Settings(solvers=("first", "second"), alpha_r=(10.0, 100.0), alpha_f=(1.0,), retained_bar=1.0)
     result = case.search(settings)
     assert [(t.solver, t.alpha_r) for t in result.trials] == looked_at
@@ -599,11 +608,11 @@ def test_where_nothing_forgets_the_cheapest_of_what_forgets_most_is_returned() -
         return -case.confidence(case.build(trial.solver, 1, trial.alpha_r, trial.alpha_f).state)
 
     least = min(left(t) for t in result.trials)
-    near = [t for t in result.trials if left(t) <= least + LEAST_CONFIDENCE]
+    near = [t for t in result.trials if left(t) <= least + MIN_CONFIDENCE_LIMIT]
     chosen = trial_of(result)
     assert chosen in near
     assert len(near) > 1
-    assert lost(chosen) <= min(lost(t) for t in near) + TIE
+    assert lost(chosen) <= min(lost(t) for t in near) + CONFIDENCE_TIE
 
 
 def test_where_forgetting_always_costs_too_much_the_least_bad_is_returned() -> None:
@@ -612,7 +621,7 @@ def test_where_forgetting_always_costs_too_much_the_least_bad_is_returned() -> N
     case = Case(parting(), {0}, opposed)
     assert case.knows()
     result = case.search(settings)
-    lost = result.base_retained.confidence - result.retained.confidence
+    lost = result.anchor_retained.confidence - result.retained.confidence
     assert case.forgets(result.candidate.state)
     assert lost > settings.retained_bar
     # No other that was seen to forget loses clearly less.
@@ -622,7 +631,7 @@ def test_where_forgetting_always_costs_too_much_the_least_bad_is_returned() -> N
         for t in passed
     ]
     # All of them lose so much that they are given up after the same few images; those rank them as all images do.
-    assert lost <= min(losses) + TIE
+    assert lost <= min(losses) + CONFIDENCE_TIE
 
 
 class Careless:
@@ -646,7 +655,7 @@ def test_what_passes_the_gates_goes_before_what_forgets_more_and_ruins_the_other
     ruin, whisper = Careless("ruin", ruins=True), Careless("whisper", ruins=False)
     settings = Settings(solvers=("ruin", "whisper"), depths=(1,), alpha_r=(10.0,), alpha_f=(1.0,))
     alone = Case(network(1), {2}, solvers={"ruin": ruin}).search(replace(settings, solvers=("ruin",)))
-    assert alone.base_retained.accuracy - alone.retained.accuracy > settings.max_retained_drop
+    assert alone.anchor_retained.accuracy - alone.retained.accuracy > settings.max_retained_drop
     case = Case(network(1), {2}, solvers={"ruin": ruin, "whisper": whisper})
     assert case.knows()
     result = case.search(settings)
@@ -654,7 +663,7 @@ def test_what_passes_the_gates_goes_before_what_forgets_more_and_ruins_the_other
     assert result.candidate.recipe.solver == "whisper"
     assert result.forgotten[2].accuracy == 0
     assert result.forgotten[2].confidence > 1 / CLASSES
-    assert result.retained.accuracy == result.base_retained.accuracy
+    assert result.retained.accuracy == result.anchor_retained.accuracy
 
 
 # -- what is recorded ---------------------------------------------------------------------------------
