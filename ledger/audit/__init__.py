@@ -1,1 +1,1 @@
-"""The audit history as pure functions over bytes: no database, no files, no clock, no torch."""
+"""The audit log as pure functions over bytes, without database, files, clock or torch."""

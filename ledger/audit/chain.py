@@ -1,14 +1,13 @@
 """A hash chain over canonical JSON leaves.
 
-Each leaf holds its sequence number and the digest of the leaf before it, so an edited, deleted,
-inserted or reordered entry breaks the chain at the first place that differs. Digests carry the leaf
-prefix of RFC 6962 section 2.1: they are the leaf hashes of the Merkle tree over the same entries.
+Each leaf holds its sequence number and the digest of the leaf before it, so an edited, deleted, inserted or reordered
+entry breaks the chain at the first place that differs. The digests are RFC 6962 leaf hashes (section 2.1), so a Merkle
+tree over the same entries uses them as they are.
 
-What a chain cannot show by itself: entries cut off its end, or a history rewritten from some point
-on with every digest recomputed. Both are found by whoever kept a digest from before (``--against``).
+A chain alone cannot show that entries were cut off its end, or that the log was rewritten from some point on with every
+digest recomputed. A digest that somebody noted earlier shows both: :mod:`ledger.audit.verification`.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,16 +16,16 @@ from typing import Any, NamedTuple
 from ledger.digest import canonical_json, read_json
 from ledger.errors import AuditError, UsageError
 
-GENESIS = "0" * 64
-"""What the first entry names as its predecessor."""
+from .merkle import leaf_hash
 
-LEAF_PREFIX = b"\x00"
+GENESIS = "0" * 64
+"""The first entry names it as the digest of its predecessor."""
 
 _HEAD = re.compile("([0-9]{1,18}):([0-9a-f]{64})")
 
 
 class Entry(NamedTuple):
-    """One link as it was found in storage: nothing in it is trusted before :func:`verify`."""
+    """One entry as it was read from storage. It is not trusted before :func:`verify_entry`."""
 
     seq: int
     leaf: str
@@ -35,7 +34,10 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True)
 class Head:
-    """The end of a chain: how many entries, and the digest of the last. Worth keeping elsewhere."""
+    """The end of a chain: the number of entries and the digest of the last one.
+
+    A copy kept outside the ledger reveals later changes to those entries.
+    """
 
     size: int
     digest: str
@@ -69,45 +71,31 @@ def leaf_text(seq: int, previous: str, event: dict[str, Any]) -> str:
 
 def leaf_digest(leaf: str) -> str:
     """Return the RFC 6962 leaf hash, SHA-256 over 0x00 and the leaf's bytes, in hexadecimal."""
-    return hashlib.sha256(LEAF_PREFIX + leaf.encode()).hexdigest()
+    return leaf_hash(leaf.encode()).hex()
 
 
-def verify(
-    entries: Iterable[Entry], *, kept: Head | None = None, after: Head | None = None
-) -> Iterator[dict[str, Any]]:
+def verify_chain(entries: Iterable[Entry], *, after: Head | None = None) -> Iterator[dict[str, Any]]:
     """Yield each entry's event once its place in the chain is proven.
 
     Args:
-        entries: In the order of storage.
-        after: Where the chain was proven up to; None begins with its first entry.
-        kept: A head that somebody noted earlier and that this history must contain.
+        entries: In storage order.
+        after: The head that these entries continue; None if they start with the first entry.
 
     Raises:
         AuditError: At the first entry that does not belong; ``seq`` names it.
     """
     start = after or Head(0, GENESIS)
-    previous, expected = start.digest, start.size + 1
-    for entry in entries:
-        event = check(entry, expected, previous)
-        if kept is not None and kept.size == expected and kept.digest != entry.digest:
-            raise AuditError(
-                f"entry {expected} differs from the head kept elsewhere: history was rewritten", seq=expected
-            )
-        yield event
-        previous, expected = entry.digest, expected + 1
-    if kept is not None and kept.size >= expected:
-        raise AuditError(
-            f"history ends at entry {expected - 1}, the head kept elsewhere is entry {kept.size}: its end is missing",
-            "restore the database from a backup that reaches that far",
-            seq=expected,
-        )
+    previous = start.digest
+    for expected, entry in enumerate(entries, start.size + 1):
+        yield verify_entry(entry, expected, previous)
+        previous = entry.digest
 
 
-def check(entry: Entry, expected: int, previous: str) -> dict[str, Any]:
+def verify_entry(entry: Entry, expected: int, previous: str) -> dict[str, Any]:
     """Return an entry's event once its place in the chain is proven.
 
     Args:
-        entry: As it was found.
+        entry: As it was read.
         expected: The sequence number it must have.
         previous: Digest of the entry before it, or :data:`GENESIS`.
 

@@ -1,8 +1,8 @@
 """The Merkle tree of RFC 6962, section 2.1: roots, inclusion proofs and consistency proofs over leaf hashes.
 
-Pure functions over 32-byte SHA-256 hashes. A tree is never held whole: :class:`Frontier` appends in constant memory,
-and proofs ask a ``node`` callable for the hashes of complete subtrees, so that whoever stores some of them answers for
-a million leaves in a few hundred hashes.
+Pure functions over 32-byte SHA-256 hashes. No function needs the whole tree in memory: :class:`Frontier` appends in
+logarithmic memory, and proofs ask a ``node`` callable for the hashes of complete subtrees. With some of these stored, a
+proof over a million leaves takes a few hundred hashes.
 """
 
 import hashlib
@@ -14,18 +14,23 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 """Root of a tree without leaves."""
 
 Subtree = Callable[[int, int], bytes]
-"""Returns the hash of the complete subtree over leaves ``[start, stop)``: a power of two of them, aligned to it."""
+"""Returns the hash of the complete subtree over leaves ``[start, stop)``.
+
+Their number is a power of two, and ``start`` a multiple of it.
+"""
 
 
 @dataclass(frozen=True)
 class Frontier:
-    """What appending needs to know of a tree: the roots of the complete subtrees it falls into, largest first."""
+    """The state that appending to a tree needs: its size and the roots of the complete subtrees it consists of."""
 
     size: int = 0
+    """Number of leaves."""
     peaks: tuple[bytes, ...] = ()
+    """Roots of the complete subtrees, largest first."""
 
     def append(self, leaf: bytes) -> tuple["Frontier", tuple[tuple[int, bytes], ...]]:
-        """Return the tree with one more leaf hash, and the (level, hash) of each subtree this completes, leaf first."""
+        """Return the tree with one more leaf hash, and level and hash of each subtree this completes, leaf first."""
         peaks, node, level, rest = list(self.peaks), leaf, 0, self.size
         completed = [(0, leaf)]
         while rest & 1:
@@ -71,12 +76,14 @@ def root_at(size: int, node: Subtree) -> bytes:
 
 
 def frontier_at(size: int, node: Subtree) -> Frontier:
-    """Return what appending to the first ``size`` leaves needs to know."""
+    """Return the state for appending to the tree over the first ``size`` leaves."""
     return Frontier(size, tuple(node(start, stop) for start, stop in _complete(0, size)))
 
 
 def inclusion_proof(index: int, size: int, node: Subtree) -> list[bytes]:
     """Return the audit path of leaf ``index`` (from 0) in the tree of ``size`` leaves (RFC 6962, section 2.1.1).
+
+    The hashes go from the leaf's sibling up to the child of the root.
 
     Raises:
         ValueError: There is no such leaf.
@@ -168,12 +175,12 @@ def verify_consistency(first: int, second: int, first_root: bytes, second_root: 
 
 
 def subtree_over(leaves: Sequence[bytes]) -> Subtree:
-    """Return a ``node`` callable over leaf hashes that are all at hand."""
+    """Return a ``node`` callable over leaf hashes that are all in memory."""
     return lambda start, stop: tree_root(leaves[start:stop])
 
 
 def _range_hash(start: int, stop: int, node: Subtree) -> bytes:
-    """Return the hash over leaves ``[start, stop)``, where ``start`` is aligned as the tree's shape makes it."""
+    """Return the hash of the inner node over leaves ``[start, stop)``."""
     parts = [node(left, right) for left, right in _complete(start, stop)]
     found = parts.pop()
     while parts:
@@ -182,7 +189,7 @@ def _range_hash(start: int, stop: int, node: Subtree) -> bytes:
 
 
 def _complete(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    """Yield the complete subtrees that a range falls into, largest first."""
+    """Yield the complete subtrees that a range consists of, largest first."""
     while start < stop:
         width = 1 << ((stop - start).bit_length() - 1)
         yield start, start + width

@@ -1,6 +1,6 @@
-"""A proof that one entry stands in a history, in one small document: leaf, path and signed checkpoint.
+"""A proof that the log contains one entry, as a small document: leaf, audit path and signed checkpoint.
 
-Whoever holds it and the verifier key needs nothing else: no other entry is shown, no ledger is asked.
+The document and the verifier key are enough to verify it. It reveals no other entry and needs no ledger.
 """
 
 import json
@@ -18,21 +18,24 @@ SCHEMA = "unledger.proof/1"
 
 @dataclass(frozen=True)
 class Proof:
-    """One entry's place in the tree of a signed checkpoint."""
+    """An RFC 6962 inclusion proof of one entry in the tree of a signed checkpoint."""
 
     leaf: str
+    """The entry's canonical JSON text."""
     index: int
     """From 0: one less than the entry's sequence number."""
     size: int
+    """Number of entries in the tree."""
     path: tuple[bytes, ...]
+    """SHA-256 hashes from the entry's sibling up to the child of the root."""
     checkpoint: str
-    """Signed note."""
+    """Signed note (:mod:`ledger.audit.signed_notes`)."""
 
     def check(self, verifiers: Sequence[Verifier]) -> Checkpoint:
-        """Return the checkpoint once entry and path lead to its root.
+        """Return the checkpoint once the proof is verified.
 
         Raises:
-            SignatureError: They do not, or no known key signed it.
+            SignatureError: Entry and path do not lead to the checkpoint's root, or no known key signed it.
         """
         signed = open_checkpoint(self.checkpoint, verifiers)
         proven = verify_inclusion(leaf_hash(self.leaf.encode()), self.index, self.size, self.path, signed.root)
@@ -56,7 +59,7 @@ class Proof:
         """Read the document.
 
         Raises:
-            SignatureError: It is none.
+            SignatureError: The text is not such a document.
         """
         try:
             value = json.loads(text)

@@ -1,12 +1,14 @@
-"""Signed checkpoints of the audit history, in the C2SP formats ``signed-note`` and ``tlog-checkpoint``.
+"""Signed checkpoints (signed tree heads) of the audit log, in the C2SP formats ``signed-note`` and ``tlog-checkpoint``.
 
-    unledger/ledger-name          origin: whose log this is
-    42                            how many leaves
+    unledger/ledger-name          origin: the name of the log
+    42                            number of entries
     qcu1m...=                     the tree's root, base64
                                   (empty line)
     — unledger/ledger-name Az3grl...   signature: base64 of a 4-byte key hash and the Ed25519 signature
 
-Whoever keeps such a note can later prove that history was cut or rewritten. Needs ``cryptography`` and nothing else.
+A copy of such a note proves later that the log was cut or rewritten. Only ``cryptography`` is needed to check it.
+
+Source: https://c2sp.org/signed-note and https://c2sp.org/tlog-checkpoint.
 """
 
 import base64
@@ -21,10 +23,11 @@ from ledger.errors import SignatureError, UsageError
 
 ED25519 = b"\x01"
 """Signature type of the signed-note format."""
-DASH = "\u2014 "
+SIGNATURE_PREFIX = "\u2014 "
+"""Start of a signature line: an em dash and a space."""
 HASH_BYTES = 32
 LONGEST_NOTE = 100_000
-"""Characters; a checkpoint has a few hundred."""
+"""In characters; a checkpoint has a few hundred."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Verifier:
         """Read a verifier key, ``NAME+HASH+BASE64``.
 
         Raises:
-            UsageError: It has another form, or the hash is not the key's.
+            UsageError: The text has another form, or its hash does not match the key.
         """
         try:
             name, claimed, key = read_key(text)
@@ -87,11 +90,14 @@ class Signer:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How far a log reaches and what it is the hash of."""
+    """The head of a log at one time: its size and the root of its Merkle tree."""
 
     origin: str
+    """Name of the log."""
     size: int
+    """Number of entries."""
     root: bytes
+    """Root of the Merkle tree over them, 32 bytes."""
 
     def text(self) -> str:
         """Return the note's text, without signatures."""
@@ -102,7 +108,7 @@ class Checkpoint:
         """Read a note's text; extension lines after the third are allowed and ignored.
 
         Raises:
-            SignatureError: It is no checkpoint.
+            SignatureError: The text is not a checkpoint.
         """
         lines = text.split("\n")
         try:
@@ -117,10 +123,10 @@ class Checkpoint:
 
     @classmethod
     def of_note(cls, note: str) -> "Checkpoint":
-        """Read what a signed note says, without looking at who signed it.
+        """Read the checkpoint in a signed note without verifying its signatures.
 
         Raises:
-            SignatureError: It is no checkpoint.
+            SignatureError: The text is not a checkpoint.
         """
         return cls.parse(note.rpartition("\n\n")[0] + "\n")
 
@@ -131,10 +137,10 @@ def write_key(name: str, key_hash: bytes, key: bytes) -> str:
 
 
 def read_key(text: str) -> tuple[str, str, bytes]:
-    """Return name, claimed hash and raw key of ``NAME+HASH+BASE64``; whether the hash is the key's is not looked at.
+    """Return name, claimed hash and raw key of ``NAME+HASH+BASE64``. The hash is not compared with the key.
 
     Raises:
-        ValueError: It has another form.
+        ValueError: The text has another form.
     """
     name, _, rest = text.strip().partition("+")
     claimed, _, encoded = rest.partition("+")
@@ -148,13 +154,13 @@ def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> str:
     """Return the signed note of a checkpoint."""
     text = checkpoint.text()
     signature = base64.b64encode(signer.verifier.key_hash + signer.sign(text.encode())).decode()
-    return f"{text}\n{DASH}{signer.name} {signature}\n"
+    return f"{text}\n{SIGNATURE_PREFIX}{signer.name} {signature}\n"
 
 
 def open_checkpoint(note: str, verifiers: Sequence[Verifier]) -> Checkpoint:
     """Return the checkpoint of a note that at least one known key signed.
 
-    A line by an unknown key is ignored, as the format asks; one by a known key that does not verify fails the note.
+    As the format demands, signatures by unknown keys are ignored, and a false signature by a known key fails the note.
 
     Raises:
         SignatureError: The note is malformed, or no known key signed it.
@@ -177,11 +183,11 @@ def open_checkpoint(note: str, verifiers: Sequence[Verifier]) -> Checkpoint:
 
 
 def _signature(line: str) -> tuple[str, bytes]:
-    name, space, encoded = line.removeprefix(DASH).partition(" ")
+    name, space, encoded = line.removeprefix(SIGNATURE_PREFIX).partition(" ")
     try:
         data = base64.b64decode(encoded, validate=True)
     except ValueError:
         data = b""
-    if not line.startswith(DASH) or not name or not space or len(data) <= 4:
+    if not line.startswith(SIGNATURE_PREFIX) or not name or not space or len(data) <= 4:
         raise SignatureError("a signature line of the note is malformed")
     return name, data

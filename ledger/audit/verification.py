@@ -1,72 +1,73 @@
-"""Check a whole history in one pass: chain, hash tree, and everything that somebody kept of it from before.
+"""Verify a whole log in one pass: its chain, its Merkle tree, and what was recorded of it elsewhere.
 
-The pass takes pages of entries, so a history of any length is checked in constant memory. It stops at the first entry
-that is not proven. What names that entry how exactly:
+Entries come in pages, so a log of any length is verified in constant memory. The pass stops at the first entry that is
+not proven and names it as exactly as the evidence allows:
 
-- a broken chain, a kept leaf digest: the entry itself;
-- a kept checkpoint: the first entry after the last checkpoint that did fit, since one root covers them all.
+- a broken chain, a recorded head or digest: the entry itself;
+- a recorded checkpoint: the first entry after the last checkpoint that did match, since one root covers them all.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from ledger.digest import read_json
 from ledger.errors import AuditError
 
-from .chain import GENESIS, LEAF_PREFIX, Entry, Head, check
-from .growth import Growth
-from .merkle import EMPTY_ROOT, Frontier
+from .chain import GENESIS, Entry, Head, verify_entry
+from .merkle import EMPTY_ROOT, Frontier, leaf_hash
 from .signed_notes import Checkpoint
+from .tree_builder import TreeBuilder
 
-BACKUP = "restore the database from a backup that reaches that far"
+RESTORE_HINT = "restore the database from a backup that reaches that far"
 
 
 @dataclass(frozen=True)
-class Kept:
-    """What somebody kept of a history, somewhere its writers cannot reach."""
+class ExternalRecord:
+    """What is known of a log from outside it, kept where the log's writers cannot change it."""
 
     heads: tuple[Head, ...] = ()
     checkpoints: tuple[Checkpoint, ...] = ()
-    """With their signatures checked by whoever read them."""
+    """Signed tree heads; whoever read them has verified their signatures."""
     digests: tuple[str, ...] = ()
-    """Digest of every entry from the first on, as far as a witness file reaches."""
+    """Digest of every entry from the first on, as far as a witness file reaches; hexadecimal."""
 
-    def __or__(self, other: "Kept") -> "Kept":
-        """Return both together; of two lists of digests, the longer."""
+    def __or__(self, other: "ExternalRecord") -> "ExternalRecord":
+        """Return the union of two records; of the two lists of digests, the longer."""
         digests = max(self.digests, other.digests, key=len)
-        return Kept(self.heads + other.heads, self.checkpoints + other.checkpoints, digests)
+        return ExternalRecord(self.heads + other.heads, self.checkpoints + other.checkpoints, digests)
 
 
-class HistoryCheck:
-    """One pass over a history, page by page.
+class LogVerification:
+    """One pass over a log, page by page.
 
     Args:
-        kept: What the history must agree with.
-        subtrees: The stored hashes of complete subtrees by level and position; None where none are stored.
+        kept: What the log must agree with.
+        subtrees: Stored hashes of complete subtrees, hexadecimal, by level and position; None if none are stored.
 
     Raises:
-        AuditError: A kept checkpoint of no entries has another root than a tree without leaves.
+        AuditError: A recorded checkpoint of an empty log does not have the root of an empty tree.
     """
 
-    def __init__(self, kept: Kept | None = None, subtrees: Mapping[tuple[int, int], str] | None = None) -> None:
+    def __init__(
+        self, kept: ExternalRecord | None = None, subtrees: Mapping[tuple[int, int], str] | None = None
+    ) -> None:
         self.head = Head(0, GENESIS)
-        self._kept = kept or Kept()
+        self._kept = kept or ExternalRecord()
         self._heads = {head.size: head for head in self._kept.heads if head.size}
         self._due = sorted(self._kept.checkpoints, key=lambda checkpoint: checkpoint.size)
         self._subtrees = None if subtrees is None else dict(subtrees)
-        self._growth = Growth()
+        self._tree = TreeBuilder()
         self._proven = 0
         self._grow([])
 
     @property
     def frontier(self) -> Frontier:
-        """The hash tree over all entries so far."""
-        return self._growth.frontier
+        """The Merkle tree over all entries so far."""
+        return self._tree.frontier
 
-    def page(self, entries: Sequence[tuple[int, str, str]]) -> list[dict[str, Any]]:
-        """Check the next entries (:class:`ledger.audit.chain.Entry`) and return their events.
+    def verify_page(self, entries: Sequence[tuple[int, str, str]]) -> list[dict[str, Any]]:
+        """Verify the next entries (:class:`ledger.audit.chain.Entry`) and return their events.
 
         Raises:
             AuditError: At the first entry that is not proven; ``seq`` names it.
@@ -77,10 +78,10 @@ class HistoryCheck:
         problem = None
         for seq, leaf, digest in entries:
             size += 1
-            hashed = sha256(LEAF_PREFIX + leaf.encode())
+            hashed = leaf_hash(leaf.encode())
             try:
-                # Of a sound entry all of this is so; of any other, check says what is wrong.
-                event = read_json(leaf) if seq == size and hashed.hexdigest() == digest else None
+                # The short way for a sound entry; for any other, verify_entry says what is wrong.
+                event = read_json(leaf) if seq == size and hashed.hex() == digest else None
                 if not event or event["seq"] != size or event["previous"] != previous:
                     raise ValueError(leaf)
             except (ValueError, LookupError, TypeError):
@@ -89,9 +90,9 @@ class HistoryCheck:
             if watched and (problem := self._difference(seq, digest)) is not None:
                 break
             events.append(event)
-            leaves.append(hashed.digest())
+            leaves.append(hashed)
             previous = digest
-        # What stands before a broken link may be wrong too: a checkpoint can tell.
+        # Entries before a broken link may be wrong too, which a checkpoint can show.
         self._grow(leaves)
         if problem is not None:
             raise problem
@@ -99,10 +100,10 @@ class HistoryCheck:
         return events
 
     def finish(self) -> Head:
-        """Return where the history ends, once nothing that was kept reaches further.
+        """Return the log's head once everything recorded elsewhere is found in it.
 
         Raises:
-            AuditError: The end is missing, or subtrees are stored of entries that are not there.
+            AuditError: The log's end is missing, or subtrees are stored over entries that do not exist.
         """
         size = self.head.size
         heads = [head.size for head in self._kept.heads]
@@ -111,7 +112,7 @@ class HistoryCheck:
             what = "head" if reach in heads else "witness" if reach == len(self._kept.digests) else "checkpoint"
             raise AuditError(
                 f"history ends at entry {size}, the {what} kept elsewhere is entry {reach}: its end is missing",
-                BACKUP,
+                RESTORE_HINT,
                 seq=size + 1,
             )
         if self._subtrees:
@@ -119,7 +120,7 @@ class HistoryCheck:
         return self.head
 
     def _difference(self, seq: int, digest: str) -> AuditError | None:
-        """Return how an entry differs from what was kept of it."""
+        """Return how an entry differs from what was recorded of it elsewhere; None if it does not."""
         if seq <= len(self._kept.digests) and self._kept.digests[seq - 1] != digest:
             return AuditError(f"entry {seq} is not the one that the witness saw: history was rewritten", seq=seq)
         if seq in self._heads and self._heads[seq].digest != digest:
@@ -127,18 +128,18 @@ class HistoryCheck:
         return None
 
     def _grow(self, leaves: Sequence[bytes]) -> None:
-        """Fold leaf hashes into the tree, stopping at each size that a checkpoint speaks of."""
+        """Append leaf hashes to the tree and compare its root at each size that a checkpoint covers."""
         start = 0
-        while self._due and self._due[0].size <= self._growth.size + len(leaves) - start:
+        while self._due and self._due[0].size <= self._tree.size + len(leaves) - start:
             checkpoint = self._due.pop(0)
-            stop = start + checkpoint.size - self._growth.size
+            stop = start + checkpoint.size - self._tree.size
             self._extend(leaves[start:stop])
             start = stop
             self._compare_root(checkpoint)
         self._extend(leaves[start:])
 
     def _extend(self, leaves: Sequence[bytes]) -> None:
-        for level, position, node in self._growth.extend(leaves):
+        for level, position, node in self._tree.extend(leaves):
             if self._subtrees is not None and self._subtrees.pop((level, position), None) != node.hex():
                 first = (position << level) + 1
                 raise AuditError(
@@ -146,7 +147,7 @@ class HistoryCheck:
                 )
 
     def _compare_root(self, checkpoint: Checkpoint) -> None:
-        root = self._growth.frontier.root if checkpoint.size else EMPTY_ROOT
+        root = self._tree.frontier.root if checkpoint.size else EMPTY_ROOT
         if root != checkpoint.root:
             first, last = self._proven + 1, checkpoint.size
             where = f"entry {first}" if first >= last else f"one of the entries {first} to {last}"
@@ -158,7 +159,7 @@ class HistoryCheck:
 
 def _problem(entry: Entry, expected: int, previous: str) -> AuditError:
     try:
-        check(entry, expected, previous)
+        verify_entry(entry, expected, previous)
     except AuditError as error:
         return error
     raise AssertionError("an entry that holds was taken for one that does not")

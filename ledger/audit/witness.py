@@ -1,8 +1,8 @@
-"""A witness file: what somebody else keeps of a history, so that its writers cannot change their story.
+"""Witness files, which somebody else keeps so that the ledger's operators cannot rewrite the log unnoticed.
 
-One line a visit, each a JSON object with the digest of every entry since the visit before and the signed checkpoint of
-that moment. The digests name the first entry that was changed, which a checkpoint alone cannot; the checkpoints make
-the file provable to third parties. Digests say nothing of what the entries hold.
+Each visit of the witness adds one line: a JSON object with the digests of all entries since the last visit and a signed
+checkpoint. The digests tell which entry was changed first, which a checkpoint alone does not; the checkpoints prove to
+third parties that the ledger signed this log. A digest does not reveal what its entry says.
 """
 
 import json
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from ledger.errors import SignatureError
 
-from .growth import Growth
 from .signed_notes import Checkpoint, Verifier, open_checkpoint
-from .verification import Kept
+from .tree_builder import TreeBuilder
+from .verification import ExternalRecord
 
 SCHEMA = "unledger.witness/1"
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -22,47 +22,48 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Witness:
-    """What a witness file holds."""
+    """The contents of a witness file."""
 
     digests: tuple[str, ...] = ()
-    """Of every entry from the first on."""
+    """Of every entry from the first on, hexadecimal."""
     checkpoints: tuple[Checkpoint, ...] = ()
+    """One for each visit; their signatures have been verified."""
 
     @property
-    def kept(self) -> Kept:
-        """What a history must agree with."""
-        return Kept(checkpoints=self.checkpoints, digests=self.digests)
+    def kept(self) -> ExternalRecord:
+        """What a log must agree with."""
+        return ExternalRecord(checkpoints=self.checkpoints, digests=self.digests)
 
 
 def witness_line(first: int, digests: Sequence[str], note: str) -> str:
-    """Return the line of one visit.
+    """Return the line that one visit adds.
 
     Args:
-        first: Number of the first entry whose digest is new.
-        digests: Of the entries from that one on.
-        note: Signed checkpoint of everything up to the last of them.
+        first: Number of the first entry since the last visit.
+        digests: Of the entries from that one on, hexadecimal.
+        note: Signed checkpoint over all entries up to the last of them.
     """
     line = {"schema": SCHEMA, "first": first, "digests": list(digests), "checkpoint": note}
     return json.dumps(line, separators=(",", ":")) + "\n"
 
 
 def read_witness(text: str, verifiers: Sequence[Verifier]) -> Witness:
-    """Read a witness file and check it in itself: no gaps, signatures genuine, each root that of the digests.
+    """Read a witness file and verify it: no gaps, genuine signatures, and checkpoints whose roots match the digests.
 
     Raises:
-        SignatureError: It is no witness file, or a line of it does not hold.
+        SignatureError: The text is not a witness file, or one of its lines does not verify.
     """
     digests: list[str] = []
     checkpoints = []
-    growth = Growth()
+    tree = TreeBuilder()
     if text and not text.endswith("\n"):
         raise SignatureError("the witness file ends in the middle of a line", "delete its last line: the others hold")
     for number, line in enumerate(text.splitlines(), start=1):
         new, note = _visit(line, number, len(digests) + 1)
         digests += new
-        growth.extend([bytes.fromhex(digest) for digest in new])
+        tree.extend([bytes.fromhex(digest) for digest in new])
         checkpoint = open_checkpoint(note, verifiers)
-        if (checkpoint.size, checkpoint.root) != (growth.size, growth.frontier.root):
+        if (checkpoint.size, checkpoint.root) != (tree.size, tree.frontier.root):
             raise SignatureError(f"line {number} of the witness file: the checkpoint is not that of the digests")
         checkpoints.append(checkpoint)
     return Witness(tuple(digests), tuple(checkpoints))

@@ -21,7 +21,7 @@ from intruder import Intruder
 from story import Story
 
 from ledger.audit.signed_notes import Verifier, open_checkpoint
-from ledger.audit.verification import Kept
+from ledger.audit.verification import ExternalRecord
 from ledger.audit.witness import read_witness
 from ledger.errors import AuditError
 from ledger.service.signing import load_signer
@@ -305,7 +305,7 @@ class Findings:
         return self.seq is None and not self.rows
 
 
-def look(database: Database, kept: Kept, verifiers: list[Verifier]) -> Findings:
+def look(database: Database, kept: ExternalRecord, verifiers: list[Verifier]) -> Findings:
     """Verify and replay a database, read from its file anew."""
     database.close()
     with database.read() as tx:
@@ -340,10 +340,11 @@ class Round:
         story.close()
         self.database = story.ledger.database
         self.verifiers = [load_signer(story.ledger.config).verifier]
-        self.checkpoint = Kept(checkpoints=(open_checkpoint(note, self.verifiers),))
+        self.checkpoint = ExternalRecord(checkpoints=(open_checkpoint(note, self.verifiers),))
         self.witness = read_witness(story.witness_file.read_text(), self.verifiers).kept
         self.clean = all(
-            look(self.database, kept, self.verifiers).nothing for kept in (Kept(), self.checkpoint, self.witness)
+            look(self.database, kept, self.verifiers).nothing
+            for kept in (ExternalRecord(), self.checkpoint, self.witness)
         )
         self.database.close()
         if kind == RESTORE:
@@ -357,8 +358,8 @@ class Round:
     def problems(self) -> list[str]:
         """Return what verification missed or got wrong, in words."""
         found = []
-        alone = look(self.database, Kept(), [])
-        signed = look(self.database, Kept(), self.verifiers)
+        alone = look(self.database, ExternalRecord(), [])
+        signed = look(self.database, ExternalRecord(), self.verifiers)
         with_checkpoint = look(self.database, self.checkpoint, self.verifiers)
         with_witness = look(self.database, self.witness, self.verifiers)
         seq = self.done.seq

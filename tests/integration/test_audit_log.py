@@ -9,10 +9,10 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from ledger.audit.chain import GENESIS, Entry, Head, leaf_digest, leaf_text
-from ledger.audit.growth import BLOCK
 from ledger.audit.merkle import Frontier, tree_root, verify_consistency, verify_inclusion
 from ledger.audit.signed_notes import Checkpoint
-from ledger.audit.verification import Kept
+from ledger.audit.tree_builder import BLOCK
+from ledger.audit.verification import ExternalRecord
 from ledger.errors import AuditError, NotFoundError
 from ledger.store.audit import log, verification
 from ledger.store.audit.verification import note_digest
@@ -450,7 +450,7 @@ def test_what_continues_a_checkpoint_is_proven_from_there_on(database: Database,
     fill(database, when, 4)
     with database.read() as tx:
         assert tx.audit.verify_since(known).size == BLOCK + 9
-        assert tx.audit.verify(Kept(checkpoints=(known,))).size == BLOCK + 9
+        assert tx.audit.verify(ExternalRecord(checkpoints=(known,))).size == BLOCK + 9
         with pytest.raises(AuditError, match="are not those"):
             tx.audit.verify_since(Checkpoint("x", 3, known.root))
     with database.engine.begin() as connection:

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from ledger.audit.exports import export_lines
+from ledger.audit.exported_log import export_lines
 from ledger.audit.signed_notes import Verifier
-from ledger.audit.verification import HistoryCheck, Kept
+from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.audit.witness import Witness, read_witness, witness_line
 from ledger.config import Config, create_config
 from ledger.errors import ConflictError, LedgerError
@@ -103,8 +103,10 @@ def import_history(ledger: Ledger, path: Path, key: str | None) -> tuple[int, in
             raise ConflictError("this ledger has models and a history of its own", "import into an archive: --into DIR")
         held = tx.audit.verify()
         export, said = open_export(read_text(path), str(path), [Verifier.parse(key)] if key else [])
-        walk = HistoryCheck(Kept(checkpoints=said, digests=tuple(entry.digest for entry in tx.audit.entries())))
-        walk.page(export.entries)
+        walk = LogVerification(
+            ExternalRecord(checkpoints=said, digests=tuple(entry.digest for entry in tx.audit.entries()))
+        )
+        walk.verify_page(export.entries)
         walk.finish()
         head = tx.audit.adopt(export.entries[held.size :])
         last = tx.checkpoints.last()

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.audit.chain import Head
-from ledger.audit.exports import Export, read_export
+from ledger.audit.exported_log import ExportedLog, read_export
 from ledger.audit.signed_notes import Checkpoint, Verifier, open_checkpoint
-from ledger.audit.verification import HistoryCheck, Kept
+from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.audit.witness import read_witness
 from ledger.errors import LedgerError, NotFoundError, SignatureError
 from ledger.service.ledger import Ledger
@@ -44,7 +44,7 @@ def verify_history(ledger: Ledger, against: str | None = None, key: str | None =
     kept = read_kept(against, verifiers)
     memory = last_signed(ledger.config)
     if memory is not None and key is None and verifiers:
-        kept |= Kept(checkpoints=(open_checkpoint(memory, verifiers),))
+        kept |= ExternalRecord(checkpoints=(open_checkpoint(memory, verifiers),))
     with ledger.database.read() as tx:
         head = tx.audit.verify(kept, verifiers=verifiers)
         stored = [checkpoint.size for checkpoint in tx.checkpoints.all()] if verifiers else []
@@ -67,13 +67,13 @@ def verify_export(text: str, name: str, against: str | None = None, key: str | N
     """
     verifiers = [Verifier.parse(key)] if key else []
     export, said = open_export(text, name, verifiers)
-    walk = HistoryCheck(read_kept(against, verifiers) | Kept(checkpoints=said))
-    walk.page(export.entries)
+    walk = LogVerification(read_kept(against, verifiers) | ExternalRecord(checkpoints=said))
+    walk.verify_page(export.entries)
     signed = max([0, *(checkpoint.size for checkpoint in said)]) if key else 0
     return Verified(walk.finish(), walk.frontier.root.hex(), signed)
 
 
-def open_export(text: str, name: str, verifiers: Sequence[Verifier]) -> tuple[Export, tuple[Checkpoint, ...]]:
+def open_export(text: str, name: str, verifiers: Sequence[Verifier]) -> tuple[ExportedLog, tuple[Checkpoint, ...]]:
     """Return what an exported file holds, and what its checkpoints say.
 
     Raises:
@@ -85,7 +85,7 @@ def open_export(text: str, name: str, verifiers: Sequence[Verifier]) -> tuple[Ex
     return export, tuple(opened)
 
 
-def read_kept(against: str | None, verifiers: Sequence[Verifier]) -> Kept:
+def read_kept(against: str | None, verifiers: Sequence[Verifier]) -> ExternalRecord:
     """Read what somebody kept: a checkpoint or witness file, or a head as ``SIZE:SHA256``.
 
     Raises:
@@ -93,14 +93,14 @@ def read_kept(against: str | None, verifiers: Sequence[Verifier]) -> Kept:
         SignatureError: The file holds something else, or is not genuine.
     """
     if against is None:
-        return Kept()
+        return ExternalRecord()
     path = Path(against)
     if not _is_file(path):
-        return Kept((Head.parse(against),))
+        return ExternalRecord((Head.parse(against),))
     text = read_text(path)
     if text.startswith("{"):
         return read_witness(text, verifiers).kept
-    return Kept(checkpoints=(open_checkpoint(text, verifiers),))
+    return ExternalRecord(checkpoints=(open_checkpoint(text, verifiers),))
 
 
 def _is_file(path: Path) -> bool:

@@ -10,12 +10,12 @@ from sqlalchemy import Table, func, insert, select
 from sqlalchemy.orm import Session
 
 from ledger.audit import merkle
-from ledger.audit.chain import Entry, Head, leaf_digest, leaf_text, verify
-from ledger.audit.events import AuditEvent
-from ledger.audit.growth import LEVELS, Growth
+from ledger.audit.chain import Entry, Head, leaf_digest, leaf_text, verify_chain
 from ledger.audit.merkle import Frontier
 from ledger.audit.signed_notes import Checkpoint, Verifier
-from ledger.audit.verification import Kept
+from ledger.audit.tree_builder import STORED_LEVELS, TreeBuilder
+from ledger.audit.verification import ExternalRecord
+from ledger.audit.events import AuditEvent
 from ledger.errors import NotFoundError
 from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 
@@ -84,7 +84,7 @@ class AuditLog:
         if note:
             self._session.connection().execute(ADD_NOTE, {"seq": seq, "salt": salt, "text": note})
         frontier, completed = recorded.frontier.append(bytes.fromhex(digest))
-        subtrees = [(level, (seq >> level) - 1, node) for level, node in completed if level in LEVELS]
+        subtrees = [(level, (seq >> level) - 1, node) for level, node in completed if level in STORED_LEVELS]
         self._advance(Head(seq, digest), frontier, subtrees)
         return seq
 
@@ -95,9 +95,9 @@ class AuditLog:
             AuditError: One does not follow what is here.
         """
         recorded = self._recorded(lock=True)
-        head, growth = recorded.head, Growth(recorded.frontier)
+        head, growth = recorded.head, TreeBuilder(recorded.frontier)
         rows, leaves = [], []
-        for entry, event in zip(entries, verify(entries, after=head), strict=True):
+        for entry, event in zip(entries, verify_chain(entries, after=head), strict=True):
             columns = {"kind": event.get("kind"), "model": event.get("model"), "request_id": event.get("request")}
             rows.append({"seq": entry.seq, "leaf": entry.leaf, "digest": entry.digest, **columns})
             leaves.append(bytes.fromhex(entry.digest))
@@ -223,7 +223,7 @@ class AuditLog:
 
     # -- verifying ------------------------------------------------------------------------------------
 
-    def verify(self, kept: Head | Kept | None = None, *, verifiers: Sequence[Verifier] = ()) -> Head:
+    def verify(self, kept: Head | ExternalRecord | None = None, *, verifiers: Sequence[Verifier] = ()) -> Head:
         """Check the whole history: chain, columns, notes, hash tree, head, and the checkpoints that were issued.
 
         Args:
@@ -234,8 +234,8 @@ class AuditLog:
             AuditError: Names the first bad entry. Where the head or the hash tree over everything is bad, that is
                 the number after the last entry; where an issued checkpoint is not genuine, its size.
         """
-        if not isinstance(kept, Kept):
-            kept = Kept(() if kept is None else (kept,))
+        if not isinstance(kept, ExternalRecord):
+            kept = ExternalRecord(() if kept is None else (kept,))
         return verify_history(self._session, kept, verifiers)
 
     def verify_since(self, checkpoint: Checkpoint) -> Head:

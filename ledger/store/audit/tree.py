@@ -11,8 +11,8 @@ from typing import cast
 from sqlalchemy import Table, insert, select
 from sqlalchemy.orm import Session
 
-from ledger.audit.growth import LEVELS
 from ledger.audit.merkle import tree_root
+from ledger.audit.tree_builder import STORED_LEVELS
 from ledger.errors import AuditError
 from ledger.store.database.tables import AuditEventRow, AuditSubtreeRow
 
@@ -46,7 +46,7 @@ class AuditTree:
             AuditError: Something of it is missing.
         """
         level = (stop - start).bit_length() - 1
-        base = max((stored for stored in (0, *LEVELS) if stored <= level), default=0)
+        base = max((stored for stored in (0, *STORED_LEVELS) if stored <= level), default=0)
         first, last = start >> base, stop >> base
         nodes: list[bytes] = []
         while first < last:

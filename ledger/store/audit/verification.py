@@ -7,11 +7,11 @@ from typing import Any, cast
 from sqlalchemy import Result, Table, select
 from sqlalchemy.orm import Session
 
-from ledger.audit.chain import GENESIS, Entry, Head, verify
-from ledger.audit.growth import Growth
+from ledger.audit.chain import GENESIS, Entry, Head, verify_chain
 from ledger.audit.merkle import Frontier, frontier_at
 from ledger.audit.signed_notes import Checkpoint, Verifier, open_checkpoint
-from ledger.audit.verification import HistoryCheck, Kept
+from ledger.audit.tree_builder import TreeBuilder
+from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.errors import AuditError, SignatureError
 from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 from ledger.store.repositories.checkpoints import Checkpoints, StoredCheckpoint
@@ -28,18 +28,18 @@ def note_digest(salt: str, text: str) -> str:
     return hashlib.sha256(f"{salt}\x00{text}".encode()).hexdigest()
 
 
-def verify_history(session: Session, kept: Kept, verifiers: Sequence[Verifier]) -> Head:
+def verify_history(session: Session, kept: ExternalRecord, verifiers: Sequence[Verifier]) -> Head:
     """Check chain, columns, notes, hash tree, head, and the checkpoints that were issued.
 
     Raises:
         AuditError: Names the first bad entry, as :meth:`ledger.store.audit.log.AuditLog.verify` says.
     """
     genuine, altered = _issued(session, verifiers)
-    walk = HistoryCheck(kept | Kept(checkpoints=tuple(genuine)), AuditTree(session).all())
+    walk = LogVerification(kept | ExternalRecord(checkpoints=tuple(genuine)), AuditTree(session).all())
     columns = (EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest, EVENTS.c.kind, EVENTS.c.model, EVENTS.c.request_id)
     with _paged(session, *columns) as rows:
         for page in rows.partitions():
-            events = walk.page([row[:3] for row in page])
+            events = walk.verify_page([row[:3] for row in page])
             notes = _notes(session, page[0][0], page[-1][0])
             for (seq, _, _, kind, model, request_id), event in zip(page, events, strict=True):
                 if kind != event.get("kind") or model != event.get("model") or request_id != event.get("request"):
@@ -68,14 +68,14 @@ def verify_since(session: Session, checkpoint: Checkpoint) -> Head:
         raise AuditError(
             f"the history has {reach} entries, the checkpoint {checkpoint.size}: its end is missing", seq=reach + 1
         )
-    growth = Growth(frontier_at(checkpoint.size, AuditTree(session).node))
+    growth = TreeBuilder(frontier_at(checkpoint.size, AuditTree(session).node))
     if growth.frontier.root != checkpoint.root:
         raise AuditError(f"the first {checkpoint.size} entries are not those that the checkpoint was made of", seq=1)
     head = Head(checkpoint.size, _digest_at(session, checkpoint.size))
     with _paged(session, EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest, after=checkpoint.size) as rows:
         for page in rows.partitions():
             entries = [Entry(*row) for row in page]
-            for _ in verify(entries, after=head):
+            for _ in verify_chain(entries, after=head):
                 pass
             head = Head(entries[-1].seq, entries[-1].digest)
             growth.extend([bytes.fromhex(entry.digest) for entry in entries])

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ledger.audit.chain import GENESIS, Entry, Head, leaf_digest, leaf_text, verify
+from ledger.audit.chain import GENESIS, Entry, Head, leaf_digest, leaf_text, verify_chain
+from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.errors import AuditError, UsageError
 
 
@@ -26,10 +27,20 @@ def head(entries: Sequence[Entry]) -> Head:
     return Head(len(entries), entries[-1].digest)
 
 
+def verified(entries: Sequence[Entry], kept: Head | None = None) -> list[dict[str, Any]]:
+    """Return the events of a history that holds: as a chain, or also against a head that was kept of it."""
+    if kept is None:
+        return list(verify_chain(entries))
+    verification = LogVerification(ExternalRecord(heads=(kept,)))
+    events = verification.verify_page(entries)
+    verification.finish()
+    return events
+
+
 def first_bad(entries: Sequence[Entry], kept: Head | None = None) -> int | None:
     """Return the sequence number that verification stops at, or None if it passes."""
     try:
-        list(verify(entries, kept=kept))
+        verified(entries, kept)
     except AuditError as error:
         return error.seq
     return None
@@ -93,9 +104,9 @@ def test_an_event_cannot_choose_its_own_place() -> None:
 
 
 def test_an_honest_history_yields_its_events_in_order() -> None:
-    events = list(verify(HISTORY, kept=head(HISTORY)))
+    events = verified(HISTORY, head(HISTORY))
     assert [event["data"]["n"] for event in events] == [1, 2, 3, 4, 5, 6]
-    assert list(verify([])) == []
+    assert list(verify_chain([])) == []
 
 
 @pytest.mark.parametrize("size", range(1, 7))
@@ -113,11 +124,11 @@ def test_entries_are_checked_as_they_stream() -> None:
         yield from HISTORY[:2]
         raise AssertionError("read on after the first bad entry")
 
-    events = verify(iter([HISTORY[0], HISTORY[1]._replace(leaf="{}"), *HISTORY[2:]]))
+    events = verify_chain(iter([HISTORY[0], HISTORY[1]._replace(leaf="{}"), *HISTORY[2:]]))
     assert next(events)["seq"] == 1
     with pytest.raises(AuditError):
         next(events)
-    lazily = verify(endless())
+    lazily = verify_chain(endless())
     assert [next(lazily)["seq"], next(lazily)["seq"]] == [1, 2]
 
 
@@ -132,7 +143,7 @@ def test_an_edited_text_is_found_where_it_is(at: int) -> None:
     entries[at] = entries[at]._replace(leaf=entries[at].leaf.replace("filed", "Filed"))
     assert first_bad(entries) == at + 1
     with pytest.raises(AuditError, match=f"entry {at + 1} was altered"):
-        list(verify(entries))
+        list(verify_chain(entries))
 
 
 @pytest.mark.parametrize("at", PLACES)
@@ -148,7 +159,7 @@ def test_an_entry_rehashed_after_an_edit_is_betrayed_by_the_next(at: int) -> Non
     entries[at] = rewritten(entries[at], kind="request.denied")
     assert first_bad(entries) == at + 2
     with pytest.raises(AuditError, match=f"entry {at + 2} does not follow entry {at + 1}"):
-        list(verify(entries))
+        list(verify_chain(entries))
 
 
 def test_the_last_entry_rehashed_is_found_by_a_kept_head_alone() -> None:
@@ -162,7 +173,7 @@ def test_a_deleted_entry_is_named_as_missing(at: int) -> None:
     entries = [*HISTORY[:at], *HISTORY[at + 1 :]]
     assert first_bad(entries) == at + 1
     with pytest.raises(AuditError, match=f"entry {at + 1} is missing: entry {at + 2} stands in its place"):
-        list(verify(entries))
+        list(verify_chain(entries))
 
 
 @pytest.mark.parametrize("at", PLACES[:-1])
@@ -170,7 +181,7 @@ def test_a_deleted_entry_is_found_even_if_the_others_are_renumbered(at: int) -> 
     entries = [*HISTORY[:at], *(entry._replace(seq=entry.seq - 1) for entry in HISTORY[at + 1 :])]
     assert first_bad(entries) == at + 1
     with pytest.raises(AuditError, match="carries another sequence number in its text"):
-        list(verify(entries))
+        list(verify_chain(entries))
 
 
 @pytest.mark.parametrize("at", PLACES)
@@ -201,7 +212,7 @@ def test_a_truncated_history_is_found_by_a_kept_head_alone(left: int) -> None:
     assert first_bad(HISTORY[:left]) is None
     assert first_bad(HISTORY[:left], head(HISTORY)) == left + 1
     with pytest.raises(AuditError, match=f"history ends at entry {left}, the head kept elsewhere is entry 6") as caught:
-        list(verify(HISTORY[:left], kept=head(HISTORY)))
+        verified(HISTORY[:left], head(HISTORY))
     assert "backup" in caught.value.hint
 
 
@@ -236,7 +247,7 @@ def test_a_history_rewritten_with_every_digest_is_found_by_a_kept_head_alone(at:
 )
 def test_a_text_that_is_no_entry_is_refused_even_with_a_fitting_digest(leaf: str, message: str) -> None:
     with pytest.raises(AuditError, match=message) as caught:
-        list(verify([Entry(1, leaf, leaf_digest(leaf))]))
+        list(verify_chain([Entry(1, leaf, leaf_digest(leaf))]))
     assert caught.value.seq == 1
     assert caught.value.exit_code == 5
 

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.audit.growth import BLOCK, LEVELS, Growth
 from ledger.audit.merkle import (
     EMPTY_ROOT,
     Frontier,
@@ -27,6 +26,7 @@ from ledger.audit.merkle import (
     verify_consistency,
     verify_inclusion,
 )
+from ledger.audit.tree_builder import BLOCK, STORED_LEVELS, TreeBuilder
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "rfc6962.json").read_text())
 LEAVES = [leaf_hash(bytes.fromhex(text)) for text in VECTORS["leaves"]]
@@ -280,20 +280,20 @@ def test_growing_by_the_page_is_appending_one_by_one(start: int, parts: list[int
     frontier, expected = Frontier(), []
     for number in range(start):
         frontier, _ = frontier.append(leaf_hash(number.to_bytes(4, "big")))
-    growth, size, found = Growth(frontier), start, []
+    growth, size, found = TreeBuilder(frontier), start, []
     for part in parts:
         leaves = [leaf_hash(number.to_bytes(4, "big")) for number in range(size, size + part)]
         found += growth.extend(leaves)
         for leaf in leaves:
             frontier, completed = frontier.append(leaf)
-            expected += [(k, (frontier.size >> k) - 1, hashed) for k, hashed in completed if k in LEVELS]
+            expected += [(k, (frontier.size >> k) - 1, hashed) for k, hashed in completed if k in STORED_LEVELS]
         size += part
         assert (growth.size, growth.frontier) == (size, frontier)
     assert found == expected
 
 
 def test_growing_completes_the_second_stored_level() -> None:
-    leaves = [leaf_hash(number.to_bytes(4, "big")) for number in range(1 << LEVELS[1])]
-    completed = Growth().extend(leaves)
-    assert [position for level, position, _ in completed if level == LEVELS[0]] == list(range(256))
-    assert completed[-1] == (LEVELS[1], 0, tree_root(leaves))
+    leaves = [leaf_hash(number.to_bytes(4, "big")) for number in range(1 << STORED_LEVELS[1])]
+    completed = TreeBuilder().extend(leaves)
+    assert [position for level, position, _ in completed if level == STORED_LEVELS[0]] == list(range(256))
+    assert completed[-1] == (STORED_LEVELS[1], 0, tree_root(leaves))

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.audit.chain import GENESIS, Entry, Head, leaf_digest, leaf_text
-from ledger.audit.exports import export_lines, read_export
-from ledger.audit.growth import BLOCK
+from ledger.audit.exported_log import export_lines, read_export
 from ledger.audit.merkle import EMPTY_ROOT, inclusion_proof, subtree_over, tree_root
 from ledger.audit.proofs import Proof
 from ledger.audit.signed_notes import Checkpoint, Signer, Verifier, open_checkpoint, sign_checkpoint
-from ledger.audit.verification import HistoryCheck, Kept
+from ledger.audit.tree_builder import BLOCK
+from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.audit.witness import Witness, read_witness, witness_line
 from ledger.errors import AuditError, LedgerError, SignatureError, UsageError
 
@@ -46,12 +46,12 @@ def note(entries: Sequence[Entry], signer: Signer = SIGNER) -> str:
     return sign_checkpoint(checkpoint(entries), signer)
 
 
-def first_bad(entries: Sequence[Entry], kept: Kept | None = None, *, page: int = 5) -> int | None:
+def first_bad(entries: Sequence[Entry], kept: ExternalRecord | None = None, *, page: int = 5) -> int | None:
     """Return what a pass over a history names, or None if it holds."""
-    walk = HistoryCheck(kept)
+    walk = LogVerification(kept)
     try:
         for start in range(0, len(entries), page):
-            walk.page(entries[start : start + page])
+            walk.verify_page(entries[start : start + page])
         walk.finish()
     except AuditError as error:
         return error.seq
@@ -66,14 +66,14 @@ HISTORY = chain(23)
 
 @pytest.mark.parametrize("page", [1, 4, 7, 100])
 def test_an_honest_history_holds_against_all_that_was_kept(page: int) -> None:
-    kept = Kept(
+    kept = ExternalRecord(
         heads=(Head(0, GENESIS), Head(9, HISTORY[8].digest)),
         checkpoints=tuple(checkpoint(HISTORY[:size]) for size in (23, 0, 8, 8)),
         digests=tuple(entry.digest for entry in HISTORY[:20]),
     )
     assert first_bad(HISTORY, kept, page=page) is None
-    walk = HistoryCheck(kept)
-    events = walk.page(HISTORY)
+    walk = LogVerification(kept)
+    events = walk.verify_page(HISTORY)
     assert [event["data"]["n"] for event in events] == list(range(1, 24))
     assert walk.finish() == Head(23, HISTORY[-1].digest)
     assert walk.frontier.root == tree_root(hashes(HISTORY))
@@ -83,17 +83,17 @@ def test_an_honest_history_holds_against_all_that_was_kept(page: int) -> None:
 @pytest.mark.parametrize(
     ("kept", "named"),
     [
-        (Kept(), None),
-        (Kept(heads=(Head(10, HISTORY[9].digest),)), None),
-        (Kept(heads=(Head(15, HISTORY[14].digest),)), 15),
-        (Kept(checkpoints=(checkpoint(HISTORY[:10]),)), None),
-        (Kept(checkpoints=(checkpoint(HISTORY[:15]),)), 1),
-        (Kept(checkpoints=(checkpoint(HISTORY[:10]), checkpoint(HISTORY[:15]), checkpoint(HISTORY))), 11),
-        (Kept(digests=tuple(entry.digest for entry in HISTORY)), 12),
-        (Kept(checkpoints=(checkpoint(HISTORY),), digests=tuple(entry.digest for entry in HISTORY)), 12),
+        (ExternalRecord(), None),
+        (ExternalRecord(heads=(Head(10, HISTORY[9].digest),)), None),
+        (ExternalRecord(heads=(Head(15, HISTORY[14].digest),)), 15),
+        (ExternalRecord(checkpoints=(checkpoint(HISTORY[:10]),)), None),
+        (ExternalRecord(checkpoints=(checkpoint(HISTORY[:15]),)), 1),
+        (ExternalRecord(checkpoints=(checkpoint(HISTORY[:10]), checkpoint(HISTORY[:15]), checkpoint(HISTORY))), 11),
+        (ExternalRecord(digests=tuple(entry.digest for entry in HISTORY)), 12),
+        (ExternalRecord(checkpoints=(checkpoint(HISTORY),), digests=tuple(entry.digest for entry in HISTORY)), 12),
     ],
 )
-def test_a_history_rewritten_from_the_twelfth_entry_on(kept: Kept, named: int | None, page: int) -> None:
+def test_a_history_rewritten_from_the_twelfth_entry_on(kept: ExternalRecord, named: int | None, page: int) -> None:
     assert first_bad(chain(23, forged=12), kept, page=page) == named
 
 
@@ -101,29 +101,29 @@ def test_a_checkpoint_names_what_stands_before_a_broken_link() -> None:
     # Entries 3 to 11 were rewritten and linked again, the rest was not.
     entries = [*chain(11, forged=3), *HISTORY[11:]]
     assert first_bad(entries) == 12
-    assert first_bad(entries, Kept(checkpoints=(checkpoint(HISTORY[:10]),)), page=100) == 1
+    assert first_bad(entries, ExternalRecord(checkpoints=(checkpoint(HISTORY[:10]),)), page=100) == 1
 
 
 @pytest.mark.parametrize(
     ("kept", "word"),
     [
-        (Kept(heads=(Head(23, HISTORY[-1].digest),)), "head"),
-        (Kept(checkpoints=(checkpoint(HISTORY),)), "checkpoint"),
-        (Kept(digests=tuple(entry.digest for entry in HISTORY)), "witness"),
+        (ExternalRecord(heads=(Head(23, HISTORY[-1].digest),)), "head"),
+        (ExternalRecord(checkpoints=(checkpoint(HISTORY),)), "checkpoint"),
+        (ExternalRecord(digests=tuple(entry.digest for entry in HISTORY)), "witness"),
     ],
 )
-def test_a_missing_end_is_found_by_whatever_was_kept(kept: Kept, word: str) -> None:
-    walk = HistoryCheck(kept)
-    walk.page(HISTORY[:20])
+def test_a_missing_end_is_found_by_whatever_was_kept(kept: ExternalRecord, word: str) -> None:
+    walk = LogVerification(kept)
+    walk.verify_page(HISTORY[:20])
     with pytest.raises(AuditError, match=f"the {word} kept elsewhere is entry 23") as caught:
         walk.finish()
     assert caught.value.seq == 21
 
 
 def test_an_empty_history_is_not_what_a_checkpoint_of_another_root_says() -> None:
-    HistoryCheck(Kept(checkpoints=(Checkpoint("x", 0, EMPTY_ROOT),)))
+    LogVerification(ExternalRecord(checkpoints=(Checkpoint("x", 0, EMPTY_ROOT),)))
     with pytest.raises(AuditError, match="not one of this history"):
-        HistoryCheck(Kept(checkpoints=(Checkpoint("x", 0, bytes(32)),)))
+        LogVerification(ExternalRecord(checkpoints=(Checkpoint("x", 0, bytes(32)),)))
 
 
 def test_stored_subtrees_must_be_those_of_the_entries() -> None:
@@ -131,9 +131,9 @@ def test_stored_subtrees_must_be_those_of_the_entries() -> None:
     root = tree_root(hashes(entries[:BLOCK])).hex()
 
     def named(subtrees: dict[tuple[int, int], str]) -> int | None:
-        walk = HistoryCheck(None, subtrees)
+        walk = LogVerification(None, subtrees)
         try:
-            walk.page(entries)
+            walk.verify_page(entries)
             walk.finish()
         except AuditError as error:
             return error.seq
@@ -146,9 +146,9 @@ def test_stored_subtrees_must_be_those_of_the_entries() -> None:
 
 
 def test_kept_things_add_up() -> None:
-    first = Kept(heads=(Head(1, "a"),), digests=("a", "b"))
-    second = Kept(checkpoints=(checkpoint(HISTORY),), digests=("a",))
-    assert first | second == Kept((Head(1, "a"),), (checkpoint(HISTORY),), ("a", "b"))
+    first = ExternalRecord(heads=(Head(1, "a"),), digests=("a", "b"))
+    second = ExternalRecord(checkpoints=(checkpoint(HISTORY),), digests=("a",))
+    assert first | second == ExternalRecord((Head(1, "a"),), (checkpoint(HISTORY),), ("a", "b"))
 
 
 # -- signed notes -------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""An exported history: everything that is needed to verify it without the ledger.
+"""The audit log as a file that can be verified without the ledger.
 
-JSON lines. First every entry, with the exact text that is hashed: ``{"seq": 1, "leaf": "...", "digest": "..."}``. Then
-the newest signed checkpoint, where one was issued: ``{"checkpoint": "..."}``. Notes are left out.
+JSON lines: first every entry with the exact text that is hashed, ``{"seq": 1, "leaf": "...", "digest": "..."}``; then
+the newest signed checkpoint if one was issued, ``{"checkpoint": "..."}``. The free-text notes of events are left out.
 """
 
 import json
@@ -15,12 +15,12 @@ from .chain import Entry
 
 
 @dataclass(frozen=True)
-class Export:
-    """What an exported file holds; nothing in it is trusted before it was verified."""
+class ExportedLog:
+    """Contents of an exported file. They are not trusted before they were verified."""
 
     entries: tuple[Entry, ...]
     notes: tuple[str, ...]
-    """Signed checkpoints."""
+    """Signed checkpoints, as C2SP signed notes."""
 
 
 def export_lines(entries: Iterable[Entry], notes: Iterable[str]) -> Iterator[str]:
@@ -31,7 +31,7 @@ def export_lines(entries: Iterable[Entry], notes: Iterable[str]) -> Iterator[str
         yield json.dumps({"checkpoint": note}) + "\n"
 
 
-def read_export(text: str, name: str) -> Export:
+def read_export(text: str, name: str) -> ExportedLog:
     """Read an export.
 
     Args:
@@ -39,7 +39,7 @@ def read_export(text: str, name: str) -> Export:
         name: What to call it in an error.
 
     Raises:
-        AuditError: It is none; ``seq`` is the entry that the first such line should have held.
+        AuditError: A line does not belong in an export; ``seq`` is the number of the entry expected there.
     """
     entries: list[Entry] = []
     notes: list[str] = []
@@ -54,7 +54,7 @@ def read_export(text: str, name: str) -> Export:
             notes.append(value["checkpoint"])
         else:
             raise AuditError(f"{name} is not an exported history", seq=len(entries) + 1)
-    return Export(tuple(entries), tuple(notes))
+    return ExportedLog(tuple(entries), tuple(notes))
 
 
 def _is_entry(value: Any) -> bool:

@@ -1,23 +1,24 @@
-"""Grow a Merkle tree over many leaf hashes at once: the fast road for whoever walks a whole history.
+"""Build a Merkle tree over many leaf hashes, which is fast enough to verify a whole log.
 
-:class:`ledger.audit.merkle.Frontier` appends one leaf at a time, which is right for one entry in a transaction. Here,
-leaves are folded 256 at a time, level by level.
+:class:`ledger.audit.merkle.Frontier` appends one leaf at a time, which suits one entry in a transaction. The builder
+hashes blocks of 256 leaves, level by level.
 """
 
 from collections.abc import Iterator, Sequence
 
 from .merkle import Frontier, tree_root
 
-LEVELS = (8, 16, 24)
-"""Levels whose complete subtrees are worth storing: 256, 65,536 and 16,777,216 leaves."""
-BLOCK = 1 << LEVELS[0]
+STORED_LEVELS = (8, 16, 24)
+"""Tree levels whose complete subtrees are stored: those over 256, 65,536 and 16,777,216 leaves."""
+BLOCK = 1 << STORED_LEVELS[0]
+"""Leaves in a subtree of the lowest stored level."""
 
 
-class Growth:
-    """A tree that only grows, with the roots of the subtrees it completes on the way.
+class TreeBuilder:
+    """A tree that leaves are appended to. It reports each subtree of a stored level that becomes complete.
 
     Args:
-        frontier: The tree to begin with.
+        frontier: The tree to start from; None for an empty one.
     """
 
     def __init__(self, frontier: Frontier | None = None) -> None:
@@ -25,24 +26,32 @@ class Growth:
         whole, rest = divmod(start.size, BLOCK)
         self._blocks = Frontier(whole, start.peaks[: whole.bit_count()])
         self._head = Frontier(rest, start.peaks[whole.bit_count() :])
-        """Peaks of a last block that was begun by somebody else, whose leaves are not known here."""
+        """Peaks of the block that was incomplete at the start: its leaves are not known here."""
         self._leaves: list[bytes] = []
 
     @property
     def size(self) -> int:
-        """How many leaves there are."""
+        """Number of leaves."""
         return self._blocks.size * BLOCK + self._head.size + len(self._leaves)
 
     @property
     def frontier(self) -> Frontier:
-        """What appending one by one goes on from."""
+        """The same tree, for appending one leaf at a time."""
         rest = self._head
         for leaf in self._leaves:
             rest, _ = rest.append(leaf)
         return Frontier(self.size, self._blocks.peaks + rest.peaks)
 
     def extend(self, leaves: Sequence[bytes]) -> list[tuple[int, int, bytes]]:
-        """Append leaf hashes; return (level, position, hash) of each subtree of a stored level that this completes."""
+        """Append leaf hashes.
+
+        Args:
+            leaves: SHA-256 leaf hashes, 32 bytes each.
+
+        Returns:
+            Level, position (from 0, counted in subtrees of that level) and hash of each subtree of a stored level that
+            these leaves complete.
+        """
         completed: list[tuple[int, int, bytes]] = []
         start = 0
         while start < len(leaves):
@@ -64,6 +73,6 @@ class Growth:
         self._head, self._leaves = Frontier(), []
         self._blocks, completed = self._blocks.append(block)
         for above, node in completed:
-            level = LEVELS[0] + above
-            if level in LEVELS:
+            level = STORED_LEVELS[0] + above
+            if level in STORED_LEVELS:
                 yield level, (self._blocks.size >> above) - 1, node
