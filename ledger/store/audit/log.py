@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from ledger.audit import merkle
 from ledger.audit.chain import Entry, Head, leaf_digest, leaf_text, verify_chain
+from ledger.audit.events import AuditEvent
 from ledger.audit.merkle import Frontier
 from ledger.audit.signed_notes import Checkpoint, Verifier
 from ledger.audit.tree_builder import STORED_LEVELS, TreeBuilder
 from ledger.audit.verification import ExternalRecord
-from ledger.audit.events import AuditEvent
 from ledger.errors import NotFoundError
 from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 
