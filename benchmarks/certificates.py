@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.audit.merkle import leaf_hash, node_hash
 from ledger.audit.signed_notes import Checkpoint, Signer, sign_checkpoint
-from ledger.certificates.commitment import close
+from ledger.certificates.commitment import commit_to
 from ledger.certificates.dsse import key_of, seal
 from ledger.certificates.files import certificate_file, tlog_proof
 from ledger.certificates.verifier import envelope_digest, verify
@@ -35,7 +35,7 @@ def make(count: int, log: int, seed: int) -> tuple[Signer, list[bytes]]:
     predicate["log"] = signer.name
     files = []
     for number in range(1, count + 1):
-        [opening] = close([(3, "three")], lambda: generator.randbytes(32))
+        [opening] = commit_to([(3, "three")], lambda: generator.randbytes(32))
         predicate["request"] |= {"id": number, "classes": [opening.commitment]}
         envelope = seal(canonical_json(statement), signer)
         data = {"certificate": number, "envelope": envelope_digest(envelope), "version": predicate["version"]["number"]}

@@ -1,1 +1,1 @@
-"""Signed certificates of unlearning: written, opened, and verified offline. Pure: no SQL, no torch."""
+"""Signed certificates of unlearning: write them and verify them offline, without SQL or torch."""

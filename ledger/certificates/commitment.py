@@ -1,8 +1,8 @@
-"""Commitments to classes: a certificate shows that it is about certain classes, not which.
+"""Commitments to classes, which stand in a certificate in place of the classes' names.
 
-A commitment is the HMAC-SHA-256 of index and label under a random salt
-(:func:`ledger.certificates.verifier.commit`). Without the salt it says nothing about the class; with it, it
-opens to one class only. Salts and classes are kept apart from the certificate, which verifies without them for good.
+A commitment is the HMAC-SHA-256 of index and label under a random salt (:func:`ledger.certificates.verifier.commit`).
+Without the salt it does not reveal the class; with the salt it can be opened to that class only. Salts and names are
+stored apart from the certificate, which still verifies after they were erased.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from .verifier import OPENINGS_FORMAT, commit
 
 @dataclass(frozen=True)
 class Opening:
-    """What opens the commitment to one class."""
+    """Index, label and salt, which together open the commitment to one class."""
 
     index: int
     label: str
@@ -23,7 +23,7 @@ class Opening:
 
     @property
     def commitment(self) -> str:
-        """The commitment, in hexadecimal."""
+        """The commitment that this opens, in hexadecimal."""
         return commit(bytes.fromhex(self.salt), self.index, self.label)
 
     def to_json(self) -> dict[str, Any]:
@@ -31,23 +31,23 @@ class Opening:
         return asdict(self)
 
 
-def close(classes: Iterable[tuple[int, str]], new_salt: Callable[[], bytes]) -> tuple[Opening, ...]:
-    """Draw a salt for each class.
+def commit_to(classes: Iterable[tuple[int, str]], new_salt: Callable[[], bytes]) -> tuple[Opening, ...]:
+    """Commit to classes, with a new salt for each.
 
     Args:
         classes: Index and label of each.
         new_salt: Returns 32 random bytes.
 
     Returns:
-        The openings in the order of their commitments, which is random: a list of commitments does not even tell
-        which of the classes comes first.
+        The openings, sorted by commitment. This order is random, so a list of commitments does not reveal the order
+        of the classes.
     """
     drawn = [Opening(index, label, new_salt().hex()) for index, label in classes]
     return tuple(sorted(drawn, key=lambda opening: opening.commitment))
 
 
 def openings_file(openings: Iterable[Opening], envelope_digest: str) -> dict[str, Any]:
-    """Return the document that opens a certificate's commitments; classes may be taken out of it one by one."""
+    """Return the document that opens a certificate's commitments. Entries of single classes may be removed from it."""
     return {
         "format": OPENINGS_FORMAT,
         "envelope": envelope_digest,

@@ -1,14 +1,14 @@
-"""Certificate files: a signed statement, and the proof that the log holds the entry which records it.
+"""Certificate files: a signed statement, and the proof that the log contains the entry which records it.
 
-A statement cannot hold the proof of its own recording, since the entry names the digest of the signed envelope. So a
-certificate is a file of four parts:
+A statement cannot contain this proof itself, because the entry holds the digest of the signed envelope. So a
+certificate file has four parts:
 
     format      unledger.certificate/1
     envelope    the signed statement (DSSE)
     leaf        the text of the log entry that records the envelope's digest
     proof       C2SP tlog-proof: the entry's index, its path to the root, and a signed checkpoint
 
-The proof can be made again at any time, against any later checkpoint; the envelope never changes.
+A new proof can be made at any time, against any later checkpoint. The envelope never changes.
 """
 
 import base64
@@ -27,8 +27,8 @@ def tlog_proof(index: int, path: Sequence[bytes], checkpoint: str) -> str:
     """Return a proof in the C2SP ``tlog-proof`` format.
 
     Args:
-        index: The entry's, from 0.
-        path: Hashes from the entry's sibling up to below the root.
+        index: Index of the entry, from 0.
+        path: SHA-256 hashes from the entry's sibling up to the child of the root.
         checkpoint: The signed note.
     """
     hashes = (base64.b64encode(part).decode() for part in path)
@@ -53,7 +53,7 @@ def check_certificate(
         weights: SHA-256 of the weights it must be about.
 
     Raises:
-        SignatureError: Anything about it does not hold.
+        SignatureError: Any part of it does not verify.
     """
     try:
         verified = verify(data, key_of(verifier))
@@ -66,10 +66,10 @@ def check_certificate(
 
 
 def check_opening(data: bytes, verified: Verified) -> list[tuple[int, str]]:
-    """Verify an opening against a certificate that verifies; return index and label of each class.
+    """Verify an opening against a verified certificate; return index and label of each class.
 
     Raises:
-        SignatureError: It opens nothing of this certificate.
+        SignatureError: It does not open commitments of this certificate.
     """
     try:
         return verify_opening(data, verified)

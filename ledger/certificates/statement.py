@@ -1,12 +1,12 @@
 """What a certificate states, as an in-toto Statement v1 about one version's weights.
 
-Written for a reader who trusts nobody: what was done with which inputs, what was measured by whom, and as plainly
-what was not tested and which copies still hold the classes. It names no class, no person and no place on a disk.
-Lists that have one item for each class would give a class away by its position, so they are left out or sorted by
-digest; their digests bind what the ledger keeps in full.
+The reader need not trust the issuer. The statement says what was done with which inputs and which evaluator measured
+what, and also what was not tested and which copies still hold the classes. It contains no class names, no persons and
+no file paths. A list with one item for each class would reveal a class by its position, so such lists are left out or
+sorted by digest; digests bind the statement to the complete data in the ledger.
 
-The payload is RFC 8785 canonical JSON. Fractions stay JSON numbers, in the shortest form that reads back as the same
-double, which that RFC fixes; there are no whole numbers beyond 2^53.
+The payload is RFC 8785 canonical JSON. Fractions are JSON numbers in the shortest form that reads back as the same
+double, as that RFC demands; there are no whole numbers beyond 2^53. Figures that are shares lie between 0 and 1.
 """
 
 import re
@@ -31,13 +31,14 @@ NOT_OFFERED = (
     "probes of inner features",
     "reconstruction from the difference between versions",
 )
-"""What no evaluator of this package does; the first is struck where other weights were compared with."""
+"""Methods that no evaluator here offers. The first is left out if the version was compared with other weights."""
 MEMBERSHIP = "membership"
+"""Name of the evaluator that attacks membership."""
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """Evidence, and what the version was compared with."""
+class ComparedEvidence:
+    """Evidence on a version, and what the version was compared with."""
 
     evidence: Evidence
     against: str
@@ -45,19 +46,19 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Export:
-    """A copy of a version that was handed out of the ledger."""
+class ExportedCopy:
+    """A copy of a version's weights that was exported from the ledger."""
 
     version: int
     at: datetime
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Everything a certificate states, as the ledger holds it when it is issued."""
+class CertificateFacts:
+    """The data that a certificate is made of, as the ledger held it when the certificate was issued."""
 
     log: str
-    """The name that the ledger signs under."""
+    """The name under which the ledger signs."""
     issued_at: datetime
     model: Model
     request: Request
@@ -69,23 +70,23 @@ class Facts:
     """Version 0."""
     live: Version
     samples: Sequence[tuple[Role, ClassSpace]]
-    """The class spaces of the version's bases."""
-    measured: Sequence[Measurement]
+    """The class spaces of the version's retain and forget bases."""
+    measured: Sequence[ComparedEvidence]
     evaluators: Sequence[str]
-    """Evaluators that are installed."""
+    """Names of the installed evaluators."""
     versions: Sequence[KnownVersion]
     """All versions of the model."""
-    exports: Sequence[Export]
+    exports: Sequence[ExportedCopy]
     spaces: Sequence[ClassSpace]
     """Stored class spaces of the classes that the request asked to forget."""
 
 
-def certificate_statement(facts: Facts, commitments: Sequence[str]) -> dict[str, Any]:
+def certificate_statement(facts: CertificateFacts, commitments: Sequence[str]) -> dict[str, Any]:
     """Return the statement.
 
     Args:
-        facts: What to state.
-        commitments: To the classes of the request, in place of their names.
+        facts: The data to state.
+        commitments: Commitments to the classes of the request, in place of their names; hexadecimal.
     """
     name = f"{facts.model.name}:{facts.version.number}"
     return {
@@ -122,16 +123,16 @@ def certificate_statement(facts: Facts, commitments: Sequence[str]) -> dict[str,
 
 
 def substance(statement: dict[str, Any]) -> dict[str, Any]:
-    """Return a statement without what differs between two certificates that say the same: salts and the date."""
+    """Return a statement without its commitments and date, which differ even between certificates that say the same."""
     predicate = {key: value for key, value in statement["predicate"].items() if key != "issuedAt"}
     request = {key: value for key, value in predicate["request"].items() if key != "classes"}
     return {**statement, "predicate": {**predicate, "request": request}}
 
 
 def figures(metrics: Mapping[str, Any], labels: Sequence[str], *, path: str = "") -> Iterator[tuple[str, float]]:
-    """Yield the numbers of an evaluator's metrics that give no class away, each with its path.
+    """Yield the numbers in an evaluator's metrics that do not reveal a class, each with its path.
 
-    Left out are lists, texts, and whatever stands under a name that is a number or contains a class label.
+    Lists and texts are left out, and everything under a name that is a number or contains a class label.
     """
     for name, value in sorted(metrics.items()):
         if name.isdecimal() or any(_contains(name, label) for label in labels):
@@ -144,11 +145,11 @@ def figures(metrics: Mapping[str, Any], labels: Sequence[str], *, path: str = ""
 
 
 def _contains(name: str, label: str) -> bool:
-    """Whether a label stands in a name as a word of its own; ``_`` parts words as a space does."""
+    """Whether a name contains a label as a whole word; ``_`` separates words as a space does."""
     return re.search(rf"(?<![^\W_]){re.escape(label.casefold())}(?![^\W_])", name.casefold()) is not None
 
 
-def _procedure(facts: Facts) -> dict[str, Any]:
+def _procedure(facts: CertificateFacts) -> dict[str, Any]:
     recipe, base = facts.version.recipe, facts.base.recipe
     maps = [
         {
@@ -176,14 +177,14 @@ def _procedure(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _inputs(facts: Facts) -> dict[str, Any]:
+def _inputs(facts: CertificateFacts) -> dict[str, Any]:
     samples = (
         {"basis": role.value, "images": len(space.samples), "sha256": space.samples_digest}
         for role, space in facts.samples
     )
     settings, recipe = facts.model.settings, facts.version.recipe
     return {
-        # Where an older recipe does not say: from version 0, and the data it came with.
+        # Older recipes do not name them: those started from version 0 and the data it was registered with.
         "baseWeights": recipe.get("base", facts.base.weights if "solver" in recipe else None),
         "data": recipe.get("data", facts.model.data_digest),
         "settings": json_digest(settings.to_json()),
@@ -193,7 +194,7 @@ def _inputs(facts: Facts) -> dict[str, Any]:
 
 
 def _search(search: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of the search on calibration images; of forgotten classes, the worst one's."""
+    """Return the search's figures on calibration images, as shares; for forgotten classes the highest of each."""
     if not search:
         return {}
     worst = {key: max(judged[key] for judged in search["forgotten"].values()) for key in ("accuracy", "confidence")}
@@ -205,7 +206,7 @@ def _search(search: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _evidence(facts: Facts) -> dict[str, Any]:
+def _evidence(facts: CertificateFacts) -> dict[str, Any]:
     names = {measured.evidence.evaluator for measured in facts.measured}
     level = "applied" if not names else "membership attack" if MEMBERSHIP in names else "outputs"
     return {
@@ -227,7 +228,7 @@ def _evidence(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _not_tested(facts: Facts) -> dict[str, Any]:
+def _not_tested(facts: CertificateFacts) -> dict[str, Any]:
     ran = {measured.evidence.evaluator for measured in facts.measured}
     compared = any(measured.against == "file" for measured in facts.measured)
     remarks = ["whether the classes can be recovered by means that no evaluator here tries"]
@@ -240,8 +241,8 @@ def _not_tested(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _copies(facts: Facts) -> dict[str, Any]:
-    """Return the versions whose weights still hold a class of the request, and what else does."""
+def _copies(facts: CertificateFacts) -> dict[str, Any]:
+    """Return what still holds a class of the request: versions, exported copies and class spaces."""
     holding = [version for version in facts.versions if not facts.request.classes <= version.forgotten]
     numbers = {version.number for version in holding}
     return {

@@ -1,19 +1,21 @@
-"""Verify unledger certificates, with nothing but Python's standard library and ``cryptography``.
+"""Verify unledger certificates with only Python's standard library and ``cryptography``.
 
     python certificate_verifier.py CERTIFICATE.json ... --key KEY [--opening FILE] [--request N] [--weights FILE]
 
-This one file is the verifier: ``unledger certificate verify`` calls it, and whoever receives a certificate can copy it
-and run it elsewhere. It reads no database, opens no connection and imports nothing of unledger. It checks, in order:
+This one file is the whole verifier, so that whoever receives a certificate can copy it, read it and run it elsewhere;
+``unledger certificate verify`` calls it too. For that reason it is longer than other modules and repeats a little of
+them: it imports nothing of unledger, reads no database and opens no connection. It checks, in this order:
 
 1. the envelope (DSSE v1): form, payload type, and an Ed25519 signature by the given key over the payload's bytes;
-2. the statement (in-toto v1): its types, and that it names the log whose key this is;
-3. the proof (C2SP tlog-proof): the log entry that records this very envelope is in the tree of a checkpoint that the
-   same key signed;
-4. with an opening: that each class named in it is one that the statement commits to.
+2. the statement (in-toto v1): its types, and that it names the log that the key belongs to;
+3. the proof (C2SP tlog-proof): the log entry that records this envelope is in the tree of a checkpoint that the same
+   key signed;
+4. with an opening: that the statement commits to each class named in it.
 
-What holds then: who keeps the key said this, and put it on record. Whether it is true is for the evidence to show.
+Success means that the holder of the key made this statement and recorded it in the log. It does not mean that the
+statement is true: the evidence in it has to show that.
 
-Exit codes: 0 all certificates verify, 5 one does not, 2 the call makes no sense.
+Exit codes: 0 all certificates verify, 5 one does not, 2 the command line is invalid.
 """
 
 import argparse
@@ -40,13 +42,13 @@ STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:unledger:certificate:v1"
 CLAIM = "approximate unlearning with recorded evidence"
 ISSUED = "certificate.issued"
-"""Kind of the log entry that records an envelope."""
+"""The kind of log entry that records an envelope."""
 PROOF_HEADER = "c2sp.org/tlog-proof@v1"
 COMMITMENT = b"unledger class commitment v1\n"
 
 LARGEST_FILE = 4_000_000
 LARGEST_NUMBER = 2**53 - 1
-"""Beyond it, JSON readers disagree about what a whole number says."""
+"""JSON parsers disagree about whole numbers beyond it."""
 HASH_BYTES = 32
 ED25519 = b"\x01"
 """Signature type of the signed-note format."""
@@ -55,7 +57,7 @@ HEX = re.compile("[0-9a-f]{64}")
 
 
 class RejectedError(Exception):
-    """The certificate, or what came with it, does not hold. The text says why."""
+    """A certificate or opening does not verify. The text says why."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Key:
         data = _base64(encoded, "the key") if encoded else b""
         key = cls(name, data[1:])
         if not name or len(data) != HASH_BYTES + 1 or data[:1] != ED25519 or key.hash.hex() != claimed:
-            raise ValueError("this is no verifier key: one reads NAME+HASH+KEY")
+            raise ValueError("this is not a verifier key: one reads NAME+HASH+KEY")
         return key
 
     @property
@@ -88,7 +90,7 @@ class Key:
 
     @property
     def id(self) -> str:
-        """What names the key in an envelope."""
+        """The key's name in an envelope, ``NAME+HASH``."""
         return f"{self.name}+{self.hash.hex()}"
 
     def verify(self, message: bytes, signature: bytes, what: str) -> None:
@@ -103,21 +105,21 @@ class Key:
 
 @dataclass(frozen=True)
 class Verified:
-    """A certificate that verifies."""
+    """The contents of a certificate that verifies."""
 
     statement: dict[str, Any]
     request: int
-    """Number of the request that it is about."""
+    """Number of the request."""
     weights: str
-    """SHA-256 of the weights that it is about."""
+    """SHA-256 of the weights file, in hexadecimal."""
     commitments: list[str]
-    """To the classes that the request asked to forget."""
+    """Commitments to the classes that the request asked to forget, in hexadecimal."""
     envelope: str
     """SHA-256 of the envelope, as :func:`envelope_digest` computes it."""
     entry: int
     """Number of the log entry that records the envelope, from 1."""
     size: int
-    """Entries in the tree that it was proven to be in."""
+    """Number of entries in the tree of the proof."""
 
     def expect(self, *, request: int | None = None, weights: str | None = None) -> None:
         """Raise :class:`RejectedError` if the certificate is about another request or other weights."""
@@ -127,11 +129,11 @@ class Verified:
             raise RejectedError(f"it is about other weights, with the SHA-256 {self.weights}")
 
 
-# -- what issuing and verifying share ----------------------------------------------------------------
+# -- shared by issuing and verifying ----------------------------------------------------------------
 
 
 def pae(payload_type: str, payload: bytes) -> bytes:
-    """Return what a DSSE signature is over: type and payload, each with its length (DSSE v1, ``PAE``)."""
+    """Return the bytes that a DSSE signature covers: type and payload, each with its length (DSSE v1, ``PAE``)."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
 
@@ -139,7 +141,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 def envelope_digest(envelope: dict[str, Any]) -> str:
     """Return the SHA-256 of an envelope's canonical JSON, in hexadecimal.
 
-    It holds nothing but ASCII text, for which sorted keys without spaces are the canonical form of RFC 8785.
+    An envelope contains ASCII text only, for which sorted keys without spaces are the canonical form of RFC 8785.
     """
     return hashlib.sha256(json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -167,10 +169,10 @@ def verify(data: bytes, key: Key) -> Verified:
 
     Args:
         data: The file's bytes.
-        key: Of the log that is trusted to have issued it.
+        key: The key of the log that should have issued it.
 
     Raises:
-        RejectedError: Anything about it does not hold.
+        RejectedError: Any part of it does not verify.
     """
     outer = _object(_json(data, "the certificate"), "the certificate", {"format", "envelope", "leaf", "proof"})
     if outer["format"] != FORMAT:
@@ -186,10 +188,10 @@ def verify(data: bytes, key: Key) -> Verified:
 
 
 def verify_opening(data: bytes, verified: Verified) -> list[tuple[int, str]]:
-    """Check that an opening opens commitments of a verified certificate; return each class's index and label.
+    """Verify an opening against a verified certificate; return index and label of each class.
 
     Raises:
-        RejectedError: It is no opening, belongs to another certificate, or opens nothing of it.
+        RejectedError: It is not an opening, belongs to another certificate, or opens none of its commitments.
     """
     outer = _object(_json(data, "the opening"), "the opening", {"format", "envelope", "classes"})
     if outer["format"] != OPENINGS_FORMAT:
@@ -217,11 +219,11 @@ def verify_opening(data: bytes, verified: Verified) -> list[tuple[int, str]]:
 def included(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> bool:
     """Whether a leaf hash stands at ``index`` (from 0) of the Merkle tree with this size and root (RFC 6962).
 
-    The path goes from the leaf's sibling up. How many of its hashes lie below the place where the ways to this leaf and
-    to the last one part follows from index and size; above it, every hash is to the left.
+    The path holds the hashes from the leaf's sibling up to the child of the root.
     """
     if not 0 <= index < size:
         return False
+    # Up to this level the paths of this leaf and of the last leaf differ; above it, every sibling is on the left.
     inner = (index ^ (size - 1)).bit_length()
     if len(path) != inner + (index >> inner).bit_count():
         return False
@@ -233,7 +235,7 @@ def included(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: by
 
 
 def _open_envelope(value: Any, key: Key) -> tuple[dict[str, Any], Any]:
-    """Return the envelope, and its payload once the signature holds: nothing is read of it before."""
+    """Return the envelope and its payload. The payload is not parsed before its signature is verified."""
     envelope = _object(value, "the envelope", {"payload", "payloadType", "signatures"})
     if envelope["payloadType"] != PAYLOAD_TYPE:
         raise RejectedError(f"the envelope's payload is not of the type {PAYLOAD_TYPE}")
@@ -275,7 +277,7 @@ def _check_statement(value: Any, key: Key) -> None:
 
 
 def _check_entry(leaf: str, proof: str, key: Key, digest: str, statement: dict[str, Any]) -> tuple[int, int]:
-    """Check that the log records this envelope; return the entry's number and the size of the tree it is in."""
+    """Check that the log records this envelope; return the entry's number and the size of the proof's tree."""
     index, path, note = _parse_proof(proof)
     size, root = _open_checkpoint(note, key)
     hashed = hashlib.sha256(b"\x00" + _encoded(leaf, "the log entry")).digest()
@@ -329,15 +331,15 @@ def _open_checkpoint(note: str, key: Key) -> tuple[int, bytes]:
         raise RejectedError("the checkpoint is of another log")
     root = _base64(lines[2], "the checkpoint's root")
     if len(root) != HASH_BYTES:
-        raise RejectedError("the checkpoint's root is no SHA-256 hash")
+        raise RejectedError("the checkpoint's root is not a SHA-256 hash")
     return _decimal(lines[1], "the checkpoint's size"), root
 
 
-# -- reading what may have been written by anybody ---------------------------------------------------
+# -- parsing untrusted input ---------------------------------------------------
 
 
 def _json(data: bytes, what: str) -> Any:
-    """Read strict JSON: UTF-8, no name twice, no number that readers might disagree about."""
+    """Parse strict JSON: UTF-8, no duplicate names, no numbers that parsers disagree about."""
     if len(data) > LARGEST_FILE:
         raise RejectedError(f"{what} is too large")
     try:
@@ -358,7 +360,7 @@ def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _int(text: str) -> int:
-    # Looked at before it is converted: that takes long for long texts.
+    # The length is checked first: converting a very long text takes long.
     if len(text) > len(str(-LARGEST_NUMBER)) or abs(int(text)) > LARGEST_NUMBER:
         raise ValueError("a number is too large")
     return int(text)
@@ -372,7 +374,7 @@ def _float(text: str) -> float:
 
 
 def _constant(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
 def _object(value: Any, what: str, names: set[str]) -> dict[str, Any]:
@@ -419,7 +421,7 @@ def _decimal(text: str, what: str) -> int:
 
 
 def _base64(value: Any, what: str) -> bytes:
-    """Decode the one way of writing these bytes: anything else would make two texts of one certificate."""
+    """Decode base64 in its canonical form only, so that a certificate cannot be written in two ways."""
     text = _text(value, what)
     try:
         data = base64.b64decode(text, validate=True)
@@ -434,7 +436,7 @@ def _base64(value: Any, what: str) -> bytes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Verify the files that are named on the command line; return the exit code."""
+    """Verify the files named on the command line and return the exit code."""
     parser = argparse.ArgumentParser(description="Verify unledger certificates offline.")
     parser.add_argument("files", nargs="+", metavar="FILE", type=Path, help="certificate files")
     parser.add_argument("--key", required=True, help="verifier key of the log, NAME+HASH+KEY, got from its keeper")
@@ -468,7 +470,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _summary(verified: Verified, opened: Sequence[tuple[int, str]] | None) -> list[str]:
-    """Say in a few lines what a certificate states."""
+    """Return a few lines that say what a certificate states."""
     predicate = verified.statement["predicate"]
     version = predicate["version"]
     closed = f"{len(verified.commitments)}, not named"
@@ -488,7 +490,7 @@ def file_digest(path: Path) -> str:
 
 
 def visible(text: str) -> str:
-    """Spell out what a terminal would obey."""
+    """Replace characters that could control a terminal by their codes."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
 
 

@@ -12,9 +12,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ledger.audit.signed_notes import Signer
-from ledger.certificates.commitment import close
+from ledger.certificates.commitment import commit_to
 from ledger.certificates.dsse import key_of, seal, statement_of
-from ledger.certificates.statement import Export, Facts, Measurement, certificate_statement, substance
+from ledger.certificates.statement import (
+    CertificateFacts,
+    ComparedEvidence,
+    ExportedCopy,
+    certificate_statement,
+    substance,
+)
 from ledger.certificates.verifier import envelope_digest
 from ledger.digest import canonical_json
 from ledger.domain.certificates import Certificate
@@ -72,7 +78,7 @@ def issue(
         known = tx.certificates.newest(request)
         if known is not None and not renew and _says(known, facts, signer):
             return Issued(known, model, repeated=True)
-        openings = close(((k, model.labels[k]) for k in sorted(request.classes)), new_salt)
+        openings = commit_to(((k, model.labels[k]) for k in sorted(request.classes)), new_salt)
         statement = certificate_statement(facts, [opening.commitment for opening in openings])
         envelope = seal(canonical_json(statement), signer)
         number = tx.certificates.next_id()
@@ -174,18 +180,18 @@ def _facts(
     signer: Signer,
     evaluators: tuple[str, ...],
     now: datetime,
-) -> Facts:
+) -> CertificateFacts:
     *_, fulfilled = tx.audit.events(request_id=request.id, kinds=("request.fulfilled",))
     spaces = {space.id: space for space in tx.spaces.all(model)}
     against: dict[tuple[object, ...], str] = {}
     exports = []
     for event in tx.audit.events(model=model.name, kinds=("version.evaluated", "version.exported")):
         if event.kind == "version.exported":
-            exports.append(Export(event.data["version"], event.at))
+            exports.append(ExportedCopy(event.data["version"], event.at))
         else:
             key = (event.data["version"], event.data["evaluator"], event.data["inputs"])
             against[key] = str(event.data["against"]).replace("base", "0")
-    return Facts(
+    return CertificateFacts(
         log=signer.name,
         issued_at=now,
         model=model,
@@ -197,7 +203,7 @@ def _facts(
         live=tx.versions.live(model),
         samples=[(term.role, spaces[term.class_space_id]) for term in tx.versions.basis(version)],
         measured=[
-            Measurement(one, against.get((version.number, one.evaluator, one.inputs_digest), "unknown"))
+            ComparedEvidence(one, against.get((version.number, one.evaluator, one.inputs_digest), "unknown"))
             for one in tx.versions.evidence(version).values()
         ],
         evaluators=evaluators,
@@ -207,7 +213,7 @@ def _facts(
     )
 
 
-def _says(certificate: Certificate, facts: Facts, signer: Signer) -> bool:
+def _says(certificate: Certificate, facts: CertificateFacts, signer: Signer) -> bool:
     """Whether a certificate states these facts, under this key."""
     envelope = json.loads(certificate.envelope)
     if envelope["signatures"][0]["keyid"] != key_of(signer.verifier).id:

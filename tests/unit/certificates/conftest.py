@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.audit.merkle import inclusion_proof, leaf_hash, subtree_over, tree_root
 from ledger.audit.signed_notes import Checkpoint, Signer, sign_checkpoint
-from ledger.certificates.commitment import Opening, close, openings_file
+from ledger.certificates.commitment import Opening, commit_to, openings_file
 from ledger.certificates.dsse import key_of
 from ledger.certificates.files import certificate_file, tlog_proof
 from ledger.certificates.verifier import CLAIM, PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, Key, envelope_digest, pae
@@ -112,7 +112,7 @@ class Drafts:
     salts: int = field(default=0)
 
     def __call__(self, *, request: int = 12, classes: tuple[tuple[int, str], ...] = ((3, "cat"),)) -> Draft:
-        openings = close(classes, self._salt)
+        openings = commit_to(classes, self._salt)
         signer = new_signer(1)
         statement = {
             "_type": STATEMENT_TYPE,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.certificates.commitment import Opening, close
+from ledger.certificates.commitment import Opening, commit_to
 from ledger.certificates.verifier import commit
 
 SALT = bytes(range(32))
@@ -42,7 +42,7 @@ def test_a_salt_has_32_bytes(length: int) -> None:
 def test_another_salt_makes_another_commitment_and_the_order_says_nothing() -> None:
     salts = iter(bytes([k]) * 32 for k in range(200))
     classes = ((0, "cat"), (1, "dog"))
-    drawn = [close(classes, lambda: next(salts)) for _ in range(100)]
+    drawn = [commit_to(classes, lambda: next(salts)) for _ in range(100)]
     assert len({opening.commitment for openings in drawn for opening in openings}) == 200
     assert all(o[0].commitment < o[1].commitment for o in drawn)
     first = sum(openings[0].label == "cat" for openings in drawn)

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ledger.certificates.statement import Export, Facts, Measurement, certificate_statement, figures, substance
+from ledger.certificates.statement import (
+    CertificateFacts,
+    ComparedEvidence,
+    ExportedCopy,
+    certificate_statement,
+    figures,
+    substance,
+)
 from ledger.certificates.verifier import CLAIM, PREDICATE_TYPE, STATEMENT_TYPE
 from ledger.digest import canonical_json, json_digest
 from ledger.domain.certificates import KnownVersion
@@ -82,7 +89,7 @@ def _space(number: int, class_index: int, digest: str) -> ClassSpace:
 
 
 @pytest.fixture
-def facts(new_model: Callable[..., Model]) -> Facts:
+def facts(new_model: Callable[..., Model]) -> CertificateFacts:
     model = replace(new_model("animals", labels=LabelMap(("horse", "mule", "zebra"))), id=1)
     request = Request(
         id=12,
@@ -112,7 +119,7 @@ def facts(new_model: Callable[..., Model]) -> Facts:
         KnownVersion(2, "02" * 32, frozenset({1}), ("canary",), NOW, None),
         KnownVersion(3, "03" * 32, frozenset({1, 2}), ("live",), None, None),
     ]
-    return Facts(
+    return CertificateFacts(
         log="unledger/c0ffee00",
         issued_at=NOW,
         model=model,
@@ -127,21 +134,21 @@ def facts(new_model: Callable[..., Model]) -> Facts:
             (Role.RETAIN, _space(2, 1, "cc")),
             (Role.FORGET, _space(3, 2, "bb")),
         ],
-        measured=[Measurement(evidence, "0")],
+        measured=[ComparedEvidence(evidence, "0")],
         evaluators=("accuracy", "membership"),
         versions=known,
-        exports=[Export(0, NOW), Export(1, NOW)],
+        exports=[ExportedCopy(0, NOW), ExportedCopy(1, NOW)],
         spaces=[_space(3, 2, "bb")],
     )
 
 
-def predicate(facts: Facts) -> dict[str, Any]:
+def predicate(facts: CertificateFacts) -> dict[str, Any]:
     """Return what is stated."""
     found: dict[str, Any] = certificate_statement(facts, ["ab" * 32])["predicate"]
     return found
 
 
-def test_it_is_an_in_toto_statement_about_the_weights(facts: Facts) -> None:
+def test_it_is_an_in_toto_statement_about_the_weights(facts: CertificateFacts) -> None:
     statement = certificate_statement(facts, ["ab" * 32])
     assert statement["_type"] == STATEMENT_TYPE
     assert statement["predicateType"] == PREDICATE_TYPE
@@ -150,13 +157,13 @@ def test_it_is_an_in_toto_statement_about_the_weights(facts: Facts) -> None:
     assert json.loads(canonical_json(statement)) == statement
 
 
-def test_no_class_and_no_person_can_be_read_from_it(facts: Facts) -> None:
+def test_no_class_and_no_person_can_be_read_from_it(facts: CertificateFacts) -> None:
     text = canonical_json(certificate_statement(facts, ["ab" * 32])).decode()
     for word in ("zebra", "mule", "horse", "carol", "T-1", "wishes", "per_class", "erased", "compliant"):
         assert word not in text
 
 
-def test_another_class_makes_a_statement_of_the_same_shape(facts: Facts) -> None:
+def test_another_class_makes_a_statement_of_the_same_shape(facts: CertificateFacts) -> None:
     # Everything but digests, figures and the copies that differ would give the class away.
     request = replace(facts.request, classes=frozenset({1}))
     samples = [(Role.RETAIN, _space(1, 0, "dd")), (Role.FORGET, _space(2, 1, "bb")), (Role.RETAIN, _space(3, 2, "cc"))]
@@ -183,7 +190,7 @@ def test_figures_leave_out_whatever_may_name_a_class() -> None:
     assert dict(figures({"a": {"b": {"c": 1.5}}, "deep": {"zebra": {"x": 1}}}, labels)) == {"a.b.c": 1.5}
 
 
-def test_full_metrics_and_recipe_are_bound_by_digest(facts: Facts) -> None:
+def test_full_metrics_and_recipe_are_bound_by_digest(facts: CertificateFacts) -> None:
     said = predicate(facts)
     [measured] = said["evidence"]["measurements"]
     assert measured["metrics"] == json_digest(METRICS)
@@ -195,7 +202,7 @@ def test_full_metrics_and_recipe_are_bound_by_digest(facts: Facts) -> None:
     assert said["search"]["forgottenWorst"] == {"accuracy": 0.004, "confidence": 0.01}
 
 
-def test_inputs_are_named_by_digest(facts: Facts) -> None:
+def test_inputs_are_named_by_digest(facts: CertificateFacts) -> None:
     said = predicate(facts)["inputs"]
     assert said["baseWeights"] == "99" * 32
     assert said["settings"] == json_digest(facts.model.settings.to_json())
@@ -206,7 +213,7 @@ def test_inputs_are_named_by_digest(facts: Facts) -> None:
     ]
 
 
-def test_copies_that_still_hold_the_class_are_named(facts: Facts) -> None:
+def test_copies_that_still_hold_the_class_are_named(facts: CertificateFacts) -> None:
     said = predicate(facts)["copies"]
     assert said["stored"] == [{"version": 0, "weights": "00" * 32, "aliases": []}]
     assert said["destroyed"] == [{"version": 2, "weights": "02" * 32, "at": NOW.isoformat()}]
@@ -214,7 +221,7 @@ def test_copies_that_still_hold_the_class_are_named(facts: Facts) -> None:
     assert said["statistics"] == ["b3" * 32]
 
 
-def test_a_version_that_forgets_only_some_of_the_classes_is_a_copy(facts: Facts) -> None:
+def test_a_version_that_forgets_only_some_of_the_classes_is_a_copy(facts: CertificateFacts) -> None:
     request = replace(facts.request, classes=frozenset({1, 2}))
     assert [copy["version"] for copy in predicate(replace(facts, request=request))["copies"]["stored"]] == [0, 1]
 
@@ -224,7 +231,7 @@ def test_a_version_that_forgets_only_some_of_the_classes_is_a_copy(facts: Facts)
     [((), "applied"), (("accuracy",), "outputs"), (("accuracy", "membership"), "membership attack")],
 )
 def test_the_level_of_evidence_follows_from_what_was_measured(
-    facts: Facts, evaluators: tuple[str, ...], level: str
+    facts: CertificateFacts, evaluators: tuple[str, ...], level: str
 ) -> None:
     [measured] = facts.measured
     several = [replace(measured, evidence=replace(measured.evidence, evaluator=name)) for name in evaluators]
@@ -233,7 +240,7 @@ def test_the_level_of_evidence_follows_from_what_was_measured(
     assert said["notTested"]["evaluators"] == sorted({"accuracy", "membership"} - set(evaluators))
 
 
-def test_what_was_not_tested_is_said(facts: Facts) -> None:
+def test_what_was_not_tested_is_said(facts: CertificateFacts) -> None:
     methods = predicate(facts)["notTested"]["methods"]
     assert "comparison with a model retrained without the classes" in methods
     assert "relearning attack" in methods
@@ -243,14 +250,14 @@ def test_what_was_not_tested_is_said(facts: Facts) -> None:
     assert any("whether the weights from outside" in remark for remark in said["remarks"])
 
 
-def test_a_version_without_a_recipe_of_its_own_is_still_described(facts: Facts) -> None:
+def test_a_version_without_a_recipe_of_its_own_is_still_described(facts: CertificateFacts) -> None:
     said = predicate(replace(facts, version=_version(1, frozenset({2}), recipe={"environment": {"torch": "2"}})))
     assert said["procedure"]["solver"] is None
     assert said["search"] == {}
     assert said["inputs"]["baseWeights"] is None
 
 
-def test_an_older_recipe_was_computed_from_the_registered_weights(facts: Facts) -> None:
+def test_an_older_recipe_was_computed_from_the_registered_weights(facts: CertificateFacts) -> None:
     assert predicate(facts)["inputs"]["data"] == "d1" * 32
     recipe = {name: value for name, value in RECIPE.items() if name not in ("base", "data", "plugins")}
     said = predicate(replace(facts, version=_version(1, frozenset({2}), recipe=recipe)))
@@ -259,7 +266,7 @@ def test_an_older_recipe_was_computed_from_the_registered_weights(facts: Facts) 
     assert said["procedure"]["plugins"] == {}
 
 
-def test_two_statements_say_the_same_but_for_salts_and_date(facts: Facts) -> None:
+def test_two_statements_say_the_same_but_for_salts_and_date(facts: CertificateFacts) -> None:
     first = certificate_statement(facts, ["ab" * 32])
     before = copy.deepcopy(first)
     again = certificate_statement(replace(facts, issued_at=datetime(2027, 1, 1, tzinfo=UTC)), ["cd" * 32])
