@@ -374,7 +374,7 @@ def _float(text: str) -> float:
 
 
 def _constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
+    raise ValueError(f"{text} is no JSON")
 
 
 def _object(value: Any, what: str, names: set[str]) -> dict[str, Any]:
