@@ -1,14 +1,17 @@
-"""What the shell completes: model names, class labels, request numbers. Silent on any trouble."""
+"""What the shell completes: model names, class labels, request numbers. Errors complete nothing."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from .session import Session, split_reference
 
+if TYPE_CHECKING:
+    from ledger.service.ledger import Ledger
 
-def _from_ledger(ctx: typer.Context, query: Callable[[Any], list[str]]) -> list[str]:
+
+def _from_ledger(ctx: typer.Context, query: Callable[["Ledger"], list[str]]) -> list[str]:
     options = ctx.find_root().params
     try:
         with Session(options.get("ledger"), "completion").ledger() as ledger:
@@ -20,9 +23,10 @@ def _from_ledger(ctx: typer.Context, query: Callable[[Any], list[str]]) -> list[
 def model_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a model's name."""
 
-    def query(ledger: Any) -> list[str]:
-        with ledger.database.read() as tx:
-            return [model.name for model in tx.models.all() if model.name.startswith(incomplete)]
+    def query(ledger: "Ledger") -> list[str]:
+        from ledger.service.versions.model_history import list_models
+
+        return [model.name for model, _ in list_models(ledger) if model.name.startswith(incomplete)]
 
     return _from_ledger(ctx, query)
 
@@ -32,9 +36,10 @@ def class_labels(ctx: typer.Context, incomplete: str) -> list[str]:
     # After a bare `-c` the parser gives up on the rest of the line, and the model is still among its arguments.
     name: str = ctx.params.get("model") or next((word for word in ctx.args if not word.startswith("-")), "")
 
-    def query(ledger: Any) -> list[str]:
-        with ledger.database.read() as tx:
-            labels = tx.models.get(split_reference(name)[0]).labels.labels
+    def query(ledger: "Ledger") -> list[str]:
+        from ledger.service.models.lookup import get_model
+
+        labels = get_model(ledger, split_reference(name)[0]).labels.labels
         return [label for label in labels if label.startswith(incomplete)]
 
     return _from_ledger(ctx, query) if name else []
@@ -43,8 +48,10 @@ def class_labels(ctx: typer.Context, incomplete: str) -> list[str]:
 def request_numbers(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a request's number."""
 
-    def query(ledger: Any) -> list[str]:
-        with ledger.database.read() as tx:
-            return [str(request.id) for request in tx.requests.all() if str(request.id).startswith(incomplete)]
+    def query(ledger: "Ledger") -> list[str]:
+        from ledger.service.requests.listing import list_requests
+
+        numbers = (str(request.id) for _, request in list_requests(ledger))
+        return [number for number in numbers if number.startswith(incomplete)]
 
     return _from_ledger(ctx, query)

@@ -1,11 +1,15 @@
-"""Dates as people type them."""
+"""Dates and ages as people type them."""
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 from ledger.errors import UsageError
 
 FIRST_YEAR, LAST_YEAR = 1900, 9998
 """Far enough from the ends of the calendar for any time zone and deadline."""
+
+_AGE = re.compile("([0-9]{1,5})([dhw]?)")
+_UNITS = {"": "days", "d": "days", "h": "hours", "w": "weeks"}
 
 
 def parse_date(text: str) -> datetime:
@@ -21,3 +25,15 @@ def parse_date(text: str) -> datetime:
     if not FIRST_YEAR <= moment.year <= LAST_YEAR:
         raise UsageError(f"the year of {text!r} is not between {FIRST_YEAR} and {LAST_YEAR}", "check the date")
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def parse_age(text: str) -> timedelta:
+    """Read ``30d``, ``12h``, ``4w``, or a number of days.
+
+    Raises:
+        UsageError: The text has another form.
+    """
+    found = _AGE.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{text!r} is no age", "write for example 30d, 12h or 4w")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})

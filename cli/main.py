@@ -9,32 +9,55 @@ import typer
 from typer.core import TyperGroup
 
 from ledger import __version__
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, UsageError
 
-from . import session
+from . import answers, session
 from .commands import audit, certificates, demo, models, purge, requests, setup, store, versions, worker
 from .render import say
+
+# Typer exports no other name of the error that its parser raises.
+ParsingError: Any = typer.BadParameter.__mro__[1]
+INTERRUPTED = "interrupted; nothing half-done was kept"
 
 
 class ErrorBoundary(TyperGroup):
     """Turns our errors into a message, a hint and a stable exit code; nothing else is caught."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the global options."""
+        answers.note_arguments(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except ParsingError as error:
+            _answer_usage(ctx, error)
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except ParsingError as error:
+            _answer_usage(ctx, error)
+            raise
         except LedgerError as error:
+            answers.answer_error(ctx, error, message=error.message, hint=error.hint, exit_code=error.exit_code)
             say(("error:", "bold red"), f" {error.message}")
             if error.hint:
                 say(("hint:", "cyan"), f" {error.hint}")
             raise typer.Exit(error.exit_code) from error
-        except (KeyboardInterrupt, typer.Abort):
-            say("interrupted; nothing half-done was kept")
+        except (KeyboardInterrupt, typer.Abort) as error:
+            answers.answer_error(ctx, error, message=INTERRUPTED, exit_code=130)
+            say(INTERRUPTED)
             raise typer.Exit(130) from None
         except BrokenPipeError:
             # Whoever read our output has seen enough; without this, Python complains once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+
+
+def _answer_usage(ctx: Any, error: Any) -> None:
+    """Answer a command line that the parser rejects; Typer itself tells the person."""
+    answers.answer_error(ctx, UsageError(str(error)), message=error.format_message(), exit_code=UsageError.exit_code)
 
 
 app = typer.Typer(

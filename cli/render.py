@@ -1,6 +1,5 @@
-"""Output: data on stdout as tables or JSON, talk on stderr, progress on a terminal only."""
+"""Output for people: tables on stdout, sentences on stderr, progress bars on a terminal only."""
 
-import json
 import os
 import sys
 import time
@@ -34,12 +33,6 @@ def say(*parts: str | tuple[str, str]) -> None:
     """
     pairs = ((part, "") if isinstance(part, str) else part for part in parts)
     err.print(Text.assemble(*((_visible(text), style) for text, style in pairs)))
-
-
-def emit_json(document: Any) -> None:
-    """Print one JSON document to stdout, untouched by any styling."""
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=_json_value)
-    sys.stdout.write("\n")
 
 
 def emit_file(data: bytes, output: Path | None, *, hint: str = "") -> None:
@@ -125,14 +118,6 @@ def _cell(value: Any) -> str:
 def _visible(text: str) -> str:
     """Spell out control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
-
-
-def _json_value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, frozenset | set):
-        return sorted(value)
-    raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
 SPEED_OVER = 600.0

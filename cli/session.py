@@ -1,4 +1,4 @@
-"""Who is at the keyboard, and which ledger they mean."""
+"""The person at the keyboard, and the ledger they mean."""
 
 import getpass
 import os
@@ -14,6 +14,7 @@ import typer
 from ledger.errors import RefusedError, UsageError
 
 if TYPE_CHECKING:
+    from ledger.config import Config
     from ledger.service.ledger import Ledger
 
 ACTOR = "UNLEDGER_ACTOR"
@@ -32,6 +33,18 @@ class Session:
         """The actor to record."""
         return self.actor or os.environ.get(ACTOR) or getpass.getuser()
 
+    @property
+    def config(self) -> "Config":
+        """Where the ledger is.
+
+        Raises:
+            NotFoundError: There is none.
+            UsageError: Its configuration cannot be read.
+        """
+        from ledger.service.ledger import find_ledger
+
+        return find_ledger(self.folder)
+
     @contextmanager
     def ledger(self) -> "Iterator[Ledger]":
         """Open the ledger for one command.
@@ -39,10 +52,9 @@ class Session:
         Raises:
             UsageError: A number was given that the database cannot even look for.
         """
-        from ledger.config import find_config
         from ledger.service.ledger import open_ledger
 
-        opened = open_ledger(find_config(self.folder), self.who, device=self.device)
+        opened = open_ledger(self.config, self.who, device=self.device)
         try:
             yield opened
         except OverflowError as error:
@@ -62,7 +74,7 @@ def split_reference(reference: str) -> tuple[str, int | None]:
     """Read ``MODEL``, ``MODEL:N`` or ``MODEL@live``; None means the live version.
 
     Raises:
-        UsageError: What follows the colon is no version number.
+        UsageError: What follows the colon is not a version number.
     """
     name, colon, number = reference.partition(":")
     if not colon:

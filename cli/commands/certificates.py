@@ -1,26 +1,21 @@
 """``unledger certificate``: issue, list, show and verify signed statements about fulfilled requests."""
 
-import json as jsonlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-from ledger.errors import ConflictError, LedgerError, NotFoundError, SignatureError, UsageError
+from ledger.errors import ConflictError, SignatureError
 
-from .. import documents
+from ..answers import answer
 from ..completion import request_numbers
-from ..render import emit_file, emit_json, emit_table, say
+from ..documents import certificates as documents
+from ..options import Json, Output, Yes
+from ..render import emit_file, emit_table, say
 from ..session import confirm, session
-from .setup import Json
 
-if TYPE_CHECKING:
-    from ledger.audit.signed_notes import Verifier
-
-T = TypeVar("T")
 Number = Annotated[int, typer.Argument(metavar="ID", help="The certificate's number.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file; default: stdout.")]
 app = typer.Typer(no_args_is_help=True, help="Signed statements about fulfilled requests, for others to verify.")
 
 
@@ -33,6 +28,7 @@ def issue(
         Path | None, typer.Option(metavar="FILE", help="Also write what opens the commitments to class names.")
     ] = None,
     renew: Annotated[bool, typer.Option(help="Issue another one even if nothing changed since the last.")] = False,
+    json: Json = False,
 ) -> None:
     """Certify how a fulfilled request was carried out; it names no class."""
     from ledger.service.evidence.certificate_files import bundle, openings_of
@@ -49,7 +45,10 @@ def issue(
         data = bundle(ledger, issued.certificate)
         if openings is not None:
             _write(openings_of(issued.certificate), openings)
-        _write(data, output)
+        if output is not None or not json:
+            _write(data, output)
+    if json:
+        answer(ctx, documents.issued_document(issued, data, output))
     say(f"next: unledger certificate verify {output or 'FILE'}")
 
 
@@ -61,7 +60,7 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
     with session(ctx).ledger() as ledger:
         found = list_certificates(ledger)
     if json:
-        emit_json(documents.listing("certificates", (documents.certificate(c, m) for c, m in found)))
+        answer(ctx, documents.certificates_document(found))
         return
     emit_table(
         ["#id", "#req", "model", "#ver", "issued", "#seq", "openings"],
@@ -93,18 +92,21 @@ def show(
     json: Json = False,
 ) -> None:
     """Show what a certificate states; with --json or -o, the certificate itself."""
-    from ledger.certificates.dsse import statement_of
     from ledger.service.evidence.certificate_files import bundle, openings_of
     from ledger.service.evidence.certificates import get_certificate
+    from ledger.service.evidence.verification import read_statement
 
     _require_new(output)
     with session(ctx).ledger() as ledger:
         found = get_certificate(ledger, certificate)
         data = openings_of(found) if openings else bundle(ledger, found)
-    if openings or json or output is not None:
+    if output is not None:
         _write(data, output)
+    if json or (openings and output is None):
+        _write(data, None)
+    if openings or json or output is not None:
         return
-    _table(statement_of(jsonlib.loads(found.envelope)), None)
+    _table(read_statement(found), None)
     if found.openings is None:
         say("its openings were erased: nobody can name its classes from this ledger")
 
@@ -113,7 +115,8 @@ def show(
 def erase_openings(
     ctx: typer.Context,
     certificate: Number,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
+    json: Json = False,
 ) -> None:
     """Erase what opens a certificate's commitments to class names; it goes on to verify."""
     from ledger.service.evidence.certificates import erase_openings as erase
@@ -125,6 +128,8 @@ def erase_openings(
             f"Nobody can name the classes of certificate {certificate} from this ledger afterwards. Erase?", yes=yes
         )
         done = erase(ledger, certificate)
+    if json:
+        answer(ctx, documents.openings_erased_document(certificate, erased=done))
     say(f"the openings of certificate {certificate} " + ("are erased" if done else "had been erased before"))
 
 
@@ -141,23 +146,23 @@ def verify(
     json: Json = False,
 ) -> None:
     """Verify a certificate, offline: signature, statement, and its place in the history."""
-    from ledger.certificates.files import check_certificate, check_opening
-    from ledger.certificates.verifier import file_digest
+    from ledger.service.evidence.verification import issuer, verify_certificate
 
     try:
-        digest = None if weights is None else _readable(weights, file_digest)
-        data = _readable(file, Path.read_bytes)
-        verified = check_certificate(data, _key(ctx, key), request=request, weights=digest)
-        opened = None if opening is None else check_opening(_readable(opening, Path.read_bytes), verified)
+        verifier = issuer(key, session(ctx).folder)
+        if key is None:
+            say(f"verifying with this ledger's own key: {verifier}")
+        found = verify_certificate(file, verifier, request=request, weights=weights, opening=opening)
     except SignatureError as error:
         if json:
-            emit_json(documents.document("certificate", {"ok": False, "problem": error.message}))
+            answer(ctx, documents.rejected_document(error.message))
         raise
     if json:
-        emit_json(documents.verified(verified, opened))
+        answer(ctx, documents.verified_document(found))
         return
+    verified = found.certificate
     say(f"certificate ok: {file} is entry {verified.entry} of the history, proven in a tree of {verified.size}")
-    _table(verified.statement, opened)
+    _table(verified.statement, found.classes)
 
 
 def _table(statement: dict[str, Any], opened: Sequence[tuple[int, str]] | None) -> None:
@@ -181,30 +186,6 @@ def _table(statement: dict[str, Any], opened: Sequence[tuple[int, str]] | None) 
         "copies out": ", ".join(f"version {copy['version']}" for copy in copies["exported"]) or "none recorded",
     }
     emit_table(["", "~"], rows.items())
-
-
-def _key(ctx: typer.Context, text: str | None) -> "Verifier":
-    from ledger.audit.signed_notes import Verifier
-    from ledger.config import find_config
-    from ledger.service.signing import load_signer
-
-    if text is not None:
-        return Verifier.parse(text)
-    try:
-        verifier = load_signer(find_config(session(ctx).folder)).verifier
-    except NotFoundError as error:
-        raise UsageError("no key to verify with, and no ledger here to take it from", "name it with --key") from error
-    say(f"verifying with this ledger's own key: {verifier}")
-    return verifier
-
-
-def _readable(file: Path, read: Callable[[Path], T]) -> T:
-    try:
-        return read(file)
-    except FileNotFoundError:
-        raise NotFoundError(f"there is no file {file}") from None
-    except OSError as error:
-        raise LedgerError(f"cannot read {file}: {error.strerror}") from error
 
 
 def _require_new(*files: Path | None) -> None:

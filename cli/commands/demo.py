@@ -70,25 +70,17 @@ def demo(
 
 
 def _train(path: Path) -> None:
-    import torch
-
     from ledger.domain.settings import Preprocessing
-    from ledger.plugin_manager import build_plugins
-    from ledger.testing.training import EPOCHS, train_classifier
-    from ledger.weights import tensor_files
+    from ledger.testing.demonstration import train_to_file
+    from ledger.testing.training import EPOCHS
 
     say((f"\n# Train {ARCHITECTURE} on scikit-learn's handwritten digits, 1,797 real scans.", "dim"))
-    plugins = build_plugins()
-    # The network's initial weights come from torch's global generator.
-    torch.manual_seed(SEED)
-    module = plugins.load_model(ARCHITECTURE, {"in_chans": 1}, 10).module
     preprocessing = Preprocessing(1, SIZE, SIZE, (MEAN,), (STD,))
     with PhaseProgress() as progress:
         progress.phase("training", EPOCHS)
-        accuracy = train_classifier(
-            module, plugins.data_source("digits"), preprocessing, seed=SEED, on_epoch=progress.step
+        accuracy = train_to_file(
+            path, ARCHITECTURE, {"in_chans": 1}, "digits", preprocessing, seed=SEED, on_epoch=progress.step
         )
-    path.write_bytes(tensor_files.serialise(module.state_dict()))
     say(f"trained to {percent(accuracy)} test accuracy: {path}")
 
 

@@ -5,24 +5,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.domain.versions import Version
 from ledger.errors import IntegrityError, NotFoundError
 
-from .. import documents
-from ..completion import model_names
-from ..render import emit_json, emit_table, percent, say, size
+from ..answers import answer
+from ..documents import models as documents
+from ..options import Json, ModelName, ModelReference
+from ..render import emit_table, percent, say, size
 from ..session import session, split_reference
 from . import registration
-from .setup import Json
 
 if TYPE_CHECKING:
     from ledger.service.versions.model_history import History
 
 app = typer.Typer(no_args_is_help=True, help="Register models and look at them.")
 app.command("add")(registration.add)
-Name = Annotated[str, typer.Argument(metavar="MODEL", autocompletion=model_names, help="A model's name.")]
-Reference = Annotated[
-    str, typer.Argument(metavar="MODEL[:N]", autocompletion=model_names, help="A model, or one version of it.")
-]
 
 
 @app.command("list")
@@ -33,7 +30,7 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
     with session(ctx).ledger() as ledger:
         found = list_models(ledger)
     if json:
-        emit_json(documents.listing("models", (documents.model(m, live) for m, live in found)))
+        answer(ctx, documents.models_document(found))
         return
     emit_table(
         ["model", "architecture", "#classes", "#live", "~forgotten"],
@@ -45,17 +42,14 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
 
 
 @app.command()
-def show(ctx: typer.Context, model: Reference, json: Json = False) -> None:
+def show(ctx: typer.Context, model: ModelReference, json: Json = False) -> None:
     """Show a model, or one version of it."""
     name, number = split_reference(model)
     known = _history(ctx, name)
     version = known.live if number is None else _version(known, number)
     measured = known.evidence[version.number]
     if json:
-        body = documents.model(known.model, known.live)
-        body["version"] = documents.version(version, known.model, known.live.number)
-        body["evidence"] = [documents.evidence(e) for e in measured.values()]
-        emit_json(documents.document("model", body))
+        answer(ctx, documents.model_document(known.model, known.live, version, measured.values()))
         return
     m = known.model
     rows: list[tuple[str, Any]] = [
@@ -82,7 +76,7 @@ def show(ctx: typer.Context, model: Reference, json: Json = False) -> None:
 @app.command()
 def versions(
     ctx: typer.Context,
-    model: Name,
+    model: ModelName,
     at: Annotated[str | None, typer.Option(metavar="DATE", help="Say only what was live at that time.")] = None,
     json: Json = False,
 ) -> None:
@@ -97,8 +91,7 @@ def versions(
             raise NotFoundError(f"{model} was not yet registered at {at}")
         shown = (_version(known, number),)
     if json:
-        items = (documents.version(v, known.model, known.live.number) for v in shown)
-        emit_json(documents.listing("versions", items))
+        answer(ctx, documents.versions_document(known.model, shown, known.live.number))
         return
     rows = []
     for v in shown:
@@ -122,7 +115,7 @@ def versions(
 @app.command()
 def diff(
     ctx: typer.Context,
-    model: Name,
+    model: ModelName,
     first: Annotated[int, typer.Argument(help="Version number.")],
     second: Annotated[int, typer.Argument(help="Version number.")],
     json: Json = False,
@@ -133,7 +126,7 @@ def diff(
     with session(ctx).ledger() as ledger:
         differences = compare(ledger, model, first, second)
     if json:
-        emit_json(documents.listing("diff", (vars(d) for d in differences)))
+        answer(ctx, documents.diff_document(differences))
         return
     rows = (
         (d.name, "x".join(map(str, d.shape)), d.changed, percent(d.relative), f"{d.largest:.2e}") for d in differences
@@ -144,14 +137,14 @@ def diff(
 
 
 @app.command()
-def verify(ctx: typer.Context, model: Name, json: Json = False) -> None:
+def verify(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
     """Re-read every stored object of a model and compare it with its digest."""
     from ledger.service.versions.integrity import verify as check
 
     with session(ctx).ledger() as ledger:
         results = check(ledger, model)
     if json:
-        emit_json(documents.listing("verification", ({"object": n, "problem": p or None} for n, p in results)))
+        answer(ctx, documents.objects_document(results))
     else:
         emit_table(["object", "~result"], ((name, problem or "ok") for name, problem in results))
     bad = [name for name, problem in results if problem]
@@ -162,22 +155,28 @@ def verify(ctx: typer.Context, model: Name, json: Json = False) -> None:
 @app.command()
 def rebind(
     ctx: typer.Context,
-    model: Name,
+    model: ModelName,
     data: Annotated[str | None, typer.Option(help="Where the images are now; default: where they were.")] = None,
+    json: Json = False,
 ) -> None:
     """Use the images as they are now, after a purge: those of forgotten classes may be gone."""
     from ledger.service.models.rebind import rebind as take_note
 
     with session(ctx).ledger() as ledger:
         taken = take_note(ledger, model, data)
+    if json:
+        known = _history(ctx, model)
+        measured = known.evidence[known.live.number].values()
+        answer(ctx, documents.model_document(known.model, known.live, known.live, measured))
     say(f"{model} reads its images from {taken.data_spec}; class spaces are collected again when needed")
 
 
 @app.command()
 def export(
     ctx: typer.Context,
-    model: Reference,
+    model: ModelReference,
     folder: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    json: Json = False,
 ) -> None:
     """Write a version's weights, labels, preprocessing and provenance to a folder."""
     from ledger.service.versions.export import export as write
@@ -185,19 +184,20 @@ def export(
     name, number = split_reference(model)
     with session(ctx).ledger() as ledger:
         version = write(ledger, name, number, folder)
+    if json:
+        answer(ctx, documents.exported_document(name, version, folder))
     say(f"wrote version {version.number} of {name} to {folder}")
 
 
 @app.command()
-def coverage(ctx: typer.Context, model: Name, json: Json = False) -> None:
+def coverage(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
     """List every parameter: edited, untouched by design, or unhandled."""
     from ledger.service.models.coverage import coverage as cover
 
     with session(ctx).ledger() as ledger:
         parameters = cover(ledger, model)
     if json:
-        items = ({**vars(p), "treatment": p.treatment.value} for p in parameters)
-        emit_json(documents.listing("coverage", items))
+        answer(ctx, documents.coverage_document(parameters))
         return
     emit_table(
         ["parameter", "shape", "treatment", "~by"],
@@ -206,12 +206,11 @@ def coverage(ctx: typer.Context, model: Name, json: Json = False) -> None:
 
 
 @app.command()
-def spaces(ctx: typer.Context, model: Name, json: Json = False) -> None:
+def spaces(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
     """List the stored class spaces: images, ranks, error bounds, bytes."""
     known = _history(ctx, model)
     if json:
-        items = ({**vars(s), "maps": [vars(m) for m in s.maps]} for s in known.spaces)
-        emit_json(documents.listing("class_spaces", items))
+        answer(ctx, documents.class_spaces_document(known.spaces))
         return
     emit_table(
         ["class", "#images", "#maps", "#largest rank", "#largest error", "#size", "collected"],
@@ -237,7 +236,7 @@ def _history(ctx: typer.Context, name: str) -> "History":
         return history(ledger, name)
 
 
-def _version(known: "History", number: int) -> Any:
+def _version(known: "History", number: int) -> Version:
     found = [version for version in known.versions if version.number == number]
     if not found:
         raise NotFoundError(f"{known.model.name} has no version {number}", f"its last is {known.versions[-1].number}")

@@ -9,6 +9,9 @@ import typer
 
 from ledger.errors import UsageError
 
+from ..answers import answer
+from ..documents.models import model_document
+from ..options import Json
 from ..render import say
 from ..session import session
 
@@ -54,11 +57,13 @@ def add(
     allow_unhandled: Annotated[
         list[str] | None, typer.Option(metavar="WEIGHT", help="Accept that this weight is never edited.")
     ] = None,
+    json: Json = False,
 ) -> None:
     """Register a trained model with its weights, labels and data."""
     from ledger.domain.models import Architecture
     from ledger.domain.settings import Settings
     from ledger.service.models.registration import Registration, register
+    from ledger.service.versions.model_history import history
 
     if Path(weights).is_dir():
         raise UsageError(f"{weights} is a folder", "name the safetensors file in it")
@@ -78,6 +83,9 @@ def add(
     )
     with session(ctx).ledger() as ledger:
         model = register(ledger, registration)
+        if json:
+            live = history(ledger, model.name).live
+            answer(ctx, model_document(model, live, live, ()))
     say(f"registered {model.name} with {len(model.labels)} classes as version 0")
     say(f"next: unledger preview {model.name} -c CLASS")
 

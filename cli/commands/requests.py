@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,29 +11,26 @@ import typer
 
 from ledger.domain.due import days_left
 from ledger.domain.states import Action, RequestState
-from ledger.errors import NotFoundError, UsageError
+from ledger.errors import LedgerError, NotFoundError, UsageError
 
-from .. import documents
-from ..completion import class_labels, model_names, request_numbers
+from ..answers import answer
 from ..dates import parse_date
-from ..render import PhaseProgress, emit_json, emit_table, percent, say
+from ..documents import requests as documents
+from ..options import Classes, Json, ModelName, OptionalModel, Reason, RequestNumber, WaiveGates
+from ..render import PhaseProgress, emit_table, percent, say
 from ..session import session
-from .setup import Json
 from .worker import carry_out
 
 if TYPE_CHECKING:
     from ledger.domain.labels import LabelMap
     from ledger.domain.requests import NewRequest, Request
+    from ledger.domain.versions import Version
+    from ledger.service.ledger import Ledger
+    from ledger.service.requests.filing import Receipt
+    from ledger.service.requests.worker import Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about them.")
-ModelName = Annotated[str, typer.Argument(metavar="MODEL", autocompletion=model_names, help="A model's name.")]
-Classes = Annotated[
-    list[str] | None,
-    typer.Option("--class", "-c", metavar="CLASS", autocompletion=class_labels, help="Label or index; repeatable."),
-]
-Number = Annotated[int, typer.Argument(metavar="ID", autocompletion=request_numbers, help="A request's number.")]
 LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
-Reason = Annotated[str, typer.Option(help="Why; kept beside the audit history.")]
 
 
 def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json: Json = False) -> None:
@@ -45,18 +43,7 @@ def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json:
         result = compute(ledger, model, tuple(classes), progress)
     labels = result.model.labels
     if json:
-        body = {
-            "model": model,
-            "forgotten": list(labels.names(result.forgotten)),
-            "solver": result.solver,
-            "depth": result.depth,
-            "alpha_r": result.alpha_r,
-            "alpha_f": result.alpha_f,
-            "accuracy": result.accuracy,
-            "confusion": result.confusion,
-            "missed_gates": list(result.missed_gates),
-        }
-        emit_json(documents.document("preview", body))
+        answer(ctx, documents.preview_document(result))
         return
     before, after = result.accuracy["base_test"], result.accuracy["test"]
     rows = [(before["per_class"][k], after["per_class"][k], k) for k in range(len(labels))]
@@ -106,14 +93,15 @@ def forget(
 ) -> None:
     """File one request for one or several classes, or many requests from a file."""
     from ledger.domain.requests import NewRequest
+    from ledger.service.models.lookup import get_model
     from ledger.service.requests.filing import enqueue
 
     if (classes is None) == (file is None):
         raise UsageError("name classes with -c, or a file of requests with -f", "one of the two")
     who = session(ctx).who
     with session(ctx).ledger() as ledger:
-        with ledger.database.read() as tx:
-            labels = tx.models.get(model).labels
+        owner = get_model(ledger, model)
+        labels = owner.labels
         if file is not None:
             filed = [_from_line(labels, who, where, line) for where, line in _lines(file)]
         else:
@@ -131,29 +119,37 @@ def forget(
             ]
         receipts = enqueue(ledger, model, filed, approval=needs_approval)
         now = ledger.clock()
-        with ledger.database.read() as tx:
-            owner = tx.models.get(model)
-        if json:
-            items = ({**documents.request(r.request, owner, now), "repeated": r.repeated} for r in receipts)
-            emit_json(documents.listing("receipts", items))
-        else:
+        if not json:
             _table(((model, labels, r.request) for r in receipts), now)
-        for receipt in receipts:
-            if receipt.repeated:
-                say(f"request {receipt.request.id} was filed before under this key; nothing was added")
-            elif receipt.request.no_op:
-                say(f"request {receipt.request.id}: {receipt.request.outcome}; nothing to do")
+        _say_what_needs_no_work(receipts)
         queued = any(r.request.state is RequestState.QUEUED for r in receipts)
-        if wait and queued:
-            carry_out(ledger, model)
-        elif queued:
-            say("next: unledger work --drain")
+        outcomes: list[Outcome] = []
+        failures: list[LedgerError] = []
+        try:
+            if wait and queued:
+                failures = carry_out(ledger, model, outcomes.append)
+            elif queued:
+                say("next: unledger work --drain")
+        finally:
+            # Requests that were filed are reported whatever becomes of the work.
+            if json:
+                answer(ctx, documents.receipts_document(receipts, owner, now, outcomes if wait else None))
+        if failures:
+            raise failures[0]
+
+
+def _say_what_needs_no_work(receipts: "Sequence[Receipt]") -> None:
+    for receipt in receipts:
+        if receipt.repeated:
+            say(f"request {receipt.request.id} was filed before under this key; nothing was added")
+        elif receipt.request.no_op:
+            say(f"request {receipt.request.id}: {receipt.request.outcome}; nothing to do")
 
 
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", autocompletion=model_names)] = None,
+    model: OptionalModel = None,
     state: Annotated[list[RequestState] | None, typer.Option(help="Only these states; repeatable.")] = None,
     after: Annotated[int, typer.Option(help="Only requests with a higher number.")] = 0,
     limit: Annotated[int | None, typer.Option(min=1, help="How many at most. Default: all.")] = None,
@@ -166,7 +162,7 @@ def list_(
         found = list_requests(ledger, model, state, after=after, limit=limit)
         now = ledger.clock()
     if json:
-        emit_json(documents.listing("requests", (documents.request(r, m, now) for m, r in found)))
+        answer(ctx, documents.requests_document(found, now))
     else:
         _table(((m.name, m.labels, r) for m, r in found), now)
     if limit is not None and len(found) == limit:
@@ -174,19 +170,17 @@ def list_(
 
 
 @app.command()
-def show(ctx: typer.Context, request: Number, json: Json = False) -> None:
+def show(ctx: typer.Context, request: RequestNumber, json: Json = False) -> None:
     """Show one request and everything that happened to it."""
-    from ledger.service.requests.listing import show_request
+    from ledger.service.requests.listing import request_history
 
     with session(ctx).ledger() as ledger:
-        owner, found = show_request(ledger, request)
+        found = request_history(ledger, request)
         now = ledger.clock()
-        with ledger.database.read() as tx:
-            events = list(tx.audit.events(request_id=request))
-    body = documents.request(found, owner, now)
     if json:
-        emit_json(documents.document("request", {**body, "events": [documents.event(e) for e in events]}))
+        answer(ctx, documents.request_document(found, now))
         return
+    body, events = documents.request_part(found.request, found.model, now), found.events
     body["classes"] = ", ".join(body["classes"])
     emit_table(["", "~"], ((k.replace("_", " "), v) for k, v in body.items() if v not in (None, "", False)))
     emit_table(["#seq", "when", "event", "who", "~note"], ((e.seq, e.at, e.kind, e.actor, e.note) for e in events))
@@ -195,11 +189,13 @@ def show(ctx: typer.Context, request: Number, json: Json = False) -> None:
 def _decision(action: Action, doc: str) -> None:
     """Add the command of an action that changes a state and computes nothing."""
 
-    def command(ctx: typer.Context, request: Number, reason: Reason = "") -> None:
+    def command(ctx: typer.Context, request: RequestNumber, reason: Reason = "", json: Json = False) -> None:
         from ledger.service.requests.decisions import decide
 
         with session(ctx).ledger() as ledger:
             done = decide(ledger, request, action, reason)
+            if json:
+                _answer_decision(ctx, ledger, action, done)
         say(f"request {request} is {done.state.value}")
 
     command.__doc__ = doc
@@ -216,15 +212,18 @@ _decision(Action.RELEASE, "Put a held request back in the queue.")
 @app.command()
 def retry(
     ctx: typer.Context,
-    request: Number,
+    request: RequestNumber,
     reason: Reason = "",
-    waive_gates: Annotated[bool, typer.Option(help="Accept the result even if it misses a quality gate.")] = False,
+    waive_gates: WaiveGates = False,
+    json: Json = False,
 ) -> None:
     """Queue a failed, blocked, quarantined or reopened request again."""
     from ledger.service.requests.decisions import decide
 
     with session(ctx).ledger() as ledger:
         done = decide(ledger, request, Action.RETRY, reason, waive_gates=waive_gates)
+        if json:
+            _answer_decision(ctx, ledger, Action.RETRY, done)
     say(f"request {request} is {done.state.value}")
     say("next: unledger work --drain")
 
@@ -232,16 +231,28 @@ def retry(
 @app.command()
 def withdraw(
     ctx: typer.Context,
-    request: Number,
+    request: RequestNumber,
     reason: Reason = "",
-    waive_gates: Annotated[bool, typer.Option(help="Accept the result even if it misses a quality gate.")] = False,
+    waive_gates: WaiveGates = False,
+    json: Json = False,
 ) -> None:
     """Withdraw a fulfilled request: the model gets back what only it made it forget."""
     from ledger.service.requests.withdrawal import withdraw as take_back
 
     with session(ctx).ledger() as ledger, PhaseProgress() as progress:
         done, version = take_back(ledger, request, reason, progress, waive_gates=waive_gates)
+        if json:
+            _answer_decision(ctx, ledger, Action.WITHDRAW, done, version)
     say(f"request {request} is {done.state.value}" + (f"; version {version.number} is live" if version else ""))
+
+
+def _answer_decision(
+    ctx: typer.Context, ledger: "Ledger", action: Action, done: "Request", made: "Version | None" = None
+) -> None:
+    from ledger.service.requests.listing import show_request
+
+    owner, _ = show_request(ledger, done.id)
+    answer(ctx, documents.decision_document(action, done, owner, ledger.clock(), made))
 
 
 def _table(rows: Any, now: datetime) -> None:

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
-from ledger.errors import ConflictError, LedgerError
+from ledger.errors import ConflictError
 
-from ..documents import document, listing
-from ..render import emit_json, emit_table, say
+from ..answers import answer
+from ..documents import upkeep as documents
+from ..options import Json
+from ..render import emit_table, say
 from ..session import session
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 db_app = typer.Typer(no_args_is_help=True, help="The database's schema.")
 
 
@@ -24,29 +25,25 @@ def init(
     store: Annotated[
         str, typer.Option(help="Folder for weights and class spaces, relative to DIR, or s3://BUCKET/PREFIX.")
     ] = "objects",
+    json: Json = False,
 ) -> None:
     """Create a ledger in a folder."""
-    from ledger.config import FILE, create_config
-    from ledger.service.ledger import create_ledger
+    from ledger.service.ledger import init_ledger
 
-    config = create_config(folder, db, store)
-    try:
-        create_ledger(config, session(ctx).who).close()
-    except LedgerError:
-        (config.root / FILE).unlink()
-        raise
+    config = init_ledger(folder, db, store, session(ctx).who)
+    if json:
+        answer(ctx, documents.created_document(config.root))
     say(f"created a ledger in {config.root}")
     say("next: unledger model add NAME --arch ... --weights ... --data ...")
 
 
 def doctor(ctx: typer.Context, json: Json = False) -> None:
     """Check that everything a ledger needs is there and works."""
-    from ledger.config import find_config
     from ledger.service.upkeep.doctor import doctor as check_all
 
-    checks = check_all(find_config(session(ctx).folder))
+    checks = check_all(session(ctx).config)
     if json:
-        emit_json(listing("checks", (vars(check) for check in checks)))
+        answer(ctx, documents.checks_document(checks))
     else:
         emit_table(["check", "", "~detail"], [(c.name, "ok" if c.ok else "FAILED", c.detail) for c in checks])
     if not all(check.ok for check in checks):
@@ -56,48 +53,48 @@ def doctor(ctx: typer.Context, json: Json = False) -> None:
 @db_app.command("current")
 def db_current(ctx: typer.Context, json: Json = False) -> None:
     """Print the schema revision of the database and of this release."""
-    from ledger.config import find_config
-    from ledger.store.database.engine import open_engine
-    from ledger.store.database.schema import HEAD, current_revision
+    from ledger.service.upkeep.schema import schema_state
 
-    current = current_revision(open_engine(find_config(session(ctx).folder).database_url))
+    state = schema_state(session(ctx).config)
     if json:
-        emit_json(document("schema", {"current": current, "wanted": HEAD}))
+        answer(ctx, documents.schema_document(state))
     else:
-        emit_table(["database", "this release"], [(current or "empty", HEAD)])
+        emit_table(["database", "this release"], [(state.current or "empty", state.wanted)])
 
 
 @db_app.command("check")
-def db_check(ctx: typer.Context) -> None:
+def db_check(ctx: typer.Context, json: Json = False) -> None:
     """Exit with 4 unless the database fits this release."""
-    from ledger.config import find_config
-    from ledger.store.database.engine import open_engine
-    from ledger.store.database.schema import check_schema
+    from ledger.service.upkeep.schema import require_current_schema
 
-    check_schema(open_engine(find_config(session(ctx).folder).database_url))
+    state = require_current_schema(session(ctx).config)
+    if json:
+        answer(ctx, documents.schema_document(state))
     say("the schema is up to date")
 
 
 @db_app.command("upgrade")
-def db_upgrade(ctx: typer.Context) -> None:
+def db_upgrade(ctx: typer.Context, json: Json = False) -> None:
     """Bring the database's schema up to this release, in one transaction."""
-    from ledger.config import find_config
-    from ledger.service.ledger import create_ledger
-    from ledger.store.database.schema import HEAD
+    from ledger.service.upkeep.schema import upgrade
 
-    create_ledger(find_config(session(ctx).folder), session(ctx).who).close()
-    say(f"the schema is at {HEAD}")
+    state = upgrade(session(ctx).config, session(ctx).who)
+    if json:
+        answer(ctx, documents.schema_document(state))
+    say(f"the schema is at {state.wanted}")
 
 
 def plugins(
-    json: Json = False, check: Annotated[bool, typer.Option(help="Exit with 4 if one is broken.")] = False
+    ctx: typer.Context,
+    json: Json = False,
+    check: Annotated[bool, typer.Option(help="Exit with 4 if one is broken.")] = False,
 ) -> None:
     """List plugins: model loaders, data sources, layer handlers, evaluators."""
-    from ledger.plugin_manager import build_plugins
+    from ledger.service.upkeep.plugins import list_plugins
 
-    infos = build_plugins().infos
+    infos = list_plugins()
     if json:
-        emit_json(listing("plugins", (vars(info) for info in infos)))
+        answer(ctx, documents.plugins_document(infos))
     else:
         rows = (
             (

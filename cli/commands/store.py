@@ -6,17 +6,17 @@ import typer
 
 from ledger.errors import IntegrityError
 
-from .. import documents
-from ..completion import model_names
-from ..render import PhaseProgress, emit_json, emit_table, say, size
+from ..answers import answer
+from ..dates import parse_age
+from ..documents import upkeep as documents
+from ..options import DryRun, Json, OptionalModel
+from ..render import PhaseProgress, emit_table, say, size
 from ..session import session
-from .purge import parse_age
-from .setup import Json
 
 
 def fsck(
     ctx: typer.Context,
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", autocompletion=model_names)] = None,
+    model: OptionalModel = None,
     read_data: Annotated[bool, typer.Option("--read-data", help="Also read and hash every stored object.")] = False,
     json: Json = False,
 ) -> None:
@@ -24,36 +24,28 @@ def fsck(
     from ledger.service.upkeep.fsck import fsck as check
 
     with session(ctx).ledger() as ledger, PhaseProgress() as progress:
-        report = check(ledger, progress, model_name=model, read_data=read_data)
+        result = check(ledger, progress, model_name=model, read_data=read_data)
     if json:
-        body = {
-            "ok": report.sound,
-            "read_data": read_data,
-            "objects": report.objects,
-            "findings": [vars(finding) for finding in report.findings],
-            "quarantined": report.quarantined,
-            "released": report.released,
-        }
-        emit_json(documents.document("fsck", body))
-    elif report.findings:
+        answer(ctx, documents.fsck_document(result, read_data=read_data))
+    elif result.findings:
         emit_table(
             ["", "fault", "~what", "~detail", "~used by"],
             (
                 ("ERROR" if f.severe else "warning", f.fault, f.what, f.detail, ", ".join(f.used_by))
-                for f in report.findings
+                for f in result.findings
             ),
         )
-    for name in report.quarantined:
+    for name in result.quarantined:
         say(("quarantined:", "bold red"), f" version {name} is handed out no more")
-    for name in report.released:
+    for name in result.released:
         say(f"version {name} is whole again")
-    severe = sum(finding.severe for finding in report.findings)
+    severe = sum(finding.severe for finding in result.findings)
     if severe:
         raise IntegrityError(
             f"{severe} things are wrong with the ledger",
             "restore what is damaged from a backup, then run: unledger fsck --read-data",
         )
-    say(f"fsck ok: {report.objects} objects {'read' if read_data else 'looked at; add --read-data to read them'}")
+    say(f"fsck ok: {result.objects} objects {'read' if read_data else 'looked at; add --read-data to read them'}")
 
 
 def gc(
@@ -61,7 +53,7 @@ def gc(
     older_than: Annotated[
         str, typer.Option(metavar="AGE", help="Spare what was written since then: 1h, 7d, 0.")
     ] = "1h",
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what it would remove, and stop.")] = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Remove stored objects, keys and temporary files that nothing refers to."""
@@ -71,8 +63,7 @@ def gc(
     with session(ctx).ledger() as ledger:
         garbage = collect_garbage(ledger, grace=grace, dry_run=dry_run)
     if json:
-        body = {"dry_run": dry_run, "removed": [vars(g) for g in garbage], "bytes": sum(g.size for g in garbage)}
-        emit_json(documents.document("gc", body))
+        answer(ctx, documents.gc_document(garbage, dry_run=dry_run))
     elif garbage:
         emit_table(["kind", "~name", "#size"], ((g.kind, g.name, size(g.size)) for g in garbage))
     verb = "would remove" if dry_run else "removed"

@@ -5,16 +5,17 @@ from typing import Annotated
 
 import typer
 
-from .. import documents
-from ..render import PhaseProgress, emit_json, emit_table, percent, say
+from ..answers import answer
+from ..documents.models import evaluation_document, report_document
+from ..documents.requests import rollback_document
+from ..options import DryRun, Json, ModelName, ModelReference, Reason, Yes
+from ..render import PhaseProgress, emit_table, percent, say
 from ..session import confirm, session, split_reference
-from .models import Name, Reference
-from .setup import Json
 
 
 def evaluate(
     ctx: typer.Context,
-    model: Reference,
+    model: ModelReference,
     only: Annotated[
         list[str] | None, typer.Option("--evaluator", "-e", help="Only this evaluator; repeatable.")
     ] = None,
@@ -33,13 +34,7 @@ def evaluate(
             ledger, name, number, progress, only=only or (), against=against, train_per_class=train_per_class or None
         )
     if json:
-        body = {
-            "model": name,
-            "version": result.version.number,
-            "forgotten": list(result.model.labels.names(result.version.forgotten)),
-            "evidence": [documents.evidence(e) for e in result.evidence.values()],
-        }
-        emit_json(documents.document("evaluation", body))
+        answer(ctx, evaluation_document(result))
         return
     labels, forgotten = result.model.labels, result.version.forgotten
     if "accuracy" in result.evidence:
@@ -79,11 +74,11 @@ def evaluate(
 
 def rollback(
     ctx: typer.Context,
-    model: Name,
+    model: ModelName,
     to: Annotated[int, typer.Option(help="The version whose weights shall be live again.")],
-    reason: Annotated[str, typer.Option(help="Why; kept beside the audit history.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what it would do, and stop.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Make an earlier version's weights live again, as a new version, and reopen what that undoes."""
@@ -93,32 +88,25 @@ def rollback(
         plan = plan_rollback(ledger, model, to)
         labels = plan.model.labels
         back = plan.live.forgotten - plan.target.forgotten
-        if json:
-            body = {
-                "model": model,
-                "from": plan.live.number,
-                "to": to,
-                "dry_run": dry_run,
-                "known_again": list(labels.names(back)),
-                "reopened": [documents.request(r, plan.model, plan.now) for r in plan.reopened],
-            }
-            emit_json(documents.document("rollback", body))
-        else:
-            say(f"version {to} of {model} forgets: {', '.join(labels.names(plan.target.forgotten)) or 'nothing'}")
-            say(f"known again after this: {', '.join(labels.names(back)) or 'nothing'}")
-            if plan.reopened:
-                emit_table(
-                    ["#id", "~classes", "due", "#days left"],
-                    (
-                        (r.id, ", ".join(labels.names(r.classes)), f"{r.due_at:%Y-%m-%d}", plan.days_left(r))
-                        for r in plan.reopened
-                    ),
-                    title="requests this would reopen" if dry_run else "requests this reopens",
-                )
+        say(f"version {to} of {model} forgets: {', '.join(labels.names(plan.target.forgotten)) or 'nothing'}")
+        say(f"known again after this: {', '.join(labels.names(back)) or 'nothing'}")
+        if plan.reopened and not json:
+            emit_table(
+                ["#id", "~classes", "due", "#days left"],
+                (
+                    (r.id, ", ".join(labels.names(r.classes)), f"{r.due_at:%Y-%m-%d}", plan.days_left(r))
+                    for r in plan.reopened
+                ),
+                title="requests this would reopen" if dry_run else "requests this reopens",
+            )
         if dry_run:
+            if json:
+                answer(ctx, rollback_document(plan, None))
             return
         confirm(f"Roll {model} back to version {to}?", yes=yes)
         version = roll_back(ledger, plan, reason)
+    if json:
+        answer(ctx, rollback_document(plan, version))
     say(f"version {version.number} of {model} is live, with the weights of version {to}")
     if plan.reopened:
         say(f"next: unledger request retry {plan.reopened[0].id}  (or deny, or withdraw)")
@@ -126,12 +114,15 @@ def rollback(
 
 def report(
     ctx: typer.Context,
-    model: Name,
+    model: ModelName,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+    json: Json = False,
 ) -> None:
     """Write a self-contained HTML report: versions, evidence, requests, recipe."""
     from ledger.report.page import write_report
 
     with session(ctx).ledger() as ledger:
         write_report(ledger, model, output)
+    if json:
+        answer(ctx, report_document([model], output))
     say(f"wrote {output}")

@@ -1,6 +1,7 @@
 """``unledger work`` and ``status``: carry requests out, and see what waits."""
 
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,21 +9,17 @@ import typer
 from ledger.domain.due import days_left
 from ledger.errors import LedgerError, OverdueError, UsageError
 
-from .. import documents
-from ..completion import model_names
-from ..render import PhaseProgress, emit_json, emit_table, say
+from ..answers import answer, answer_line, answered
+from ..documents import requests as documents
+from ..options import Json, JsonLines, OptionalModel
+from ..render import PhaseProgress, emit_table, say
 from ..session import session
 from ..signals import StopSignals
-from .setup import Json
 
 if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
     from ledger.service.requests.status import Status
     from ledger.service.requests.worker import Outcome
-
-OptionalModel = Annotated[
-    str | None, typer.Argument(metavar="[MODEL]", autocompletion=model_names, help="Only this model.")
-]
 
 
 def work(
@@ -43,30 +40,45 @@ def work(
     poll: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.01, help="With --forever: longest wait between two looks.")
     ] = 5.0,
+    json: JsonLines = False,
 ) -> None:
     """Carry out queued requests."""
     if once + drain + forever > 1:
         raise UsageError("--once, --drain and --forever exclude each other")
     with session(ctx).ledger() as ledger:
+
+        def answer_outcome(outcome: "Outcome") -> None:
+            if json:
+                answer_line(documents.outcome_document(outcome, ledger.clock()))
+
         if forever:
-            stay(ledger, model, poll)
-        else:
-            carry_out(ledger, model, once=once)
+            stay(ledger, model, poll, answer_outcome, json=json)
+            return
+        failures = carry_out(ledger, model, answer_outcome, once=once)
+    if failures:
+        # Its document is the line about its request.
+        answered(ctx)
+        raise failures[0]
 
 
-def stay(ledger: "Ledger", model: str | None, poll: float) -> None:
+def stay(
+    ledger: "Ledger", model: str | None, poll: float, on_outcome: "Callable[[Outcome], None]", *, json: bool
+) -> None:
     """Carry out requests as they come until a signal says to leave; no failure of a request ends it."""
+    from ledger.service.models.lookup import get_model
     from ledger.service.requests.daemon import Trouble, work_forever
 
-    with ledger.database.read() as tx:
-        what = tx.models.get(model).name if model else "every model"
+    what = get_model(ledger, model).name if model else "every model"
     say(f"waiting for requests for {what}; Ctrl-C or SIGTERM ends it")
     with StopSignals() as stop, PhaseProgress() as progress:
         for event in work_forever(ledger, progress, stop, model_name=model, poll=poll):
             progress.end()
             if not isinstance(event, Trouble):
+                on_outcome(event)
                 tell(event)
                 continue
+            if json:
+                answer_line(documents.trouble_document(event))
             if isinstance(event.error, LedgerError):
                 say(("warning:", "yellow"), f" {event.error.message}; trying again in {event.pause:.1f} s")
             else:
@@ -75,8 +87,20 @@ def stay(ledger: "Ledger", model: str | None, poll: float) -> None:
     say("stopped; what was in progress is back in the queue")
 
 
-def carry_out(ledger: "Ledger", model: str | None, *, once: bool = False) -> None:
-    """Work the queue off and say what became of each request; the first error decides the exit code."""
+def carry_out(
+    ledger: "Ledger", model: str | None, on_outcome: "Callable[[Outcome], None]", *, once: bool = False
+) -> list[LedgerError]:
+    """Work the queue off and say what became of each request.
+
+    Args:
+        ledger: The ledger.
+        model: Only this model's requests.
+        on_outcome: Called with the outcome of each request.
+        once: Stop after one request.
+
+    Returns:
+        Why requests failed; the caller raises the first, which decides the exit code.
+    """
     from ledger.service.requests.worker import work as work_off
 
     failures = []
@@ -87,13 +111,13 @@ def carry_out(ledger: "Ledger", model: str | None, *, once: bool = False) -> Non
             done += 1
             if outcome.error is not None:
                 failures.append(outcome.error)
+            on_outcome(outcome)
             tell(outcome)
             if once:
                 break
     if not done:
         say("nothing to do")
-    if failures:
-        raise failures[0]
+    return failures
 
 
 def tell(outcome: "Outcome") -> None:
@@ -130,21 +154,7 @@ def status(
         found = look(ledger, model)
     shown = [(s, s.overdue if overdue else s.open) for s in found.models]
     if json:
-        body = {
-            "now": found.now,
-            "workers": [vars(worker) for worker in found.workers],
-            "models": [
-                {
-                    **documents.model(s.model, s.live),
-                    "requests": {state.value: count for state, count in s.states.items()},
-                    "open": [documents.request(r, s.model, found.now) for r in requests],
-                    "overdue": [r.id for r in s.overdue],
-                    "unattended": s.unattended,
-                }
-                for s, requests in shown
-            ],
-        }
-        emit_json(documents.document("status", body))
+        answer(ctx, documents.status_document(found, shown))
     else:
         emit_table(
             ["model", "#live", "~forgotten", "#open", "#overdue"],

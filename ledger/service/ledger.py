@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
-from ledger.config import Config
+from ledger.config import FILE, Config, create_config, find_config
+from ledger.errors import LedgerError
 from ledger.plugin_manager import Plugins, build_plugins
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import check_schema, upgrade_schema
@@ -50,6 +52,16 @@ class Ledger:
         self.database.close()
 
 
+def find_ledger(folder: Path | None = None) -> Config:
+    """Find a ledger: in the given folder, else in ``UNLEDGER_DIR``, else in the current folder or one above it.
+
+    Raises:
+        NotFoundError: There is none.
+        UsageError: Its ``unledger.toml`` cannot be read.
+    """
+    return find_config(folder)
+
+
 def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now, *, device: str = "auto") -> Ledger:
     """Open an existing ledger.
 
@@ -73,3 +85,25 @@ def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = ut
             key = str(create_signer(config).verifier)
             tx.audit.append("ledger.created", at=clock(), actor=actor, data={"key": key})
     return ledger
+
+
+def init_ledger(folder: Path, database: str, store: str, actor: str) -> Config:
+    """Create a new ledger in a folder; where that fails, the folder holds no ledger afterwards.
+
+    Args:
+        folder: Created if need be.
+        database: SQLAlchemy URL; a relative SQLite path counts from the folder.
+        store: Folder of the object store, relative to ``folder``, or a URL.
+        actor: Who creates it.
+
+    Raises:
+        ConflictError: The folder already holds a ledger.
+        LedgerError: Folder, database or object store cannot be written.
+    """
+    config = create_config(folder, database, store)
+    try:
+        create_ledger(config, actor).close()
+    except LedgerError:
+        (config.root / FILE).unlink()
+        raise
+    return config

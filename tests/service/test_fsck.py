@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ledger.service.upkeep.fsck import Finding, Report
+    from ledger.service.upkeep.fsck import Finding, FsckResult
     from tests.service.conftest import Shelf
 
 
@@ -32,11 +32,11 @@ FLIPS = int(os.environ.get("UNLEDGER_TEST_FLIPS", "20"))
 """Bits flipped one after another; more on demand."""
 
 
-def check(shelf: Shelf, *, read: bool = True, model: str | None = None) -> Report:
+def check(shelf: Shelf, *, read: bool = True, model: str | None = None) -> FsckResult:
     return fsck(shelf.ledger, Silent(), model_name=model, read_data=read)
 
 
-def only(report: Report) -> Finding:
+def only(report: FsckResult) -> Finding:
     [finding] = report.findings
     return finding
 

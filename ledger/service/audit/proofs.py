@@ -1,6 +1,6 @@
 """Prove that single entries stand in the history that a checkpoint signs."""
 
-from ledger.audit.proofs import Proof
+from ledger.audit.proofs import SCHEMA, Proof
 from ledger.audit.signed_notes import Verifier
 from ledger.errors import AuditError, ConflictError, SignatureError
 from ledger.service.ledger import Ledger
@@ -28,6 +28,11 @@ def prove(ledger: Ledger, seq: int) -> Proof:
         except SignatureError as error:
             raise AuditError(error.message, "see: unledger audit verify", seq=seq) from error
     return proof
+
+
+def is_proof(text: str) -> bool:
+    """Return whether a text looks like a proof of one entry, as opposed to an exported log."""
+    return SCHEMA in text[:200]
 
 
 def check_proof(text: str, key: str) -> Proof:

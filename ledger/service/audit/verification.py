@@ -17,7 +17,7 @@ from .checkpoints import last_signed
 
 
 @dataclass(frozen=True)
-class Verified:
+class VerifiedHistory:
     """What a verification found in order."""
 
     head: Head
@@ -26,7 +26,7 @@ class Verified:
     """Entries that a checkpoint signed by a known key covers."""
 
 
-def verify_history(ledger: Ledger, against: str | None = None, key: str | None = None) -> Verified:
+def verify_history(ledger: Ledger, against: str | None = None, key: str | None = None) -> VerifiedHistory:
     """Verify the ledger's history, its stored tree and checkpoints, and that it agrees with what was kept.
 
     Args:
@@ -49,10 +49,10 @@ def verify_history(ledger: Ledger, against: str | None = None, key: str | None =
         head = tx.audit.verify(kept, verifiers=verifiers)
         stored = [checkpoint.size for checkpoint in tx.checkpoints.all()] if verifiers else []
         signed = max([0, *stored, *(checkpoint.size for checkpoint in kept.checkpoints)])
-        return Verified(head, tx.audit.root().hex(), signed)
+        return VerifiedHistory(head, tx.audit.root().hex(), signed)
 
 
-def verify_export(text: str, name: str, against: str | None = None, key: str | None = None) -> Verified:
+def verify_export(text: str, name: str, against: str | None = None, key: str | None = None) -> VerifiedHistory:
     """Verify an exported history, without any ledger.
 
     Args:
@@ -70,7 +70,7 @@ def verify_export(text: str, name: str, against: str | None = None, key: str | N
     walk = LogVerification(read_kept(against, verifiers) | ExternalRecord(checkpoints=said))
     walk.verify_page(export.entries)
     signed = max([0, *(checkpoint.size for checkpoint in said)]) if key else 0
-    return Verified(walk.finish(), walk.frontier.root.hex(), signed)
+    return VerifiedHistory(walk.finish(), walk.frontier.root.hex(), signed)
 
 
 def open_export(text: str, name: str, verifiers: Sequence[Verifier]) -> tuple[ExportedLog, tuple[Checkpoint, ...]]:

@@ -1,11 +1,22 @@
 """Read requests, with the models they are about."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from ledger.audit.events import AuditEvent
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.service.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class RequestHistory:
+    """One request, its model, and the entries of the audit log about it."""
+
+    model: Model
+    request: Request
+    events: tuple[AuditEvent, ...]
 
 
 def list_requests(
@@ -32,3 +43,15 @@ def show_request(ledger: Ledger, request_id: int) -> tuple[Model, Request]:
     with ledger.database.read() as tx:
         request = tx.requests.get(request_id)
         return tx.models.by_id(request.model_id), request
+
+
+def request_history(ledger: Ledger, request_id: int) -> RequestHistory:
+    """Return one request and everything that happened to it.
+
+    Raises:
+        NotFoundError: There is none with this number.
+    """
+    with ledger.database.read() as tx:
+        request = tx.requests.get(request_id)
+        events = tuple(tx.audit.events(request_id=request_id))
+        return RequestHistory(tx.models.by_id(request.model_id), request, events)

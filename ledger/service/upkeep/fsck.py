@@ -40,7 +40,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Report:
+class FsckResult:
     """What a check found."""
 
     objects: int
@@ -74,7 +74,7 @@ class _Uses:
 
 
 @disk_errors()
-def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, read_data: bool = False) -> Report:
+def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, read_data: bool = False) -> FsckResult:
     """Check a ledger, or the objects of one model.
 
     Args:
@@ -112,7 +112,7 @@ def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, r
     if model_name is None:
         findings += _left_over(ledger, there, referred, destroyed, leased)
     quarantined, released = _settle(ledger, uses, problems, proven)
-    return Report(len(uses), tuple(findings), quarantined, released)
+    return FsckResult(len(uses), tuple(findings), quarantined, released)
 
 
 def _database(ledger: Ledger) -> Iterator[Finding]:

@@ -1,0 +1,58 @@
+"""What a command prints to standard output with ``--json``: one document, or one a line; never both, never none.
+
+A command that cannot answer prints an ``unledger.error/1`` document instead. The sentence for people goes to standard
+error as always.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import typer
+
+from .documents.document import Document
+from .documents.errors import error_document
+
+WANTED, GIVEN = "unledger.json.wanted", "unledger.json.given"
+"""Keys in the context's ``meta``, which a command shares with the group that it belongs to."""
+
+
+def note_arguments(ctx: typer.Context, arguments: Sequence[str]) -> None:
+    """Note whether a command line asks for JSON; known before it is parsed, so that parsing errors are JSON too."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    ctx.meta[WANTED] = "--json" in arguments[:end]
+
+
+def answer(ctx: typer.Context, document: Document) -> None:
+    """Print the command's document."""
+    ctx.meta[GIVEN] = True
+    json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=_json_value)
+    sys.stdout.write("\n")
+
+
+def answer_line(document: Document) -> None:
+    """Print one of many documents on a line of its own, for whoever reads while the command goes on."""
+    json.dump(document, sys.stdout, ensure_ascii=False, default=_json_value)
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def answered(ctx: typer.Context) -> None:
+    """Note that standard output says everything already, the error that is about to be raised included."""
+    ctx.meta[GIVEN] = True
+
+
+def answer_error(ctx: typer.Context, error: BaseException, *, message: str, hint: str = "", exit_code: int) -> None:
+    """Print the document of an error, if JSON is wanted and the command has not answered."""
+    if ctx.meta.get(WANTED) and not ctx.meta.get(GIVEN):
+        answer(ctx, error_document(error, message=message, hint=hint, exit_code=exit_code))
+
+
+def _json_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, frozenset | set):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON value")

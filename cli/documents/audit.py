@@ -1,0 +1,77 @@
+"""Documents about the audit log."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledger.errors import AuditError
+
+from .document import Document, document, listing
+
+if TYPE_CHECKING:
+    from ledger.audit.events import AuditEvent
+    from ledger.service.audit.verification import VerifiedHistory
+    from ledger.store.repositories.checkpoints import StoredCheckpoint
+
+
+def event_part(value: "AuditEvent") -> Document:
+    """Return an audit event, with the exact text that is hashed."""
+    return {
+        "seq": value.seq,
+        "at": value.at,
+        "kind": value.kind,
+        "actor": value.actor,
+        "model": value.model,
+        "request": value.request_id,
+        "data": value.data,
+        "note": value.note,
+        "leaf": value.leaf,
+        "digest": value.digest,
+    }
+
+
+def audit_document(events: "Iterable[AuditEvent]") -> Document:
+    """Return entries of the log, oldest first."""
+    return listing("audit", (event_part(event) for event in events))
+
+
+def verified_log_document(found: "VerifiedHistory") -> Document:
+    """Return how far a log was verified."""
+    body = {"size": found.head.size, "head": str(found.head), "root": found.root, "signed": found.signed}
+    return document("verification", {"ok": True, **body})
+
+
+def verified_entry_document(seq: int) -> Document:
+    """Return which entry was proven to stand in the signed log."""
+    return document("verification", {"ok": True, "entry": seq})
+
+
+def rejected_log_document(error: AuditError) -> Document:
+    """Return the first bad entry of a log that does not verify."""
+    return document("verification", {"ok": False, "first_bad": error.seq, "problem": error.message})
+
+
+def key_document(key: str) -> Document:
+    """Return the ledger's verifier key."""
+    return document("key", {"key": key})
+
+
+def checkpoint_document(issued: "StoredCheckpoint", output: Path | None) -> Document:
+    """Return a signed checkpoint, and the file it was written to."""
+    body = {"size": issued.size, "root": issued.root, "note": issued.note}
+    return document("checkpoint", {**body, "output": None if output is None else str(output)})
+
+
+def witnessed_document(file: Path, before: int, after: int) -> Document:
+    """Return how many entries a witness file knew before, and how many it knows now."""
+    return document("witnessed", {"file": str(file), "before": before, "after": after})
+
+
+def audit_export_document(lines: int, output: Path) -> Document:
+    """Return where an export of the log was written."""
+    return document("audit_export", {"lines": lines, "output": str(output)})
+
+
+def imported_document(before: int, after: int) -> Document:
+    """Return how many entries an archive held before, and how many it holds now."""
+    return document("imported", {"before": before, "after": after})

@@ -1,0 +1,133 @@
+"""Documents about models, their versions and what was measured on them."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ledger.domain.class_spaces import ClassSpace
+from ledger.domain.evidence import Evidence
+from ledger.domain.models import Model
+from ledger.domain.versions import Version
+
+from .document import Document, document, listing
+
+if TYPE_CHECKING:
+    from ledger.networks.coverage import ParameterCoverage
+    from ledger.service.evidence.evaluation import Evaluation
+    from ledger.service.versions.diff import TensorDifference
+
+
+def model_part(value: Model, live: Version) -> Document:
+    """Return a model and what is live."""
+    return {
+        "name": value.name,
+        "architecture": value.architecture.spec,
+        "options": value.architecture.options,
+        "labels": list(value.labels.labels),
+        "data": value.data_spec,
+        "data_digest": value.data_digest,
+        "preprocessing": vars(value.preprocessing),
+        "settings": value.settings.to_json(),
+        "created_at": value.created_at,
+        "live": live.number,
+        "anchor": value.anchor,
+        "forgotten": list(value.labels.names(live.forgotten)),
+    }
+
+
+def version_part(value: Version, owner: Model, live: int) -> Document:
+    """Return a version.
+
+    Args:
+        value: The version.
+        owner: Its model.
+        live: Number of the live version.
+    """
+    return {
+        "model": owner.name,
+        "version": value.number,
+        "live": value.number == live,
+        "kind": value.kind.value,
+        "parent": value.parent,
+        "request": value.request_id,
+        "restores": value.restores,
+        "forgotten": list(owner.labels.names(value.forgotten)),
+        "weights": value.weights,
+        "recipe": value.recipe,
+        "created_at": value.created_at,
+        "quarantined": value.quarantined,
+        "purged_at": value.purged_at,
+    }
+
+
+def evidence_part(value: Evidence) -> Document:
+    """Return what an evaluator measured."""
+    return {
+        "evaluator": value.evaluator,
+        "plugin": value.plugin,
+        "plugin_version": value.plugin_version,
+        "metrics": value.metrics,
+        "samples": value.samples,
+        "inputs_digest": value.inputs_digest,
+        "created_at": value.created_at,
+    }
+
+
+def models_document(models: Iterable[tuple[Model, Version]]) -> Document:
+    """Return every model, each with its live version."""
+    return listing("models", (model_part(model, live) for model, live in models))
+
+
+def model_document(owner: Model, live: Version, shown: Version, measured: Iterable[Evidence]) -> Document:
+    """Return a model, one version of it, and the newest evidence on that version."""
+    body = model_part(owner, live)
+    body["version"] = version_part(shown, owner, live.number)
+    body["evidence"] = [evidence_part(one) for one in measured]
+    return document("model", body)
+
+
+def versions_document(owner: Model, versions: Iterable[Version], live: int) -> Document:
+    """Return versions of a model."""
+    return listing("versions", (version_part(version, owner, live) for version in versions))
+
+
+def diff_document(differences: "Iterable[TensorDifference]") -> Document:
+    """Return the tensors that differ between two versions."""
+    return listing("diff", (vars(difference) for difference in differences))
+
+
+def objects_document(results: Iterable[tuple[str, str]]) -> Document:
+    """Return which stored objects of a model were read, each with its problem or None."""
+    return listing("verification", ({"object": name, "problem": problem or None} for name, problem in results))
+
+
+def coverage_document(parameters: "Iterable[ParameterCoverage]") -> Document:
+    """Return how each parameter is treated."""
+    return listing("coverage", ({**vars(p), "treatment": p.treatment.value} for p in parameters))
+
+
+def class_spaces_document(spaces: Iterable[ClassSpace]) -> Document:
+    """Return the stored class spaces of a model."""
+    return listing("class_spaces", ({**vars(s), "maps": [vars(m) for m in s.maps]} for s in spaces))
+
+
+def evaluation_document(result: "Evaluation") -> Document:
+    """Return what was measured on a version."""
+    body = {
+        "model": result.model.name,
+        "version": result.version.number,
+        "forgotten": list(result.model.labels.names(result.version.forgotten)),
+        "evidence": [evidence_part(one) for one in result.evidence.values()],
+    }
+    return document("evaluation", body)
+
+
+def exported_document(name: str, version: Version, folder: Path) -> Document:
+    """Return which version was written to which folder."""
+    body = {"model": name, "version": version.number, "weights": version.weights, "folder": str(folder)}
+    return document("exported", body)
+
+
+def report_document(names: Sequence[str], output: Path) -> Document:
+    """Return where a report was written."""
+    return document("report", {"models": list(names), "output": str(output)})

@@ -1,0 +1,165 @@
+"""Documents about requests: filed, decided, carried out."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ledger.domain.due import days_left
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
+from ledger.domain.states import Action
+from ledger.domain.versions import Version
+
+from .audit import event_part
+from .document import Document, document, listing
+from .errors import error_part
+from .models import model_part, version_part
+
+if TYPE_CHECKING:
+    from ledger.service.requests.daemon import Trouble
+    from ledger.service.requests.filing import Receipt
+    from ledger.service.requests.listing import RequestHistory
+    from ledger.service.requests.preview import Preview
+    from ledger.service.requests.status import ModelStatus, Status
+    from ledger.service.requests.worker import Outcome
+    from ledger.service.upkeep.purge import PurgePlan
+    from ledger.service.versions.rollback import RollbackPlan
+
+
+def request_part(value: Request, owner: Model, now: datetime) -> Document:
+    """Return a request."""
+    return {
+        "id": value.id,
+        "model": owner.name,
+        "classes": list(owner.labels.names(value.classes)),
+        "state": value.state.value,
+        "actor": value.actor,
+        "reason": value.reason,
+        "basis": value.basis,
+        "external_id": value.external_id,
+        "received_at": value.received_at,
+        "due_at": value.due_at,
+        "days_left": days_left(value.due_at, now) if value.is_open else None,
+        "created_at": value.created_at,
+        "updated_at": value.updated_at,
+        "version": value.version,
+        "no_op": value.no_op,
+        "gates_waived": value.gates_waived,
+        "outcome": value.outcome,
+    }
+
+
+def outcome_part(value: "Outcome", now: datetime) -> Document:
+    """Return what became of a request that a worker carried out."""
+    made = value.version
+    return {
+        "request": request_part(value.request, value.model, now),
+        "version": None if made is None else version_part(made, value.model, made.number),
+        "error": None if value.error is None else error_part(value.error),
+    }
+
+
+def requests_document(found: Iterable[tuple[Model, Request]], now: datetime) -> Document:
+    """Return requests in the order they were filed."""
+    return listing("requests", (request_part(request, owner, now) for owner, request in found))
+
+
+def request_document(found: "RequestHistory", now: datetime) -> Document:
+    """Return a request and everything that happened to it."""
+    body = request_part(found.request, found.model, now)
+    return document("request", {**body, "events": [event_part(event) for event in found.events]})
+
+
+def receipts_document(
+    receipts: "Iterable[Receipt]", owner: Model, now: datetime, outcomes: "Sequence[Outcome] | None"
+) -> Document:
+    """Return the requests that were filed; with what became of the queue, where that was waited for."""
+    items = [{**request_part(r.request, owner, now), "repeated": r.repeated} for r in receipts]
+    waited = {} if outcomes is None else {"outcomes": [outcome_part(outcome, now) for outcome in outcomes]}
+    return document("receipts", {"items": items, **waited})
+
+
+def decision_document(
+    action: Action, request: Request, owner: Model, now: datetime, made: Version | None = None
+) -> Document:
+    """Return a person's decision about a request, and the version that it made if it made one."""
+    body = {
+        "action": action.value,
+        "request": request_part(request, owner, now),
+        "version": None if made is None else version_part(made, owner, made.number),
+    }
+    return document("decision", body)
+
+
+def outcome_document(value: "Outcome", now: datetime) -> Document:
+    """Return what became of one request; a worker prints one a line."""
+    return document("outcome", outcome_part(value, now))
+
+
+def trouble_document(value: "Trouble") -> Document:
+    """Return what holds a worker up for a while."""
+    return document("trouble", {"error": error_part(value.error), "pause": value.pause})
+
+
+def preview_document(result: "Preview") -> Document:
+    """Return what forgetting some classes would cost."""
+    body = {
+        "model": result.model.name,
+        "forgotten": list(result.model.labels.names(result.forgotten)),
+        "solver": result.solver,
+        "depth": result.depth,
+        "alpha_r": result.alpha_r,
+        "alpha_f": result.alpha_f,
+        "accuracy": result.accuracy,
+        "confusion": result.confusion,
+        "missed_gates": list(result.missed_gates),
+    }
+    return document("preview", body)
+
+
+def status_document(found: "Status", shown: "Iterable[tuple[ModelStatus, Sequence[Request]]]") -> Document:
+    """Return what is live, open and late, and which workers are there.
+
+    Args:
+        found: The whole ledger at one moment.
+        shown: Each model with the requests to list.
+    """
+    models = [
+        {
+            **model_part(status.model, status.live),
+            "requests": {state.value: count for state, count in status.states.items()},
+            "open": [request_part(request, status.model, found.now) for request in requests],
+            "overdue": [request.id for request in status.overdue],
+            "unattended": status.unattended,
+        }
+        for status, requests in shown
+    ]
+    return document("status", {"now": found.now, "workers": [vars(one) for one in found.workers], "models": models})
+
+
+def rollback_document(plan: "RollbackPlan", made: Version | None) -> Document:
+    """Return what a rollback does, and the version it made; None for a dry run."""
+    body = {
+        "model": plan.model.name,
+        "from": plan.live.number,
+        "to": plan.target.number,
+        "dry_run": made is None,
+        "known_again": list(plan.model.labels.names(plan.live.forgotten - plan.target.forgotten)),
+        "reopened": [request_part(request, plan.model, plan.now) for request in plan.reopened],
+        "version": None if made is None else made.number,
+    }
+    return document("rollback", body)
+
+
+def purge_document(plan: "PurgePlan", destroyed: Sequence[str] | None) -> Document:
+    """Return what a purge does, and the digests of the objects it destroyed; None for a dry run."""
+    body = {
+        "model": plan.model.name,
+        "anchor": plan.anchor.number,
+        "purged": [version.number for version in plan.purged],
+        "final": [request_part(request, plan.model, plan.now) for request in plan.final],
+        "class_spaces": plan.spaces,
+        "dry_run": destroyed is None,
+        "destroyed": None if destroyed is None else list(destroyed),
+    }
+    return document("purge", body)

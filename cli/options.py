@@ -1,0 +1,33 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .completion import class_labels, model_names, request_numbers
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table; errors too.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON document a line; errors too.")]
+
+ModelName = Annotated[str, typer.Argument(metavar="MODEL", autocompletion=model_names, help="A model's name.")]
+OptionalModel = Annotated[
+    str | None, typer.Argument(metavar="[MODEL]", autocompletion=model_names, help="Only this model.")
+]
+ModelReference = Annotated[
+    str, typer.Argument(metavar="MODEL[:N]", autocompletion=model_names, help="A model, or one version of it.")
+]
+RequestNumber = Annotated[int, typer.Argument(metavar="ID", autocompletion=request_numbers, help="A request's number.")]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option("--class", "-c", metavar="CLASS", autocompletion=class_labels, help="Label or index; repeatable."),
+]
+
+Reason = Annotated[str, typer.Option(help="Why; kept beside the audit history.")]
+WaiveGates = Annotated[bool, typer.Option(help="Accept the result even if it misses a quality gate.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what it would do, and stop.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file; default: stdout.")]
+VerifierKey = Annotated[
+    str | None, typer.Option("--key", metavar="VERIFIERKEY", help="Who must have signed, as audit key prints it.")
+]

@@ -1,0 +1,87 @@
+"""Verify certificate files, for whoever holds them; no ledger is needed when the issuer's key is known."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ledger.audit.signed_notes import Verifier
+from ledger.certificates.dsse import statement_of
+from ledger.certificates.files import check_certificate, check_opening
+from ledger.certificates.verifier import Verified, file_digest
+from ledger.config import find_config
+from ledger.domain.certificates import Certificate
+from ledger.errors import LedgerError, NotFoundError, UsageError
+from ledger.service.signing import load_signer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class VerifiedCertificate:
+    """A certificate that verifies, and the classes that an opening names."""
+
+    certificate: Verified
+    classes: tuple[tuple[int, str], ...] | None
+    """Index and label of each class; None if no opening was given."""
+
+
+def issuer(key: str | None, folder: Path | None) -> Verifier:
+    """Return the key to verify with: the one given, else that of the ledger in a folder.
+
+    Args:
+        key: A verifier key, as ``audit key`` prints it.
+        folder: Where the ledger is; None looks in ``UNLEDGER_DIR``, in the current folder and above.
+
+    Raises:
+        UsageError: No key is given and no ledger is there; or the key cannot be read.
+    """
+    if key is not None:
+        return Verifier.parse(key)
+    try:
+        return load_signer(find_config(folder)).verifier
+    except NotFoundError as error:
+        raise UsageError("no key to verify with, and no ledger here to take it from", "name it with --key") from error
+
+
+def verify_certificate(
+    file: Path,
+    verifier: Verifier,
+    *,
+    request: int | None = None,
+    weights: Path | None = None,
+    opening: Path | None = None,
+) -> VerifiedCertificate:
+    """Verify a certificate file, and an opening of its commitments.
+
+    Args:
+        file: The certificate.
+        verifier: The key it must be signed with.
+        request: Number of the request it must be about.
+        weights: The weights file it must be about.
+        opening: The file that names its classes.
+
+    Raises:
+        SignatureError: The certificate does not verify, is about something else, or the opening does not fit.
+        NotFoundError: A file does not exist.
+        LedgerError: A file cannot be read.
+    """
+    digest = None if weights is None else _readable(weights, file_digest)
+    verified = check_certificate(_readable(file, Path.read_bytes), verifier, request=request, weights=digest)
+    opened = None if opening is None else tuple(check_opening(_readable(opening, Path.read_bytes), verified))
+    return VerifiedCertificate(verified, opened)
+
+
+def read_statement(certificate: Certificate) -> dict[str, Any]:
+    """Return the statement that a stored certificate signs, without verifying it."""
+    return statement_of(json.loads(certificate.envelope))
+
+
+def _readable(file: Path, read: Callable[[Path], T]) -> T:
+    try:
+        return read(file)
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {file}") from None
+    except OSError as error:
+        raise LedgerError(f"cannot read {file}: {error.strerror}") from error
