@@ -44,7 +44,7 @@ class Study:
         figures = []
         print(HEADER)
         cifar = self.ledger(settings)
-        before = cifar.accuracies(cifar.bench.base_state)
+        before = cifar.accuracies(cifar.bench.anchor_state)
         for k in classes:
             version = cifar.forget([k])
             figures.append(worst_and_drop(before, cifar.accuracies_of(version), [k]))
@@ -59,7 +59,7 @@ class Study:
         """Forget eight classes one request at a time."""
         print(HEADER)
         cifar = self.ledger(Settings())
-        before = cifar.accuracies(cifar.bench.base_state)
+        before = cifar.accuracies(cifar.bench.anchor_state)
         for step in range(1, len(ORDER) + 1):
             version = cifar.forget(ORDER[step - 1 : step])
             worst, drop = worst_and_drop(before, cifar.accuracies_of(version), ORDER[:step])

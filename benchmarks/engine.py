@@ -26,6 +26,8 @@ from torch import Tensor
 from ledger.algebra.strength import Strength
 from ledger.candidates.candidate import CandidateBuilder, Recipe
 from ledger.domain.settings import Settings
+from ledger.service.computation.class_space_cache import ClassSpaceCache
+from ledger.service.computation.class_space_collection import collect_class_space
 from ledger.service.computation.unlearning import propose
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.progress import Silent
@@ -62,11 +64,11 @@ def run_reference(bench: Workbench) -> None:
 
 def one_pair(bench: Workbench) -> float:
     """Return the seconds of one pair of alphas from stored class spaces: factors, projection, weights written back."""
-    collected = list(bench.class_spaces(frozenset({FIRST}), Silent()))
+    collected = list(ClassSpaceCache(bench).collect_and_store(frozenset({FIRST}), Silent()))
     inside = [c.spaces for c in collected if c.record.class_index == FIRST]
     outside = [c.spaces for c in collected if c.record.class_index != FIRST]
     builder = CandidateBuilder(
-        bench.base_state,
+        bench.anchor_state,
         [layer.maps for layer in bench.network.layers],
         retain=lambda key: [spaces[key] for spaces in outside],
         forget=lambda key: [spaces[key] for spaces in inside],
@@ -87,7 +89,7 @@ def collection(bench: Workbench) -> tuple[float, float]:
 
     def collect() -> None:
         for k, indices in wanted.items():
-            bench._collect(k, indices, "benchmark")  # noqa: SLF001 - what is measured, without storing
+            collect_class_space(bench, k, indices, "benchmark")
 
     return timed(collect), timed(plain)
 

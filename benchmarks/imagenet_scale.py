@@ -36,6 +36,7 @@ from ledger.domain.models import Architecture
 from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Settings
 from ledger.errors import GateError
+from ledger.service.computation.class_space_collection import collect_class_space
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.models.registration import Registration, register
@@ -151,7 +152,7 @@ def ratios(bench: Workbench, classes: int) -> list[tuple[Seconds, Seconds]]:
                     bench.network.module(bench.network.prepare_images(batch))
         plain, began = since(began), now()
         for k, indices in wanted.items():
-            bench._collect(k, indices, "benchmark")  # noqa: SLF001 - what is measured, without storing
+            collect_class_space(bench, k, indices, "benchmark")
         found.append((since(began), plain))
     return found
 

@@ -37,6 +37,7 @@ from ledger.domain.settings import Settings
 from ledger.images.loading import load_images
 from ledger.images.sampling import evaluation_samples
 from ledger.networks.inference import logits
+from ledger.service.computation.class_space_cache import ClassSpaceCache
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.progress import Silent
 from ledger.spaces.bases import AnySpace
@@ -105,18 +106,20 @@ class Subject:
     @cached_property
     def retain(self) -> dict[int, dict[str, AnySpace]]:
         """Every class's space as a retained class, by class and map."""
-        return {c.record.class_index: c.spaces for c in self.bench.class_spaces(frozenset(), Silent())}
+        return {
+            c.record.class_index: c.spaces for c in ClassSpaceCache(self.bench).collect_and_store(frozenset(), Silent())
+        }
 
     @cached_property
     def forget(self) -> dict[int, dict[str, AnySpace]]:
         """Every class's space as a forgotten class; only those in ``order`` are to be used."""
-        collected = self.bench.class_spaces(frozenset(self.order), Silent())
+        collected = ClassSpaceCache(self.bench).collect_and_store(frozenset(self.order), Silent())
         return {c.record.class_index: c.spaces for c in collected}
 
     @cached_property
     def registered(self) -> Tensor:
         """Test accuracy of every class under the registered weights, float64 (classes,)."""
-        return self._answers(self.bench.base_state)[0]
+        return self._answers(self.bench.anchor_state)[0]
 
     def measure(self, study: Study) -> Iterator[Row]:
         """Yield a row for each number of classes, pair of alphas and normalisation."""
@@ -153,7 +156,7 @@ class Subject:
         layers = self.bench.network.layers
         parts = []
         for m in (m for layer in layers[-candidate.recipe.depth :] for m in layer.maps):
-            before, after = (_rows(m, weights) for weights in (self.bench.base_state, candidate.state))
+            before, after = (_rows(m, weights) for weights in (self.bench.anchor_state, candidate.state))
             if m in layers[-1].maps and len(before) == len(self.registered):
                 before, after = (w[[k]] - w[retained].mean(0) for w in (before, after))
             space = self.forget[k][m.key]
@@ -165,7 +168,7 @@ class Subject:
     def _builder(self, forgotten: Sequence[int], retained: Sequence[int], solver: str) -> CandidateBuilder:
         inside = sorted(forgotten)
         return CandidateBuilder(
-            self.bench.base_state,
+            self.bench.anchor_state,
             [layer.maps for layer in self.bench.network.layers],
             retain=lambda key: [self.retain[k][key] for k in retained],
             forget=lambda key: [self.forget[k][key] for k in inside],

@@ -36,8 +36,9 @@ from ledger.domain.settings import Settings
 from ledger.hookspecs import Split
 from ledger.images.loading import load_images
 from ledger.images.sampling import evaluation_samples
+from ledger.service.computation.class_space_cache import ClassSpaceCache, CollectedSpace
 from ledger.service.computation.unlearning import search
-from ledger.service.computation.workbench import CollectedSpace, Workbench, open_workbench
+from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.progress import Silent
 
 CIFAR_FORGOTTEN = (ORDER[:1], ORDER[:4])
@@ -109,7 +110,7 @@ class Subject:
     @cached_property
     def registered(self) -> Tensor:
         """Test accuracy of every class under the registered weights, float64 (classes,)."""
-        return self.accuracies(self.bench.base_state)
+        return self.accuracies(self.bench.anchor_state)
 
     def accuracies(self, state: Mapping[str, Tensor]) -> Tensor:
         """Return the test accuracy of every class under some weights, float64 (classes,)."""
@@ -142,8 +143,8 @@ class Subject:
 
         Class spaces are collected once: they depend neither on the solver nor on the depth.
         """
-        yield self.row(forgotten, "registered", self.bench.base_state)
-        collected = list(self.bench.class_spaces(frozenset(forgotten), Silent()))
+        yield self.row(forgotten, "registered", self.bench.anchor_state)
+        collected = list(ClassSpaceCache(self.bench).collect_and_store(frozenset(forgotten), Silent()))
         for solver in self.bench.model.settings.solvers:
             for depth in self.depths():
                 yield self._cell(collected, forgotten, solver, depth)
@@ -152,7 +153,9 @@ class Subject:
         """Return the numbers of layers that the ledger's search would try, the largest first."""
         layers = [layer.maps for layer in self.bench.network.layers]
         # Only asked for depths, it needs no spaces.
-        builder = CandidateBuilder(self.bench.base_state, layers, retain=lambda _: (), forget=lambda _: (), solvers={})
+        builder = CandidateBuilder(
+            self.bench.anchor_state, layers, retain=lambda _: (), forget=lambda _: (), solvers={}
+        )
         return builder.depths(self.bench.model.settings.depths)
 
     def _cell(self, collected: Sequence[CollectedSpace], forgotten: tuple[int, ...], solver: str, depth: int) -> Row:

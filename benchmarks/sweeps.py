@@ -126,13 +126,13 @@ class Comparison:
 
     def registered(self, before: Sequence[int], new: int, _left: State, pairs: Sequence[Alphas]) -> list[State]:
         """Edit the registered weights for the whole set, from their own statistics."""
-        return self._edits(self.bench.base_state, self.network.layers, [*before, new], [], pairs)
+        return self._edits(self.bench.anchor_state, self.network.layers, [*before, new], [], pairs)
 
     def sweep(self, before: Sequence[int], new: int, _left: State, pairs: Sequence[Alphas]) -> list[State]:
         """Edit the registered weights for the whole set, layer by layer, each from what the earlier edits left."""
         states = []
         for pair in pairs:
-            state = self.bench.base_state
+            state = self.bench.anchor_state
             for layer in self.network.layers:
                 [state] = self._edits(state, [layer], [*before, new], [], [pair])
             states.append(state)
@@ -192,7 +192,7 @@ class Comparison:
 
     def follow(self, name: str, order: Sequence[int], pairs: Sequence[Alphas]) -> tuple[list[Row], State]:
         """Forget classes one request after another; return a row for each, and the final weights."""
-        rows, state = [], self.bench.base_state
+        rows, state = [], self.bench.anchor_state
         for done, new in enumerate(order):
             began = time.perf_counter()
             states = self.choices[name](order[:done], new, state, pairs)
@@ -223,7 +223,7 @@ class Comparison:
 
     def compare_orders(self, name: str, order: Sequence[int], first: State, pair: Alphas) -> Difference:
         """Forget classes in the opposite order too, and compare the final weights with the first order's."""
-        base = self.bench.base_state
+        base = self.bench.anchor_state
         _, second = self.follow(name, order[::-1], [pair])
         apart, edit, whole = (
             norm(a[key] - b[key] if b else a[key] for key in self.parameters)
@@ -248,7 +248,7 @@ class Comparison:
     @cached_property
     def before(self) -> Tensor:
         """Test accuracy of every class under the registered weights, float64 (classes,)."""
-        return self.accuracies(self.bench.base_state)
+        return self.accuracies(self.bench.anchor_state)
 
     def accuracies(self, state: Mapping[str, Tensor]) -> Tensor:
         """Return the test accuracy of every class under some weights, float64 (classes,)."""

@@ -23,6 +23,7 @@ from ledger.images.loading import load_images
 from ledger.networks.coverage import ParameterCoverage, Treatment
 from ledger.networks.network import build_network
 from ledger.plugin_manager import Plugins, build_plugins
+from ledger.service.computation.class_space_cache import ClassSpaceCache
 from ledger.service.computation.unlearning import search
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import create_ledger
@@ -162,10 +163,10 @@ def edit(bench: Workbench) -> None:
         DataError: The edited network does not answer, answers NaN, or answers as before.
     """
     forgotten = frozenset({FORGOTTEN})
-    collected = list(bench.class_spaces(forgotten, Silent()))
+    collected = list(ClassSpaceCache(bench).collect_and_store(forgotten, Silent()))
     layers = len(bench.network.layers)
     images = bench.network.prepare_images(load_images(bench.source.test, range(CLASSES), bench.model.preprocessing))
-    before = _logits(bench, bench.base_state, images)
+    before = _logits(bench, bench.anchor_state, images)
     for solver, depth in (("projection", layers), ("least-squares", -(-layers // 2))):
         held = copy(bench)
         held.model = replace(bench.model, settings=replace(SETTINGS, solvers=(solver,), depths=(depth,)))

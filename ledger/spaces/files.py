@@ -19,8 +19,8 @@ from ledger.weights import tensor_files
 
 MOMENTS, TRACE = "#moments", "#trace"
 
-Spaces = dict[str, Space | GroupedSpace]
-"""Of one class, by group key."""
+MapSpaces = dict[str, Space | GroupedSpace]
+"""The spaces of one class at each map or group of maps, by key."""
 
 
 def serialise(spaces: Mapping[str, Space | GroupedSpace]) -> bytes:
@@ -46,7 +46,7 @@ def covers(record: ClassSpace, groups: Iterable[MapGroup]) -> bool:
     return all(group.key in known or known.issuperset(m.key for m in group.maps) for group in groups)
 
 
-def parse(data: bytes, record: ClassSpace, groups: Iterable[MapGroup]) -> Spaces:
+def parse(data: bytes, record: ClassSpace, groups: Iterable[MapGroup]) -> MapSpaces:
     """Return the spaces that bytes and their record describe, of this release or an earlier one.
 
     Raises:

@@ -68,7 +68,7 @@ def test_a_removed_share_is_read_off_the_weights(joint: Any, subject: Any) -> No
     layers = [layer.maps for layer in subject.bench.network.layers]
     nothing = {m.key: joint.Space.empty(m.width) for maps in layers for m in maps}
     builder = CandidateBuilder(
-        subject.bench.base_state,
+        subject.bench.anchor_state,
         layers,
         retain=lambda key: [nothing[key]],
         forget=lambda key: [subject.forget[3][key]],

@@ -9,6 +9,7 @@ import torch
 
 from ledger.domain.settings import Settings
 from ledger.images.loading import load_images
+from ledger.service.computation.class_space_cache import ClassSpaceCache
 from ledger.service.computation.unlearning import search
 from ledger.service.computation.workbench import Workbench
 from ledger.service.progress import Silent
@@ -90,11 +91,11 @@ def test_figures_are_those_of_the_weights_that_the_search_chose(table: Table) ->
     """Measured here through the network itself."""
     bench, (images, labels) = table.subject.bench, table.subject.test
     only = replace(bench.model.settings, solvers=("least-squares",), depths=(2,), retained_bar=1.0)
-    limited = Workbench(bench.ledger, replace(bench.model, settings=only), bench.base)
-    collected = bench.class_spaces(frozenset(FORGOTTEN), Silent())
+    limited = Workbench(bench.ledger, replace(bench.model, settings=only), bench.anchor)
+    collected = ClassSpaceCache(bench).collect_and_store(frozenset(FORGOTTEN), Silent())
     chosen = search(limited, collected, frozenset(FORGOTTEN), Silent()).candidate
     accuracies = []
-    for state in (bench.base_state, chosen.state):
+    for state in (bench.anchor_state, chosen.state):
         limited.network.load(state, "a test")
         with torch.inference_mode():
             correct = (limited.network.module(images).argmax(1) == labels).double()

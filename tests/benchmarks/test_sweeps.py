@@ -56,7 +56,7 @@ def test_every_choice_forgets_a_class_that_was_known(comparison: Any) -> None:
 
 def test_a_sweep_sees_what_earlier_edits_left(comparison: Any) -> None:
     """The first layer's inputs are the images: only later layers can differ from an edit of all layers at once."""
-    base = comparison.bench.base_state
+    base = comparison.bench.anchor_state
     [at_once] = comparison.registered([], 3, base, [PAIR])
     [swept] = comparison.sweep([], 3, base, [PAIR])
     torch.testing.assert_close(weights(swept, 0), weights(at_once, 0), rtol=0, atol=0)
@@ -65,7 +65,7 @@ def test_a_sweep_sees_what_earlier_edits_left(comparison: Any) -> None:
 
 
 def test_a_first_request_is_the_same_in_a_chain_and_a_second_one_is_not(comparison: Any) -> None:
-    base = comparison.bench.base_state
+    base = comparison.bench.anchor_state
     [first], [chained] = comparison.registered([], 3, base, [PAIR]), comparison.chain([], 3, base, [PAIR])
     torch.testing.assert_close(chained, first, rtol=0, atol=0)
     [both], [second] = comparison.registered([3], 5, first, [PAIR]), comparison.chain([3], 5, first, [PAIR])
@@ -73,13 +73,13 @@ def test_a_first_request_is_the_same_in_a_chain_and_a_second_one_is_not(comparis
 
 
 def test_the_registered_network_is_left_alone(comparison: Any) -> None:
-    comparison.sweep([], 3, comparison.bench.base_state, [PAIR])
+    comparison.sweep([], 3, comparison.bench.anchor_state, [PAIR])
     held = comparison.bench.network.state()
-    torch.testing.assert_close(dict(held), dict(comparison.bench.base_state), rtol=0, atol=0)
+    torch.testing.assert_close(dict(held), dict(comparison.bench.anchor_state), rtol=0, atol=0)
 
 
 def test_the_search_takes_what_forgets_and_then_what_retains(comparison: Any) -> None:
-    base = comparison.bench.base_state
+    base = comparison.bench.anchor_state
     ruined = {name: torch.zeros_like(tensor) for name, tensor in base.items()}
     # All answers equal: the first class is right, every other one forgotten, and nothing is retained.
     assert comparison.choose([base, ruined], [3]) == 1

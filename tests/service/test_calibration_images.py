@@ -6,35 +6,24 @@ from typing import cast
 import numpy as np
 import pytest
 
-from ledger.domain.settings import Preprocessing, Settings
-from ledger.service.computation import unlearning
-from ledger.service.computation.unlearning import (
+from ledger.candidates import calibration_sampling
+from ledger.candidates.calibration_sampling import (
     FEWEST_FORGOTTEN_IMAGES_EACH,
     FORGOTTEN_IMAGES,
     FORGOTTEN_IMAGES_EACH,
     MOST_FORGOTTEN_IMAGES,
 )
-from ledger.service.computation.workbench import Workbench
+from ledger.domain.settings import Preprocessing, Settings
+from ledger.hookspecs import Split
+from ledger.images.sampling import ClassSamples
 
 CLASSES, EACH = 200, 400
 
 
-class Shown:
-    """As much of a workbench as choosing images needs: their pixels are of no interest here."""
-
-    def __init__(self) -> None:
-        labels = np.repeat(np.arange(CLASSES), EACH)
-        train = SimpleNamespace(labels=labels, pixels=lambda indices, _: np.zeros((len(indices), 3, 2, 2)))
-        self.source = SimpleNamespace(train=train)
-        self.base = SimpleNamespace(forgotten=frozenset())
-        self.model = SimpleNamespace(
-            labels=[str(k) for k in range(CLASSES)], settings=Settings(), preprocessing=Preprocessing()
-        )
-
-    @staticmethod
-    def samples(k: int) -> SimpleNamespace:
-        own = range(k * EACH, (k + 1) * EACH)
-        return SimpleNamespace(to_be_forgotten=own, calibration=own)
+def samples_of(k: int) -> ClassSamples:
+    """Return every image of a class, to be forgotten or for calibration."""
+    own = tuple(range(k * EACH, (k + 1) * EACH))
+    return ClassSamples(calibration=own, retain=own, forget=own)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +33,16 @@ class Shown:
 def test_each_forgotten_class_is_shown_as_often_as_the_total_allows(
     forgotten: int, each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unlearning, "load_images", lambda _s, indices, _p: np.zeros((len(indices), 1)))
-    calibration = unlearning._calibration(cast(Workbench, Shown()), frozenset(range(forgotten)))
+    # Their pixels are of no interest here.
+    monkeypatch.setattr(calibration_sampling, "load_images", lambda _s, indices, _p: np.zeros((len(indices), 1)))
+    calibration = calibration_sampling.sample_calibration(
+        cast("Split", SimpleNamespace(labels=np.repeat(np.arange(CLASSES), EACH))),
+        samples_of,
+        forgotten=range(forgotten),
+        retained=range(forgotten, CLASSES),
+        preprocessing=Preprocessing(),
+        batch_size=Settings().batch_size,
+    )
     labels = np.concatenate([batch.labels.numpy() for batch in calibration.forgotten])
     assert np.array_equal(np.bincount(labels), np.full(forgotten, each))
     assert len(labels) <= max(MOST_FORGOTTEN_IMAGES, forgotten * FEWEST_FORGOTTEN_IMAGES_EACH)

@@ -9,6 +9,7 @@ import pytest
 from ledger.domain.settings import Settings
 from ledger.domain.states import RequestState
 from ledger.domain.versions import VersionKind
+from ledger.service.computation.class_space_collection import collect_class_space
 from ledger.service.computation.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -124,10 +125,9 @@ def test_a_class_is_collected_once_for_all_later_requests(desk: Desk, monkeypatc
 
     def counting(bench: Workbench, class_index: int, *rest: Any) -> Any:
         collected.append(class_index)
-        return collect(bench, class_index, *rest)
+        return collect_class_space(bench, class_index, *rest)
 
-    collect = Workbench._collect
-    monkeypatch.setattr(Workbench, "_collect", counting)
+    monkeypatch.setattr("ledger.service.computation.class_space_cache.collect_class_space", counting)
     desk.forget(3)
     assert sorted(collected) == list(range(10))
     collected.clear()

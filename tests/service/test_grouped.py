@@ -91,7 +91,7 @@ def test_groups_are_recorded_as_one_map(ledger: Ledger) -> None:
     )
     assert {problem for _, problem in verify(ledger, "any")} == {""}
     edited = tensor_files.parse(ledger.blobs.get(proposal.weights), "the proposal")
-    assert not torch.equal(edited["2.weight"], bench.base_state["2.weight"])
+    assert not torch.equal(edited["2.weight"], bench.anchor_state["2.weight"])
 
 
 def test_interrupted_work_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
@@ -105,7 +105,7 @@ def test_interrupted_work_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
         calls.append(1)
         return collect_spaces(*arguments, **options)
 
-    monkeypatch.setattr("ledger.service.computation.workbench.collect_spaces", counting)
+    monkeypatch.setattr("ledger.service.computation.class_space_collection.collect_spaces", counting)
     resumed, again = Noted(), Noted()
     first = propose(open_workbench(ledger, "any"), frozenset({3}), resumed)
     assert len(calls) == 6

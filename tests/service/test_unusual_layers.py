@@ -15,6 +15,7 @@ from ledger.domain.models import Architecture
 from ledger.errors import UnsupportedLayerError
 from ledger.networks.coverage import Treatment
 from ledger.plugin_manager import PluginInfo, Plugins, build_plugins
+from ledger.service.computation.class_space_cache import ClassSpaceCache
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.models.coverage import coverage
 from ledger.service.progress import Silent
@@ -162,19 +163,21 @@ def test_class_spaces_are_collected_anew_once_there_are_handlers_for_more_layers
         desk.register("partly", **said)
     desk.register("partly", **said, allow_unhandled=frozenset({"2.weight"}))
     forgotten = frozenset({3})
-    first = list(open_workbench(desk.ledger, "partly").class_spaces(forgotten, Silent()))
+    first = list(ClassSpaceCache(open_workbench(desk.ledger, "partly")).collect_and_store(forgotten, Silent()))
     assert {m.key for c in first for m in c.record.maps} == {"1.weight"}
-    again = open_workbench(desk.ledger, "partly").class_spaces(forgotten, Silent())
+    again = ClassSpaceCache(open_workbench(desk.ledger, "partly")).collect_and_store(forgotten, Silent())
     assert [c.record.id for c in again] == [c.record.id for c in first]
 
     later = desk.open_again()
     bench = open_workbench(later, "partly")
     # A factory's file is imported anew each time: the class is that of the network at hand.
     vars(later)["plugins"] = _ForEachBuild()
-    more = list(bench.class_spaces(forgotten, Silent()))
+    more = list(ClassSpaceCache(bench).collect_and_store(forgotten, Silent()))
     assert {m.key for c in more for m in c.record.maps} == {"1.weight", "2.weight"}
     assert {c.record.id for c in more}.isdisjoint(c.record.id for c in first)
-    assert [c.record.id for c in bench.class_spaces(forgotten, Silent())] == [c.record.id for c in more]
+    assert [c.record.id for c in ClassSpaceCache(bench).collect_and_store(forgotten, Silent())] == [
+        c.record.id for c in more
+    ]
     for old, new in zip(first, more, strict=True):
         now, before = new.spaces["1.weight"], old.spaces["1.weight"]
         assert isinstance(now, Space)

@@ -104,7 +104,7 @@ def _compared(bench: Workbench, against: str) -> tuple[str, dict[str, Tensor]]:
     """Return the digest and the weights to compare with."""
     if against.isdecimal() or against == "base":
         with bench.ledger.database.read() as tx:
-            version = bench.base if against == "base" else tx.versions.get(bench.model, int(against))
+            version = bench.anchor if against == "base" else tx.versions.get(bench.model, int(against))
         return version.weights, bench.weights(version)
     data = tensor_files.read_file(Path(against))
     state = tensor_files.parse(data, against)
@@ -165,9 +165,9 @@ def measure(evaluator: Evaluator, data: EvaluationInput) -> dict[str, Any]:
 
 
 def _record(ledger: Ledger, bench: Workbench, version: Version, measured: Mapping[str, Evidence], against: str) -> None:
-    if against == "base" and bench.base.number:
+    if against == "base" and bench.anchor.number:
         # After a purge, what computations start from is no longer the registered weights.
-        against = str(bench.base.number)
+        against = str(bench.anchor.number)
     with ledger.database.write() as tx:
         for evidence in measured.values():
             tx.versions.add_evidence(version, evidence)

@@ -26,7 +26,7 @@ from ledger.images.loading import load_images
 from ledger.images.relabelled import require_images
 from ledger.networks.coverage import ParameterCoverage, Treatment
 from ledger.networks.network import Network, build_network
-from ledger.service.computation.workbench import environment
+from ledger.service.computation.environment import computation_environment
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
 from ledger.service.versions.commit import append_model, append_version
@@ -107,7 +107,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
             restores=None,
             forgotten=frozenset(),
             weights=digest,
-            recipe={"environment": environment(network.device), "code": network.code_digest},
+            recipe={"environment": computation_environment(network.device), "code": network.code_digest},
             created_at=now,
         )
         append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=now)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.domain.models import Model
+from ledger.service.computation.class_space_cache import ClassSpaceCache
 from ledger.service.computation.unlearning import missed_gates, search
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.evidence.evaluation import answers, measure
@@ -50,9 +51,9 @@ def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: P
         live = tx.versions.live(bench.model)
     forgotten = live.forgotten | bench.model.labels.resolve_all(texts)
     check_retained(bench.model, forgotten)
-    result = search(bench, bench.class_spaces(forgotten, progress, keep=False), forgotten, progress)
+    result = search(bench, ClassSpaceCache(bench).collect_only(forgotten, progress), forgotten, progress)
     recipe = result.candidate.recipe
-    data, _ = answers(bench, result.candidate.state, bench.base_state, forgotten, progress, train_per_class=1)
+    data, _ = answers(bench, result.candidate.state, bench.anchor_state, forgotten, progress, train_per_class=1)
     evaluators = ledger.plugins.evaluators()
     return Preview(
         model=bench.model,

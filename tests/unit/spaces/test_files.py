@@ -27,7 +27,7 @@ def network() -> Network:
     return Network(module, build_plugins().layer_handlers(), None, "")
 
 
-def collected(net: Network, batch: int = 5) -> files.Spaces:
+def collected(net: Network, batch: int = 5) -> files.MapSpaces:
     return collect_spaces(net, torch.split(IMAGES, batch), PositionSampler(0, 0, 7), max_rank=64)
 
 
