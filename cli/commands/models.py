@@ -121,7 +121,7 @@ def diff(
     json: Json = False,
 ) -> None:
     """Compare two versions' weights, tensor by tensor."""
-    from ledger.service.versions.diff import diff as compare
+    from ledger.service.computation.diff import diff as compare
 
     with session(ctx).ledger() as ledger:
         differences = compare(ledger, model, first, second)

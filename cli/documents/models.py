@@ -13,8 +13,8 @@ from .document import Document, document, listing
 
 if TYPE_CHECKING:
     from ledger.networks.coverage import ParameterCoverage
+    from ledger.service.computation.diff import TensorDifference
     from ledger.service.evidence.evaluation import Evaluation
-    from ledger.service.versions.diff import TensorDifference
 
 
 def model_part(value: Model, live: Version) -> Document:

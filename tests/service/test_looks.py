@@ -14,6 +14,7 @@ from ledger.domain.models import Architecture
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError, NotFoundError, PluginError, UsageError, WeightsError
 from ledger.networks.coverage import Treatment
+from ledger.service.computation.diff import diff
 from ledger.service.evidence.evaluation import evaluate, measure
 from ledger.service.models.coverage import coverage
 from ledger.service.progress import Silent
@@ -21,7 +22,6 @@ from ledger.service.requests.listing import list_requests
 from ledger.service.requests.preview import preview
 from ledger.service.requests.status import status
 from ledger.service.upkeep.doctor import doctor
-from ledger.service.versions.diff import diff
 from ledger.service.versions.export import export
 from ledger.service.versions.integrity import verify
 from ledger.service.versions.model_history import history, list_models

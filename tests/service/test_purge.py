@@ -13,13 +13,13 @@ from sqlalchemy import text
 from ledger.domain.states import Action, RequestState
 from ledger.errors import BlobError, ConflictError, DataError, LedgerError, PurgedError, RetryLaterError
 from ledger.service.computation import unlearning
+from ledger.service.computation.diff import diff
 from ledger.service.computation.unlearning import propose
 from ledger.service.evidence.evaluation import evaluate
 from ledger.service.models.rebind import rebind
 from ledger.service.progress import Silent
 from ledger.service.upkeep.purge import destroy_promised, plan_purge, purge
 from ledger.service.upkeep.replay import differences
-from ledger.service.versions.diff import diff
 from ledger.service.versions.export import export
 from ledger.service.versions.integrity import verify
 from ledger.weights import tensor_files

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,11 @@ FLOORS = [
     {"ledger.errors", "ledger"},
 ]
 """From the top down. A module may import from its own floor and from those below."""
+CLI_MAY_IMPORT = {"ledger.service", "ledger.report", "ledger.domain", "ledger.errors", "ledger.__version__"}
+CLI_EXCEPTIONS = {"ledger.cli.commands.demo": {"ledger.testing"}}
+"""The demonstration trains its model first, which is nothing that a ledger does."""
+TWINS = {"Recipe", "MapChange", "Trial", "Measurement"}
+"""Class names that still have two definitions."""
 PLUGINS_MAY_IMPORT = {"ledger.hookspecs", "ledger.domain", "ledger.errors", "ledger.algebra", "ledger.digest"}
 
 
@@ -68,6 +74,20 @@ def floor_of(name: str) -> int | None:
 
 
 MODULES = dict(modules())
+PACKAGES = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+HALLS = {package for package in PACKAGES if any(other.startswith(package + ".") for other in PACKAGES)}
+"""Packages with rooms in them. A module that stands in one, beside the rooms, counts as a room of its own."""
+
+
+def room_of(module: str) -> str:
+    """Return the folder of a module, or the module itself where its folder has folders."""
+    folder = module if module in PACKAGES else module.rpartition(".")[0]
+    return module if folder in HALLS else folder
+
+
+def within(name: str, room: str) -> bool:
+    """Return whether a name is a room or lies in it."""
+    return name == room or name.startswith(room + ".")
 
 
 def test_the_walk_finds_the_code() -> None:
@@ -111,6 +131,51 @@ def test_plugins_know_only_what_any_plugin_may(name: str) -> None:
         and not any(target.startswith(allowed) for allowed in PLUGINS_MAY_IMPORT)
     ]
     assert foreign == []
+
+
+@pytest.mark.parametrize("name", sorted(n for n in MODULES if n.split(".")[:2] == ["ledger", "cli"]))
+def test_the_command_line_calls_services(name: str) -> None:
+    allowed = CLI_MAY_IMPORT | {"ledger.cli"} | CLI_EXCEPTIONS.get(name, set())
+    foreign = [
+        target
+        for target in imported(name, MODULES[name])
+        if target.startswith("ledger.") and not any(within(target, room) for room in allowed)
+    ]
+    assert foreign == []
+
+
+def test_the_command_line_reads_no_database() -> None:
+    # A service hands out the ledger with its database; only services may use it.
+    for name, path in MODULES.items():
+        if within(name, "ledger.cli"):
+            attributes = {
+                node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)
+            }
+            assert not attributes & {"database", "blobs"}, name
+
+
+def test_no_circle_between_rooms() -> None:
+    graph: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        for target in imported(name, path):
+            module = target if target in MODULES else target.rpartition(".")[0]
+            if module in MODULES and room_of(module) != room_of(name):
+                graph.setdefault(room_of(name), set()).add(room_of(module))
+    assert {"ledger.service.requests", "ledger.cli.commands", "ledger.plugins.layers"} <= graph.keys()
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" <- ".join(error.args[1]))
+
+
+def test_every_public_class_has_one_definition() -> None:
+    found: dict[str, set[str]] = {}
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found.setdefault(node.name, set()).add(name)
+    assert "Request" in found
+    assert {kind: modules for kind, modules in found.items() if len(modules) > 1 and kind not in TWINS} == {}
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from ledger.service.computation.workbench import open_workbench
 from ledger.service.ledger import Ledger
+
+from .workbench import open_workbench
 
 
 @dataclass(frozen=True)
