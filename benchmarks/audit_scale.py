@@ -28,7 +28,7 @@ from sqlalchemy import insert
 from ledger.audit.chain import Entry, leaf_digest, leaf_text
 from ledger.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
 from ledger.domain.labels import LabelMap
-from ledger.domain.models import Architecture, Model
+from ledger.domain.models import Architecture, NewModel
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import upgrade_schema
@@ -149,8 +149,7 @@ def add_requests(database: Database, count: int) -> None:
     """Insert requests that somebody could list."""
     with database.write() as tx:
         model = tx.models.add(
-            Model(
-                id=0,
+            NewModel(
                 name="cars",
                 architecture=Architecture("timm/none", {}),
                 labels=LabelMap(("cat", "dog")),

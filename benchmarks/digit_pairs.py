@@ -168,7 +168,7 @@ class Bench:
 
     def state(self, version: Version) -> dict[str, Tensor]:
         """Return a version's weights."""
-        return tensor_files.parse(self.ledger.blobs.get(version.weights), f"version {version.number}")
+        return tensor_files.parse(self.ledger.objects.get(version.weights), f"version {version.number}")
 
     def accuracies(self, state: dict[str, Tensor]) -> Tensor:
         """Return the test accuracy of every class under some weights, float64."""

@@ -183,7 +183,7 @@ def measure(folder: Path, arch: str, classes: int, compared: int) -> dict[str, A
         watch, found[name] = forget(ledger, label)
         found[f"{name} phases"] = watch.phases
     with ledger.database.read() as tx:
-        sizes = [space.size for space in tx.spaces.all(tx.models.get(MODEL))]
+        sizes = [space.size for space in tx.class_spaces.all(tx.models.get(MODEL))]
     found["bytes"] = statistics.mean(sizes)
     found["memory"] = peak_memory()
     ledger.close()

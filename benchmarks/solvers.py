@@ -158,7 +158,9 @@ class Subject:
         )
         return builder.depths(self.bench.model.settings.depths)
 
-    def _cell(self, collected: Sequence[CollectedSpace], forgotten: tuple[int, ...], solver: str, depth: int) -> Row:
+    def _cell(
+        self, collected: Sequence[CollectedSpace[NewClassSpace]], forgotten: tuple[int, ...], solver: str, depth: int
+    ) -> Row:
         began = time.perf_counter()
         found = self._search(collected, forgotten, solver, depth)
         searched = time.perf_counter() - began
@@ -178,7 +180,7 @@ class Subject:
         )
 
     def _search(
-        self, collected: Sequence[CollectedSpace], forgotten: tuple[int, ...], solver: str, depth: int
+        self, collected: Sequence[CollectedSpace[NewClassSpace]], forgotten: tuple[int, ...], solver: str, depth: int
     ) -> SearchResult:
         """Return what the ledger's search chooses with one solver and at one depth."""
         settings = self.bench.model.settings

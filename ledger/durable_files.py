@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-from ledger.errors import BlobError
+from ledger.errors import ObjectError
 
 TEMPORARY = ".partial-"
 """What names of temporary files begin with."""
@@ -56,7 +56,7 @@ def write_file(target: Path, content: Iterable[bytes], *, mode: int, check: Chec
 
     Raises:
         OSError: It cannot be written. Nothing is left behind.
-        BlobError: What was read back fails the check.
+        ObjectError: What was read back fails the check.
     """
     descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=target.parent)
     temporary = Path(name)
@@ -67,7 +67,7 @@ def write_file(target: Path, content: Iterable[bytes], *, mode: int, check: Chec
             file.flush()
             os.fsync(file.fileno())
         if not passes(temporary, check):
-            raise BlobError(f"the disk under {target.parent} returned other bytes than were written")
+            raise ObjectError(f"the disk under {target.parent} returned other bytes than were written")
         temporary.chmod(mode)
         if replace or (os.path.lexists(target) and not passes(target, check)):
             temporary.replace(target)

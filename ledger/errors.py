@@ -14,7 +14,7 @@
     |-- IntegrityError               5   bytes are not what the ledger recorded
     |   |-- AuditError                   the audit history does not verify
     |   |-- SignatureError               a signed statement is malformed or not genuine
-    |   `-- BlobError                    a stored object is missing or altered
+    |   `-- ObjectError                    a stored object is missing or altered
     |-- GateError                    6   the candidate missed a quality gate
     |-- RefusedError                 7   we will not do this
     |   |-- TooFewRetainedError          nothing (or too little) would be left
@@ -119,7 +119,7 @@ class SignatureError(IntegrityError):
     """A signed statement is malformed, or its signature is not genuine."""
 
 
-class BlobError(IntegrityError):
+class ObjectError(IntegrityError):
     """A stored object is missing, truncated or altered.
 
     Args:

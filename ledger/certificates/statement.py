@@ -261,6 +261,6 @@ def _copies(facts: CertificateFacts) -> dict[str, Any]:
             for export in facts.exports
             if export.version in numbers
         ],
-        "statistics": sorted(space.blob for space in facts.spaces),
+        "statistics": sorted(space.object_digest for space in facts.spaces),
         "remark": "copies outside this ledger, and images of the classes, are not known to it",
     }

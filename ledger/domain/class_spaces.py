@@ -1,6 +1,6 @@
 """Stored class spaces, and their part in the bases of a version."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -22,10 +22,9 @@ class MapSummary:
 
 
 @dataclass(frozen=True)
-class ClassSpace:
-    """A stored class space: one class, every linear map, one sample specification."""
+class NewClassSpace:
+    """What is known of a class space when it was collected: one class, every linear map, one sample specification."""
 
-    id: int
     model_id: int
     class_index: int
     spec_digest: str
@@ -34,12 +33,21 @@ class ClassSpace:
     """Indices into the training split, in collection order."""
     samples_digest: str
     """SHA-256 over the preprocessed images."""
-    blob: str
+    object_digest: str
+    """The stored object that holds its factors."""
     size: int
+    """Of that object, in bytes."""
     maps: tuple[MapSummary, ...]
     created_at: datetime
     anchor: int = 0
     """The version whose weights it was collected from."""
+
+
+@dataclass(frozen=True)
+class ClassSpace(NewClassSpace):
+    """A class space that the ledger keeps."""
+
+    id: int = field(kw_only=True)
 
 
 class Role(StrEnum):

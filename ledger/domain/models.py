@@ -19,10 +19,9 @@ class Architecture:
 
 
 @dataclass(frozen=True)
-class Model:
-    """A registered network: architecture, base weights, labels, preprocessing, data, settings."""
+class NewModel:
+    """What a registration says of a model: architecture, labels, preprocessing, data, settings."""
 
-    id: int
     name: str
     architecture: Architecture
     labels: LabelMap
@@ -32,5 +31,12 @@ class Model:
     """Digest of the class lists and file names (or arrays) that the data specification named."""
     settings: Settings
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class Model(NewModel):
+    """A registered model."""
+
+    id: int
     anchor: int = 0
     """The version that computations start from: 0, or the oldest one that a purge left."""

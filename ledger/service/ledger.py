@@ -11,7 +11,7 @@ from ledger.errors import LedgerError
 from ledger.plugin_manager import Plugins, build_plugins
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import check_schema, upgrade_schema
-from ledger.store.objects.object_store import BlobStore, open_blobs
+from ledger.store.objects.object_store import ObjectStore, open_objects
 from ledger.store.unit_of_work import Database
 
 from .signing import create_signer
@@ -29,7 +29,7 @@ class Ledger:
     Args:
         config: Where it lives.
         database: Transactions.
-        blobs: Object store.
+        objects: The object store.
         actor: Who acts, recorded with every change.
         clock: Read once at the start of each change.
         device: Where to compute: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -37,7 +37,7 @@ class Ledger:
 
     config: Config
     database: Database
-    blobs: BlobStore
+    objects: ObjectStore
     actor: str
     clock: Callable[[], datetime] = utc_now
     device: str = "auto"
@@ -70,16 +70,16 @@ def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_
     """
     engine = open_engine(config.database_url)
     check_schema(engine)
-    return Ledger(config, Database(engine), open_blobs(config), actor, clock, device)
+    return Ledger(config, Database(engine), open_objects(config), actor, clock, device)
 
 
 def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now) -> Ledger:
     """Create the schema of a new ledger (or upgrade an older one) and open it."""
-    blobs = open_blobs(config)
-    blobs.probe()
+    objects = open_objects(config)
+    objects.probe()
     engine = open_engine(config.database_url)
     upgrade_schema(engine)
-    ledger = Ledger(config, Database(engine), blobs, actor, clock)
+    ledger = Ledger(config, Database(engine), objects, actor, clock)
     with ledger.database.write() as tx:
         if tx.audit.head().size == 0:
             key = str(create_signer(config).verifier)

@@ -12,7 +12,7 @@ from .ledger import Ledger
 def store_object(ledger: Ledger, data: bytes) -> str:
     """Store bytes and return their digest; garbage collection leaves them alone until something refers to them.
 
-    The transaction that refers to them, through ``spaces.add_blob``, ends the promise.
+    The transaction that refers to them, through ``tx.objects.add``, ends the promise.
 
     Raises:
         LedgerError: They cannot be written.
@@ -21,7 +21,7 @@ def store_object(ledger: Ledger, data: bytes) -> str:
     with ledger.database.write() as tx:
         tx.leases.take(digest)
     try:
-        return ledger.blobs.put(data)
+        return ledger.objects.put(data)
     except LedgerError:
         # Nothing was stored, so nothing is promised; if that cannot be written either, the lease runs out by itself.
         with suppress(LedgerError), ledger.database.write() as tx:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ledger.algebra.grouped import ROUNDING, GroupedSpace
 from ledger.algebra.spaces import Space
-from ledger.domain.class_spaces import ClassSpace, MapSummary
+from ledger.domain.class_spaces import MapSummary, NewClassSpace
 from ledger.networks.map_groups import MapGroup
 from ledger.weights import tensor_files
 
@@ -40,13 +40,13 @@ def summaries(spaces: Mapping[str, Space | GroupedSpace]) -> tuple[MapSummary, .
     return tuple(_summary(key, space) for key, space in spaces.items())
 
 
-def covers(record: ClassSpace, groups: Iterable[MapGroup]) -> bool:
+def covers(record: NewClassSpace, groups: Iterable[MapGroup]) -> bool:
     """Return whether a class space holds all of these maps, stored by this release or an earlier one."""
     known = {m.key for m in record.maps}
     return all(group.key in known or known.issuperset(m.key for m in group.maps) for group in groups)
 
 
-def parse(data: bytes, record: ClassSpace, groups: Iterable[MapGroup]) -> MapSpaces:
+def parse(data: bytes, record: NewClassSpace, groups: Iterable[MapGroup]) -> MapSpaces:
     """Return the spaces that bytes and their record describe, of this release or an earlier one.
 
     Raises:

@@ -12,8 +12,9 @@ from ledger.store.database.integrity import database_problems
 from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
 from ledger.store.repositories.class_spaces import ClassSpaces
-from ledger.store.repositories.leases import BlobLeases, new_holder
+from ledger.store.repositories.leases import ObjectLeases, new_holder
 from ledger.store.repositories.models import Models
+from ledger.store.repositories.objects import Objects
 from ledger.store.repositories.projections import Projections
 from ledger.store.repositories.requests import Requests
 from ledger.store.repositories.versions import Versions
@@ -24,11 +25,12 @@ class Transaction:
     """The repositories of one open transaction."""
 
     def __init__(self, session: Session, holder: str) -> None:
-        self.leases = BlobLeases(session, holder)
+        self.leases = ObjectLeases(session, holder)
         self.models = Models(session)
         self.versions = Versions(session)
         self.requests = Requests(session)
-        self.spaces = ClassSpaces(session, self.leases)
+        self.objects = Objects(session, self.leases)
+        self.class_spaces = ClassSpaces(session, self.objects)
         self.audit = AuditLog(session)
         self.certificates = Certificates(session)
         self.checkpoints = Checkpoints(session)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from ledger.errors import AuditError, BlobError, BusyError, IntegrityError, LedgerError, SchemaVersionError
+from ledger.errors import AuditError, BusyError, IntegrityError, LedgerError, ObjectError, SchemaVersionError
 from ledger.plugin_manager import build_plugins
 from ledger.weights import tensor_files
 
@@ -424,7 +424,7 @@ def test_an_altered_object_is_found_before_it_is_used(forgotten: Cli) -> None:
     assert "version 2" in answer.out
     assert "altered" in " ".join(answer.out.split())
     for command in ("model export digits -o out", "evaluate digits", "model diff digits 0 2"):
-        assert type(forgotten(*command.split(), code=5).error) is BlobError
+        assert type(forgotten(*command.split(), code=5).error) is ObjectError
     assert not Path("out").exists()
     # Weights are computed from version 0: the next request is not hindered.
     forgotten("forget", "digits", "-c", "0", "--wait")

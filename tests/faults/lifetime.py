@@ -22,7 +22,7 @@ from sqlalchemy import text
 from ledger.audit.events import AuditEvent
 from ledger.config import create_config, find_config
 from ledger.digest import json_digest, sha256_hex
-from ledger.domain.class_spaces import BasisTerm, ClassSpace, Role
+from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
 from ledger.domain.models import Model
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
@@ -138,7 +138,7 @@ def open_shapes(ledger: Ledger, model_name: str) -> Compute:
         wanted = sorted(forgotten - base.forgotten)
         progress.phase("class spaces", len(wanted))
         terms = tuple(BasisTerm(Role.FORGET, k, _space(ledger, model, k).id) for k in wanted)
-        data = weights_of(forgotten, base.weights) if wanted else ledger.blobs.get(base.weights)
+        data = weights_of(forgotten, base.weights) if wanted else ledger.objects.get(base.weights)
         digest = store_object(ledger, data)
         return Proposal(forgotten, digest, len(data), {"strength": 1}, terms, (), base.number)
 
@@ -148,27 +148,26 @@ def open_shapes(ledger: Ledger, model_name: str) -> Compute:
 def _space(ledger: Ledger, model: Model, class_index: int) -> ClassSpace:
     spec = json_digest({"class": class_index, "anchor": model.anchor})
     with ledger.database.read() as tx:
-        known = tx.spaces.find(model, class_index, spec)
-    if known is not None and known.blob in ledger.blobs:
+        known = tx.class_spaces.find(model, class_index, spec)
+    if known is not None and known.object_digest in ledger.objects:
         return known
     data = safetensors_of(f"space {spec}", SPACE_BYTES)
     digest, now = store_object(ledger, data), ledger.clock()
-    space = ClassSpace(
-        id=0,
+    space = NewClassSpace(
         model_id=model.id,
         class_index=class_index,
         spec_digest=spec,
         samples=(class_index,),
         samples_digest=sha256_hex(b""),
-        blob=digest,
+        object_digest=digest,
         size=len(data),
         maps=(),
         created_at=now,
         anchor=model.anchor,
     )
     with ledger.database.write() as tx:
-        tx.spaces.add_blob(digest, len(data), "class space", at=now)
-        kept = tx.spaces.add(space)
+        tx.objects.add(digest, len(data), "class space", at=now)
+        kept = tx.class_spaces.add(space)
         facts = {"class": class_index, "blob": digest}
         tx.audit.append("class_space.collected", at=now, actor=ledger.actor, model=model.name, data=facts)
     return kept
@@ -281,7 +280,7 @@ def close_window(number: int) -> Step:
 
     def done(life: Life) -> bool:
         with life.read() as tx:
-            return len(life.events("model.purged")) >= number and not tx.spaces.doomed()
+            return len(life.events("model.purged")) >= number and not tx.objects.doomed()
 
     return Step("purge", act, done)
 

@@ -26,7 +26,7 @@ from sqlalchemy import event
 from ledger.audit.events import AuditEvent
 from ledger.config import create_config, find_config
 from ledger.domain.labels import LabelMap
-from ledger.domain.models import Architecture, Model
+from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.requests import NewRequest, Request
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action, RequestState
@@ -74,7 +74,7 @@ def opener(pace: Pace) -> Callable[[Ledger, str], Compute]:
                 time.sleep(chance.uniform(0, pace.compute / STEPS))
                 progress.step()
             data = weights_of(name, forgotten)
-            return Proposal(forgotten, ledger.blobs.put(data), len(data), {"stand-in": True}, (), ())
+            return Proposal(forgotten, ledger.objects.put(data), len(data), {"stand-in": True}, (), ())
 
         return compute
 
@@ -88,10 +88,9 @@ def found_ledger(root: Path, url: str, models: tuple[str, ...], classes: int) ->
     with ledger.database.write() as tx:
         for name in models:
             data = weights_of(name, frozenset())
-            digest = ledger.blobs.put(data)
+            digest = ledger.objects.put(data)
             model = tx.models.add(
-                Model(
-                    id=0,
+                NewModel(
                     name=name,
                     architecture=Architecture("stand-in", {}),
                     labels=LabelMap(tuple(f"class {k}" for k in range(classes))),
@@ -272,7 +271,7 @@ def faults_of(
         if version.parent != parent.number or version.forgotten != parent.forgotten | asked.classes:
             yield f"version {version.number} of {model.name} is not made of its parent and its request"
     for version in versions:
-        if ledger.blobs.get(version.weights) != weights_of(model.name, version.forgotten):
+        if ledger.objects.get(version.weights) != weights_of(model.name, version.forgotten):
             yield f"version {version.number} of {model.name} has other bytes than its set makes"
     done = (r.classes for r in requests.values() if r.model_id == model.id and r.state is RequestState.FULFILLED)
     if live != versions[-1] or live.forgotten != frozenset[int]().union(*done):

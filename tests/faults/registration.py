@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from ledger.domain.labels import LabelMap
-from ledger.domain.models import Architecture, Model
+from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.versions import Version, VersionKind
 from ledger.service.ledger import Ledger
@@ -17,8 +17,7 @@ def register_stand_in(ledger: Ledger, name: str, labels: tuple[str, ...], weight
     with ledger.database.write() as tx:
         model = append_model(
             tx,
-            Model(
-                id=0,
+            NewModel(
                 name=name,
                 architecture=Architecture("stand-in", {}),
                 labels=LabelMap(labels),

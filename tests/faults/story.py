@@ -124,7 +124,7 @@ class Story:
             missed = ("class 0 is still recognised",) if self.choice.random() < 0.15 else ()
             data = f"weights of {name} without {sorted(forgotten)}".encode()
             recipe = {"alpha_r": 30.0, "seed": 7}
-            return Proposal(forgotten, ledger.blobs.put(data), len(data), recipe, (), missed)
+            return Proposal(forgotten, ledger.objects.put(data), len(data), recipe, (), missed)
 
         return compute
 

@@ -18,9 +18,9 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from ledger.errors import BlobError
+from ledger.errors import ObjectError
 from ledger.store.objects.encryption import CHUNK
-from ledger.store.objects.object_store import BlobStore
+from ledger.store.objects.object_store import ObjectStore
 from ledger.weights import tensor_files
 
 KINDS = ("weights", "class space", "key", "unencrypted weights")
@@ -34,7 +34,7 @@ SAMPLE = 60
 class Victim:
     """A stored object and the file of it that is damaged."""
 
-    store: BlobStore
+    store: ObjectStore
     digest: str
     file: Path
     whole: bytes
@@ -53,7 +53,7 @@ class Victim:
 
 def victim(kind: str, folder: Path, *, seed: int = 0) -> Victim:
     """Store something of a kind."""
-    store = BlobStore(folder / "objects", folder / "keys")
+    store = ObjectStore(folder / "objects", folder / "keys")
     generator = torch.Generator().manual_seed(seed)
     if kind == "class space":
         factors = {f"{n}.weight": torch.randn(64, 300, generator=generator).half() for n in range(20)}
@@ -95,7 +95,7 @@ def found(subject: Victim, content: bytes) -> str:
     subject.damage(content)
     try:
         tensor_files.parse(subject.store.get(subject.digest), "the object")
-    except BlobError as error:
+    except ObjectError as error:
         return error.fault
     return ""
 
@@ -148,7 +148,7 @@ def test_a_check_of_every_byte_names_it_and_storing_again_heals_it(tmp_path: Pat
     data = subject.store.get(subject.digest)
     for _, content in [*list(flipped(subject.whole, SAMPLE, 1))[:3], *cuts(subject.whole, 2)]:
         subject.damage(content)
-        with pytest.raises(BlobError):
+        with pytest.raises(ObjectError):
             subject.store.check(subject.digest, subject.length, read_data=True)
         assert subject.store.put(data) == subject.digest
         assert subject.store.get(subject.digest) == data

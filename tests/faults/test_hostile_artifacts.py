@@ -19,10 +19,10 @@ import pytest
 import torch
 from hostile_artifacts import CANARY, TIB, Maker, contents, good, sparse, specials
 
-from ledger.errors import BlobError, LedgerError, NonFiniteError, WeightsError
+from ledger.errors import LedgerError, NonFiniteError, ObjectError, WeightsError
 from ledger.networks.network import Network
 from ledger.store.objects.encryption import MAGIC, stored_size
-from ledger.store.objects.object_store import BlobStore
+from ledger.store.objects.object_store import ObjectStore
 from ledger.weights import tensor_files
 
 MOST_SECONDS = 1.0
@@ -57,7 +57,7 @@ def ways(folder: Path, canary: str) -> Iterator[tuple[str, str, Callable[[], obj
     def register(path: Path) -> None:
         network.load(tensor_files.parse(tensor_files.read_file(path), str(path)), str(path))
 
-    def serve(store: BlobStore, digest: str) -> None:
+    def serve(store: ObjectStore, digest: str) -> None:
         network.load(tensor_files.parse(store.get(digest), digest), digest)
 
     place = folder / "weights.safetensors"
@@ -68,7 +68,7 @@ def ways(folder: Path, canary: str) -> Iterator[tuple[str, str, Callable[[], obj
         path = folder / f"{number}{Path(name).suffix}"
         path.write_bytes(content)
         yield name, "weights", lambda path=path: register(path)  # type: ignore[misc]
-        store = BlobStore(folder / "objects", folder / "keys")
+        store = ObjectStore(folder / "objects", folder / "keys")
         # Under their own digest the bytes are what they say, and not encrypted: reading them as tensors must fail.
         own = hashlib.sha256(content).hexdigest()
         _put(store, own, path)
@@ -80,19 +80,19 @@ def ways(folder: Path, canary: str) -> Iterator[tuple[str, str, Callable[[], obj
     yield from _objects(folder, canary, serve)
 
 
-def _put(store: BlobStore, digest: str, source: Path) -> Path:
+def _put(store: ObjectStore, digest: str, source: Path) -> Path:
     target = _path(store, digest)
     target.write_bytes(source.read_bytes())
     return target
 
 
-def _path(store: BlobStore, digest: str) -> Path:
+def _path(store: ObjectStore, digest: str) -> Path:
     path = Path(str(store.folder)) / digest[:2] / digest[2:]
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
-Serve = Callable[[BlobStore, str], None]
+Serve = Callable[[ObjectStore, str], None]
 ANNOUNCED = (
     ("no bytes at all", 0, 24),
     ("half a header", 0, 20),
@@ -126,13 +126,13 @@ def _objects(folder: Path, canary: str, serve: Serve) -> Iterator[tuple[str, str
         forged.append((name, "object", sparse(MAGIC + length.to_bytes(8, "big"), size)))
     forged += [(name, "key", sparse(content, len(content))) for name, content in KEYS]
     for number, (name, way, make) in enumerate(forged):
-        store = BlobStore(folder / f"objects{number}", folder / f"keys{number}")
+        store = ObjectStore(folder / f"objects{number}", folder / f"keys{number}")
         digest = store.put(tensor_files.serialise(good()))
         path = store.keys.folder / digest if way == "key" else _path(store, digest)
         path.unlink()
         make(path)
         yield name, way, lambda store=store, digest=digest: serve(store, digest)  # type: ignore[misc]
-    store = BlobStore(folder / "objects", folder / "keys")
+    store = ObjectStore(folder / "objects", folder / "keys")
     for name in NAMES:
         yield repr(name[:30]), "digest", lambda name=name: serve(store, name)  # type: ignore[misc]
 
@@ -149,7 +149,7 @@ def attempt(name: str, way: str, call: Callable[[], object]) -> Attempt:
         error = caught
     seconds = time.process_time() - began
     said = "" if error is None else str(getattr(error, "message", error))[:300]
-    ours = isinstance(error, WeightsError | NonFiniteError | BlobError | LedgerError)
+    ours = isinstance(error, WeightsError | NonFiniteError | ObjectError | LedgerError)
     return Attempt(name, way, type(error).__name__ if error else "", ours, said, seconds, _memory("VmHWM") - before)
 
 
@@ -208,7 +208,7 @@ def test_nothing_was_executed_or_written(attempts: tuple[Path, list[Attempt]]) -
 
 def test_every_error_is_ours(attempts: tuple[Path, list[Attempt]]) -> None:
     assert [a for a in attempts[1] if not a.ours] == []
-    wrong = {"key": {"BlobError"}, "digest": {"BlobError"}}
+    wrong = {"key": {"ObjectError"}, "digest": {"ObjectError"}}
     assert [a for a in attempts[1] if a.way in wrong and a.error not in wrong[a.way]] == []
     # A message fits a terminal: no hostile name is repeated at length.
     assert [a for a in attempts[1] if not a.message or "\x1b" in a.message] == []

@@ -183,8 +183,8 @@ class Desk:
         destroy_promised(self.ledger, Silent())
         collect_garbage(self.ledger, grace=-60)
         with self.ledger.database.read() as tx:
-            needed = {digest for digest, _, _ in tx.spaces.blobs()}
-        assert set(self.ledger.blobs.digests()) == set(self.ledger.blobs.keys.digests()) == needed
+            needed = {digest for digest, _, _ in tx.objects.kept()}
+        assert set(self.ledger.objects.digests()) == set(self.ledger.objects.keys.digests()) == needed
 
     def work(self) -> None:
         """Work the queue off."""
@@ -221,8 +221,8 @@ class Desk:
         with self.ledger.database.read() as tx:
             model = tx.models.get(MODEL)
             requests, versions, live = tx.requests.all(), tx.versions.all(model), tx.versions.live(model)
-            moves, objects = tx.versions.moves(model), {digest for digest, _, _ in tx.spaces.blobs()}
-            doomed, leased = tx.spaces.doomed(), tx.leases.live()
+            moves, objects = tx.versions.moves(model), {digest for digest, _, _ in tx.objects.kept()}
+            doomed, leased = tx.objects.doomed(), tx.leases.live()
         assert [(r.id, r.classes, r.state.value, r.version, r.no_op, r.attempts) for r in requests] == [
             (w.number, w.classes, w.state, w.version, w.no_op, w.attempts) for w in expected.wishes.values()
         ]
@@ -241,10 +241,10 @@ class Desk:
         assert doomed == []
         assert {v.weights for v in versions if v.purged_at is None} <= objects
         for digest in objects:
-            self.ledger.blobs.get(digest)
+            self.ledger.objects.get(digest)
         # A worker may have computed the very same bytes again and died with them.
         for digest in {v.weights for v in versions if v.purged_at is not None} - objects - leased:
-            assert digest not in self.ledger.blobs
+            assert digest not in self.ledger.objects
 
     def _check_history(self) -> None:
         """Verify the history as a continuation of the one before, and replay the new entries."""

@@ -26,12 +26,12 @@ SAME = b"the same bytes"
 TWICE = f"""
 import hashlib, sys
 from pathlib import Path
-from ledger.store.objects.object_store import BlobStore
+from ledger.store.objects.object_store import ObjectStore
 root, SAME = Path(sys.argv[1]), {SAME!r}
 for _ in range(2):
-    BlobStore(root / "objects", root / "keys").put(SAME)
+    ObjectStore(root / "objects", root / "keys").put(SAME)
 for _ in range(2):
-    BlobStore(root / "objects", root / "keys").destroy(hashlib.sha256(SAME).hexdigest())
+    ObjectStore(root / "objects", root / "keys").destroy(hashlib.sha256(SAME).hexdigest())
 """
 
 

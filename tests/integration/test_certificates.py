@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from ledger.domain.certificates import Certificate
-from ledger.domain.class_spaces import ClassSpace
+from ledger.domain.class_spaces import NewClassSpace
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import NotFoundError
 
@@ -34,7 +34,7 @@ def certificate(number: int, request: Request, **changes: Any) -> Certificate:
 def add_version(tx: Transaction, model: Model, number: int, *forgotten: int) -> str:
     """Insert a version and return the digest of its weights."""
     weights = f"{number:064x}"
-    tx.spaces.add_blob(weights, 10, "weights", at=WHEN)
+    tx.objects.add(weights, 10, "weights", at=WHEN)
     kind = VersionKind.FORGET if number else VersionKind.BASE
     tx.versions.add(
         Version(model.id, number, None, kind, None, None, frozenset(forgotten), weights, {"depth": 1}, WHEN)
@@ -113,12 +113,14 @@ def test_statistics_of_a_class_count_until_they_are_destroyed(filled: tuple[Data
     database, model, _ = filled
     with database.write() as tx:
         for number, class_index in enumerate((1, 1, 2)):
-            blob = f"b{number}" * 32
-            tx.spaces.add_blob(blob, 5, "class space", at=WHEN)
-            tx.spaces.add(ClassSpace(0, model.id, class_index, f"5{number}" * 32, (1,), "5a" * 32, blob, 5, (), WHEN))
+            digest = f"b{number}" * 32
+            tx.objects.add(digest, 5, "class space", at=WHEN)
+            tx.class_spaces.add(
+                NewClassSpace(model.id, class_index, f"5{number}" * 32, (1,), "5a" * 32, digest, 5, (), WHEN)
+            )
     with database.engine.begin() as connection:
         ended = {"digest": "b1" * 32, "at": WHEN.replace(tzinfo=None)}
         connection.execute(text("UPDATE blobs SET destroyed_at = :at WHERE digest = :digest"), ended)
     with database.read() as tx:
-        assert [space.blob for space in tx.certificates.statistics(model, {1})] == ["b0" * 32]
-        assert [space.blob for space in tx.certificates.statistics(model, {1, 2})] == ["b0" * 32, "b2" * 32]
+        assert [space.object_digest for space in tx.certificates.statistics(model, {1})] == ["b0" * 32]
+        assert [space.object_digest for space in tx.certificates.statistics(model, {1, 2})] == ["b0" * 32, "b2" * 32]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from ledger.domain.models import Model
+from ledger.domain.models import Model, NewModel
 from ledger.domain.requests import Request
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LeaseLostError
@@ -25,13 +25,13 @@ WHEN = datetime(2025, 3, 31, 12, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def model(database: Database, new_model: Callable[..., Model]) -> Model:
+def model(database: Database, new_model: Callable[..., NewModel]) -> Model:
     with database.write() as tx:
         return tx.models.add(new_model())
 
 
 @pytest.fixture
-def other_model(database: Database, new_model: Callable[..., Model]) -> Model:
+def other_model(database: Database, new_model: Callable[..., NewModel]) -> Model:
     with database.write() as tx:
         return tx.models.add(new_model("bikes"))
 
@@ -244,11 +244,11 @@ def test_nothing_of_a_commit_without_a_lease_is_kept(
     held = claim(database, 1)
     expire(database, 1)
     with pytest.raises(LeaseLostError), database.write() as tx:  # noqa: PT012 - the whole block is what is undone
-        tx.spaces.add_blob("a" * 64, 1, "weights", at=WHEN)
+        tx.objects.add("a" * 64, 1, "weights", at=WHEN)
         tx.audit.append("request.fulfilled", at=WHEN, actor="worker-1", request_id=1)
         tx.requests.finish(held, Action.FULFIL, at=WHEN)
     with database.read() as tx:
-        assert tx.spaces.blobs() == []
+        assert tx.objects.kept() == []
         assert tx.audit.count() == 0
 
 
@@ -266,7 +266,7 @@ def test_a_heartbeat_prolongs_a_lease(database: Database, model: Model, file_req
 
 @pytest.mark.postgres
 def test_a_heartbeat_waits_for_no_writer(
-    postgres_url: str, new_model: Callable[..., Model], file_request: FileRequest
+    postgres_url: str, new_model: Callable[..., NewModel], file_request: FileRequest
 ) -> None:
     database = Database(open_engine(postgres_url))
     upgrade_schema(database.engine)

@@ -190,10 +190,10 @@ def test_a_full_disk_is_named_and_nothing_is_kept(sqlite_url: str, opened: Opene
         # SQLite then reports SQLITE_FULL, as it does when the disk is full.
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(LedgerError, match="disk is full") as caught, database.write() as tx:
-        tx.spaces.add_blob("a" * 64, 1, "x" * 100_000, at=when)
+        tx.objects.add("a" * 64, 1, "x" * 100_000, at=when)
     assert "free some disk space" in caught.value.hint
     with database.read() as tx:
-        assert tx.spaces.blobs() == []
+        assert tx.objects.kept() == []
 
 
 @pytest.mark.parametrize("operation", ["read", "write"])

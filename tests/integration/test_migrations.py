@@ -160,9 +160,9 @@ def test_a_golden_ledger_is_upgraded_and_says_what_it_said(golden: Restored) -> 
         model = tx.models.get("digits")
         versions, live = tx.versions.all(model), tx.versions.live(model)
         requests = tx.requests.all()
-        assert tx.spaces.blobs()
-        for digest, size, _ in tx.spaces.blobs():
-            assert len(ledger.blobs.get(digest)) == size
+        assert tx.objects.kept()
+        for digest, size, _ in tx.objects.kept():
+            assert len(ledger.objects.get(digest)) == size
     assert f"{head.size}:{head.digest}" == golden.expected["head"]
     assert root_of(golden.engine) == root
     assert [

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from ledger.domain.class_spaces import BasisTerm, ClassSpace, MapSummary, Role
+from ledger.domain.class_spaces import BasisTerm, ClassSpace, MapSummary, NewClassSpace, Role
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
-from ledger.domain.models import Model
+from ledger.domain.models import Model, NewModel
 from ledger.domain.requests import Request
 from ledger.domain.settings import Settings
 from ledger.domain.states import OPEN_STATES, Action, RequestState
@@ -17,7 +17,7 @@ from ledger.domain.versions import AliasMove, Version, VersionKind
 from ledger.errors import ConflictError, LedgerError, NotFoundError, TransitionError
 from ledger.store.unit_of_work import Database, Transaction
 
-NewModel = Callable[..., Model]
+MakeModel = Callable[..., NewModel]
 FileRequest = Callable[..., Request]
 
 
@@ -39,20 +39,19 @@ def version_of(model: Model, number: int, when: datetime) -> Version:
 def add_versions(transaction: Transaction, model: Model, count: int, when: datetime) -> list[Version]:
     versions = [version_of(model, number, when) for number in range(count)]
     for version in versions:
-        transaction.spaces.add_blob(version.weights, 10, "weights", at=when)
+        transaction.objects.add(version.weights, 10, "weights", at=when)
         transaction.versions.add(version)
     return versions
 
 
-def space_of(model: Model, class_index: int, when: datetime) -> ClassSpace:
-    return ClassSpace(
-        id=0,
+def space_of(model: Model, class_index: int, when: datetime) -> NewClassSpace:
+    return NewClassSpace(
         model_id=model.id,
         class_index=class_index,
         spec_digest="5" * 64,
         samples=(7, 1, 300),
         samples_digest="6" * 64,
-        blob="a" * 64,
+        object_digest="a" * 64,
         size=0,
         maps=(MapSummary("fc.weight", 64, 9, 1000, 12.5, 1e-9), MapSummary("conv[0]", 9, 9, 5, 0.1, 0.0)),
         created_at=when,
@@ -62,18 +61,18 @@ def space_of(model: Model, class_index: int, when: datetime) -> ClassSpace:
 # -- models -------------------------------------------------------------------------------------------
 
 
-def test_a_model_comes_back_as_it_was_stored(database: Database, new_model: NewModel) -> None:
+def test_a_model_comes_back_as_it_was_stored(database: Database, new_model: MakeModel) -> None:
     with database.write() as tx:
         added = tx.models.add(new_model())
         assert tx.models.add(new_model("bikes")).id != added.id
-    assert added == replace(new_model(), id=added.id)
+    assert added == Model(**vars(new_model()), id=added.id)
     with database.read() as tx:
         assert tx.models.get("cars") == added
         assert tx.models.by_id(added.id) == added
         assert [model.name for model in tx.models.all()] == ["bikes", "cars"]
 
 
-def test_labels_and_settings_keep_their_order_and_letters(database: Database, new_model: NewModel) -> None:
+def test_labels_and_settings_keep_their_order_and_letters(database: Database, new_model: MakeModel) -> None:
     labels = LabelMap(("z", "ä", "10", "\N{SNOWMAN}", "'; DROP TABLE models; --"))
     settings = Settings(seed=2**40, alpha_r=(1.5,), max_retained_drop=0.1)
     with database.write() as tx:
@@ -84,7 +83,7 @@ def test_labels_and_settings_keep_their_order_and_letters(database: Database, ne
     assert model.settings == settings
 
 
-def test_a_models_name_is_taken_once(database: Database, new_model: NewModel) -> None:
+def test_a_models_name_is_taken_once(database: Database, new_model: MakeModel) -> None:
     with database.write() as tx:
         tx.models.add(new_model())
     with pytest.raises(ConflictError, match="already a model called 'cars'"), database.write() as tx:
@@ -93,7 +92,7 @@ def test_a_models_name_is_taken_once(database: Database, new_model: NewModel) ->
         assert [model.data_spec for model in tx.models.all()] == ["digits"]
 
 
-def test_an_unknown_model_is_not_found_and_the_known_ones_are_named(database: Database, new_model: NewModel) -> None:
+def test_an_unknown_model_is_not_found_and_the_known_ones_are_named(database: Database, new_model: MakeModel) -> None:
     with database.read() as tx, pytest.raises(NotFoundError) as caught:
         tx.models.get("cars")
     assert "unledger model add" in caught.value.hint
@@ -104,7 +103,7 @@ def test_an_unknown_model_is_not_found_and_the_known_ones_are_named(database: Da
     assert caught.value.hint == "models: cars"
 
 
-def test_moments_come_back_in_utc_whatever_zone_they_were_given_in(database: Database, new_model: NewModel) -> None:
+def test_moments_come_back_in_utc_whatever_zone_they_were_given_in(database: Database, new_model: MakeModel) -> None:
     moment = datetime(2025, 10, 26, 2, 30, 15, 123456, tzinfo=timezone(timedelta(hours=-9, minutes=-30)))
     with database.write() as tx:
         tx.models.add(new_model(created_at=moment))
@@ -117,7 +116,7 @@ def test_moments_come_back_in_utc_whatever_zone_they_were_given_in(database: Dat
 # -- versions -----------------------------------------------------------------------------------------
 
 
-def test_versions_come_back_oldest_first(database: Database, new_model: NewModel, when: datetime) -> None:
+def test_versions_come_back_oldest_first(database: Database, new_model: MakeModel, when: datetime) -> None:
     with database.write() as tx:
         model, other = tx.models.add(new_model()), tx.models.add(new_model("bikes"))
         versions = add_versions(tx, model, 3, when)
@@ -131,7 +130,7 @@ def test_versions_come_back_oldest_first(database: Database, new_model: NewModel
     assert caught.value.hint == "see: unledger model versions bikes"
 
 
-def test_a_version_number_is_used_once(database: Database, new_model: NewModel, when: datetime) -> None:
+def test_a_version_number_is_used_once(database: Database, new_model: MakeModel, when: datetime) -> None:
     with database.write() as tx:
         model = tx.models.add(new_model())
         add_versions(tx, model, 1, when)
@@ -141,14 +140,14 @@ def test_a_version_number_is_used_once(database: Database, new_model: NewModel, 
         assert tx.versions.get(model, 0).recipe != {}
 
 
-def test_a_version_needs_weights_that_were_stored(database: Database, new_model: NewModel, when: datetime) -> None:
+def test_a_version_needs_weights_that_were_stored(database: Database, new_model: MakeModel, when: datetime) -> None:
     with pytest.raises(LedgerError, match="the database refused"), database.write() as tx:
         tx.versions.add(version_of(tx.models.add(new_model()), 0, when))
     with database.read() as tx:
         assert tx.models.all() == []
 
 
-def test_the_live_alias_moves_and_every_move_is_kept(database: Database, new_model: NewModel, when: datetime) -> None:
+def test_the_live_alias_moves_and_every_move_is_kept(database: Database, new_model: MakeModel, when: datetime) -> None:
     with database.write() as tx:
         model = tx.models.add(new_model())
         other = tx.models.add(new_model("bikes"))
@@ -171,7 +170,7 @@ def test_the_live_alias_moves_and_every_move_is_kept(database: Database, new_mod
 
 
 def test_the_live_alias_cannot_name_a_version_that_does_not_exist(
-    database: Database, new_model: NewModel, when: datetime
+    database: Database, new_model: MakeModel, when: datetime
 ) -> None:
     with database.write() as tx:
         model = tx.models.add(new_model())
@@ -184,12 +183,12 @@ def test_the_live_alias_cannot_name_a_version_that_does_not_exist(
         assert len(tx.versions.moves(model)) == 1
 
 
-def test_a_versions_basis_comes_back_in_class_order(database: Database, new_model: NewModel, when: datetime) -> None:
+def test_a_versions_basis_comes_back_in_class_order(database: Database, new_model: MakeModel, when: datetime) -> None:
     with database.write() as tx:
         model = tx.models.add(new_model())
         add_versions(tx, model, 1, when)
-        tx.spaces.add_blob("a" * 64, 33, "class_space", at=when)
-        ids = [tx.spaces.add(space_of(model, k, when)).id for k in range(12)]
+        tx.objects.add("a" * 64, 33, "class_space", at=when)
+        ids = [tx.class_spaces.add(space_of(model, k, when)).id for k in range(12)]
         terms = [BasisTerm(Role.FORGET if k in (2, 11) else Role.RETAIN, k, ids[k]) for k in range(12)]
         version = replace(version_of(model, 1, when), weights="0" * 64)
         tx.versions.add(version, terms[::-1])
@@ -199,7 +198,7 @@ def test_a_versions_basis_comes_back_in_class_order(database: Database, new_mode
     assert basis == [t for t in terms if t.role is Role.FORGET] + [t for t in terms if t.role is Role.RETAIN]
 
 
-def test_the_newest_evidence_of_each_evaluator_counts(database: Database, new_model: NewModel, when: datetime) -> None:
+def test_the_newest_evidence_of_each_evaluator_counts(database: Database, new_model: MakeModel, when: datetime) -> None:
     def measured(evaluator: str, value: float, at: datetime = when) -> Evidence:
         metrics = {"retained": value, "per_class": [value]}
         return Evidence(evaluator, "eval_accuracy", "0.1.0", metrics, {"test": 20}, "e" * 64, at)
@@ -225,7 +224,7 @@ def test_the_newest_evidence_of_each_evaluator_counts(database: Database, new_mo
 
 
 def test_requests_are_numbered_from_one_across_models(
-    database: Database, new_model: NewModel, file_request: FileRequest
+    database: Database, new_model: MakeModel, file_request: FileRequest
 ) -> None:
     with database.write() as tx:
         first, second = tx.models.add(new_model()), tx.models.add(new_model("bikes"))
@@ -236,7 +235,7 @@ def test_requests_are_numbered_from_one_across_models(
 
 
 def test_a_request_comes_back_as_it_was_filed(
-    database: Database, new_model: NewModel, file_request: FileRequest, when: datetime
+    database: Database, new_model: MakeModel, file_request: FileRequest, when: datetime
 ) -> None:
     due = when + timedelta(days=30)
     with database.write() as tx:
@@ -270,7 +269,7 @@ def test_a_request_comes_back_as_it_was_filed(
 
 
 def test_requests_are_listed_by_model_and_state(
-    database: Database, new_model: NewModel, file_request: FileRequest
+    database: Database, new_model: MakeModel, file_request: FileRequest
 ) -> None:
     with database.write() as tx:
         first, second = tx.models.add(new_model()), tx.models.add(new_model("bikes"))
@@ -290,7 +289,7 @@ def test_requests_are_listed_by_model_and_state(
 
 
 def test_an_idempotency_key_finds_its_request_and_is_used_once(
-    database: Database, new_model: NewModel, file_request: FileRequest
+    database: Database, new_model: MakeModel, file_request: FileRequest
 ) -> None:
     with database.write() as tx:
         model = tx.models.add(new_model())
@@ -308,7 +307,7 @@ def test_an_idempotency_key_finds_its_request_and_is_used_once(
 
 
 def test_an_action_moves_a_request_and_sets_what_goes_with_it(
-    database: Database, new_model: NewModel, file_request: FileRequest, when: datetime
+    database: Database, new_model: MakeModel, file_request: FileRequest, when: datetime
 ) -> None:
     later = when + timedelta(hours=3)
     with database.write() as tx:
@@ -322,7 +321,7 @@ def test_an_action_moves_a_request_and_sets_what_goes_with_it(
 
 
 def test_an_action_that_is_not_allowed_changes_nothing(
-    database: Database, new_model: NewModel, file_request: FileRequest, when: datetime
+    database: Database, new_model: MakeModel, file_request: FileRequest, when: datetime
 ) -> None:
     with database.write() as tx:
         filed = file_request(tx, tx.models.add(new_model()), state="denied")
@@ -337,41 +336,41 @@ def test_an_action_that_is_not_allowed_changes_nothing(
         assert tx.requests.get(filed.id) == filed
 
 
-# -- class spaces and blobs ---------------------------------------------------------------------------
+# -- class spaces and objects ---------------------------------------------------------------------------
 
 
 def test_a_class_space_is_found_by_what_it_was_collected_to(
-    database: Database, new_model: NewModel, when: datetime
+    database: Database, new_model: MakeModel, when: datetime
 ) -> None:
     with database.write() as tx:
         model = tx.models.add(new_model())
-        tx.spaces.add_blob("a" * 64, 33, "class_space", at=when)
-        added = tx.spaces.add(space_of(model, 1, when))
-        other = tx.spaces.add(space_of(model, 2, when))
-    assert added == replace(space_of(model, 1, when), id=added.id, size=33)
+        tx.objects.add("a" * 64, 33, "class_space", at=when)
+        added = tx.class_spaces.add(space_of(model, 1, when))
+        other = tx.class_spaces.add(space_of(model, 2, when))
+    assert added == ClassSpace(**{**vars(space_of(model, 1, when)), "size": 33}, id=added.id)
     with database.read() as tx:
-        assert tx.spaces.find(model, 1, "5" * 64) == added
-        assert tx.spaces.find(model, 1, "4" * 64) is None
-        assert tx.spaces.find(model, 3, "5" * 64) is None
-        assert tx.spaces.all(model) == [added, other]
+        assert tx.class_spaces.find(model, 1, "5" * 64) == added
+        assert tx.class_spaces.find(model, 1, "4" * 64) is None
+        assert tx.class_spaces.find(model, 3, "5" * 64) is None
+        assert tx.class_spaces.all(model) == [added, other]
 
 
-def test_a_class_space_collected_twice_is_kept_once(database: Database, new_model: NewModel, when: datetime) -> None:
+def test_a_class_space_collected_twice_is_kept_once(database: Database, new_model: MakeModel, when: datetime) -> None:
     with database.write() as tx:
         model = tx.models.add(new_model())
-        tx.spaces.add_blob("a" * 64, 33, "class_space", at=when)
-        tx.spaces.add_blob("b" * 64, 34, "class_space", at=when)
-        first = tx.spaces.add(space_of(model, 1, when))
-        again = tx.spaces.add(replace(space_of(model, 1, when), blob="b" * 64))
+        tx.objects.add("a" * 64, 33, "class_space", at=when)
+        tx.objects.add("b" * 64, 34, "class_space", at=when)
+        first = tx.class_spaces.add(space_of(model, 1, when))
+        again = tx.class_spaces.add(replace(space_of(model, 1, when), object_digest="b" * 64))
     assert again == first
     with database.read() as tx:
-        assert tx.spaces.all(model) == [first]
+        assert tx.class_spaces.all(model) == [first]
 
 
-def test_a_blob_is_noted_once_and_may_be_large(database: Database, when: datetime) -> None:
+def test_an_object_is_noted_once_and_may_be_large(database: Database, when: datetime) -> None:
     with database.write() as tx:
-        tx.spaces.add_blob("a" * 64, 5 * 2**40, "weights", at=when)
-        tx.spaces.add_blob("a" * 64, 1, "other", at=when)
-        tx.spaces.add_blob("b" * 64, 2, "class_space", at=when)
+        tx.objects.add("a" * 64, 5 * 2**40, "weights", at=when)
+        tx.objects.add("a" * 64, 1, "other", at=when)
+        tx.objects.add("b" * 64, 2, "class_space", at=when)
     with database.read() as tx:
-        assert sorted(tx.spaces.blobs()) == [("a" * 64, 5 * 2**40, "weights"), ("b" * 64, 2, "class_space")]
+        assert sorted(tx.objects.kept()) == [("a" * 64, 5 * 2**40, "weights"), ("b" * 64, 2, "class_space")]

@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 
-from ledger.domain.models import Model
+from ledger.domain.models import NewModel
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.errors import LedgerError, RetryLaterError
 from ledger.store.database.engine import open_engine
 from ledger.store.unit_of_work import Database
 
-NewModel = Callable[..., Model]
+MakeModel = Callable[..., NewModel]
 FileRequest = Callable[..., Request]
 
 
@@ -36,24 +36,24 @@ def impatient(database: Database, database_url: str) -> Iterator[Database]:
 
 
 def test_a_block_that_raises_leaves_nothing(
-    database: Database, new_model: NewModel, file_request: FileRequest, when: datetime
+    database: Database, new_model: MakeModel, file_request: FileRequest, when: datetime
 ) -> None:
     with pytest.raises(ZeroDivisionError), database.write() as tx:  # noqa: PT012 - the whole block is what is undone
         model = tx.models.add(new_model())
         file_request(tx, model, idempotency_key="key")
-        tx.spaces.add_blob("a" * 64, 1, "weights", at=when)
+        tx.objects.add("a" * 64, 1, "weights", at=when)
         tx.audit.append("request.filed", at=when, actor="alice", note="why")
         raise ZeroDivisionError
     with database.read() as tx:
         assert tx.models.all() == []
         assert tx.requests.all() == []
         assert tx.requests.by_key("key") is None
-        assert tx.spaces.blobs() == []
+        assert tx.objects.kept() == []
         assert tx.audit.verify().size == 0
 
 
 def test_a_statement_that_the_database_refuses_takes_the_whole_block_with_it(
-    database: Database, new_model: NewModel, file_request: FileRequest
+    database: Database, new_model: MakeModel, file_request: FileRequest
 ) -> None:
     with pytest.raises(LedgerError, match="the database refused"), database.write() as tx:  # noqa: PT012 - the whole block is what is undone
         model = tx.models.add(new_model())
@@ -64,7 +64,7 @@ def test_a_statement_that_the_database_refuses_takes_the_whole_block_with_it(
 
 
 def test_what_a_block_wrote_is_there_for_everybody_once_it_ends(
-    database: Database, impatient: Database, new_model: NewModel
+    database: Database, impatient: Database, new_model: MakeModel
 ) -> None:
     with database.write() as tx:
         stored = tx.models.add(new_model())
@@ -75,7 +75,7 @@ def test_what_a_block_wrote_is_there_for_everybody_once_it_ends(
         assert other.models.all() == [stored]
 
 
-def test_a_reading_transaction_is_never_committed(database: Database, new_model: NewModel) -> None:
+def test_a_reading_transaction_is_never_committed(database: Database, new_model: MakeModel) -> None:
     with database.read() as tx:
         tx.models.add(new_model())
     with database.read() as tx:
@@ -102,7 +102,7 @@ def test_a_reader_sees_one_state_whatever_writers_do(database: Database, impatie
 
 
 def test_a_second_writer_is_told_to_come_back_later(
-    database: Database, impatient: Database, new_model: NewModel
+    database: Database, impatient: Database, new_model: MakeModel
 ) -> None:
     with database.write() as tx:
         tx.models.add(new_model())
@@ -115,7 +115,7 @@ def test_a_second_writer_is_told_to_come_back_later(
         assert [model.name for model in tx.models.all()] == ["boats", "cars"]
 
 
-def test_values_outlive_their_transaction(database: Database, new_model: NewModel, file_request: FileRequest) -> None:
+def test_values_outlive_their_transaction(database: Database, new_model: MakeModel, file_request: FileRequest) -> None:
     with database.write() as tx:
         model = tx.models.add(new_model())
         request = file_request(tx, model)
@@ -152,7 +152,7 @@ database.close()
 
 
 def test_processes_that_write_at_once_leave_one_history_without_gaps(
-    database: Database, database_url: str, new_model: NewModel
+    database: Database, database_url: str, new_model: MakeModel
 ) -> None:
     with database.write() as tx:
         tx.models.add(new_model())

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from ledger.config import create_config, find_config
-from ledger.domain.class_spaces import BasisTerm, ClassSpace, MapSummary, Role
+from ledger.domain.class_spaces import BasisTerm, MapSummary, NewClassSpace, Role
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
-from ledger.domain.models import Architecture, Model
+from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action
@@ -42,8 +42,7 @@ class Sample:
         """Register a model with its base version."""
         with self.ledger.database.write() as tx:
             model = tx.models.add(
-                Model(
-                    id=0,
+                NewModel(
                     name=self.name,
                     architecture=Architecture("timm/test_resnet", {"in_chans": 1}),
                     labels=LabelMap(tuple(labels)),
@@ -219,18 +218,18 @@ class Sample:
         forgotten: frozenset[int],
         recipe: dict[str, Any],
     ) -> Version:
-        weights = self.ledger.blobs.put(repr(sorted(forgotten)).encode())
+        weights = self.ledger.objects.put(repr(sorted(forgotten)).encode())
         return Version(model.id, number, parent, kind, request, None, forgotten, weights, recipe, self.now[0])
 
     def _terms(self, tx: Transaction, model: Model, forgotten: frozenset[int]) -> tuple[BasisTerm, ...]:
         terms = []
         for k in range(len(model.labels)):
-            role, blob = (Role.FORGET if k in forgotten else Role.RETAIN), f"{k:064x}"
-            tx.spaces.add_blob(blob, 2_000_000, "class space", at=self.now[0])
+            role, digest = (Role.FORGET if k in forgotten else Role.RETAIN), f"{k:064x}"
+            tx.objects.add(digest, 2_000_000, "class space", at=self.now[0])
             maps = tuple(MapSummary(key, 64, 32 + i, 1000, 1.0, 1e-4) for i, key in enumerate(MAPS))
             samples = tuple(range(90 if k in forgotten else 10))
-            space = ClassSpace(0, model.id, k, f"{role}{k}", samples, "s" * 64, blob, 0, maps, self.now[0])
-            terms.append(BasisTerm(role, k, tx.spaces.add(space).id))
+            space = NewClassSpace(model.id, k, f"{role}{k}", samples, "s" * 64, digest, 0, maps, self.now[0])
+            terms.append(BasisTerm(role, k, tx.class_spaces.add(space).id))
         return tuple(terms)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ledger.config import create_config, find_config
-from ledger.domain.class_spaces import BasisTerm, ClassSpace, Role
+from ledger.domain.class_spaces import BasisTerm, NewClassSpace, Role
 from ledger.domain.models import Architecture
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
@@ -303,16 +303,16 @@ class Shelf:
     def _add_space(self, tx: Transaction, model: Model, class_index: int) -> BasisTerm:
         data = weights_of(100 + class_index)
         # Within the transaction: this stands for one that was committed long ago.
-        digest = self.ledger.blobs.put(data)
-        tx.spaces.add_blob(digest, len(data), "class space", at=self.now)
-        space = ClassSpace(
-            *(0, model.id, class_index, str(class_index) * 64, (1, 2), "e" * 64),
-            blob=digest,
+        digest = self.ledger.objects.put(data)
+        tx.objects.add(digest, len(data), "class space", at=self.now)
+        space = NewClassSpace(
+            *(model.id, class_index, str(class_index) * 64, (1, 2), "e" * 64),
+            object_digest=digest,
             size=len(data),
             maps=(),
             created_at=self.now,
         )
-        stored = tx.spaces.add(space)
+        stored = tx.class_spaces.add(space)
         if class_index == 1:
             self.space = digest
         return BasisTerm(Role.RETAIN, class_index, stored.id)

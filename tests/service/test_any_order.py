@@ -23,7 +23,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ledger.config import create_config
 from ledger.domain.labels import LabelMap
-from ledger.domain.models import Architecture, Model
+from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.requests import NewRequest, Request
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import OPEN_STATES, PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
@@ -70,7 +70,7 @@ def instant(workbench: Workbench, forgotten: frozenset[int], _progress: Progress
     if forgotten == ILL_FATED:
         raise DataError("an image cannot be read")
     data = weights_of(forgotten)
-    digest = workbench.ledger.blobs.put(data)
+    digest = workbench.ledger.objects.put(data)
     missed = ("the gate is missed",) if forgotten >= TOGETHER else ()
     return Proposal(forgotten, digest, len(data), {"alpha_r": 1.0, "alpha_f": 1.0}, (), missed)
 
@@ -108,11 +108,10 @@ class People(RuleBasedStateMachine):
 
     def register(self) -> Model:
         data = weights_of(frozenset())
-        weights = self.ledger.blobs.put(data)
+        weights = self.ledger.objects.put(data)
         with self.ledger.database.write() as tx:
             model = tx.models.add(
-                Model(
-                    id=0,
+                NewModel(
                     name=NAME,
                     architecture=Architecture("none", {}),
                     labels=LabelMap(tuple("abcdef")),
@@ -329,7 +328,7 @@ class People(RuleBasedStateMachine):
     @invariant()
     def every_object_is_there(self) -> None:
         with self.ledger.database.read() as tx:
-            assert all(digest in self.ledger.blobs for digest, _, _ in tx.spaces.blobs())
+            assert all(digest in self.ledger.objects for digest, _, _ in tx.objects.kept())
 
     # -- helpers ------------------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ def test_it_says_what_was_done_with_what(two_forgotten: Desk) -> None:
     certificate = issue(desk.ledger, 1).certificate
     said, version, request = predicate(certificate), desk.versions()[1], desk.request(1)
     found = verified(desk, certificate)
-    assert found.weights == version.weights == sha256_hex(desk.ledger.blobs.get(version.weights))
+    assert found.weights == version.weights == sha256_hex(desk.ledger.objects.get(version.weights))
     assert (found.request, said["version"]["number"], said["version"]["live"]) == (1, 1, 2)
     [fulfilled] = [event for event in desk.events("request.fulfilled") if event.request_id == 1]
     assert said["request"] == {
@@ -76,7 +76,7 @@ def test_it_says_what_was_done_with_what(two_forgotten: Desk) -> None:
     samples = said["inputs"]["samples"]
     assert sorted((s["basis"], s["images"]) for s in samples) == [("forget", 90)] + [("retain", 40)] * 9
     with desk.ledger.database.read() as tx:
-        spaces = {space.id: space.samples_digest for space in tx.spaces.all(desk.model())}
+        spaces = {space.id: space.samples_digest for space in tx.class_spaces.all(desk.model())}
         assert {s["sha256"] for s in samples} == {spaces[t.class_space_id] for t in tx.versions.basis(version)}
     procedure = said["procedure"]
     assert (procedure["solver"], procedure["depth"]) == (version.recipe["solver"], version.recipe["depth"])

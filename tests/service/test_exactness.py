@@ -68,7 +68,7 @@ def test_withdrawing_all_gives_back_the_registered_bytes(two_forgotten: Desk) ->
     assert first.weights == two_forgotten.versions()[1].weights
     assert second.forgotten == frozenset()
     assert second.weights == two_forgotten.versions()[0].weights
-    data = two_forgotten.ledger.blobs.get(second.weights)
+    data = two_forgotten.ledger.objects.get(second.weights)
     assert data == two_forgotten.digits.weights.read_bytes()
 
 
@@ -90,7 +90,7 @@ def test_a_retry_after_a_rollback_gives_the_same_bytes(two_forgotten: Desk) -> N
 
 def test_nothing_is_collected_twice(two_forgotten: Desk) -> None:
     with two_forgotten.ledger.database.read() as tx:
-        spaces = tx.spaces.all(tx.models.get("digits"))
+        spaces = tx.class_spaces.all(tx.models.get("digits"))
     # Of nine classes the retain samples, of 3 and then of 7 the forget samples.
     assert len(spaces) == 11
     two_forgotten.withdraw(1)
@@ -102,7 +102,7 @@ def test_nothing_is_collected_twice(two_forgotten: Desk) -> None:
 def test_a_version_names_the_spaces_of_both_its_bases(two_forgotten: Desk) -> None:
     with two_forgotten.ledger.database.read() as tx:
         terms = tx.versions.basis(tx.versions.get(tx.models.get("digits"), 2))
-        spaces = {space.id: space for space in tx.spaces.all(tx.models.get("digits"))}
+        spaces = {space.id: space for space in tx.class_spaces.all(tx.models.get("digits"))}
     assert sorted(term.class_index for term in terms if term.role == "forget") == [3, 7]
     assert sorted(term.class_index for term in terms if term.role == "retain") == [0, 1, 2, 4, 5, 6, 8, 9]
     for term in terms:

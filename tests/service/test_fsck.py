@@ -132,11 +132,11 @@ def test_a_repaired_version_is_released(shelf: Shelf) -> None:
 
 def test_storing_the_same_weights_again_repairs_too(shelf: Shelf) -> None:
     digest = shelf.weights[1]
-    data = shelf.ledger.blobs.get(digest)
+    data = shelf.ledger.objects.get(digest)
     shelf.path(digest).unlink()
     shelf.key(digest).unlink()
     check(shelf)
-    shelf.ledger.blobs.put(data)
+    shelf.ledger.objects.put(data)
     assert check(shelf).released == ("shelf:1",)
 
 
@@ -167,7 +167,7 @@ def test_a_quarantined_version_is_not_handed_out(shelf: Shelf, tmp_path: Path) -
 def test_one_model_can_be_checked_alone(shelf: Shelf) -> None:
     other = shelf.add_model("other")
     shelf.cut(other, 10)
-    shelf.ledger.blobs.put(b"garbage")
+    shelf.ledger.objects.put(b"garbage")
     assert check(shelf, model="shelf").findings == ()
     assert only(check(shelf, model="other")).used_by == ("other:0",)
 
@@ -190,9 +190,9 @@ def test_whatever_bit_flips_exactly_what_it_hits_is_named(shelf: Shelf) -> None:
 
 
 def test_garbage_is_a_warning(shelf: Shelf) -> None:
-    garbage = shelf.ledger.blobs.put(b"garbage")
+    garbage = shelf.ledger.objects.put(b"garbage")
     orphan = "ab" * 32
-    shelf.ledger.blobs.keys.obtain(orphan)
+    shelf.ledger.objects.keys.obtain(orphan)
     temporary = shelf.path(garbage).with_name(".partial-1")
     temporary.write_bytes(b"half")
     report = check(shelf)
@@ -206,13 +206,13 @@ def test_garbage_is_a_warning(shelf: Shelf) -> None:
 
 def test_what_somebody_is_about_to_refer_to_is_no_garbage(shelf: Shelf) -> None:
     with shelf.ledger.database.write() as tx:
-        tx.leases.take(shelf.ledger.blobs.put(b"soon"))
+        tx.leases.take(shelf.ledger.objects.put(b"soon"))
     assert check(shelf).findings == ()
 
 
 def test_an_unencrypted_object_is_a_warning(shelf: Shelf) -> None:
     digest = shelf.weights[1]
-    data = shelf.ledger.blobs.get(digest)
+    data = shelf.ledger.objects.get(digest)
     shelf.key(digest).unlink()
     shelf.path(digest).unlink()
     shelf.path(digest).write_bytes(data)
@@ -228,8 +228,8 @@ def test_an_unencrypted_object_is_a_warning(shelf: Shelf) -> None:
 
 def test_a_destroyed_object_that_something_needs_is_dangling(shelf: Shelf) -> None:
     with shelf.ledger.database.write() as tx:
-        tx.spaces.note_destroyed(shelf.weights[1], at=shelf.now)
-    shelf.ledger.blobs.destroy(shelf.weights[1])
+        tx.objects.note_destroyed(shelf.weights[1], at=shelf.now)
+    shelf.ledger.objects.destroy(shelf.weights[1])
     report = check(shelf)
     assert (only(report).fault, report.quarantined) == ("dangling", ("shelf:1",))
 
@@ -237,10 +237,10 @@ def test_a_destroyed_object_that_something_needs_is_dangling(shelf: Shelf) -> No
 def test_a_destroyed_object_that_is_back_is_an_error(shelf: Shelf) -> None:
     shelf.note_purged(1)
     with shelf.ledger.database.write() as tx:
-        tx.spaces.note_destroyed(shelf.weights[1], at=shelf.now)
+        tx.objects.note_destroyed(shelf.weights[1], at=shelf.now)
     found = only(check(shelf))
     assert (found.fault, found.what, found.severe) == ("not destroyed", shelf.weights[1], True)
-    shelf.ledger.blobs.destroy(shelf.weights[1])
+    shelf.ledger.objects.destroy(shelf.weights[1])
     assert check(shelf).findings == ()
 
 
@@ -312,7 +312,7 @@ def test_the_command_says_what_is_wrong_and_exits_with_5(shelf: Shelf) -> None:
     clean = CliRunner().invoke(app, call)
     assert clean.exit_code == 0
     assert "fsck ok: 4 objects read" in clean.stderr
-    shelf.ledger.blobs.put(b"garbage")
+    shelf.ledger.objects.put(b"garbage")
     warned = CliRunner().invoke(app, call)
     assert (warned.exit_code, "unreferenced" in warned.stdout) == (0, True)
     shelf.cut(shelf.weights[1], 10)

@@ -30,30 +30,30 @@ SOON = sha256_hex(b"soon")
 
 def refer(shelf: Shelf, digest: str) -> None:
     with shelf.ledger.database.write() as tx:
-        tx.spaces.add_blob(digest, 4, "weights", at=shelf.now)
+        tx.objects.add(digest, 4, "weights", at=shelf.now)
 
 
 def test_only_what_nothing_refers_to_goes(shelf: Shelf) -> None:
-    garbage = shelf.ledger.blobs.put(b"garbage")
-    shelf.ledger.blobs.keys.obtain("ab" * 32)
+    garbage = shelf.ledger.objects.put(b"garbage")
+    shelf.ledger.objects.keys.obtain("ab" * 32)
     half = [folder / ".partial-1" for folder in (shelf.path(garbage).parent, shelf.key(garbage).parent)]
     for path in half:
         path.write_bytes(b"half")
-    before = set(shelf.ledger.blobs.digests())
+    before = set(shelf.ledger.objects.digests())
     found = collect_garbage(shelf.ledger, grace=-60, dry_run=True)
-    assert set(shelf.ledger.blobs.digests()) == before
+    assert set(shelf.ledger.objects.digests()) == before
     assert sorted((g.kind, g.name) for g in found) == sorted(
         [("object", garbage), ("key", "ab" * 32), *(("temporary", str(path)) for path in half)]
     )
     assert collect_garbage(shelf.ledger, grace=-60) == found
-    assert set(shelf.ledger.blobs.digests()) == before - {garbage} == set(shelf.ledger.blobs.keys.digests())
+    assert set(shelf.ledger.objects.digests()) == before - {garbage} == set(shelf.ledger.objects.keys.digests())
     assert not any(path.exists() for path in half)
     assert collect_garbage(shelf.ledger, grace=-60) == []
     assert fsck(shelf.ledger, Silent(), read_data=True).findings == ()
 
 
 def test_what_was_written_lately_stays(shelf: Shelf) -> None:
-    garbage = shelf.ledger.blobs.put(b"garbage")
+    garbage = shelf.ledger.objects.put(b"garbage")
     assert collect_garbage(shelf.ledger) == []
     long_ago = time.time() - 7200
     os.utime(shelf.path(garbage), (long_ago, long_ago))
@@ -78,17 +78,22 @@ def test_a_second_name_of_a_key_goes_without_harm_to_the_key(shelf: Shelf) -> No
 
 def test_a_class_space_that_was_collected_to_other_bytes_leaves_the_old_ones_to_go(shelf: Shelf) -> None:
     with shelf.ledger.database.read() as tx:
-        [old, other] = tx.spaces.all(tx.models.get("shelf"))
-    shelf.cut(old.blob, 30)
+        [old, other] = tx.class_spaces.all(tx.models.get("shelf"))
+    shelf.cut(old.object_digest, 30)
     digest = store_object(shelf.ledger, b"others")
     with shelf.ledger.database.write() as tx:
-        tx.spaces.add_blob(digest, 6, "class space", at=shelf.now)
-        renewed = tx.spaces.renew(replace(old, blob=digest, samples_digest="f" * 64))
-        assert (renewed.id, renewed.blob, renewed.size, renewed.samples_digest) == (old.id, digest, 6, "f" * 64)
+        tx.objects.add(digest, 6, "class space", at=shelf.now)
+        renewed = tx.class_spaces.renew(replace(old, object_digest=digest, samples_digest="f" * 64))
+        assert (renewed.id, renewed.object_digest, renewed.size, renewed.samples_digest) == (
+            old.id,
+            digest,
+            6,
+            "f" * 64,
+        )
         # One that was not damaged after all stays as it is.
-        assert tx.spaces.renew(other) == other
+        assert tx.class_spaces.renew(other) == other
     assert [f.fault for f in fsck(shelf.ledger, Silent()).findings] == ["not destroyed"]
-    assert [g.name for g in collect_garbage(shelf.ledger, grace=-60)] == [old.blob]
+    assert [g.name for g in collect_garbage(shelf.ledger, grace=-60)] == [old.object_digest]
     assert fsck(shelf.ledger, Silent(), read_data=True).findings == ()
 
 
@@ -103,21 +108,21 @@ def test_a_lease_protects_an_object_until_it_is_referred_to(shelf: Shelf) -> Non
     with shelf.ledger.database.read() as tx:
         assert tx.leases.live() == frozenset()
     assert collect_garbage(other, grace=-60) == []
-    assert shelf.ledger.blobs.get(SOON) == b"soon"
+    assert shelf.ledger.objects.get(SOON) == b"soon"
 
 
 def test_a_purge_spares_what_somebody_is_about_to_refer_to_again(shelf: Shelf) -> None:
     digest, other = shelf.weights[1], shelf.open_again()
-    data = shelf.ledger.blobs.get(digest)
+    data = shelf.ledger.objects.get(digest)
     shelf.note_purged(1)
     # Somebody computed the same weights once more, and has not committed them yet.
     store_object(other, data)
     assert destroy_promised(shelf.ledger, Silent()) == []
-    assert shelf.ledger.blobs.get(digest) == data
+    assert shelf.ledger.objects.get(digest) == data
     with other.database.write() as tx:
         tx.leases.give_back(digest)
     assert destroy_promised(shelf.ledger, Silent()) == [digest]
-    assert digest not in shelf.ledger.blobs
+    assert digest not in shelf.ledger.objects
     assert fsck(shelf.ledger, Silent(), read_data=True).findings == ()
 
 
@@ -139,7 +144,7 @@ def test_taking_a_lease_again_prolongs_it(shelf: Shelf) -> None:
 
 
 def test_an_object_whose_lease_ran_out_is_garbage_and_cannot_be_referred_to_unseen(shelf: Shelf) -> None:
-    digest = shelf.ledger.blobs.put(b"soon")
+    digest = shelf.ledger.objects.put(b"soon")
     with shelf.ledger.database.write() as tx:
         tx.leases.take(digest, ttl=-1)
     assert [g.name for g in collect_garbage(shelf.ledger, grace=-60)] == [digest]
@@ -148,37 +153,37 @@ def test_an_object_whose_lease_ran_out_is_garbage_and_cannot_be_referred_to_unse
     # Doing it all again succeeds.
     store_object(shelf.ledger, b"soon")
     refer(shelf, digest)
-    assert shelf.ledger.blobs.get(digest) == b"soon"
+    assert shelf.ledger.objects.get(digest) == b"soon"
 
 
 def test_leases_that_ran_out_long_ago_are_forgotten(shelf: Shelf) -> None:
     with shelf.ledger.database.write() as tx:
         tx.leases.take(SOON, ttl=-8 * 86_400)
-    shelf.ledger.blobs.put(b"garbage")
+    shelf.ledger.objects.put(b"garbage")
     collect_garbage(shelf.ledger, grace=-60)
     refer(shelf, SOON)
 
 
 def test_what_is_referred_to_while_garbage_is_listed_stays(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = shelf.ledger.blobs.put(b"soon")
-    blobs = shelf.ledger.blobs
-    real = blobs.temporaries
+    digest = shelf.ledger.objects.put(b"soon")
+    objects = shelf.ledger.objects
+    real = objects.temporaries
 
     def meanwhile() -> object:
         # The listing is nearly done, the write lock not yet taken.
         refer(shelf, digest)
         return real()
 
-    monkeypatch.setattr(blobs, "temporaries", meanwhile)
+    monkeypatch.setattr(objects, "temporaries", meanwhile)
     assert collect_garbage(shelf.ledger, grace=-60) == []
-    assert blobs.get(digest) == b"soon"
+    assert objects.get(digest) == b"soon"
 
 
 # -- the command --------------------------------------------------------------------------------------
 
 
 def test_the_command(shelf: Shelf, tmp_path: Path) -> None:
-    garbage = shelf.ledger.blobs.put(b"garbage")
+    garbage = shelf.ledger.objects.put(b"garbage")
     assert tmp_path in shelf.root.parents or shelf.root == tmp_path
     call = ["--ledger", str(shelf.root), "gc"]
     spared = CliRunner().invoke(app, call)
@@ -186,6 +191,6 @@ def test_the_command(shelf: Shelf, tmp_path: Path) -> None:
     time.sleep(0.01)
     planned = CliRunner().invoke(app, [*call, "--older-than", "0", "--dry-run", "--json"])
     assert json.loads(planned.stdout)["removed"][0]["name"] == garbage
-    assert garbage in shelf.ledger.blobs
+    assert garbage in shelf.ledger.objects
     done = CliRunner().invoke(app, [*call, "--older-than", "0"])
-    assert (done.exit_code, "removed 1 files" in done.stderr, garbage in shelf.ledger.blobs) == (0, True, False)
+    assert (done.exit_code, "removed 1 files" in done.stderr, garbage in shelf.ledger.objects) == (0, True, False)

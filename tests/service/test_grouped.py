@@ -85,12 +85,12 @@ def test_groups_are_recorded_as_one_map(ledger: Ledger) -> None:
     assert (grouped["groups"], grouped["most"] >= grouped["change"] > 0) == (8, True)
     assert not {"groups", "most"} & (first.keys() | last.keys())
     with ledger.database.read() as tx:
-        spaces = tx.spaces.all(bench.model)
+        spaces = tx.class_spaces.all(bench.model)
     assert all(
         [(m.key, m.groups) for m in s.maps] == [("0.weight", 1), ("2.weight", 8), ("5.weight", 1)] for s in spaces
     )
     assert {problem for _, problem in verify(ledger, "any")} == {""}
-    edited = tensor_files.parse(ledger.blobs.get(proposal.weights), "the proposal")
+    edited = tensor_files.parse(ledger.objects.get(proposal.weights), "the proposal")
     assert not torch.equal(edited["2.weight"], bench.anchor_state["2.weight"])
 
 

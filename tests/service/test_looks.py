@@ -112,7 +112,7 @@ def test_the_doctor_looks_no_further_in_a_database_that_is_none(two_forgotten: D
 def test_one_flipped_bit_is_found_and_named(two_forgotten: Desk, victim: str) -> None:
     assert {problem for _, problem in verify(two_forgotten.ledger, MODEL)} == {""}
     known = history(two_forgotten.ledger, MODEL)
-    digest = known.versions[1].weights if victim == "version 1" else known.spaces[0].blob
+    digest = known.versions[1].weights if victim == "version 1" else known.spaces[0].object_digest
     path = two_forgotten.root / "objects" / digest[:2] / digest[2:]
     data = bytearray(path.read_bytes())
     data[-7] ^= 1
@@ -191,7 +191,7 @@ def test_weights_of_another_precision_stay_in_it(desk: Desk, tmp_path: Path, pre
     (tmp_path / "stored.safetensors").write_bytes(tensor_files.serialise(stored))
     desk.register("stored", weights=tmp_path / "stored.safetensors")
     version = desk.forget(3, model="stored")
-    after = tensor_files.parse(desk.ledger.blobs.get(version.weights), "version 1")
+    after = tensor_files.parse(desk.ledger.objects.get(version.weights), "version 1")
     assert {str(tensor.dtype) for tensor in after.values()} == {f"torch.{precision}"}
     measured = evaluate(desk.ledger, "stored", 1, Silent(), only=["accuracy"], train_per_class=1)
     metrics = measured.evidence["accuracy"].metrics

@@ -11,7 +11,7 @@ from ledger.plugins.data.digits import split_scans
 from sqlalchemy import text
 
 from ledger.domain.states import Action, RequestState
-from ledger.errors import BlobError, ConflictError, DataError, LedgerError, PurgedError, RetryLaterError
+from ledger.errors import ConflictError, DataError, LedgerError, ObjectError, PurgedError, RetryLaterError
 from ledger.service.computation import unlearning
 from ledger.service.computation.diff import diff
 from ledger.service.computation.unlearning import propose
@@ -45,7 +45,7 @@ def objects(desk: Desk) -> dict[str, str]:
     """Return the digest of every version's weights and of every class space."""
     with desk.ledger.database.read() as tx:
         model = tx.models.get(MODEL)
-        spaces = {f"space {s.class_index} {len(s.samples)}": s.blob for s in tx.spaces.all(model)}
+        spaces = {f"space {s.class_index} {len(s.samples)}": s.object_digest for s in tx.class_spaces.all(model)}
     return {f"version {v.number}": v.weights for v in desk.versions()} | spaces
 
 
@@ -82,16 +82,16 @@ def test_superseded_weights_and_class_spaces_are_destroyed_and_the_live_version_
     desk = two_forgotten
     before = objects(desk)
     lost = {name: digest for name, digest in before.items() if name != "version 2"}
-    assert all(desk.ledger.blobs.get(digest) for digest in before.values())
+    assert all(desk.ledger.objects.get(digest) for digest in before.values())
     accuracy = desk.test_accuracy()
 
     destroyed = close_window(desk)
 
     assert sorted(destroyed) == sorted(set(lost.values()))
     for digest in lost.values():
-        assert digest not in desk.ledger.blobs
-        with pytest.raises(BlobError):
-            desk.ledger.blobs.get(digest)
+        assert digest not in desk.ledger.objects
+        with pytest.raises(ObjectError):
+            desk.ledger.objects.get(digest)
     assert [v.purged_at is not None for v in desk.versions()] == [True, True, False]
     assert desk.test_accuracy() == accuracy
     assert all(not problem for _, problem in verify(desk.ledger, MODEL))
@@ -118,7 +118,7 @@ def test_no_window_of_a_tensor_is_left_anywhere(two_forgotten: Desk) -> None:
     desk = two_forgotten
     tensors = set[bytes]()
     for name, digest in objects(desk).items():
-        tensors |= windows(tensor_files.parse(desk.ledger.blobs.get(digest), name))
+        tensors |= windows(tensor_files.parse(desk.ledger.objects.get(digest), name))
     assert len(tensors) > 1000
     close_window(desk)
     desk.close()
@@ -278,7 +278,7 @@ def test_an_interrupted_purge_is_finished_by_the_next(
 ) -> None:
     desk = two_forgotten
     expected = sorted({digest for name, digest in objects(desk).items() if name != "version 2"})
-    destroy = desk.ledger.blobs.destroy
+    destroy = desk.ledger.objects.destroy
     done: list[str] = []
 
     def until_the_power_fails(digest: str) -> None:
@@ -287,7 +287,7 @@ def test_an_interrupted_purge_is_finished_by_the_next(
         done.append(digest)
         destroy(digest)
 
-    monkeypatch.setattr(desk.ledger.blobs, "destroy", until_the_power_fails)
+    monkeypatch.setattr(desk.ledger.objects, "destroy", until_the_power_fails)
     with pytest.raises(LedgerError, match="power"):
         close_window(desk)
     # Promised, so refused from now on, whether or not it is there.
@@ -296,7 +296,7 @@ def test_an_interrupted_purge_is_finished_by_the_next(
     monkeypatch.undo()
     close_window(desk)
     assert sorted(e.data["object"] for e in desk.events("object.destroyed")) == expected
-    assert not any(digest in desk.ledger.blobs for digest in expected)
+    assert not any(digest in desk.ledger.objects for digest in expected)
     assert destroy_promised(desk.ledger, Silent()) == []
 
 

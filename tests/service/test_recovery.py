@@ -31,7 +31,7 @@ def test_a_damaged_class_space_is_collected_again_by_the_next_request(
 ) -> None:
     undisturbed = open_desk(two_forgotten.root)
     with two_forgotten.ledger.database.read() as tx:
-        spaces = [space.blob for space in tx.spaces.all(tx.models.get("digits"))]
+        spaces = [space.object_digest for space in tx.class_spaces.all(tx.models.get("digits"))]
     for digest in spaces[::2]:
         damage(two_forgotten, digest)
     report = fsck(two_forgotten.ledger, Silent(), read_data=True)

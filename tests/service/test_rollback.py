@@ -10,7 +10,7 @@ import pytest
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import VersionKind
-from ledger.errors import BlobError, ConflictError, NotFoundError
+from ledger.errors import ConflictError, NotFoundError, ObjectError
 from ledger.service.requests.filing import enqueue
 from ledger.service.versions.model_history import history
 from ledger.service.versions.rollback import plan_rollback, roll_back
@@ -135,7 +135,7 @@ def test_altered_bytes_are_never_made_live_again(two_forgotten: Desk) -> None:
     path = two_forgotten.root / "objects" / weights[:2] / weights[2:]
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-1] + b"\0")
-    with two_forgotten.unchanged(), pytest.raises(BlobError, match="altered"):
+    with two_forgotten.unchanged(), pytest.raises(ObjectError, match="altered"):
         plan_rollback(two_forgotten.ledger, MODEL, 1)
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from ledger.digest import json_digest
-from ledger.domain.class_spaces import ClassSpace
-from ledger.errors import BlobError
+from ledger.domain.class_spaces import ClassSpace, NewClassSpace
+from ledger.errors import ObjectError
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
 from ledger.spaces import files
@@ -14,12 +15,16 @@ from ledger.store.unit_of_work import Transaction
 from .class_space_collection import class_space_spec, collect_class_space
 from .workbench import Workbench
 
+Record = TypeVar("Record", bound=NewClassSpace)
+Record_co = TypeVar("Record_co", bound=NewClassSpace, covariant=True)
+
 
 @dataclass(frozen=True)
-class CollectedSpace:
+class CollectedSpace(Generic[Record_co]):
     """A class space with its factors in memory."""
 
-    record: ClassSpace
+    record: Record_co
+    """A :class:`ClassSpace` where the ledger keeps it, else a :class:`NewClassSpace`."""
     spaces: files.MapSpaces
     """By key of a group of maps."""
 
@@ -48,7 +53,7 @@ class ClassSpaceCache:
         self._workbench = workbench
         self._ledger = workbench.ledger
 
-    def collect_and_store(self, forgotten: frozenset[int], progress: Progress) -> Iterator[CollectedSpace]:
+    def collect_and_store(self, forgotten: frozenset[int], progress: Progress) -> Iterator[CollectedSpace[ClassSpace]]:
         """Yield the space of every class; collect and store those that the ledger lacks.
 
         Each is stored as soon as it is collected. So interrupted work continues where it stopped, and later requests
@@ -69,7 +74,7 @@ class ClassSpaceCache:
                 record = self._add(collected, data) if record is None else self._renew(collected, data)
             yield self._load(record, data)
 
-    def collect_only(self, forgotten: frozenset[int], progress: Progress) -> Iterator[CollectedSpace]:
+    def collect_only(self, forgotten: frozenset[int], progress: Progress) -> Iterator[CollectedSpace[NewClassSpace]]:
         """Yield the space of every class; collect those that the ledger lacks, and write nothing.
 
         Args:
@@ -82,8 +87,9 @@ class ClassSpaceCache:
             wanted, record = self._find(one)
             data = None if record is None else self._read(record)
             if record is None or data is None:
-                record, data = self._collect(wanted)
-            yield self._load(record, data)
+                yield self._load(*self._collect(wanted))
+            else:
+                yield self._load(record, data)
 
     # -- find -------------------------------------------------------------------------------------
 
@@ -104,27 +110,27 @@ class ClassSpaceCache:
     def _find_in(self, tx: Transaction, wanted: _Wanted) -> tuple[_Wanted, ClassSpace | None]:
         """Look for a space that covers every map read now; return what is wanted, with the digest it goes by."""
         model, network = self._workbench.model, self._workbench.network
-        record = tx.spaces.find(model, wanted.class_index, wanted.spec_digest)
+        record = tx.class_spaces.find(model, wanted.class_index, wanted.spec_digest)
         if record is not None and not files.covers(record, network.map_groups):
             # Collected when some of these layers had no handler. Versions that used it keep it; a wider one is added.
             digest = json_digest({"spec": wanted.spec_digest, "maps": sorted(m.key for m in network.maps)})
             wanted = replace(wanted, spec_digest=digest)
-            record = tx.spaces.find(model, wanted.class_index, digest)
+            record = tx.class_spaces.find(model, wanted.class_index, digest)
         return wanted, record
 
     def _read(self, record: ClassSpace) -> bytes | None:
         """Return a class space's stored bytes; None if they are missing or damaged: it can be collected again."""
         try:
-            return self._ledger.blobs.get(record.blob)
-        except BlobError:
+            return self._ledger.objects.get(record.object_digest)
+        except ObjectError:
             return None
 
     # -- collect ----------------------------------------------------------------------------------
 
-    def _collect(self, wanted: _Wanted) -> tuple[ClassSpace, bytes]:
+    def _collect(self, wanted: _Wanted) -> tuple[NewClassSpace, bytes]:
         return collect_class_space(self._workbench, wanted.class_index, wanted.images, wanted.spec_digest)
 
-    def _load(self, record: ClassSpace, data: bytes) -> CollectedSpace:
+    def _load(self, record: Record, data: bytes) -> CollectedSpace[Record]:
         """Read the spaces from their stored form, also right after collecting them: the same bytes either way."""
         return CollectedSpace(record, files.parse(data, record, self._workbench.network.map_groups))
 
@@ -140,19 +146,19 @@ class ClassSpaceCache:
         for wanted in counted(progress, missing):
             self._add(*self._collect(wanted))
 
-    def _add(self, record: ClassSpace, data: bytes) -> ClassSpace:
+    def _add(self, record: NewClassSpace, data: bytes) -> ClassSpace:
         """Store a class space that the ledger lacks; return its record as stored."""
-        return self._store(record, data, lambda tx: tx.spaces.add(record))
+        return self._store(record, data, lambda tx: tx.class_spaces.add(record))
 
-    def _renew(self, record: ClassSpace, data: bytes) -> ClassSpace:
+    def _renew(self, record: NewClassSpace, data: bytes) -> ClassSpace:
         """Store a class space again whose bytes were lost; return its record as stored."""
-        return self._store(record, data, lambda tx: tx.spaces.renew(record))
+        return self._store(record, data, lambda tx: tx.class_spaces.renew(record))
 
-    def _store(self, record: ClassSpace, data: bytes, save: Callable[[Transaction], ClassSpace]) -> ClassSpace:
+    def _store(self, record: NewClassSpace, data: bytes, save: Callable[[Transaction], ClassSpace]) -> ClassSpace:
         """Store the bytes of a class space, then its record together with the audit event."""
         store_object(self._ledger, data)
         with self._ledger.database.write() as tx:
-            tx.spaces.add_blob(record.blob, record.size, "class space", at=record.created_at)
+            tx.objects.add(record.object_digest, record.size, "class space", at=record.created_at)
             stored = save(tx)
             tx.audit.append(
                 "class_space.collected",
@@ -164,7 +170,7 @@ class ClassSpaceCache:
                     "images": len(record.samples),
                     "samples": record.samples_digest,
                     "spec": record.spec_digest,
-                    "blob": record.blob,
+                    "blob": record.object_digest,
                 },
             )
         return stored

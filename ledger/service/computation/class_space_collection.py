@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 from ledger.digest import json_digest, sha256_hex
-from ledger.domain.class_spaces import ClassSpace
+from ledger.domain.class_spaces import NewClassSpace
 from ledger.images import loading
 from ledger.spaces import files
 from ledger.spaces.activations import collect_spaces
@@ -39,7 +39,7 @@ def class_space_spec(workbench: Workbench, images: Sequence[int]) -> str:
 
 def collect_class_space(
     workbench: Workbench, class_index: int, images: Sequence[int], spec_digest: str
-) -> tuple[ClassSpace, bytes]:
+) -> tuple[NewClassSpace, bytes]:
     """Run images of one class through the network; return the record of their space, not yet stored, and its bytes.
 
     Args:
@@ -61,14 +61,13 @@ def collect_class_space(
         workbench.network, batches, sampler, max_rank=settings.max_rank, tolerance=settings.space_tolerance
     )
     data = files.serialise(spaces)
-    record = ClassSpace(
-        id=0,
+    record = NewClassSpace(
         model_id=workbench.model.id,
         class_index=class_index,
         spec_digest=spec_digest,
         samples=tuple(images),
         samples_digest=samples_digest.hexdigest(),
-        blob=sha256_hex(data),
+        object_digest=sha256_hex(data),
         size=len(data),
         maps=files.summaries(spaces),
         created_at=workbench.ledger.clock(),

@@ -13,7 +13,7 @@ from ledger.candidates.candidate import CandidateBuilder
 from ledger.candidates.predictor import CandidatePredictor
 from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
-from ledger.domain.class_spaces import BasisTerm, ClassSpace, Role
+from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
 from ledger.errors import PurgedError
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
@@ -41,9 +41,9 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
         lost = ", ".join(workbench.model.labels.names(anchor.forgotten - forgotten))
         raise PurgedError(f"{lost} cannot come back: what it takes was purged", "train the model on it again")
     if forgotten == anchor.forgotten:
-        blob = workbench.ledger.blobs.get(anchor.weights)
+        weights = workbench.ledger.objects.get(anchor.weights)
         recipe = {"environment": computation_environment(workbench.device)}
-        return Proposal(forgotten, anchor.weights, len(blob), recipe, (), (), anchor.number)
+        return Proposal(forgotten, anchor.weights, len(weights), recipe, (), (), anchor.number)
     seen: list[ClassSpace] = []
     spaces = noting_records(ClassSpaceCache(workbench).collect_and_store(forgotten, progress), seen)
     result = search(workbench, spaces, forgotten, progress)
@@ -66,7 +66,9 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
     )
 
 
-def noting_records(collected: Iterable[CollectedSpace], seen: list[ClassSpace]) -> Iterator[CollectedSpace]:
+def noting_records(
+    collected: Iterable[CollectedSpace[ClassSpace]], seen: list[ClassSpace]
+) -> Iterator[CollectedSpace[ClassSpace]]:
     """Yield class spaces, and append the record of each to ``seen``."""
     for one in collected:
         seen.append(one.record)
@@ -74,7 +76,10 @@ def noting_records(collected: Iterable[CollectedSpace], seen: list[ClassSpace]) 
 
 
 def search(
-    workbench: Workbench, collected: Iterable[CollectedSpace], forgotten: frozenset[int], progress: Progress
+    workbench: Workbench,
+    collected: Iterable[CollectedSpace[NewClassSpace]],
+    forgotten: frozenset[int],
+    progress: Progress,
 ) -> SearchResult:
     """Build candidates from class spaces and choose one. What the anchor version has forgotten is left as it is.
 
@@ -166,7 +171,7 @@ def _recipe(workbench: Workbench, result: SearchResult, seen: Sequence[ClassSpac
             for c in result.candidate.changes
         ],
         "search": result.to_json(),
-        "class_spaces": {str(space.class_index): space.blob for space in seen},
+        "class_spaces": {str(space.class_index): space.object_digest for space in seen},
         "base": workbench.anchor.weights,
         "data": workbench.model.data_digest,
         "plugins": {p.name: p.version for p in workbench.ledger.plugins.infos if p.error is None},

@@ -79,7 +79,7 @@ class Workbench:
         """
         require_served(self.model, version)
         source = f"version {version.number} of {self.model.name}"
-        return tensor_files.parse(self.ledger.blobs.get(version.weights), source)
+        return tensor_files.parse(self.ledger.objects.get(version.weights), source)
 
     @cached_property
     def train_labels(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":

@@ -182,7 +182,7 @@ def _facts(
     now: datetime,
 ) -> CertificateFacts:
     *_, fulfilled = tx.audit.events(request_id=request.id, kinds=("request.fulfilled",))
-    spaces = {space.id: space for space in tx.spaces.all(model)}
+    spaces = {space.id: space for space in tx.class_spaces.all(model)}
     against: dict[tuple[object, ...], str] = {}
     exports = []
     for event in tx.audit.events(model=model.name, kinds=("version.evaluated", "version.exported")):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ledger.domain.labels import LabelMap
-from ledger.domain.models import Architecture, Model
+from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import (
@@ -82,8 +82,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     with ledger.database.write() as tx:
         model = append_model(
             tx,
-            Model(
-                id=0,
+            NewModel(
                 name=registration.name,
                 architecture=registration.architecture,
                 labels=labels,

@@ -8,7 +8,7 @@ from ledger.errors import LedgerError
 from ledger.plugin_manager import build_plugins
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import check_schema
-from ledger.store.objects.object_store import open_blobs
+from ledger.store.objects.object_store import open_objects
 from ledger.store.unit_of_work import Database
 
 
@@ -34,7 +34,7 @@ def doctor(config: Config) -> list[Check]:
         return ok
 
     engine = open_engine(config.database_url)
-    database, blobs = Database(engine), open_blobs(config)
+    database, store = Database(engine), open_objects(config)
 
     def schema() -> str:
         check_schema(engine)
@@ -50,8 +50,8 @@ def doctor(config: Config) -> list[Check]:
 
     def objects() -> str:
         with database.read() as tx:
-            known = tx.spaces.blobs()
-        missing = [digest for digest, _, _ in known if digest not in blobs]
+            known = tx.objects.kept()
+        missing = [digest for digest, _, _ in known if digest not in store]
         if missing:
             raise LedgerError(f"{len(missing)} of {len(known)} objects are missing", "restore them from a backup")
         return f"{len(known)} objects, {sum(size for _, size, _ in known) / 1e6:.1f} MB"

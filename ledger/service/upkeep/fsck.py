@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ledger.domain.class_spaces import ClassSpace
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
-from ledger.errors import AuditError, BlobError
+from ledger.errors import AuditError, ObjectError
 from ledger.service.ledger import Ledger
 from ledger.service.objects import disk_errors
 from ledger.service.progress import Progress
@@ -89,13 +89,13 @@ def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, r
     """
     findings = [*_database(ledger), *_history(ledger)]
     # Objects are listed before the rows are read: what is stored meanwhile is not taken for garbage.
-    there = set(ledger.blobs.digests())
+    there = set(ledger.objects.digests())
     with ledger.database.read() as tx:
         models = [tx.models.get(model_name)] if model_name else tx.models.all()
-        uses, destroyed, leased = _uses(tx, models), tx.spaces.destroyed(), tx.leases.live()
-        referred = tx.spaces.referred()
+        uses, destroyed, leased = _uses(tx, models), tx.objects.destroyed(), tx.leases.live()
+        referred = tx.objects.referred()
     progress.phase("objects", len(uses))
-    problems: dict[str, BlobError] = {}
+    problems: dict[str, ObjectError] = {}
     proven: set[str] = set()
     for digest, used in sorted(uses.items()):
         read = read_data or any(version.quarantined for _, version in used.versions)
@@ -105,7 +105,7 @@ def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, r
             findings.append(Finding(problem.fault, digest, problem.message, used.names))
         elif read:
             proven.add(digest)
-        if problem is None and not ledger.blobs.is_encrypted(digest):
+        if problem is None and not ledger.objects.is_encrypted(digest):
             detail = "stored by an earlier release; storing the same bytes again encrypts it"
             findings.append(Finding("unencrypted", digest, detail, used.names, severe=False))
         progress.step()
@@ -139,23 +139,23 @@ def _uses(tx: Transaction, models: list[Model]) -> dict[str, _Uses]:
         for version in tx.versions.all(model):
             if version.purged_at is None:
                 uses[version.weights].versions.append((model, version))
-        for space in tx.spaces.all(model):
+        for space in tx.class_spaces.all(model):
             if space.anchor >= model.anchor:
-                uses[space.blob].spaces.append((model, space))
-    for digest, length, _ in tx.spaces.blobs():
+                uses[space.object_digest].spaces.append((model, space))
+    for digest, length, _ in tx.objects.kept():
         if digest in uses:
             uses[digest].length = length
     return dict(uses)
 
 
-def _problem(ledger: Ledger, digest: str, used: _Uses, destroyed: frozenset[str], *, read: bool) -> BlobError | None:
+def _problem(ledger: Ledger, digest: str, used: _Uses, destroyed: frozenset[str], *, read: bool) -> ObjectError | None:
     if digest in destroyed:
-        return BlobError(f"object {digest} was destroyed, although something kept needs it", REPAIR, fault="dangling")
+        return ObjectError(f"object {digest} was destroyed, although something kept needs it", REPAIR, fault="dangling")
     if used.length is None:
-        return BlobError(f"no row describes object {digest}", REPAIR, fault="dangling")
+        return ObjectError(f"no row describes object {digest}", REPAIR, fault="dangling")
     try:
-        ledger.blobs.check(digest, used.length, read_data=read)
-    except BlobError as error:
+        ledger.objects.check(digest, used.length, read_data=read)
+    except ObjectError as error:
         return error
     return None
 
@@ -164,7 +164,7 @@ def _left_over(
     ledger: Ledger, there: set[str], referred: frozenset[str], destroyed: frozenset[str], leased: frozenset[str]
 ) -> Iterator[Finding]:
     """Yield what is there although nothing needs it."""
-    back = (there | set(ledger.blobs.keys.digests())) & destroyed - leased
+    back = (there | set(ledger.objects.keys.digests())) & destroyed - leased
     for digest in sorted(back):
         yield Finding("not destroyed", digest, "it was destroyed on purpose, but it or its key is there")
     wanted = referred | leased | back | there
@@ -177,7 +177,7 @@ def _left_over(
 
 
 def _settle(
-    ledger: Ledger, uses: dict[str, _Uses], problems: dict[str, BlobError], proven: set[str]
+    ledger: Ledger, uses: dict[str, _Uses], problems: dict[str, ObjectError], proven: set[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Quarantine the versions whose weights are damaged; release those whose weights were read and are whole."""
     now = ledger.clock()

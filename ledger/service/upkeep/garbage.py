@@ -65,34 +65,34 @@ def find_garbage(ledger: Ledger, wanted: frozenset[str], before: float) -> Itera
         wanted: Digests that something refers to, or will soon.
         before: Only what was written earlier, in seconds since 1970.
     """
-    blobs = ledger.blobs
+    store = ledger.objects
     there = set()
-    for digest in blobs.digests():
+    for digest in store.digests():
         there.add(digest)
-        if digest not in wanted and _old(ledger, garbage := Garbage("object", digest, blobs.size(digest) or 0), before):
+        if digest not in wanted and _old(ledger, garbage := Garbage("object", digest, store.size(digest) or 0), before):
             yield garbage
-    for digest in blobs.keys.digests():
+    for digest in store.keys.digests():
         if digest not in wanted and digest not in there:
-            garbage = Garbage("key", digest, blobs.keys.size(digest))
+            garbage = Garbage("key", digest, store.keys.size(digest))
             if _old(ledger, garbage, before):
                 yield garbage
-    for path in blobs.temporaries():
+    for path in store.temporaries():
         garbage = Garbage("temporary", str(path), path.lstat().st_size)
         if _old(ledger, garbage, before):
             yield garbage
 
 
 def _wanted(tx: Transaction) -> frozenset[str]:
-    return tx.spaces.referred() | tx.leases.live()
+    return tx.objects.referred() | tx.leases.live()
 
 
 def _old(ledger: Ledger, garbage: Garbage, before: float) -> bool:
     """Return whether something is still there and was written long enough ago."""
     try:
         if garbage.kind == "object":
-            return ledger.blobs.modified(garbage.name) < before
+            return ledger.objects.modified(garbage.name) < before
         if garbage.kind == "key":
-            return ledger.blobs.keys.modified(garbage.name) < before
+            return ledger.objects.keys.modified(garbage.name) < before
         return Path(garbage.name).lstat().st_mtime < before
     except FileNotFoundError:
         return False
@@ -103,7 +103,7 @@ def _remove(ledger: Ledger, garbage: Garbage) -> None:
         # Never overwritten: after a crash it may be another name of a file that is in use.
         Path(garbage.name).unlink(missing_ok=True)
     else:
-        ledger.blobs.remove(garbage.name)
+        ledger.objects.remove(garbage.name)
 
 
 def _batches(found: Sequence[Garbage]) -> Iterator[Sequence[Garbage]]:

@@ -71,17 +71,17 @@ def purge(ledger: Ledger, plan: PurgePlan, older_than: timedelta, progress: Prog
 def destroy_promised(ledger: Ledger, progress: Progress) -> list[str]:
     """Destroy every object that is promised to go and still there; return their digests."""
     with ledger.database.read() as tx:
-        doomed = tx.spaces.doomed()
+        doomed = tx.objects.doomed()
     progress.phase("destroy", len(doomed))
     destroyed = []
     for digest in counted(progress, doomed):
         with ledger.database.write() as tx:
             # Looked at again under the lock: somebody may have stored the same bytes for a version that is kept.
-            if not tx.spaces.doomed(digest):
+            if not tx.objects.doomed(digest):
                 continue
-            ledger.blobs.destroy(digest)
+            ledger.objects.destroy(digest)
             now = ledger.clock()
-            tx.spaces.note_destroyed(digest, at=now)
+            tx.objects.note_destroyed(digest, at=now)
             tx.audit.append("object.destroyed", at=now, actor=ledger.actor, data={"object": digest})
         destroyed.append(digest)
     return destroyed
@@ -123,7 +123,7 @@ def _plan(tx: Transaction, ledger: Ledger, model_name: str, older_than: timedelt
     final = tuple(
         request for request in tx.requests.all(model, [RequestState.FULFILLED]) if request.classes & anchor.forgotten
     )
-    outdated = [s for s in tx.spaces.all(model) if s.anchor < anchor.number]
+    outdated = [s for s in tx.class_spaces.all(model) if s.anchor < anchor.number]
     return PurgePlan(model, anchor, purged, final, len(outdated) if purged else 0, now)
 
 

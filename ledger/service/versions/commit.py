@@ -6,7 +6,7 @@ from typing import Any
 
 from ledger.digest import json_digest
 from ledger.domain.class_spaces import BasisTerm
-from ledger.domain.models import Model
+from ledger.domain.models import Model, NewModel
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import RetryLaterError
 from ledger.store.unit_of_work import Transaction
@@ -14,7 +14,7 @@ from ledger.store.unit_of_work import Transaction
 from .proposal import Proposal
 
 
-def append_model(tx: Transaction, model: Model, *, actor: str, weights: str, **facts: Any) -> Model:
+def append_model(tx: Transaction, model: NewModel, *, actor: str, weights: str, **facts: Any) -> Model:
     """Add a model, without a version yet, and tell the audit history of it; return it with its id.
 
     Args:
@@ -89,7 +89,7 @@ def append_version(
                 f"{version.parent}",
                 "run the same command again",
             )
-    tx.spaces.add_blob(version.weights, size, "weights", at=at)
+    tx.objects.add(version.weights, size, "weights", at=at)
     tx.versions.add(version, terms)
     seq = tx.audit.append(
         "version.created",

@@ -26,7 +26,7 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
     with ledger.database.read() as tx:
         version = tx.versions.get(known.model, wanted)
     require_served(known.model, version)
-    data = ledger.blobs.get(version.weights)
+    data = ledger.objects.get(version.weights)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConflictError(f"{folder} is not an empty folder", "name a new folder")
     with ledger.database.write() as tx:

@@ -13,7 +13,7 @@ def verify(ledger: Ledger, model_name: str) -> list[tuple[str, str]]:
     known = history(ledger, model_name)
     checks = [(f"version {v.number}", v.weights) for v in known.versions if v.purged_at is None]
     checks += [
-        (f"class space of {known.model.labels[s.class_index]} ({len(s.samples)} images)", s.blob)
+        (f"class space of {known.model.labels[s.class_index]} ({len(s.samples)} images)", s.object_digest)
         for s in known.spaces
         if s.anchor >= known.model.anchor
     ]
@@ -22,7 +22,7 @@ def verify(ledger: Ledger, model_name: str) -> list[tuple[str, str]]:
 
 def _problem(ledger: Ledger, digest: str) -> str:
     try:
-        tensor_files.parse(ledger.blobs.get(digest), digest)
+        tensor_files.parse(ledger.objects.get(digest), digest)
     except LedgerError as error:
         return error.message
     return ""

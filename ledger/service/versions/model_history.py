@@ -47,5 +47,5 @@ def history(ledger: Ledger, model_name: str) -> History:
             moves=tuple(tx.versions.moves(model)),
             evidence={v.number: tx.versions.evidence(v) for v in versions},
             bases={v.number: tuple(tx.versions.basis(v)) for v in versions},
-            spaces=tuple(tx.spaces.all(model)),
+            spaces=tuple(tx.class_spaces.all(model)),
         )

@@ -43,11 +43,11 @@ def plan_rollback(ledger: Ledger, model_name: str, number: int) -> RollbackPlan:
         NotFoundError: There is no such model or version.
         ConflictError: It is the live version, or has the same weights.
         PurgedError: Its weights were destroyed.
-        BlobError: The version's bytes are missing or altered.
+        ObjectError: The version's bytes are missing or altered.
     """
     with ledger.database.read() as tx:
         plan = _plan(tx, ledger, model_name, number)
-    ledger.blobs.get(plan.target.weights)
+    ledger.objects.get(plan.target.weights)
     return plan
 
 
@@ -57,7 +57,7 @@ def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
     Raises:
         ConflictError: The ledger changed since the plan was made.
     """
-    size = len(ledger.blobs.get(plan.target.weights))
+    size = len(ledger.objects.get(plan.target.weights))
     with ledger.database.write() as tx:
         current = _plan(tx, ledger, plan.model.name, plan.target.number)
         if (current.live.number, current.reopened) != (plan.live.number, plan.reopened):

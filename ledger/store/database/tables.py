@@ -80,7 +80,7 @@ class ModelRow(Base):
     """Version whose weights computations start from: 0, or the one that was live at the last purge."""
 
 
-class BlobRow(Base):
+class ObjectRow(Base):
     """A stored object that something refers to."""
 
     __tablename__ = "blobs"
@@ -93,7 +93,7 @@ class BlobRow(Base):
     """When its key and bytes were destroyed by a purge."""
 
 
-class BlobLeaseRow(Base):
+class ObjectLeaseRow(Base):
     """A promise that an object is about to be referred to: garbage collection leaves it alone until then."""
 
     __tablename__ = "blob_leases"
@@ -196,7 +196,7 @@ class AliasMoveRow(Base):
 
 
 class ClassSpaceRow(Base):
-    """A collected class space; its factors are in the blob."""
+    """A collected class space; its factors are in a stored object."""
 
     __tablename__ = "class_spaces"
 

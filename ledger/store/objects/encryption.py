@@ -16,7 +16,7 @@ from typing import BinaryIO
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ledger.errors import BlobError
+from ledger.errors import ObjectError
 
 MAGIC = b"unledger object\n"
 HEADER = len(MAGIC) + 8
@@ -52,7 +52,7 @@ def decrypt(key: bytes, digest: str, file: BinaryIO, size: int) -> bytes:
         size: Bytes of the file.
 
     Raises:
-        BlobError: It is truncated or altered, or the key is not its own.
+        ObjectError: It is truncated or altered, or the key is not its own.
     """
     header = file.read(HEADER)
     length = int.from_bytes(header[len(MAGIC) :], "big")
@@ -78,10 +78,10 @@ def stored_size(length: int) -> int:
     return HEADER + length + TAG * _chunks(length)
 
 
-def altered(digest: str, detail: str, *, truncated: bool = False) -> BlobError:
+def altered(digest: str, detail: str, *, truncated: bool = False) -> ObjectError:
     """Return the error for an object that is not what was stored."""
     fault = "truncated" if truncated else "altered"
-    return BlobError(f"object {digest} was {fault}: {detail}", "restore it from a backup", fault=fault)
+    return ObjectError(f"object {digest} was {fault}: {detail}", "restore it from a backup", fault=fault)
 
 
 def _chunks(length: int) -> int:

@@ -20,7 +20,7 @@ from ledger.durable_files import (
     sync_folder,
     write_file,
 )
-from ledger.errors import BlobError, LedgerError
+from ledger.errors import LedgerError, ObjectError
 
 from .encryption import KEY
 from .object_names import is_digest
@@ -46,7 +46,7 @@ class ObjectKeys:
         """
         try:
             known = self.read(digest)
-        except BlobError:
+        except ObjectError:
             known = None  # of no use to anybody any more: a new one takes its place
         try:
             if known is not None:
@@ -70,7 +70,7 @@ class ObjectKeys:
         """Return an object's key, or None if there is none.
 
         Raises:
-            BlobError: It is damaged, or belongs to another object.
+            ObjectError: It is damaged, or belongs to another object.
         """
         try:
             with open_regular(self._path(digest)) as file:
@@ -132,8 +132,8 @@ def _genuine(file: BinaryIO, digest: str) -> bool:
     return content[KEY:] == _seal(digest, content[:KEY])
 
 
-def _damaged(digest: str, detail: str) -> BlobError:
-    return BlobError(
+def _damaged(digest: str, detail: str) -> ObjectError:
+    return ObjectError(
         f"the key of object {digest} is damaged: {detail}",
         "restore the key from a backup of the keys",
         fault="key damaged",

@@ -1,6 +1,6 @@
 """Names of stored objects: lower-case SHA-256 digests and nothing else, so that no name can lead anywhere."""
 
-from ledger.errors import BlobError
+from ledger.errors import ObjectError
 
 HEX = frozenset("0123456789abcdef")
 
@@ -14,8 +14,8 @@ def require_digest(name: str) -> str:
     """Return a name that is a SHA-256 digest.
 
     Raises:
-        BlobError: It is none.
+        ObjectError: It is none.
     """
     if not is_digest(name):
-        raise BlobError(f"{name!r} is not a SHA-256 digest", fault="no digest")
+        raise ObjectError(f"{name!r} is not a SHA-256 digest", fault="no digest")
     return name

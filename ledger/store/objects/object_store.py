@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from ledger.config import Config
 from ledger.durable_files import reason
-from ledger.errors import BlobError, LedgerError
+from ledger.errors import LedgerError, ObjectError
 
 from .encryption import CHUNK, HEADER, MAGIC, altered, decrypt, encrypt, stored_size
 from .local_folder import LocalFolder
@@ -28,7 +28,7 @@ TRIES = 5
 """How often writing starts over when somebody destroys or replaces the key meanwhile."""
 
 
-class BlobStore:
+class ObjectStore:
     """Encrypted objects in a folder, their keys in another.
 
     Objects that an earlier release stored unencrypted stay readable: they lack the magic that every encrypted object
@@ -58,7 +58,7 @@ class BlobStore:
 
         Raises:
             LedgerError: The disk is full or cannot be written. Nothing but perhaps a key is left behind.
-            BlobError: What was read back differs from what was written.
+            ObjectError: What was read back differs from what was written.
         """
         digest = hashlib.sha256(data).hexdigest()
         try:
@@ -81,7 +81,7 @@ class BlobStore:
         """Return an object's bytes, authenticated and hashed before anybody sees them.
 
         Raises:
-            BlobError: It or its key is missing, truncated or altered.
+            ObjectError: It or its key is missing, truncated or altered.
             LedgerError: The store cannot be reached, which says nothing about the object.
         """
         require_digest(digest)
@@ -89,11 +89,11 @@ class BlobStore:
             with self._reached(), self.folder.open(digest) as file:
                 return self._read(file, digest)
         except FileNotFoundError:
-            raise BlobError(
+            raise ObjectError(
                 f"object {digest} is missing from {self.folder}", "restore it from a backup", fault="missing"
             ) from None
         except OSError as error:
-            raise BlobError(f"object {digest} cannot be read: {error.strerror}", fault="unreadable") from error
+            raise ObjectError(f"object {digest} cannot be read: {error.strerror}", fault="unreadable") from error
 
     def __contains__(self, digest: str) -> bool:
         """Return whether an object is there with what is needed to read it; its bytes are not looked at."""
@@ -109,14 +109,14 @@ class BlobStore:
         """Return whether an object's file begins as encrypted ones do.
 
         Raises:
-            BlobError: It is missing or cannot be read.
+            ObjectError: It is missing or cannot be read.
         """
         require_digest(digest)
         try:
             with self._reached(), self.folder.open(digest) as file:
                 return file.read(len(MAGIC)) == MAGIC
         except OSError as error:
-            raise BlobError(f"object {digest} cannot be read: {error.strerror}", fault="unreadable") from error
+            raise ObjectError(f"object {digest} cannot be read: {error.strerror}", fault="unreadable") from error
 
     def digests(self) -> Iterator[str]:
         """Yield the digests of all objects that are there, in order."""
@@ -150,18 +150,18 @@ class BlobStore:
             read_data: Also read, authenticate and hash every byte.
 
         Raises:
-            BlobError: Names what is wrong.
+            ObjectError: Names what is wrong.
         """
         size = self.size(digest)
         try:
             found = len(self.get(digest)) if read_data or size is None else self._length(digest, length, size)
-        except BlobError as error:
+        except ObjectError as error:
             if error.fault == "altered" and size is not None and size < length:
                 detail = f"{size} bytes are there, {length} were stored"
                 raise altered(digest, detail, truncated=True) from error
             raise
         if found != length:
-            raise BlobError(f"object {digest} has {found} bytes, not {length} as recorded", fault="other size")
+            raise ObjectError(f"object {digest} has {found} bytes, not {length} as recorded", fault="other size")
 
     def destroy(self, digest: str) -> None:
         """Destroy an object for good: its key first, then its bytes.
@@ -225,8 +225,8 @@ class BlobStore:
             raise self._keyless(digest)
         return length
 
-    def _keyless(self, digest: str) -> BlobError:
-        return BlobError(
+    def _keyless(self, digest: str) -> ObjectError:
+        return ObjectError(
             f"the key of object {digest} is missing from {self.keys.folder}",
             "restore it from a backup of the keys; if it was destroyed on purpose, the object is gone for good",
             fault="key missing",
@@ -248,7 +248,7 @@ def _matches(file: BinaryIO, *, key: bytes, digest: str) -> bool:
     file.seek(0)
     try:
         decrypt(key, digest, file, size)
-    except BlobError:
+    except ObjectError:
         return False
     return True
 
@@ -274,6 +274,6 @@ def _hash(file: BinaryIO) -> str:
     return seen.hexdigest()
 
 
-def open_blobs(config: Config) -> BlobStore:
+def open_objects(config: Config) -> ObjectStore:
     """Return a ledger's object store."""
-    return BlobStore(config.store if config.store_is_url else config.store_path, config.keys_path / "objects")
+    return ObjectStore(config.store if config.store_is_url else config.store_path, config.keys_path / "objects")

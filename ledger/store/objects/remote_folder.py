@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 from ledger.durable_files import Check
-from ledger.errors import BlobError, LedgerError, UsageError
+from ledger.errors import LedgerError, ObjectError, UsageError
 
 from .encryption import CHUNK
 from .object_names import is_digest
@@ -78,7 +78,7 @@ class RemoteFolder:
         _translated(lambda: self._files.pipe_file(path, data))
         with self.open(digest) as file:
             if not check(file):
-                raise BlobError(f"{self.url} returned other bytes than were written")
+                raise ObjectError(f"{self.url} returned other bytes than were written")
 
     def settle(self, digest: str) -> None:
         """Do nothing: what is there is durable."""

@@ -10,7 +10,7 @@ from ledger.domain.class_spaces import ClassSpace
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.errors import NotFoundError
-from ledger.store.database.tables import AliasRow, BlobRow, CertificateRow, ClassSpaceRow, VersionRow
+from ledger.store.database.tables import AliasRow, CertificateRow, ClassSpaceRow, ObjectRow, VersionRow
 
 from . import convert
 
@@ -79,8 +79,8 @@ class Certificates:
         for alias in self._session.scalars(select(AliasRow).where(AliasRow.model_id == model.id)):
             aliases.setdefault(alias.version, []).append(alias.name)
         query = (
-            select(VersionRow, BlobRow.destroyed_at)
-            .join(BlobRow, BlobRow.digest == VersionRow.weights)
+            select(VersionRow, ObjectRow.destroyed_at)
+            .join(ObjectRow, ObjectRow.digest == VersionRow.weights)
             .where(VersionRow.model_id == model.id)
             .order_by(VersionRow.number)
         )
@@ -99,12 +99,12 @@ class Certificates:
     def statistics(self, model: Model, classes: Collection[int]) -> list[ClassSpace]:
         """Return the class spaces of some classes whose objects were not destroyed."""
         query = (
-            select(ClassSpaceRow, BlobRow.size)
-            .join(BlobRow, BlobRow.digest == ClassSpaceRow.blob)
+            select(ClassSpaceRow, ObjectRow.size)
+            .join(ObjectRow, ObjectRow.digest == ClassSpaceRow.blob)
             .where(
                 ClassSpaceRow.model_id == model.id,
                 ClassSpaceRow.class_index.in_(sorted(classes)),
-                BlobRow.destroyed_at.is_(None),
+                ObjectRow.destroyed_at.is_(None),
             )
             .order_by(ClassSpaceRow.id)
         )

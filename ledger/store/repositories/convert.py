@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 
-from ledger.domain.class_spaces import ClassSpace, MapSummary
+from ledger.domain.class_spaces import ClassSpace, MapSummary, NewClassSpace
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model
@@ -78,7 +78,7 @@ def alias_move(row: AliasMoveRow) -> AliasMove:
 
 
 def class_space(row: ClassSpaceRow, size: int) -> ClassSpace:
-    """Return the class space a row holds; ``size`` is its blob's."""
+    """Return the class space a row holds; ``size`` is that of its object, in bytes."""
     return ClassSpace(
         id=row.id,
         model_id=row.model_id,
@@ -86,7 +86,7 @@ def class_space(row: ClassSpaceRow, size: int) -> ClassSpace:
         spec_digest=row.spec_digest,
         samples=tuple(row.samples),
         samples_digest=row.samples_digest,
-        blob=row.blob,
+        object_digest=row.blob,
         size=size,
         maps=tuple(MapSummary(**summary) for summary in row.maps),
         created_at=row.created_at,
@@ -94,7 +94,7 @@ def class_space(row: ClassSpaceRow, size: int) -> ClassSpace:
     )
 
 
-def map_summaries(space: ClassSpace) -> list[dict[str, object]]:
+def map_summaries(space: NewClassSpace) -> list[dict[str, object]]:
     """Return a class space's map summaries as JSON values."""
     return [asdict(summary) for summary in space.maps]
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from ledger.errors import RetryLaterError
 from ledger.store.database.engine import database_time
-from ledger.store.database.tables import BlobLeaseRow
+from ledger.store.database.tables import ObjectLeaseRow
 
 TTL = 3600.0
 """Seconds that a lease lasts: far longer than from the end of a computation to its commit."""
@@ -27,7 +27,7 @@ def new_holder() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
 
 
-class BlobLeases:
+class ObjectLeases:
     """The leases on stored objects.
 
     Args:
@@ -42,9 +42,9 @@ class BlobLeases:
     def take(self, digest: str, *, ttl: float = TTL) -> None:
         """Promise to refer to an object soon, or renew the promise."""
         expires = self._now() + ttl
-        row = self._session.get(BlobLeaseRow, (digest, self._holder), populate_existing=True)
+        row = self._session.get(ObjectLeaseRow, (digest, self._holder), populate_existing=True)
         if row is None:
-            self._session.add(BlobLeaseRow(digest=digest, holder=self._holder, expires=expires))
+            self._session.add(ObjectLeaseRow(digest=digest, holder=self._holder, expires=expires))
         else:
             row.expires = expires
         self._session.flush()
@@ -59,7 +59,7 @@ class BlobLeases:
         Raises:
             RetryLaterError: It was needed and ran out, so that the object may have been collected as garbage.
         """
-        row = self._session.get(BlobLeaseRow, (digest, self._holder), populate_existing=True)
+        row = self._session.get(ObjectLeaseRow, (digest, self._holder), populate_existing=True)
         if row is None:
             return
         if needed and row.expires <= self._now():
@@ -71,12 +71,12 @@ class BlobLeases:
 
     def live(self) -> frozenset[str]:
         """Return the digests that somebody has promised to refer to."""
-        query = select(BlobLeaseRow.digest).where(BlobLeaseRow.expires > self._now())
+        query = select(ObjectLeaseRow.digest).where(ObjectLeaseRow.expires > self._now())
         return frozenset(self._session.scalars(query))
 
     def forget_old(self) -> None:
         """Delete leases that ran out long ago."""
-        self._session.execute(delete(BlobLeaseRow).where(BlobLeaseRow.expires < self._now() - REMEMBERED))
+        self._session.execute(delete(ObjectLeaseRow).where(ObjectLeaseRow.expires < self._now() - REMEMBERED))
 
     def _now(self) -> float:
         return float(self._session.scalar(select(database_time())) or 0.0)

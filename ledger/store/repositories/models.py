@@ -1,9 +1,9 @@
-"""Models, their versions, the alias that names the one in use, and the evidence on them: queries only."""
+"""Registered models: queries only."""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ledger.domain.models import Model
+from ledger.domain.models import Model, NewModel
 from ledger.errors import ConflictError, NotFoundError
 from ledger.store.database.tables import ModelRow
 
@@ -16,7 +16,7 @@ class Models:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add(self, model: Model) -> Model:
+    def add(self, model: NewModel) -> Model:
         """Insert a model; its id is assigned here.
 
         Raises:

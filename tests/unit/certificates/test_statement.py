@@ -24,7 +24,7 @@ from ledger.domain.certificates import KnownVersion
 from ledger.domain.class_spaces import ClassSpace, Role
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
-from ledger.domain.models import Model
+from ledger.domain.models import Model, NewModel
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version, VersionKind
@@ -85,12 +85,12 @@ def _version(number: int, forgotten: frozenset[int], **changes: Any) -> Version:
 
 
 def _space(number: int, class_index: int, digest: str) -> ClassSpace:
-    return ClassSpace(number, 1, class_index, "5e" * 32, (1, 2, 3), digest * 32, f"b{number}" * 32, 10, (), NOW)
+    return ClassSpace(1, class_index, "5e" * 32, (1, 2, 3), digest * 32, f"b{number}" * 32, 10, (), NOW, id=number)
 
 
 @pytest.fixture
-def facts(new_model: Callable[..., Model]) -> CertificateFacts:
-    model = replace(new_model("animals", labels=LabelMap(("horse", "mule", "zebra"))), id=1)
+def facts(new_model: Callable[..., NewModel]) -> CertificateFacts:
+    model = Model(**vars(new_model("animals", labels=LabelMap(("horse", "mule", "zebra")))), id=1)
     request = Request(
         id=12,
         model_id=1,

@@ -10,7 +10,7 @@ from torch import nn
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import GroupedSpace
 from ledger.algebra.spaces import Space
-from ledger.domain.class_spaces import ClassSpace, MapSummary
+from ledger.domain.class_spaces import MapSummary, NewClassSpace
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 from ledger.spaces import files
@@ -31,8 +31,8 @@ def collected(net: Network, batch: int = 5) -> files.MapSpaces:
     return collect_spaces(net, torch.split(IMAGES, batch), PositionSampler(0, 0, 7), max_rank=64)
 
 
-def record(maps: tuple[MapSummary, ...]) -> ClassSpace:
-    return ClassSpace(1, 1, 0, "spec", (0,), "samples", "blob", 0, maps, datetime.now(UTC))
+def record(maps: tuple[MapSummary, ...]) -> NewClassSpace:
+    return NewClassSpace(1, 0, "spec", (0,), "samples", "blob", 0, maps, datetime.now(UTC))
 
 
 def one_by_one(net: Network) -> dict[str, Space]:

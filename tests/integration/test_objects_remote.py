@@ -17,13 +17,13 @@ from ledger.cli.main import app
 from typer.testing import CliRunner
 
 from ledger.config import create_config, find_config
-from ledger.errors import BlobError, LedgerError, UsageError
+from ledger.errors import LedgerError, ObjectError, UsageError
 from ledger.service.ledger import create_ledger
 from ledger.service.progress import Silent
 from ledger.service.upkeep.fsck import fsck
 from ledger.service.upkeep.garbage import collect_garbage
 from ledger.store.objects.encryption import CHUNK, stored_size
-from ledger.store.objects.object_store import BlobStore, open_blobs
+from ledger.store.objects.object_store import ObjectStore, open_objects
 
 DATA = os.urandom(CHUNK + 1000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -57,7 +57,7 @@ def s3_url(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 class Place:
     """A store, and hands that reach behind its back."""
 
-    store: BlobStore
+    store: ObjectStore
     root: str
 
     def path(self, digest: str) -> str:
@@ -83,9 +83,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     """An empty store of each kind."""
     if request.param == "folder":
         (tmp_path / "objects" / DIGEST[:2]).mkdir(parents=True)
-        return Place(BlobStore(tmp_path / "objects", tmp_path / "keys"), f"file://{tmp_path / 'objects'}")
+        return Place(ObjectStore(tmp_path / "objects", tmp_path / "keys"), f"file://{tmp_path / 'objects'}")
     url = request.getfixturevalue("s3_url") if request.param == "s3" else f"memory://{uuid.uuid4().hex}"
-    return Place(BlobStore(url, tmp_path / "keys"), url)
+    return Place(ObjectStore(url, tmp_path / "keys"), url)
 
 
 def test_what_was_put_can_be_got_by_its_digest(place: Place) -> None:
@@ -124,7 +124,7 @@ def test_altered_bytes_are_never_returned_and_storing_heals(
 ) -> None:
     place.store.put(DATA)
     place.write(DIGEST, change(place.read(DIGEST)))
-    with pytest.raises(BlobError) as caught:
+    with pytest.raises(ObjectError) as caught:
         place.store.get(DIGEST)
     assert caught.value.fault == fault
     place.store.put(DATA)
@@ -134,13 +134,13 @@ def test_altered_bytes_are_never_returned_and_storing_heals(
 def test_a_missing_object_and_a_missing_key_are_told_apart(place: Place) -> None:
     place.store.put(DATA)
     place.delete(DIGEST)
-    with pytest.raises(BlobError, match="is missing from") as caught:
+    with pytest.raises(ObjectError, match="is missing from") as caught:
         place.store.get(DIGEST)
     assert caught.value.fault == "missing"
     assert DIGEST not in place.store
     place.store.put(DATA)
     place.store.keys.destroy(DIGEST)
-    with pytest.raises(BlobError) as caught:
+    with pytest.raises(ObjectError) as caught:
         place.store.get(DIGEST)
     assert caught.value.fault == "key missing"
     assert DIGEST not in place.store
@@ -152,7 +152,7 @@ def test_an_unencrypted_object_stays_readable_until_it_is_stored_again(place: Pl
     assert place.store.get(DIGEST) == DATA
     assert not place.store.is_encrypted(DIGEST)
     place.write(DIGEST, DATA[:-1] + b"?")
-    with pytest.raises(BlobError, match="was altered"):
+    with pytest.raises(ObjectError, match="was altered"):
         place.store.get(DIGEST)
     place.store.put(DATA)
     assert place.store.is_encrypted(DIGEST)
@@ -184,14 +184,14 @@ def test_a_ledger_on_a_bucket_is_checked_and_cleaned_like_any(s3_url: str, tmp_p
     made = CliRunner().invoke(app, ["init", str(tmp_path / "ledger"), "--store", s3_url])
     assert made.exit_code == 0, made.stderr
     config = find_config(tmp_path / "ledger")
-    blobs = open_blobs(config)
+    objects = open_objects(config)
     with fsspec.open(f"{s3_url}/unrelated", "wb") as file:
         file.write(b"somebody else's")
-    kept, garbage = blobs.put(DATA), blobs.put(b"garbage")
+    kept, garbage = objects.put(DATA), objects.put(b"garbage")
     ledger = create_ledger(config, "tester")
     try:
         with ledger.database.write() as tx:
-            tx.spaces.add_blob(kept, len(DATA), "weights", at=ledger.clock())
+            tx.objects.add(kept, len(DATA), "weights", at=ledger.clock())
         report = fsck(ledger, Silent(), read_data=True)
         assert [(f.fault, f.what) for f in report.findings] == [("unreferenced", garbage)]
         assert [g.name for g in collect_garbage(ledger, grace=-60)] == [garbage]
@@ -221,19 +221,19 @@ def test_a_missing_driver_is_named_with_its_extra(tmp_path: Path) -> None:
 
 def test_an_unknown_protocol_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="names no object store"):
-        BlobStore("carrier-pigeon://loft", tmp_path / "keys").probe()
+        ObjectStore("carrier-pigeon://loft", tmp_path / "keys").probe()
 
 
 def test_a_bucket_that_is_not_there_is_our_error(s3_url: str, tmp_path: Path) -> None:
-    store = BlobStore(s3_url.replace("unledger-", "elsewhere-"), tmp_path / "keys")
+    store = ObjectStore(s3_url.replace("unledger-", "elsewhere-"), tmp_path / "keys")
     with pytest.raises(LedgerError, match="cannot store an object in s3://elsewhere"):
         store.put(DATA)
-    with pytest.raises(BlobError):
+    with pytest.raises(ObjectError):
         store.get(DIGEST)
 
 
 def test_a_store_that_returns_other_bytes_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = BlobStore(f"memory://{uuid.uuid4().hex}", tmp_path / "keys")
+    store = ObjectStore(f"memory://{uuid.uuid4().hex}", tmp_path / "keys")
     files = fsspec.filesystem("memory")
     real = type(files).pipe_file
 
@@ -242,7 +242,7 @@ def test_a_store_that_returns_other_bytes_is_found_out(tmp_path: Path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(type(files), "pipe_file", corrupting)
-        with pytest.raises(BlobError, match="returned other bytes than were written"):
+        with pytest.raises(ObjectError, match="returned other bytes than were written"):
             store.put(DATA)
     store.put(DATA)
     assert store.get(DIGEST) == DATA
@@ -251,7 +251,7 @@ def test_a_store_that_returns_other_bytes_is_found_out(tmp_path: Path, monkeypat
 def test_a_store_that_is_not_reached_says_nothing_about_its_objects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = BlobStore(f"memory://{uuid.uuid4().hex}", tmp_path / "keys")
+    store = ObjectStore(f"memory://{uuid.uuid4().hex}", tmp_path / "keys")
     store.put(DATA)
 
     def broken(*_: object, **__: object) -> bytes:
@@ -261,15 +261,15 @@ def test_a_store_that_is_not_reached_says_nothing_about_its_objects(
     with pytest.raises(LedgerError, match=r"cannot reach memory://.*: RuntimeError: connection reset") as caught:
         store.get(DIGEST)
     # Nobody shall take it for damage.
-    assert not isinstance(caught.value, BlobError)
+    assert not isinstance(caught.value, ObjectError)
 
 
 def test_a_local_store_does_not_import_fsspec(tmp_path: Path) -> None:
     create_ledger(create_config(tmp_path, "sqlite:///ledger.db", "objects"), "tester").close()
     code = (
         "import sys; from pathlib import Path; from ledger.config import find_config\n"
-        "from ledger.store.objects.object_store import open_blobs\n"
-        f"blobs = open_blobs(find_config(Path({str(tmp_path)!r}))); blobs.get(blobs.put(b'x'))\n"
+        "from ledger.store.objects.object_store import open_objects\n"
+        f"objects = open_objects(find_config(Path({str(tmp_path)!r}))); objects.get(objects.put(b'x'))\n"
         "assert not {'fsspec', 's3fs', 'torch'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd="/")

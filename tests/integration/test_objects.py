@@ -15,51 +15,51 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.errors import BlobError, LedgerError
+from ledger.errors import LedgerError, ObjectError
 from ledger.store.objects.encryption import CHUNK, HEADER, TAG, stored_size
 from ledger.store.objects.local_folder import LocalFolder
-from ledger.store.objects.object_store import BlobStore
+from ledger.store.objects.object_store import ObjectStore
 
 DATA = b"weights" * 1000
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path / "blobs", tmp_path / "keys")
+def store(tmp_path: Path) -> ObjectStore:
+    return ObjectStore(tmp_path / "blobs", tmp_path / "keys")
 
 
-def root(store: BlobStore) -> Path:
+def root(store: ObjectStore) -> Path:
     assert isinstance(store.folder, LocalFolder)
     return store.folder.root
 
 
-def path_of(store: BlobStore, digest: str = DIGEST) -> Path:
+def path_of(store: ObjectStore, digest: str = DIGEST) -> Path:
     return root(store) / digest[:2] / digest[2:]
 
 
-def key_of(store: BlobStore, digest: str = DIGEST) -> Path:
+def key_of(store: ObjectStore, digest: str = DIGEST) -> Path:
     return store.keys.folder / digest
 
 
 def replace_content(path: Path, content: bytes) -> None:
-    """Change a read-only blob behind the store's back."""
+    """Change a read-only object behind the store's back."""
     path.chmod(0o644)
     path.write_bytes(content)
 
 
-def files(store: BlobStore) -> list[str]:
+def files(store: ObjectStore) -> list[str]:
     return sorted(str(path.relative_to(root(store))) for path in root(store).rglob("*") if not path.is_dir())
 
 
-def keys(store: BlobStore) -> list[str]:
+def keys(store: ObjectStore) -> list[str]:
     return sorted(path.name for path in store.keys.folder.iterdir()) if store.keys.folder.exists() else []
 
 
 # -- storing ------------------------------------------------------------------------------------------
 
 
-def test_what_was_put_can_be_got_by_its_digest(store: BlobStore) -> None:
+def test_what_was_put_can_be_got_by_its_digest(store: ObjectStore) -> None:
     assert DIGEST not in store
     assert store.put(DATA) == DIGEST
     assert DIGEST in store
@@ -68,16 +68,16 @@ def test_what_was_put_can_be_got_by_its_digest(store: BlobStore) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", os.urandom(3 * 2**20)], ids=["empty", "zero", "3 MiB"])
-def test_blobs_of_any_size(store: BlobStore, data: bytes) -> None:
+def test_objects_of_any_size(store: ObjectStore, data: bytes) -> None:
     assert store.get(store.put(data)) == data
 
 
-def test_a_blob_is_read_only(store: BlobStore) -> None:
+def test_an_object_is_read_only(store: ObjectStore) -> None:
     store.put(DATA)
     assert stat.S_IMODE(path_of(store).stat().st_mode) == 0o444
 
 
-def test_putting_the_same_bytes_again_changes_nothing(store: BlobStore) -> None:
+def test_putting_the_same_bytes_again_changes_nothing(store: ObjectStore) -> None:
     store.put(DATA)
     before = path_of(store).stat()
     assert store.put(DATA) == DIGEST
@@ -85,7 +85,7 @@ def test_putting_the_same_bytes_again_changes_nothing(store: BlobStore) -> None:
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_many_threads_may_put_the_same_bytes_at_once(store: BlobStore) -> None:
+def test_many_threads_may_put_the_same_bytes_at_once(store: ObjectStore) -> None:
     start, answers = threading.Barrier(6), []
 
     def put() -> None:
@@ -102,7 +102,7 @@ def test_many_threads_may_put_the_same_bytes_at_once(store: BlobStore) -> None:
     assert store.get(DIGEST) == DATA
 
 
-def test_everything_reaches_the_disk_before_put_returns(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_reaches_the_disk_before_put_returns(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[str] = []
     real = os.fsync
 
@@ -123,7 +123,7 @@ def test_everything_reaches_the_disk_before_put_returns(store: BlobStore, monkey
 # -- encrypted ----------------------------------------------------------------------------------------
 
 
-def test_neither_bytes_nor_key_of_an_object_lie_open(store: BlobStore) -> None:
+def test_neither_bytes_nor_key_of_an_object_lie_open(store: ObjectStore) -> None:
     store.put(DATA)
     stored = path_of(store).read_bytes()
     assert len(stored) == stored_size(len(DATA)) == store.size(DIGEST)
@@ -135,19 +135,19 @@ def test_neither_bytes_nor_key_of_an_object_lie_open(store: BlobStore) -> None:
     assert stat.S_IMODE(store.keys.folder.stat().st_mode) == 0o700
 
 
-def test_every_object_has_a_key_of_its_own(store: BlobStore, tmp_path: Path) -> None:
+def test_every_object_has_a_key_of_its_own(store: ObjectStore, tmp_path: Path) -> None:
     first, second = store.put(b"a"), store.put(b"b")
     assert key_of(store, first).read_bytes()[:32] != key_of(store, second).read_bytes()[:32]
-    elsewhere = BlobStore(tmp_path / "elsewhere", tmp_path / "other keys")
+    elsewhere = ObjectStore(tmp_path / "elsewhere", tmp_path / "other keys")
     assert elsewhere.put(b"a") == first
     assert path_of(elsewhere, first).read_bytes() != path_of(store, first).read_bytes()
 
 
-def test_without_its_key_an_object_is_nothing(store: BlobStore) -> None:
+def test_without_its_key_an_object_is_nothing(store: ObjectStore) -> None:
     store.put(DATA)
     key_of(store).unlink()
     assert DIGEST not in store
-    with pytest.raises(BlobError, match=r"the key .* is missing") as caught:
+    with pytest.raises(ObjectError, match=r"the key .* is missing") as caught:
         store.get(DIGEST)
     assert caught.value.fault == "key missing"
     # Storing the same bytes again makes a new key, under which they are stored.
@@ -156,10 +156,10 @@ def test_without_its_key_an_object_is_nothing(store: BlobStore) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda key: key[:-1], lambda key: b"", lambda key: key[:5] + b"\x00" + key[6:]])
-def test_a_damaged_key_is_told_from_a_damaged_object(store: BlobStore, damage: Callable[[bytes], bytes]) -> None:
+def test_a_damaged_key_is_told_from_a_damaged_object(store: ObjectStore, damage: Callable[[bytes], bytes]) -> None:
     store.put(DATA)
     key_of(store).write_bytes(damage(key_of(store).read_bytes().replace(b"\x00", b"\x01")))
-    with pytest.raises(BlobError, match=r"the key .* is damaged") as caught:
+    with pytest.raises(ObjectError, match=r"the key .* is damaged") as caught:
         store.get(DIGEST)
     assert caught.value.fault == "key damaged"
     assert store.put(DATA) == DIGEST
@@ -170,7 +170,7 @@ def test_a_damaged_key_is_told_from_a_damaged_object(store: BlobStore, damage: C
 
 
 @pytest.fixture
-def unencrypted(store: BlobStore) -> BlobStore:
+def unencrypted(store: ObjectStore) -> ObjectStore:
     """A store that holds an object as the first release wrote it."""
     path_of(store).parent.mkdir(parents=True)
     path_of(store).write_bytes(DATA)
@@ -178,33 +178,33 @@ def unencrypted(store: BlobStore) -> BlobStore:
     return store
 
 
-def test_an_unencrypted_object_stays_readable(unencrypted: BlobStore) -> None:
+def test_an_unencrypted_object_stays_readable(unencrypted: ObjectStore) -> None:
     assert DIGEST in unencrypted
     assert unencrypted.get(DIGEST) == DATA
     assert not unencrypted.is_encrypted(DIGEST)
     assert keys(unencrypted) == []
 
 
-def test_storing_an_unencrypted_object_again_encrypts_it(unencrypted: BlobStore) -> None:
+def test_storing_an_unencrypted_object_again_encrypts_it(unencrypted: ObjectStore) -> None:
     assert unencrypted.put(DATA) == DIGEST
     assert unencrypted.is_encrypted(DIGEST)
     assert unencrypted.get(DIGEST) == DATA
     assert DATA not in path_of(unencrypted).read_bytes()
 
 
-def test_an_unencrypted_object_can_be_read_although_a_key_was_made_for_it(unencrypted: BlobStore) -> None:
+def test_an_unencrypted_object_can_be_read_although_a_key_was_made_for_it(unencrypted: ObjectStore) -> None:
     # As a crash leaves it between the key and the encrypted object.
     unencrypted.keys.obtain(DIGEST)
     assert unencrypted.get(DIGEST) == DATA
 
 
-def test_an_altered_unencrypted_object_is_refused(unencrypted: BlobStore) -> None:
+def test_an_altered_unencrypted_object_is_refused(unencrypted: ObjectStore) -> None:
     replace_content(path_of(unencrypted), DATA[:-1] + b"x")
-    with pytest.raises(BlobError, match="was altered: its bytes hash to"):
+    with pytest.raises(ObjectError, match="was altered: its bytes hash to"):
         unencrypted.get(DIGEST)
 
 
-def test_bytes_that_look_encrypted_are_stored_like_any_others(store: BlobStore) -> None:
+def test_bytes_that_look_encrypted_are_stored_like_any_others(store: ObjectStore) -> None:
     stored = path_of(store, store.put(b"inner")).read_bytes()
     assert store.get(store.put(stored)) == stored
 
@@ -212,7 +212,7 @@ def test_bytes_that_look_encrypted_are_stored_like_any_others(store: BlobStore) 
 # -- destroying ---------------------------------------------------------------------------------------
 
 
-def test_a_destroyed_object_is_gone_and_may_be_destroyed_again(store: BlobStore) -> None:
+def test_a_destroyed_object_is_gone_and_may_be_destroyed_again(store: ObjectStore) -> None:
     kept = store.put(b"kept")
     store.put(DATA)
     for _ in range(2):
@@ -224,7 +224,7 @@ def test_a_destroyed_object_is_gone_and_may_be_destroyed_again(store: BlobStore)
     assert store.get(DIGEST) == DATA
 
 
-def test_the_key_goes_first_and_its_bytes_before_its_name(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_goes_first_and_its_bytes_before_its_name(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.put(DATA)
     key, held = key_of(store).read_bytes(), key_of(store).open("rb")
     calls: list[str] = []
@@ -254,7 +254,7 @@ def test_the_key_goes_first_and_its_bytes_before_its_name(store: BlobStore, monk
 
 @pytest.mark.parametrize("survived", range(5))
 def test_destroying_goes_on_after_a_crash_at_any_step(
-    store: BlobStore, monkeypatch: pytest.MonkeyPatch, survived: int
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     store.put(DATA)
     left = survived
@@ -275,20 +275,20 @@ def test_destroying_goes_on_after_a_crash_at_any_step(
         with pytest.raises(KeyboardInterrupt):
             store.destroy(DIGEST)
     if survived:
-        with pytest.raises(BlobError):
+        with pytest.raises(ObjectError):
             store.get(DIGEST)
     store.destroy(DIGEST)
     assert (keys(store), list(store.digests())) == ([], [])
 
 
-def test_destroying_an_unencrypted_object_overwrites_it(unencrypted: BlobStore) -> None:
+def test_destroying_an_unencrypted_object_overwrites_it(unencrypted: ObjectStore) -> None:
     with path_of(unencrypted).open("rb") as held:
         unencrypted.destroy(DIGEST)
         assert b"weights" not in held.read()
     assert list(unencrypted.digests()) == []
 
 
-def test_removing_takes_object_and_key(store: BlobStore) -> None:
+def test_removing_takes_object_and_key(store: ObjectStore) -> None:
     kept = store.put(b"kept")
     store.put(DATA)
     store.remove(DIGEST)
@@ -296,7 +296,7 @@ def test_removing_takes_object_and_key(store: BlobStore) -> None:
     assert (keys(store), list(store.digests())) == ([kept], [kept])
 
 
-def test_what_is_there_is_listed(store: BlobStore) -> None:
+def test_what_is_there_is_listed(store: ObjectStore) -> None:
     assert list(store.digests()) == []
     digests = sorted(store.put(bytes([n])) for n in range(20))
     (root(store) / "README").write_text("not ours")
@@ -309,8 +309,8 @@ def test_what_is_there_is_listed(store: BlobStore) -> None:
 # -- reading what was tampered with -------------------------------------------------------------------
 
 
-def test_a_missing_blob_is_named(store: BlobStore) -> None:
-    with pytest.raises(BlobError, match=f"object {DIGEST} is missing") as caught:
+def test_a_missing_object_is_named(store: ObjectStore) -> None:
+    with pytest.raises(ObjectError, match=f"object {DIGEST} is missing") as caught:
         store.get(DIGEST)
     assert caught.value.exit_code == 5
     assert "backup" in caught.value.hint
@@ -329,30 +329,30 @@ def test_a_missing_blob_is_named(store: BlobStore) -> None:
     ],
     ids=["truncated", "mere header", "emptied", "extended", "one bit", "magic", "moved tag"],
 )
-def test_altered_bytes_are_never_returned(store: BlobStore, change: Callable[[bytes], bytes], fault: str) -> None:
+def test_altered_bytes_are_never_returned(store: ObjectStore, change: Callable[[bytes], bytes], fault: str) -> None:
     store.put(DATA)
     replace_content(path_of(store), change(path_of(store).read_bytes()))
-    with pytest.raises(BlobError, match=f"was {fault}") as caught:
+    with pytest.raises(ObjectError, match=f"was {fault}") as caught:
         store.get(DIGEST)
     assert caught.value.fault == fault
     assert caught.value.hint
 
 
-def test_an_object_in_anothers_place_is_refused(store: BlobStore) -> None:
+def test_an_object_in_anothers_place_is_refused(store: ObjectStore) -> None:
     other = store.put(b"other")
     store.put(DATA)
     replace_content(path_of(store), path_of(store, other).read_bytes())
-    with pytest.raises(BlobError, match="was altered"):
+    with pytest.raises(ObjectError, match="was altered"):
         store.get(DIGEST)
     # Nor with the other's key.
     key_of(store).write_bytes(key_of(store, other).read_bytes())
-    with pytest.raises(BlobError, match=r"key .* is damaged") as caught:
+    with pytest.raises(ObjectError, match=r"key .* is damaged") as caught:
         store.get(DIGEST)
     assert caught.value.fault == "key damaged"
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 3])
-def test_chunks_cannot_be_dropped_or_swapped(store: BlobStore, blocks: int) -> None:
+def test_chunks_cannot_be_dropped_or_swapped(store: ObjectStore, blocks: int) -> None:
     data = os.urandom(3 * CHUNK + 5)
     digest = store.put(data)
     stored, size = path_of(store, digest).read_bytes(), CHUNK + TAG
@@ -365,7 +365,7 @@ def test_chunks_cannot_be_dropped_or_swapped(store: BlobStore, blocks: int) -> N
         header + b"".join([chunks[blocks - 1], *chunks[1:]][:4]) if blocks > 1 else header + b"".join(chunks[::-1]),
     ):
         replace_content(path_of(store, digest), forged)
-        with pytest.raises(BlobError):
+        with pytest.raises(ObjectError):
             store.get(digest)
     replace_content(path_of(store, digest), stored)
     assert store.get(digest) == data
@@ -373,16 +373,16 @@ def test_chunks_cannot_be_dropped_or_swapped(store: BlobStore, blocks: int) -> N
 
 @settings(max_examples=20)  # each writes to a real disk
 @given(data=st.binary(max_size=64), other=st.binary(max_size=64))
-def test_no_other_bytes_pass_for_a_blob(tmp_path_factory: pytest.TempPathFactory, data: bytes, other: bytes) -> None:
+def test_no_other_bytes_pass_for_an_object(tmp_path_factory: pytest.TempPathFactory, data: bytes, other: bytes) -> None:
     folder = tmp_path_factory.mktemp("blobs")
-    store = BlobStore(folder / "objects", folder / "keys")
+    store = ObjectStore(folder / "objects", folder / "keys")
     digest = store.put(data)
     replace_content(path_of(store, digest), other)
     if other == data:
         # As an earlier release would have stored it.
         assert store.get(digest) == data
     else:
-        with pytest.raises(BlobError):
+        with pytest.raises(ObjectError):
             store.get(digest)
         # Storing the true bytes heals it.
         assert store.put(data) == digest
@@ -392,8 +392,8 @@ def test_no_other_bytes_pass_for_a_blob(tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.mark.parametrize("content", [DATA, b"other", None], ids=["same bytes", "other bytes", "dangling"])
-def test_a_link_in_a_blobs_place_is_refused_and_put_replaces_it(
-    store: BlobStore, tmp_path: Path, content: bytes | None
+def test_a_link_in_an_objects_place_is_refused_and_put_replaces_it(
+    store: ObjectStore, tmp_path: Path, content: bytes | None
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     if content is not None:
@@ -401,7 +401,7 @@ def test_a_link_in_a_blobs_place_is_refused_and_put_replaces_it(
     path_of(store).parent.mkdir(parents=True)
     path_of(store).symlink_to(elsewhere)
     assert DIGEST not in store
-    with pytest.raises(BlobError, match="cannot be read"):
+    with pytest.raises(ObjectError, match="cannot be read"):
         store.get(DIGEST)
     assert store.put(DATA) == DIGEST
     assert store.get(DIGEST) == DATA
@@ -410,10 +410,10 @@ def test_a_link_in_a_blobs_place_is_refused_and_put_replaces_it(
     assert (elsewhere.read_bytes() if elsewhere.exists() else None) == content
 
 
-def test_a_folder_in_a_blobs_place_is_an_error_both_ways(store: BlobStore) -> None:
+def test_a_folder_in_an_objects_place_is_an_error_both_ways(store: ObjectStore) -> None:
     path_of(store).mkdir(parents=True)
     assert DIGEST not in store
-    with pytest.raises(BlobError, match="cannot be read"):
+    with pytest.raises(ObjectError, match="cannot be read"):
         store.get(DIGEST)
     with pytest.raises(LedgerError, match="cannot store an object"):
         store.put(DATA)
@@ -423,10 +423,10 @@ def test_a_folder_in_a_blobs_place_is_an_error_both_ways(store: BlobStore) -> No
 @pytest.mark.parametrize(
     "name", ["", "a" * 63, "a" * 65, "A" * 64, "g" * 64, "../" + "a" * 61, "/" * 64, "a" * 63 + "\x00", "é" * 64]
 )
-def test_only_a_digest_names_a_blob(store: BlobStore, name: str) -> None:
-    with pytest.raises(BlobError, match="is not a SHA-256 digest"):
+def test_only_a_digest_names_an_object(store: ObjectStore, name: str) -> None:
+    with pytest.raises(ObjectError, match="is not a SHA-256 digest"):
         store.get(name)
-    with pytest.raises(BlobError, match="is not a SHA-256 digest"):
+    with pytest.raises(ObjectError, match="is not a SHA-256 digest"):
         assert name in store
 
 
@@ -444,7 +444,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_write_that_the_kernel_refuses_leaves_nothing_behind(store: BlobStore) -> None:
+def test_a_write_that_the_kernel_refuses_leaves_nothing_behind(store: ObjectStore) -> None:
     with largest_file(1000), pytest.raises(LedgerError, match=r"cannot store an object.*File too large") as caught:
         store.put(DATA)
     assert caught.value.hint
@@ -453,7 +453,7 @@ def test_a_write_that_the_kernel_refuses_leaves_nothing_behind(store: BlobStore)
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_leaves_nothing_behind(store: BlobStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_a_full_disk_leaves_nothing_behind(store: ObjectStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -468,7 +468,7 @@ def test_a_full_disk_leaves_nothing_behind(store: BlobStore, monkeypatch: pytest
     assert store.get(DIGEST) == DATA
 
 
-def test_a_disk_that_returns_other_bytes_is_found_out(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_returns_other_bytes_is_found_out(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.fsync
 
     def corrupting(descriptor: int) -> None:
@@ -477,7 +477,7 @@ def test_a_disk_that_returns_other_bytes_is_found_out(store: BlobStore, monkeypa
             os.pwrite(descriptor, b"\x00", 5)
 
     monkeypatch.setattr(os, "fsync", corrupting)
-    with pytest.raises(BlobError, match="returned other bytes than were written"):
+    with pytest.raises(ObjectError, match="returned other bytes than were written"):
         store.put(DATA)
     assert files(store) == []
 
@@ -485,16 +485,16 @@ def test_a_disk_that_returns_other_bytes_is_found_out(store: BlobStore, monkeypa
 def test_a_folder_that_cannot_be_made_is_our_error(tmp_path: Path) -> None:
     # A file where the folder should be stops root too, unlike permissions.
     (tmp_path / "file").write_text("")
-    store = BlobStore(tmp_path / "file" / "blobs", tmp_path / "keys")
+    store = ObjectStore(tmp_path / "file" / "blobs", tmp_path / "keys")
     with pytest.raises(LedgerError, match=r"cannot store an object.*Not a directory"):
         store.put(DATA)
-    with pytest.raises(BlobError, match="cannot be read"):
+    with pytest.raises(ObjectError, match="cannot be read"):
         store.get(DIGEST)
     assert DIGEST not in store
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="permissions do not stop root")
-def test_a_read_only_folder_is_our_error(store: BlobStore) -> None:
+def test_a_read_only_folder_is_our_error(store: ObjectStore) -> None:
     root(store).mkdir()
     root(store).chmod(0o555)
     with pytest.raises(LedgerError, match=r"cannot store an object.*Permission denied"):
@@ -504,7 +504,9 @@ def test_a_read_only_folder_is_our_error(store: BlobStore) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.ENOTSUP, errno.EMLINK])
-def test_a_file_system_without_hard_links_will_do(store: BlobStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_a_file_system_without_hard_links_will_do(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     def refuse(_source: Path, _target: Path) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -514,7 +516,7 @@ def test_a_file_system_without_hard_links_will_do(store: BlobStore, monkeypatch:
     assert len(files(store)) == 1
 
 
-def test_a_link_that_fails_for_another_reason_is_our_error(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_that_fails_for_another_reason_is_our_error(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_source: Path, _target: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
@@ -525,7 +527,7 @@ def test_a_link_that_fails_for_another_reason_is_our_error(store: BlobStore, mon
 
 
 def test_somebody_may_store_the_same_bytes_between_our_look_and_our_link(
-    store: BlobStore, monkeypatch: pytest.MonkeyPatch
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = os.link
 

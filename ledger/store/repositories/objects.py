@@ -1,0 +1,88 @@
+"""The stored objects that rows refer to: which must be there, which were destroyed, which are to go. Queries only."""
+
+from datetime import datetime
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
+
+from ledger.store.database.tables import ClassSpaceRow, ModelRow, ObjectRow, VersionRow
+
+from .leases import ObjectLeases
+
+
+class Objects:
+    """What the rows say about stored objects; their bytes are in the object store.
+
+    Args:
+        session: An open transaction.
+        leases: Promises that somebody is about to refer to an object.
+    """
+
+    def __init__(self, session: Session, leases: ObjectLeases) -> None:
+        self._session = session
+        self._leases = leases
+
+    def add(self, digest: str, size: int, kind: str, *, at: datetime) -> None:
+        """Note that a stored object is referred to; one that was destroyed and stored again is there again.
+
+        Raises:
+            RetryLaterError: The lease it was stored under ran out, and nothing else refers to it.
+        """
+        row = self._session.get(ObjectRow, digest)
+        # Where something refers to it already, a lease from an attempt that came to nothing says nothing.
+        self._leases.give_back(digest, needed=row is None or row.destroyed_at is not None)
+        if row is None:
+            self._session.add(ObjectRow(digest=digest, size=size, kind=kind, created_at=at))
+        else:
+            row.destroyed_at = None
+        self._session.flush()
+
+    def referred(self) -> frozenset[str]:
+        """Return digests of objects that must be there: noted and not destroyed, or the weights of a kept version."""
+        noted = select(ObjectRow.digest).where(ObjectRow.destroyed_at.is_(None))
+        kept = select(VersionRow.weights).where(VersionRow.purged_at.is_(None))
+        return frozenset(self._session.scalars(noted)) | frozenset(self._session.scalars(kept))
+
+    def kept(self) -> list[tuple[str, int, str]]:
+        """Return digest, size and kind of every referred object that was not destroyed."""
+        query = select(ObjectRow).where(ObjectRow.destroyed_at.is_(None)).order_by(ObjectRow.digest)
+        return [(row.digest, row.size, row.kind) for row in self._session.scalars(query)]
+
+    def destroyed(self) -> frozenset[str]:
+        """Return digests of objects that were destroyed on purpose."""
+        return frozenset(self._session.scalars(select(ObjectRow.digest).where(ObjectRow.destroyed_at.is_not(None))))
+
+    def doomed(self, digest: str | None = None) -> list[str]:
+        """Return digests of objects that only purged versions and outdated class spaces refer to, and are still there.
+
+        With ``digest``, only that one is looked at.
+
+        A class space is outdated once its model computes from another version than it was collected from. What somebody
+        is about to refer to again is left out until then.
+        """
+        kept_weights = select(VersionRow.weights).where(VersionRow.purged_at.is_(None))
+        kept_spaces = (
+            select(ClassSpaceRow.blob)
+            .join(ModelRow, ModelRow.id == ClassSpaceRow.model_id)
+            .where(ClassSpaceRow.anchor >= ModelRow.anchor)
+        )
+        purged_weights = select(VersionRow.weights).where(VersionRow.purged_at.is_not(None))
+        query = (
+            select(ObjectRow.digest)
+            .where(
+                ObjectRow.destroyed_at.is_(None),
+                ObjectRow.digest.not_in(kept_weights),
+                ObjectRow.digest.not_in(kept_spaces),
+                or_(ObjectRow.digest.in_(purged_weights), ObjectRow.digest.in_(select(ClassSpaceRow.blob))),
+            )
+            .order_by(ObjectRow.digest)
+        )
+        if digest is not None:
+            query = query.where(ObjectRow.digest == digest)
+        leased = self._leases.live()
+        return [digest for digest in self._session.scalars(query) if digest not in leased]
+
+    def note_destroyed(self, digest: str, *, at: datetime) -> None:
+        """Note that an object's key and bytes are gone."""
+        self._session.get_one(ObjectRow, digest).destroyed_at = at
+        self._session.flush()
