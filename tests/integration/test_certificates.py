@@ -17,7 +17,7 @@ from ledger.errors import NotFoundError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ledger.domain.models import Model
+    from ledger.domain.models import Model, NewModel
     from ledger.domain.requests import Request
     from ledger.store.unit_of_work import Database, Transaction
 
@@ -44,7 +44,7 @@ def add_version(tx: Transaction, model: Model, number: int, *forgotten: int) -> 
 
 @pytest.fixture
 def filled(
-    database: Database, new_model: Callable[..., Model], file_request: Callable[..., Request]
+    database: Database, new_model: Callable[..., NewModel], file_request: Callable[..., Request]
 ) -> tuple[Database, Model, list[Request]]:
     """A database with a model and two requests."""
     with database.write() as tx:

@@ -17,7 +17,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import JSON, Column, Connection, Engine, inspect, text
 
-from ledger.domain.models import Model
+from ledger.domain.models import NewModel
 from ledger.domain.requests import Request
 from ledger.errors import ConflictError, LedgerError, SchemaVersionError
 from ledger.store.database import schema
@@ -117,7 +117,7 @@ def test_the_comparison_would_notice_a_difference(engine: Engine) -> None:
 
 
 def test_upgrading_twice_changes_nothing(
-    engine: Engine, new_model: Callable[..., Model], file_request: Callable[..., Request]
+    engine: Engine, new_model: Callable[..., NewModel], file_request: Callable[..., Request]
 ) -> None:
     upgrade_schema(engine)
     database = Database(engine)
@@ -133,7 +133,7 @@ def test_upgrading_twice_changes_nothing(
 def test_a_populated_ledger_can_be_taken_down_and_set_up_again(
     engine: Engine,
     scripts: Path,
-    new_model: Callable[..., Model],
+    new_model: Callable[..., NewModel],
     file_request: Callable[..., Request],
     when: datetime,
 ) -> None:

@@ -14,7 +14,7 @@ import torch
 
 from ledger.config import create_config, find_config
 from ledger.domain.class_spaces import BasisTerm, NewClassSpace, Role
-from ledger.domain.models import Architecture
+from ledger.domain.models import Architecture, NewModel
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import Version, VersionKind
@@ -252,7 +252,7 @@ class Shelf:
 
     root: Path
     url: str
-    model: Callable[..., Model]
+    model: Callable[..., NewModel]
     ledger: Ledger = field(init=False)
     weights: list[str] = field(init=False)
     space: str = ""
@@ -389,7 +389,7 @@ def weights_of(seed: int) -> bytes:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def shelf(tmp_path: Path, request: pytest.FixtureRequest, new_model: Callable[..., Model]) -> Iterator[Shelf]:
+def shelf(tmp_path: Path, request: pytest.FixtureRequest, new_model: Callable[..., NewModel]) -> Iterator[Shelf]:
     """A small ledger, once for each kind of database."""
     url = "sqlite:///ledger.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
     shelf = Shelf(tmp_path / "ledger", url, new_model)
