@@ -32,6 +32,7 @@ from torch import Tensor
 
 from ledger.candidates.candidate import CandidateBuilder
 from ledger.candidates.search_result import SearchResult
+from ledger.domain.class_spaces import NewClassSpace
 from ledger.domain.settings import Settings
 from ledger.hookspecs import Split
 from ledger.images.loading import load_images
