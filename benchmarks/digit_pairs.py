@@ -34,7 +34,7 @@ from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.versions import Version
 from ledger.hookspecs import DataSource, Split
 from ledger.images.loading import load_images
-from ledger.networks.network import build_network
+from ledger.networks.opening import build_network
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.models.registration import Registration, register
 from ledger.service.progress import Silent

@@ -15,12 +15,11 @@ small grid on calibration images, by one rule for all; and the sequence in the o
 compared. Test images are only measured on.
 """
 
-import copy
 import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
 from math import ceil, sqrt
@@ -41,7 +40,8 @@ from ledger.hookspecs import Split
 from ledger.images.loading import load_images
 from ledger.images.sampling import evaluation_samples
 from ledger.networks.inference import logits
-from ledger.networks.network import EditableLayer, Network
+from ledger.networks.layer_claims import EditableLayer
+from ledger.networks.network import Network
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.spaces.activations import collect_spaces
 from ledger.spaces.bases import AnySpace
@@ -178,8 +178,7 @@ class Comparison:
         settings, samples = self.bench.model.settings, self.bench.samples(class_index)
         wanted = samples.forget if forgotten else samples.retain
         # Statistics of other layers are not wanted: the same network, with fewer layers to look at.
-        part = copy.copy(self.network)
-        part.layers = tuple(layers)
+        part = replace(self.network, layers=tuple(layers))
         return collect_spaces(
             part,
             self.bench.batches(self.bench.source.train, wanted),

@@ -21,7 +21,7 @@ from ledger.domain.settings import Settings
 from ledger.errors import DataError, LedgerError, PluginError
 from ledger.images.loading import load_images
 from ledger.networks.coverage import ParameterCoverage, Treatment
-from ledger.networks.network import build_network
+from ledger.networks.opening import build_network
 from ledger.plugin_manager import Plugins, build_plugins
 from ledger.service.computation.class_space_cache import ClassSpaceCache
 from ledger.service.computation.unlearning import search
@@ -139,7 +139,7 @@ def open_member(folder: Path, member: Member, size: int) -> tuple[Workbench, lis
     weights.write_bytes(tensor_files.serialise(network.state()))
     preprocessing = {"channels": 3, "height": size, "width": size, "mean": (0.5,), "std": (0.25,)}
     images = _noise(folder / "images.npz", size)
-    covered = network.coverage(torch.randn(1, 3, size, size))
+    covered = list(network.observed(torch.randn(1, 3, size, size)).coverage)
     register(
         ledger,
         Registration(

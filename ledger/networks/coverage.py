@@ -1,12 +1,13 @@
 """What the ledger does with every parameter of a network, and why: a promise, checked by watching a forward pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from torch import Tensor, nn
 
 from .dataflow import Dataflow, ParameterUse
+from .layer_claims import LayerClaims
 from .operators import UseKind
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)  # noqa: SLF001 - the only name that covers all batch and instance norms
@@ -44,17 +45,7 @@ class ParameterCoverage:
     detail: str
 
 
-@dataclass
-class Claims:
-    """Which layers say that they read what flows into a parameter, and which layers no handler wants."""
-
-    readers: dict[str, dict[str, str]] = field(default_factory=dict)
-    """Parameter name to the names of layers, and of their handlers."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """Layer name to why its handler does not cover it."""
-
-
-def judge(module: nn.Module, dataflow: Dataflow, claims: Claims) -> list[ParameterCoverage]:
+def judge(module: nn.Module, dataflow: Dataflow, claims: LayerClaims) -> list[ParameterCoverage]:
     """Say of every parameter how it is treated; a shared parameter is listed by each of its names.
 
     Args:
@@ -77,14 +68,14 @@ def judge(module: nn.Module, dataflow: Dataflow, claims: Claims) -> list[Paramet
 
 
 class _Judge:
-    def __init__(self, modules: Mapping[str, nn.Module], dataflow: Dataflow, claims: Claims) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], dataflow: Dataflow, claims: LayerClaims) -> None:
         self._modules = modules
         self._dataflow = dataflow
         self._claims = claims
 
     def of(self, name: str, parameter: Tensor) -> tuple[Treatment, str]:
         """Return how the parameter is treated, and why."""
-        if name in self._claims.readers:
+        if name in self._claims.handlers:
             return self._claimed(name)
         why = self._by_design(name)
         return self._used(name, parameter) if why is None else (Treatment.UNTOUCHED, why)
@@ -94,7 +85,7 @@ class _Judge:
         prefix, _, last = name.rpartition(".")
         if isinstance(self._modules[prefix], NORMS):
             return _WORDS[UseKind.NORM]
-        if last == "bias" and any(prefix in readers for readers in self._claims.readers.values()):
+        if last == "bias" and any(prefix in readers for readers in self._claims.handlers.values()):
             return _WORDS[UseKind.SHIFT]
         return "token, or table of positions" if last.startswith(POSITIONAL) else None
 
@@ -117,7 +108,7 @@ class _Judge:
         return [use for use in self._dataflow.uses[name] if use.kind in _WEIGHT]
 
     def _claimed(self, name: str) -> tuple[Treatment, str]:
-        readers = self._claims.readers[name]
+        readers = self._claims.handlers[name]
         elsewhere = [use for use in self._products(name) if not set(use.inside) & readers.keys()]
         called = [name for name in readers if name in self._dataflow.calls]
         if not called:

@@ -11,35 +11,36 @@ from ledger.hookspecs import RowSampler
 from ledger.plugin_manager import guarded
 
 from .dataflow import module_paths_only
-from .network import Network, Reader
+from .layer_claims import HookedLayer
+from .network import Network
 
 Fold = Callable[[str, Mapping[str, Tensor]], None]
 """Takes a layer's name, and rows by the keys of the maps they flow into."""
 
 
 @contextmanager
-def reading(network: Network, sampler: RowSampler, fold: Fold) -> Iterator[None]:
+def capture_rows(network: Network, sampler: RowSampler, fold: Fold) -> Iterator[None]:
     """Pass the rows of every layer call to ``fold`` while the block runs the network.
 
     The network is left as it was, even on error: hooks come off, and modules that were training go on. While the block
     runs they evaluate, so that no statistics of batches change.
 
     Args:
-        network: Its :attr:`~ledger.networks.network.Network.readers` are hooked; one called several times is read each
-            time.
+        network: Its :attr:`~ledger.networks.network.Network.hooked_layers` are hooked. A layer that is called several
+            times is read each time.
         sampler: Chooses positions.
         fold: Receives the rows.
     """
     calls: dict[str, int] = {}
 
-    def hook_for(reader: Reader) -> Any:
+    def hook_for(layer: HookedLayer) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            call = calls[reader.name] = calls.get(reader.name, 0) + 1
-            culprit = f"{type(reader.handler).__name__} on {reader.name}"
+            call = calls[layer.name] = calls.get(layer.name, 0) + 1
+            culprit = f"{type(layer.handler).__name__} on {layer.name}"
             chosen = sampler if call == 1 else _LaterCall(sampler, call)
             inputs = arguments(module, args, kwargs)
-            rows = guarded(lambda: reader.handler.input_rows(reader.maps, module, inputs, chosen), culprit)
-            guarded(lambda: fold(reader.name, _named(reader, rows)), culprit)
+            rows = guarded(lambda: layer.handler.input_rows(layer.maps, module, inputs, chosen), culprit)
+            guarded(lambda: fold(layer.name, _named(layer, rows)), culprit)
 
         return hook
 
@@ -47,7 +48,9 @@ def reading(network: Network, sampler: RowSampler, fold: Fold) -> Iterator[None]
     hooks = [network.module.register_forward_pre_hook(lambda _m, _i: calls.clear(), prepend=True)]
     try:
         network.module.eval()
-        hooks += [r.module.register_forward_pre_hook(hook_for(r), with_kwargs=True) for r in network.readers]
+        hooks += [
+            layer.module.register_forward_pre_hook(hook_for(layer), with_kwargs=True) for layer in network.hooked_layers
+        ]
         with module_paths_only():
             yield
     finally:
@@ -57,11 +60,11 @@ def reading(network: Network, sampler: RowSampler, fold: Fold) -> Iterator[None]
             part.training = flag
 
 
-def _named(reader: Reader, rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+def _named(layer: HookedLayer, rows: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
     """Return rows by the keys of the maps that are edited, which are usually the handler's own."""
-    if all(key == own for key, own in reader.keys.items()):
+    if all(key == own for key, own in layer.keys.items()):
         return rows
-    return {reader.keys[key]: values for key, values in rows.items()}
+    return {layer.keys[key]: values for key, values in rows.items()}
 
 
 def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -28,11 +28,13 @@ class Layout:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
+        self.device = torch.device("cpu")
         self._plain: frozenset[str] = frozenset()
         self._hooks: list[RemovableHandle] = []
 
     def apply(self, device: torch.device) -> None:
         """Move the network to a device and lay it out there; on processors, hook what is computed plain."""
+        self.device = device
         self._module.to(device)
         many = [part for part in self._module.modules() if device.type == "cpu" and _has_many_channels(part)]
         weights = {id(conv.weight) for conv in many}

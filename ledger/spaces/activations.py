@@ -10,7 +10,7 @@ from ledger.algebra.grouped import GroupedAccumulator, GroupedSpace
 from ledger.algebra.spaces import Space
 from ledger.errors import NonFiniteError, UnsupportedLayerError
 from ledger.hookspecs import GroupedRows, RowSampler
-from ledger.networks.layer_calls import reading
+from ledger.networks.layer_calls import capture_rows
 from ledger.networks.map_groups import MapGroup
 from ledger.networks.network import Network
 
@@ -21,7 +21,7 @@ def collect_spaces(
     """Return the space of every group of linear maps, from one forward pass over one class's images.
 
     Rows are folded in as they stream; neither images nor activations are kept. The network is not
-    changed: see :func:`~ledger.networks.layer_calls.reading`.
+    changed: see :func:`~ledger.networks.layer_calls.capture_rows`.
 
     Args:
         network: In evaluation mode, with the registered weights.
@@ -54,7 +54,7 @@ def collect_spaces(
             _require_finite(values, layer)
             accumulators[group.key].update(values.float())
 
-    with reading(network, sampler, fold), torch.inference_mode():
+    with capture_rows(network, sampler, fold), torch.inference_mode():
         for batch in batches:
             network.module(network.prepare_images(batch))
     silent = [key for key, accumulator in accumulators.items() if accumulator.rows == 0]

@@ -52,7 +52,7 @@ class Attempt:
 
 def ways(folder: Path, canary: str) -> Iterator[tuple[str, str, Callable[[], object]]]:
     """Yield each artifact with each way in; what it makes on disk is made when it is asked for."""
-    network = Network(torch.nn.Linear(3, 2), {}, None, "")
+    network = Network.of(torch.nn.Linear(3, 2), {})
 
     def register(path: Path) -> None:
         network.load(tensor_files.parse(tensor_files.read_file(path), str(path)), str(path))

@@ -70,13 +70,13 @@ def test_every_weight_is_covered_and_nothing_changes(arch: str) -> None:
     module, images = build(arch)
     module.train()
     registered = digest(module)
-    network = Network(module, HANDLERS, None, "")
-    coverage = network.coverage(images[:1])
+    network = Network.of(module, HANDLERS)
+    coverage = network.observed(images[:1]).coverage
     assert [c.name for c in coverage] == [name for name, _ in module.named_parameters(remove_duplicate=False)]
     assert tuple(c.name for c in coverage if c.treatment is Treatment.UNHANDLED) == UNHANDLED.get(arch, ())
     large = [c for c in coverage if c.treatment is Treatment.UNTOUCHED and len(c.shape) > 1]
     assert not [c for c in large if "scale" in c.detail and torch.Size(c.shape).numel() > max(c.shape)]
-    network.find_layers(images[:1])
+    network = network.observed(images[:1])
 
     module.train()
     flags = [part.training for part in module.modules()]
@@ -93,8 +93,7 @@ def test_every_weight_is_covered_and_nothing_changes(arch: str) -> None:
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_weights_written_back_unedited_answer_as_before(arch: str) -> None:
     module, images = build(arch)
-    network = Network(module, HANDLERS, None, "")
-    network.find_layers(images[:1])
+    network = Network.of(module, HANDLERS).observed(images[:1])
     state = {name: tensor.clone() for name, tensor in network.state().items()}
     weights = MapWeights(state, state)
     edit = Edit(weights)
@@ -110,8 +109,7 @@ def test_weights_written_back_unedited_answer_as_before(arch: str) -> None:
 def test_without_what_its_rows_span_a_layer_answers_as_it_does_without_weights(arch: str) -> None:
     """Had a layer been read with other padding, order or values, something would be left of its answer."""
     module, images = build(arch)
-    network = Network(module, HANDLERS, None, "")
-    network.find_layers(images[:1])
+    network = Network.of(module, HANDLERS).observed(images[:1])
     image = network.prepare_images(images[:1])
     bases = spans(network, collect_spaces(network, [image], PositionSampler(0, 0, 10**6), max_rank=10**6))
     weights = MapWeights(network.state(), network.state())

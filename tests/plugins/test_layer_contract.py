@@ -64,8 +64,7 @@ IMAGES = torch.zeros(1, 1, 1, 1)
 
 def check(explicit: Explicit, layer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
     """Compare what the handler reads, and what an edit does, with the layer written out."""
-    network = Network(Holder(layer.eval(), args, kwargs or {}), HANDLERS, None, "")
-    network.find_layers(IMAGES)
+    network = Network.of(Holder(layer.eval(), args, kwargs or {}), HANDLERS).observed(IMAGES)
     everything = (*args, *(kwargs or {}).values())
     with torch.no_grad():
         torch.testing.assert_close(
@@ -623,7 +622,7 @@ def test_masks_of_multihead_attention_are_heeded(*, batch_first: bool) -> None:
     layer = nn.MultiheadAttention(6, 2, batch_first=batch_first).eval()
     tokens = torch.randn(4, 4, 6)
     mask = torch.ones(4, 4, dtype=torch.bool).triu(1)
-    network = Network(Holder(layer, (tokens, tokens, tokens), {"attn_mask": mask}), HANDLERS, None, "")
+    network = Network.of(Holder(layer, (tokens, tokens, tokens), {"attn_mask": mask}), HANDLERS)
     found = moments(network, collect_spaces(network, [IMAGES], PositionSampler(0, 0, EVERYWHERE), max_rank=64))
     identity = nn.MultiheadAttention(6, 2, batch_first=batch_first)
     identity.load_state_dict(layer.state_dict() | {"out_proj.weight": torch.eye(6), "out_proj.bias": torch.zeros(6)})
@@ -648,8 +647,7 @@ def test_attention_that_does_not_call_its_qkv_layer(*, build: Callable[[bool], n
     torch.manual_seed(1)
     layer = build(separate)
     tokens = torch.randn(3, 4, 8)
-    network = Network(Holder(layer.eval(), (tokens,), {}), HANDLERS, None, "")
-    network.find_layers(IMAGES)
+    network = Network.of(Holder(layer.eval(), (tokens,), {}), HANDLERS).observed(IMAGES)
     assert {"layer.qkv.weight", "layer.proj.weight"} == {m.key for m in network.maps}
     check(only_through_qkv, layer, (tokens,))
 
@@ -706,7 +704,7 @@ def test_a_network_in_another_precision_is_read(
     torch.manual_seed(4)
     layer, features = build().to(dtype).eval(), torch.randn(shape).to(dtype)
     args = (features,) * 3 if isinstance(layer, nn.MultiheadAttention) else (features,)
-    network = Network(Holder(layer, args, {}), HANDLERS, None, "")
+    network = Network.of(Holder(layer, args, {}), HANDLERS)
     found = moments(network, collect_spaces(network, [IMAGES], PositionSampler(0, 0, EVERYWHERE), max_rank=512))
     seen: dict[str, list[Tensor]] = {m.key: [] for m in network.maps}
 

@@ -8,7 +8,7 @@ import pytest
 from ledger.domain.models import Architecture
 from ledger.errors import PluginError, UsageError, WeightsError
 from ledger.networks.coverage import Treatment
-from ledger.networks.network import build_network
+from ledger.networks.opening import build_network
 from ledger.plugin_manager import Plugins, build_plugins
 
 SOURCE = """
@@ -107,7 +107,7 @@ def test_coverage_names_bare_weights_and_layers_never_called(plugins: Plugins, s
     import torch
 
     network = build_network(plugins, Architecture(f"{source}:bare", {}), 3)
-    found = {p.name: p for p in network.coverage(torch.zeros(1, 1, 8, 8))}
+    found = {p.name: p for p in network.observed(torch.zeros(1, 1, 8, 8)).coverage}
     assert found["weight"].treatment is Treatment.UNHANDLED
     assert found["unused.weight"].treatment is Treatment.UNHANDLED
     assert "never reaches its layer" in found["unused.weight"].detail

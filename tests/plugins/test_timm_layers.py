@@ -47,7 +47,7 @@ def unhandled(module: Any) -> dict[str, str]:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.01)
-    covered = Network(module, HANDLERS, None, "").coverage(IMAGES)
+    covered = Network.of(module, HANDLERS).observed(IMAGES).coverage
     return {c.name: c.detail for c in covered if c.treatment is Treatment.UNHANDLED}
 
 
@@ -95,7 +95,9 @@ def test_a_block_of_bare_parameters_says_so(build: Callable[[], nn.Module], weig
 
 
 def test_global_response_normalisation_is_a_scale() -> None:
-    covered = Network(
-        nn.Sequential(GlobalResponseNorm(16, channels_last=False), nn.Conv2d(16, 2, 1)), HANDLERS, None, ""
-    ).coverage(IMAGES)
+    covered = (
+        Network.of(nn.Sequential(GlobalResponseNorm(16, channels_last=False), nn.Conv2d(16, 2, 1)), HANDLERS)
+        .observed(IMAGES)
+        .coverage
+    )
     assert {c.name: c.treatment for c in covered}["0.weight"] is Treatment.UNTOUCHED

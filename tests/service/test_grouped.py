@@ -10,7 +10,7 @@ import torch
 from ledger.config import create_config
 from ledger.domain.models import Architecture
 from ledger.domain.settings import Settings
-from ledger.networks.network import build_network
+from ledger.networks.opening import build_network
 from ledger.service.computation.unlearning import propose
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.ledger import Ledger, create_ledger

@@ -16,7 +16,8 @@ from ledger.images import loading
 from ledger.images.relabelled import RelabelledSource
 from ledger.images.sampling import ClassSamples, choose_samples
 from ledger.networks.device import choose_device
-from ledger.networks.network import Network, build_network
+from ledger.networks.network import Network
+from ledger.networks.opening import open_network
 from ledger.service.ledger import Ledger
 from ledger.service.versions.availability import require_served
 from ledger.weights import tensor_files
@@ -39,11 +40,15 @@ class Workbench:
     @cached_property
     def network(self) -> Network:
         """The network, holding the anchor weights."""
-        network = build_network(self.ledger.plugins, self.model.architecture, len(self.model.labels))
-        network.load(self.anchor_state, f"version {self.anchor.number} of {self.model.name}")
-        network.find_layers(loading.load_images(self.source.train, [0], self.model.preprocessing))
-        network.move(self.device)
-        return network
+        return open_network(
+            self.ledger.plugins,
+            self.model.architecture,
+            len(self.model.labels),
+            self.anchor_state,
+            lambda _: loading.load_images(self.source.train, [0], self.model.preprocessing),
+            source=f"version {self.anchor.number} of {self.model.name}",
+            device=self.device,
+        )
 
     @cached_property
     def device(self) -> torch.device:

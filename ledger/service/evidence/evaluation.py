@@ -108,7 +108,7 @@ def _compared(bench: Workbench, against: str) -> tuple[str, dict[str, Tensor]]:
         return version.weights, bench.weights(version)
     data = tensor_files.read_file(Path(against))
     state = tensor_files.parse(data, against)
-    bench.network.load(state, against)
+    bench.network.require_fit(state, against)
     return sha256_hex(data), state
 
 

@@ -6,9 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.settings import Preprocessing, Settings
@@ -16,16 +13,14 @@ from ledger.domain.versions import Version, VersionKind
 from ledger.errors import (
     ConflictError,
     DataError,
-    NonFiniteError,
     UnsupportedLayerError,
     UsageError,
-    WeightsError,
 )
 from ledger.hookspecs import DataSource
 from ledger.images.loading import load_images
 from ledger.images.relabelled import require_images
 from ledger.networks.coverage import ParameterCoverage, Treatment
-from ledger.networks.network import Network, build_network
+from ledger.networks.opening import open_network
 from ledger.service.computation.environment import computation_environment
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
@@ -67,14 +62,16 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     source = ledger.plugins.data_source(registration.data_spec)
     labels = _labels(registration, source)
     ledger.plugins.solvers(registration.settings.solvers)
-    network = build_network(ledger.plugins, registration.architecture, len(labels))
-    network.load(state, str(registration.weights))
-    preprocessing = replace(network.expected or Preprocessing(), **registration.preprocessing)
-    _check_preprocessing(preprocessing)
-    example = load_images(source.train, [0], preprocessing)
-    _check_outputs(network, example, len(labels))
-    _check_coverage(network.coverage(example), registration.allow_unhandled)
-    network.find_layers(example)
+    network = open_network(
+        ledger.plugins,
+        registration.architecture,
+        len(labels),
+        state,
+        lambda expected: load_images(source.train, [0], _preprocessing(registration, expected)),
+        source=str(registration.weights),
+    )
+    preprocessing = _preprocessing(registration, network.expected)
+    _check_coverage(network.coverage, registration.allow_unhandled)
     if not network.layers:
         raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
     digest = store_object(ledger, data)
@@ -137,7 +134,13 @@ def _labels(registration: Registration, source: DataSource) -> LabelMap:
     return labels
 
 
-def _check_preprocessing(preprocessing: Preprocessing) -> None:
+def _preprocessing(registration: Registration, expected: Preprocessing | None) -> Preprocessing:
+    """Return what the architecture expects, with the fields that the person set instead.
+
+    Raises:
+        UsageError: The result makes no sense.
+    """
+    preprocessing = replace(expected or Preprocessing(), **registration.preprocessing)
     shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
     if min(shape) < 1:
         raise UsageError(f"an input size of {'x'.join(map(str, shape))} holds no pixel", "e.g. --input-size 3x32x32")
@@ -150,24 +153,7 @@ def _check_preprocessing(preprocessing: Preprocessing) -> None:
             )
     if not all(math.isfinite(value) for value in preprocessing.mean + preprocessing.std) or min(preprocessing.std) <= 0:
         raise UsageError("mean and std must be finite, and std above zero", "e.g. --mean 0.5 --std 0.5")
-
-
-def _check_outputs(network: Network, example: Tensor, classes: int) -> None:
-    try:
-        with torch.inference_mode():
-            outputs = network.module(example)
-    except Exception as error:
-        raise DataError(
-            f"the network cannot take images of shape {tuple(example.shape[1:])}: {error}", "set --input-size"
-        ) from error
-    if not isinstance(outputs, Tensor) or outputs.shape != (1, classes):
-        shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise WeightsError(
-            f"the network answers {shape} for one image, not logits of shape (1, {classes})",
-            "it must return one logit for each class of the data",
-        )
-    if not bool(torch.isfinite(outputs).all()):
-        raise NonFiniteError("the network answers NaN or infinity for an image of the data", "check the weights")
+    return preprocessing
 
 
 def _check_coverage(coverage: Sequence[ParameterCoverage], allowed: frozenset[str]) -> None:

@@ -57,7 +57,7 @@ class Small(nn.Module):
 @pytest.fixture
 def network() -> Network:
     torch.manual_seed(0)
-    return Network(Small(), build_plugins().layer_handlers(), None, "")
+    return Network.of(Small(), build_plugins().layer_handlers())
 
 
 def batch(seed: int, count: int = 6) -> Batch:
@@ -135,7 +135,7 @@ def test_a_class_is_close_from_a_share_of_the_highest_probability_on(*, share: f
     with torch.no_grad():
         handing.weight.copy_(torch.eye(CLASSES))
         handing.bias.zero_()
-    network = Network(nn.Sequential(nn.Flatten(), handing), build_plugins().layer_handlers(), None, "")
+    network = Network.of(nn.Sequential(nn.Flatten(), handing), build_plugins().layer_handlers())
     logits = torch.tensor([share, 1.0, 1e-6]).log().reshape(1, CLASSES, 1, 1).repeat(4, 1, 1, 1)
     images = Batch(logits, torch.zeros(4, dtype=torch.long))
     answers = CandidatePredictor(network, Calibration((images,), (images,)), (1,)).predict(

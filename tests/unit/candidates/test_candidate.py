@@ -234,7 +234,7 @@ def grouped() -> tuple[dict[str, Tensor], list[tuple[LinearMap, ...]]]:
     """Return a network with a grouped convolution, and its maps."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.Flatten(), nn.Linear(6, 3))
-    network = Network(module, PLUGINS.layer_handlers(), None, "")
+    network = Network.of(module, PLUGINS.layer_handlers())
     return network.state(), [layer.maps for layer in network.layers]
 
 

@@ -71,7 +71,7 @@ def network(layers: int = 3, first: Tensor | None = None) -> Network:
         head.weight[FAVOURED, SHARED] = 4
         head.bias.zero_()
     stages = [stage for linear in linears for stage in (linear, nn.ReLU(inplace=True))]
-    return Network(nn.Sequential(nn.Flatten(), *stages, head), PLUGINS.layer_handlers(), None, "")
+    return Network.of(nn.Sequential(nn.Flatten(), *stages, head), PLUGINS.layer_handlers())
 
 
 def parting() -> Network:
@@ -585,7 +585,7 @@ def test_where_every_candidate_answers_nan_it_is_said() -> None:
 def test_where_nothing_forgets_the_cheapest_of_what_forgets_most_is_returned() -> None:
     weak = replace(SETTINGS, alpha_r=(1e6,), alpha_f=(1.0, 1.1))
     # Class 0 and class 1 share everything that the only editable layer sees.
-    net = Network(nn.Sequential(nn.Flatten(), nn.Linear(WIDTH, CLASSES)), PLUGINS.layer_handlers(), None, "")
+    net = Network.of(nn.Sequential(nn.Flatten(), nn.Linear(WIDTH, CLASSES)), PLUGINS.layer_handlers())
     with torch.no_grad():
         head = net.module[1]  # type: ignore[index]
         head.weight.copy_(3 * torch.eye(CLASSES, WIDTH))

@@ -41,7 +41,7 @@ def network(**members: Any) -> type[Net]:
 
 
 def covered(module: nn.Module, example: Tensor = EXAMPLE) -> dict[str, ParameterCoverage]:
-    return {c.name: c for c in Network(module, HANDLERS, None, "").coverage(example)}
+    return {c.name: c for c in Network.of(module, HANDLERS).observed(example).coverage}
 
 
 def recurrence(self: Any, x: Tensor) -> Tensor:
@@ -199,14 +199,14 @@ def test_layers_that_read_positions_alone_are_left_alone() -> None:
         def use(self, x: Tensor) -> Any:
             return x + self.second(self.first(self.grid).relu()) + self.p[0]
 
-    network = Network(Positions(), HANDLERS, None, "")
-    found = {c.name: c.treatment for c in network.coverage(EXAMPLE)}
+    network = Network.of(Positions(), HANDLERS)
+    found = {c.name: c.treatment for c in network.observed(EXAMPLE).coverage}
     assert found["first.weight"] is found["second.weight"] is Treatment.UNTOUCHED
-    network.find_layers(EXAMPLE)
+    network = network.observed(EXAMPLE)
     assert [layer.name for layer in network.layers] == ["fc"]
 
 
-def test_a_survey_leaves_out_what_the_coverage_calls_unhandled() -> None:
+def test_an_observed_network_leaves_out_what_the_coverage_calls_unhandled() -> None:
     class Around(Net):
         def __init__(self) -> None:
             super().__init__()
@@ -215,10 +215,10 @@ def test_a_survey_leaves_out_what_the_coverage_calls_unhandled() -> None:
         def use(self, x: Tensor) -> Any:
             return F.linear(self.other(x), self.fc.weight) + self.p[0]
 
-    network = Network(Around(), HANDLERS, None, "")
+    network = Network.of(Around(), HANDLERS)
     assert [layer.name for layer in network.layers] == ["fc", "other"]
-    network.find_layers(EXAMPLE)
-    assert [layer.name for layer in network.layers] == [reader.name for reader in network.readers] == ["other"]
+    network = network.observed(EXAMPLE)
+    assert [layer.name for layer in network.layers] == [layer.name for layer in network.hooked_layers] == ["other"]
 
 
 class Plus(nn.Linear):

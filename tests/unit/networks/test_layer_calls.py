@@ -1,5 +1,6 @@
 """Rows are read from every call of a layer, and the network is left as it was."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from ledger.algebra.grouped import GroupedSpace
 from ledger.errors import NonFiniteError, WeightsError
 from ledger.networks.coverage import Treatment
 from ledger.networks.inference import logits
-from ledger.networks.layer_calls import arguments, reading
+from ledger.networks.layer_calls import arguments, capture_rows
 from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
@@ -72,8 +73,7 @@ class Tied(nn.Module):
 
 def test_a_layer_called_twice_is_read_twice() -> None:
     module = Twice()
-    network = Network(module, HANDLERS, None, "")
-    network.find_layers(IMAGES)
+    network = Network.of(module, HANDLERS).observed(IMAGES)
     space = collected(network)["fc.weight"]
     x = tokens(IMAGES)
     torch.testing.assert_close(space, expected(x, module.fc(x).relu()))
@@ -82,8 +82,7 @@ def test_a_layer_called_twice_is_read_twice() -> None:
 @pytest.mark.parametrize("build", [Twice, Tied])
 def test_sampled_rows_of_several_calls_do_not_depend_on_batches(build: Any) -> None:
     torch.manual_seed(0)
-    network = Network(build(), HANDLERS, None, "")
-    network.find_layers(IMAGES)
+    network = Network.of(build(), HANDLERS).observed(IMAGES)
     spaces = [collected(network, per_image=2, batch=batch) for batch in (5, 2, 1)]
     for key, space in spaces[0].items():
         for other in spaces[1:]:
@@ -93,22 +92,21 @@ def test_sampled_rows_of_several_calls_do_not_depend_on_batches(build: Any) -> N
 
 def test_layers_that_share_a_weight_are_one_map_with_the_rows_of_each() -> None:
     module = Tied()
-    network = Network(module, HANDLERS, None, "")
-    network.find_layers(IMAGES)
+    network = Network.of(module, HANDLERS).observed(IMAGES)
     assert [m.key for m in network.maps] == ["first.weight", "between.weight"]
     found = collected(network)
     x = tokens(IMAGES)
     first = module.first(x)
     torch.testing.assert_close(found["first.weight"], expected(x, module.between(module.between(first))))
     torch.testing.assert_close(found["between.weight"], expected(first, module.between(first)))
-    named = {c.name: c for c in network.coverage(IMAGES[:1])}
+    named = {c.name: c for c in network.observed(IMAGES[:1]).coverage}
     assert {named[n].treatment for n in ("first.weight", "second.weight", "again.weight")} == {Treatment.EDITED}
     assert "the same as first.weight" in named["second.weight"].detail
 
 
 def test_an_edit_of_a_shared_weight_is_written_under_all_its_names() -> None:
     module = Tied()
-    network = Network(module, HANDLERS, None, "")
+    network = Network.of(module, HANDLERS)
     weights = MapWeights(network.state(), network.state())
     edit = Edit(weights)
     for m in network.maps:
@@ -123,7 +121,7 @@ def test_an_edit_of_a_shared_weight_is_written_under_all_its_names() -> None:
 
 
 def test_asking_with_other_weights_leaves_a_module_under_two_names_its_own() -> None:
-    network = Network(Tied(), HANDLERS, None, "")
+    network = Network.of(Tied(), HANDLERS)
     held, before = dict(network.module.named_parameters(remove_duplicate=False)), network.state()
     state = {name: 2 * tensor for name, tensor in before.items()}
     values = {name: tensor.clone() for name, tensor in before.items()}
@@ -135,7 +133,7 @@ def test_asking_with_other_weights_leaves_a_module_under_two_names_its_own() -> 
 
 
 def test_weights_that_differ_where_the_network_has_one_are_refused() -> None:
-    network = Network(Tied(), HANDLERS, None, "")
+    network = Network.of(Tied(), HANDLERS)
     state = network.state()
     with pytest.raises(WeightsError, match=r"second\.weight differs from first\.weight, which is the same parameter"):
         network.load(state | {"second.weight": state["first.weight"] + 1}, "file")
@@ -146,8 +144,7 @@ def test_a_layer_is_entered_at_the_earliest_use_of_its_weight() -> None:
         def forward(self, images: Tensor) -> Any:
             return self.first(self.between(self.second(tokens(images))))
 
-    network = Network(Backwards(), HANDLERS, None, "")
-    network.find_layers(IMAGES)
+    network = Network.of(Backwards(), HANDLERS).observed(IMAGES)
     assert [layer.name for layer in network.layers] == ["second", "between"]
     assert network.layers[0].module is network.module.get_submodule("second")
     assert [m.key for m in network.maps] == ["first.weight", "between.weight"]
@@ -166,7 +163,7 @@ def test_a_weight_shared_in_another_shape_is_not_covered() -> None:
             x = self.conv(tokens(images)).unsqueeze(1)
             return self.grouped(self.other(x))
 
-    found = {c.name: c for c in Network(Mixed(), HANDLERS, None, "").coverage(IMAGES)}
+    found = {c.name: c for c in Network.of(Mixed(), HANDLERS).observed(IMAGES).coverage}
     assert found["grouped.weight"].treatment is Treatment.UNHANDLED
     assert "not the only one to use it" in found["grouped.weight"].detail
 
@@ -186,9 +183,8 @@ class Encoder(nn.Module):
 
 def test_fused_transformers_are_taken_apart_while_they_are_read() -> None:
     module = Encoder()
-    network = Network(module, HANDLERS, None, "")
-    network.find_layers(IMAGES)
-    assert not [c for c in network.coverage(IMAGES) if c.treatment is Treatment.UNHANDLED]
+    network = Network.of(module, HANDLERS).observed(IMAGES)
+    assert not [c for c in network.observed(IMAGES).coverage if c.treatment is Treatment.UNHANDLED]
     assert len(network.maps) == 2 * 6
     found = collected(network)
     layer: Any = module.encoder.layers[0]
@@ -218,12 +214,12 @@ class Statistics(nn.Module):
 @pytest.mark.parametrize("fails", [True, False])
 def test_the_network_is_left_as_it_was(*, training: bool, fails: bool) -> None:
     module = Statistics()
-    network = Network(module, HANDLERS, None, "")
+    network = Network.of(module, HANDLERS)
     module.train(training)
     module.norm.eval()
     flags = {name: part.training for name, part in module.named_modules()}
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-    inside = Network(Statistics(), HANDLERS, None, "")
+    inside = Network.of(Statistics(), HANDLERS)
     inside.module.load_state_dict(before)
     if fails:
         with pytest.raises(NonFiniteError, match="the input of conv holds NaN"):
@@ -247,9 +243,9 @@ def test_arguments_are_handed_over_in_the_order_of_the_signature() -> None:
 
 
 def test_rows_are_named_after_the_layer_and_given_by_map() -> None:
-    network = Network(Tied(), HANDLERS, None, "")
+    network = Network.of(Tied(), HANDLERS)
     seen: list[tuple[str, tuple[str, ...]]] = []
-    with reading(network, PositionSampler(0, 0, 1), lambda name, rows: seen.append((name, tuple(rows)))):
+    with capture_rows(network, PositionSampler(0, 0, 1), lambda name, rows: seen.append((name, tuple(rows)))):
         network.module(IMAGES)
     assert seen == [
         ("first", ("first.weight",)),
@@ -260,21 +256,20 @@ def test_rows_are_named_after_the_layer_and_given_by_map() -> None:
 
 
 def test_only_the_layers_that_are_wanted_are_read() -> None:
-    network = Network(Tied(), HANDLERS, None, "")
-    network.layers = network.layers[1:]
+    network = Network.of(Tied(), HANDLERS)
+    network = replace(network, layers=network.layers[1:])
     assert list(collected(network)) == ["between.weight"]
 
 
 def test_a_network_may_be_a_single_layer() -> None:
-    network = Network(nn.Linear(4, 3), HANDLERS, None, "")
-    network.find_layers(IMAGES)
+    network = Network.of(nn.Linear(4, 3), HANDLERS).observed(IMAGES)
     torch.testing.assert_close(collected(network)["weight"], expected(tokens(IMAGES)))
     assert (network.maps[0].key, network.maps[0].parameter) == ("weight", "weight")
 
 
 def test_memory_layout_does_not_change_rows() -> None:
     module = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 2, groups=2), nn.Flatten(), nn.Linear(36, 2))
-    network = Network(module, HANDLERS, None, "")
+    network = Network.of(module, HANDLERS)
     before = collected(network, per_image=3)
     network.move(torch.device("cpu"))
     after = collected(network, per_image=3)

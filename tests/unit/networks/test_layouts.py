@@ -23,7 +23,7 @@ def network_of(layer: nn.Module) -> Network:
     torch.manual_seed(3)
     body = nn.Sequential(layer, nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.LazyLinear(3))
     body(images_for(layer))
-    return Network(body, HANDLERS, None, "")
+    return Network.of(body, HANDLERS)
 
 
 def images_for(layer: nn.Module, width: int = LARGEST_MAP) -> Tensor:
@@ -149,7 +149,7 @@ def test_a_network_with_a_tensor_of_five_dimensions_moves() -> None:
             answer: Tensor = self.fc(self.conv(images.unsqueeze(1)).mean((2, 3, 4)))
             return answer
 
-    network = Network(Volumes(), HANDLERS, None, "")
+    network = Network.of(Volumes(), HANDLERS)
     images = torch.randn(2, 4, 5, 5, generator=torch.Generator().manual_seed(1))
     before = network.module(images)
     network.move(CPU)
@@ -160,7 +160,7 @@ def test_coverage_and_answers_are_those_of_the_network_as_it_came() -> None:
     layer = conv()
     network = network_of(layer)
     images = images_for(layer)
-    before, answer = network.coverage(images[:1]), logits(network, network.state(), [images])
+    before, answer = network.observed(images[:1]).coverage, logits(network, network.state(), [images])
     network.move(CPU)
-    assert network.coverage(images[:1]) == before
+    assert network.observed(images[:1]).coverage == before
     torch.testing.assert_close(logits(network, network.state(), [images]), answer, rtol=1e-4, atol=1e-5)

@@ -29,7 +29,7 @@ SOLVERS: dict[str, Any] = {
 
 
 def built(module: nn.Module) -> Network:
-    return Network(nn.Sequential(module), HANDLERS, None, "")
+    return Network.of(nn.Sequential(module), HANDLERS)
 
 
 def edited(network: Network, change: Callable[[Tensor], Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -92,7 +92,7 @@ def test_a_parametrized_weight_is_edited_through_its_originals(build: Any, shape
     network, inputs = built(build()), torch.randn(shape)
     layer: Any = network.module.get_submodule("0")
     plain: Any = type(layer).__mro__[1] if parametrize.is_parametrized(layer) else type(layer)
-    treatments = {c.name: c.treatment for c in network.coverage(inputs)}
+    treatments = {c.name: c.treatment for c in network.observed(inputs).coverage}
     assert Treatment.UNHANDLED not in treatments.values()
     with torch.no_grad():
         layer(inputs)
@@ -121,7 +121,7 @@ def test_a_parametrized_weight_is_edited_through_its_originals(build: Any, shape
 def test_a_parametrization_that_cannot_hold_an_edit_is_unhandled(build: Any, reason: str) -> None:
     network = built(build())
     assert network.maps == ()
-    found = [c for c in network.coverage(torch.randn(2, 6)) if c.treatment is Treatment.UNHANDLED]
+    found = [c for c in network.observed(torch.randn(2, 6)).coverage if c.treatment is Treatment.UNHANDLED]
     assert len(found) == 1
     assert reason in found[0].detail
 

@@ -24,7 +24,7 @@ IMAGES = torch.randn(5, 4, 6, 6, generator=torch.Generator().manual_seed(1))
 def network() -> Network:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(4, 8, 3, groups=4), nn.Conv2d(8, 4, 1), nn.Flatten(), nn.Linear(64, 3))
-    return Network(module, build_plugins().layer_handlers(), None, "")
+    return Network.of(module, build_plugins().layer_handlers())
 
 
 def collected(net: Network, batch: int = 5) -> files.MapSpaces:
