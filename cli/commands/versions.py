@@ -124,5 +124,5 @@ def report(
     with session(ctx).ledger() as ledger:
         write_report(ledger, model, output)
     if json:
-        answer(ctx, report_document([model], output))
+        answer(ctx, report_document(model, output))
     say(f"wrote {output}")

@@ -1,6 +1,6 @@
 """Documents about models, their versions and what was measured on them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,6 +128,6 @@ def exported_document(name: str, version: Version, folder: Path) -> Document:
     return document("exported", body)
 
 
-def report_document(names: Sequence[str], output: Path) -> Document:
+def report_document(name: str, output: Path) -> Document:
     """Return where a report was written."""
-    return document("report", {"models": list(names), "output": str(output)})
+    return document("report", {"model": name, "output": str(output)})
