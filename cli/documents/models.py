@@ -108,7 +108,23 @@ def coverage_document(parameters: "Iterable[ParameterCoverage]") -> Document:
 
 def class_spaces_document(spaces: Iterable[ClassSpace]) -> Document:
     """Return the stored class spaces of a model."""
-    return listing("class_spaces", ({**vars(s), "maps": [vars(m) for m in s.maps]} for s in spaces))
+    return listing("class_spaces", map(_class_space_part, spaces))
+
+
+def _class_space_part(value: ClassSpace) -> Document:
+    return {
+        "id": value.id,
+        "model_id": value.model_id,
+        "class_index": value.class_index,
+        "spec_digest": value.spec_digest,
+        "samples": value.samples,
+        "samples_digest": value.samples_digest,
+        "blob": value.object_digest,
+        "size": value.size,
+        "maps": [vars(one) for one in value.maps],
+        "created_at": value.created_at,
+        "anchor": value.anchor,
+    }
 
 
 def evaluation_document(result: "Evaluation") -> Document:

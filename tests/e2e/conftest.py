@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from ledger.errors import LedgerError
 from ledger.weights import tensor_files
+from tests.fixtures.documents import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,9 @@ class Cli:
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert code is None or result.exit_code == code, result.output
+        if "--json" in arguments:
+            kinds = check_output(result.stdout)
+            assert kinds or "work" in arguments, "a command answers with a document"
         return Answer(result.exit_code, result.stdout, result.stderr, _behind(result.exception))
 
     def json(self, *arguments: str) -> Any:
