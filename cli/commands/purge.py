@@ -24,7 +24,7 @@ def purge(
 ) -> None:
     """Destroy superseded weights and what was collected of forgotten classes, for good."""
     from ledger.service.upkeep.purge import plan_purge
-    from ledger.service.upkeep.purge import purge as carry_out
+    from ledger.service.upkeep.purge import purge as purge_versions
 
     age = parse_age(older_than)
     with session(ctx).ledger() as ledger:
@@ -45,7 +45,7 @@ def purge(
         if numbers:
             confirm(f"Destroy {len(numbers)} versions of {model} for good?", yes=yes)
         with PhaseProgress() as progress:
-            destroyed = carry_out(ledger, plan, age, progress)
+            destroyed = purge_versions(ledger, plan, age, progress)
     if json:
         answer(ctx, purge_document(plan, destroyed))
     say(f"destroyed {len(destroyed)} objects; the history of {model} still verifies: unledger audit verify")

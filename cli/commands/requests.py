@@ -19,15 +19,15 @@ from ..documents import requests as documents
 from ..options import Classes, Json, ModelName, OptionalModel, Reason, RequestNumber, WaiveGates
 from ..render import PhaseProgress, emit_table, percent, say
 from ..session import session
-from .worker import carry_out
+from .worker import drain_queue
 
 if TYPE_CHECKING:
     from ledger.domain.labels import LabelMap
     from ledger.domain.requests import NewRequest, Request
     from ledger.domain.versions import Version
     from ledger.service.ledger import Ledger
+    from ledger.service.requests.claim_end import Outcome
     from ledger.service.requests.filing import Receipt
-    from ledger.service.requests.worker import Outcome
 
 app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about them.")
 LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
@@ -127,7 +127,7 @@ def forget(
         failures: list[LedgerError] = []
         try:
             if wait and queued:
-                failures = carry_out(ledger, model, outcomes.append)
+                failures = drain_queue(ledger, model, outcomes.append)
             elif queued:
                 say("next: unledger work --drain")
         finally:

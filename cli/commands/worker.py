@@ -18,8 +18,8 @@ from ..signals import StopSignals
 
 if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
+    from ledger.service.requests.claim_end import Outcome
     from ledger.service.requests.status import Status
-    from ledger.service.requests.worker import Outcome
 
 
 def work(
@@ -54,7 +54,7 @@ def work(
         if forever:
             stay(ledger, model, poll, answer_outcome, json=json)
             return
-        failures = carry_out(ledger, model, answer_outcome, once=once)
+        failures = drain_queue(ledger, model, answer_outcome, once=once)
     if failures:
         # Its document is the line about its request.
         answered(ctx)
@@ -66,12 +66,12 @@ def stay(
 ) -> None:
     """Carry out requests as they come until a signal says to leave; no failure of a request ends it."""
     from ledger.service.models.lookup import get_model
-    from ledger.service.requests.daemon import Trouble, work_forever
+    from ledger.service.requests.daemon import Trouble, run_daemon
 
     what = get_model(ledger, model).name if model else "every model"
     say(f"waiting for requests for {what}; Ctrl-C or SIGTERM ends it")
     with StopSignals() as stop, PhaseProgress() as progress:
-        for event in work_forever(ledger, progress, stop, model_name=model, poll=poll):
+        for event in run_daemon(ledger, progress, stop, model_name=model, poll=poll):
             progress.end()
             if not isinstance(event, Trouble):
                 on_outcome(event)
@@ -87,7 +87,7 @@ def stay(
     say("stopped; what was in progress is back in the queue")
 
 
-def carry_out(
+def drain_queue(
     ledger: "Ledger", model: str | None, on_outcome: "Callable[[Outcome], None]", *, once: bool = False
 ) -> list[LedgerError]:
     """Work the queue off and say what became of each request.

@@ -16,12 +16,12 @@ from .errors import error_part
 from .models import model_part, version_part
 
 if TYPE_CHECKING:
+    from ledger.service.requests.claim_end import Outcome
     from ledger.service.requests.daemon import Trouble
     from ledger.service.requests.filing import Receipt
     from ledger.service.requests.listing import RequestHistory
     from ledger.service.requests.preview import Preview
     from ledger.service.requests.status import ModelStatus, Status
-    from ledger.service.requests.worker import Outcome
     from ledger.service.upkeep.purge import PurgePlan
     from ledger.service.versions.rollback import RollbackPlan
 

@@ -1,6 +1,6 @@
-"""How long work tells its observer where it is, without knowing who that is."""
+"""How a long operation reports its progress, without knowing to whom."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -26,6 +26,33 @@ class Silent:
 
     def step(self) -> None:
         """Ignore it."""
+
+
+class InterruptibleProgress:
+    """An observer that passes phases and steps on, and can end the work at each of them.
+
+    Args:
+        observer: Who is told of phases and steps.
+        checks: Called before each; one that raises ends the work.
+    """
+
+    def __init__(self, observer: Progress, *checks: Callable[[], None]) -> None:
+        self._observer = observer
+        self._checks = checks
+
+    def phase(self, name: str, total: int | None = None) -> None:
+        """Begin a phase, unless a check ends the work."""
+        self._check()
+        self._observer.phase(name, total)
+
+    def step(self) -> None:
+        """Count a step, unless a check ends the work."""
+        self._check()
+        self._observer.step()
+
+    def _check(self) -> None:
+        for check in self._checks:
+            check()
 
 
 def counted(progress: Progress, items: Iterable[T]) -> Iterator[T]:

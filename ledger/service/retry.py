@@ -24,7 +24,7 @@ def pauses(first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> Iterat
         ceiling = min(2 * ceiling, longest)
 
 
-def replayed(transaction: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
+def retry_when_busy(transaction: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
     """Run a transaction, again and again while the database is too busy for it, but not for ever.
 
     Args:

@@ -34,7 +34,7 @@ from ledger.domain.versions import Version, VersionKind
 from ledger.service.computation.compute import Compute
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.progress import Progress, Silent
-from ledger.service.requests.daemon import Trouble, work_forever
+from ledger.service.requests.daemon import Trouble, run_daemon
 from ledger.service.requests.decisions import decide
 from ledger.service.requests.filing import enqueue
 from ledger.service.versions.commit import append_version
@@ -177,7 +177,7 @@ class Fleet:
         with StopSignals() as stop:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             ledger = open_ledger(find_config(self.root), f"worker {os.getpid()}")
-            for happened in work_forever(ledger, Silent(), stop, **options):
+            for happened in run_daemon(ledger, Silent(), stop, **options):
                 if isinstance(happened, Trouble):
                     with self.troubles.open("a") as file:
                         file.write(f"{type(happened.error).__name__}: {happened.error}\n")

@@ -20,6 +20,8 @@ from ledger.domain.states import RequestState
 from ledger.errors import RetryLaterError, UnreachableError
 from ledger.service.ledger import Ledger, open_ledger
 from ledger.service.progress import Silent
+from ledger.service.requests import claim_end
+from ledger.service.requests.claim_end import ClaimEnd
 from ledger.service.requests.worker import work
 from ledger.store.database.engine import open_engine
 
@@ -171,19 +173,17 @@ def test_a_commit_whose_answer_was_lost_is_done_once(ledger: Ledger, fleet: Any,
 def test_a_receipt_whose_commit_was_lost_is_given_once(
     ledger: Ledger, fleet: Any, line: Line, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
-    from ledger.service.requests import worker
-
     # The classes are forgotten already by the time the request is looked at, so no weights are computed.
     assert len(list(work(ledger, Silent(), open_model=fleet.opener(fleet.Pace())))) == 1
     with ledger.database.engine.begin() as connection:
         connection.execute(text("UPDATE requests SET state = 'queued' WHERE id = 1"))
-    settle = worker._settle
+    fulfil = ClaimEnd.fulfil
 
-    def cut_then_settle(*arguments: Any) -> Any:
+    def cut_then_fulfil(*arguments: Any) -> Any:
         line.cuts.append(cut)
-        return settle(*arguments)
+        return fulfil(*arguments)
 
-    monkeypatch.setattr(worker, "_settle", cut_then_settle)
+    monkeypatch.setattr(ClaimEnd, "fulfil", cut_then_fulfil)
     [done] = work(ledger, Silent(), open_model=fleet.opener(fleet.Pace()))
     assert (done.request.state, done.request.no_op, done.version) == (RequestState.FULFILLED, True, None)
     with ledger.database.read() as tx:
@@ -242,9 +242,7 @@ def test_somebody_elses_commit_is_not_taken_for_ones_own(
 def test_a_database_that_stays_away_leaves_the_request_to_the_next_worker(
     ledger: Ledger, fleet: Any, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ledger.service.requests import worker
-
-    monkeypatch.setattr(worker, "COMMIT_ATTEMPTS", 3)
+    monkeypatch.setattr(claim_end, "COMMIT_ATTEMPTS", 3)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     away = ["before"] * 3
     with pytest.raises(UnreachableError, match="request 1 could not be committed"):

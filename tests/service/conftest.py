@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ledger.domain.requests import Request
     from ledger.domain.settings import Settings
     from ledger.service.ledger import Ledger
-    from ledger.service.requests.worker import Outcome
+    from ledger.service.requests.claim_end import Outcome
     from ledger.store.unit_of_work import Transaction
     from tests.fixtures.ledger_contents import Contents
     from tests.fixtures.trained_digits import TrainedDigits

@@ -26,18 +26,20 @@ from ledger.errors import (
     UnreachableError,
 )
 from ledger.service.ledger import Ledger, open_ledger
-from ledger.service.progress import Silent
-from ledger.service.requests.claims import Attentive, Heart, claim_next
-from ledger.service.requests.daemon import Trouble, work_forever
+from ledger.service.progress import InterruptibleProgress, Silent
+from ledger.service.requests.claim_end import Outcome
+from ledger.service.requests.claims import claim_next
+from ledger.service.requests.daemon import Trouble, run_daemon
 from ledger.service.requests.filing import enqueue
+from ledger.service.requests.heartbeat import LeaseHeartbeat
 from ledger.service.requests.status import status
-from ledger.service.requests.worker import Outcome, carry_out, work
+from ledger.service.requests.worker import carry_out, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ledger.service.computation.compute import Compute
-    from ledger.service.progress import Progress
+    from ledger.service.progress import InterruptibleProgress, Progress
 
 MODELS = ("north", "south")
 
@@ -104,7 +106,7 @@ def quick(fleet: Any, ledger: Ledger) -> Compute:
 def stay(ledger: Ledger, fleet: Any, bell: Bell, **options: Any) -> list[Outcome | Trouble]:
     """Work until the bell rings."""
     said = {"open_model": fleet.opener(fleet.Pace(compute=0)), "poll": 0.8, **options}
-    return list(work_forever(ledger, Silent(), bell, **said))
+    return list(run_daemon(ledger, Silent(), bell, **said))
 
 
 # -- what a worker that stays does --------------------------------------------------------------------
@@ -286,7 +288,7 @@ def test_told_to_stop_between_requests_it_begins_no_other(ledger: Ledger, fleet:
         file(ledger, "north", k)
     bell = Bell(patience=99)
     options: Any = {"open_model": fleet.opener(fleet.Pace(compute=0))}
-    for _ in work_forever(ledger, Silent(), bell, **options):
+    for _ in run_daemon(ledger, Silent(), bell, **options):
         bell.wanted = True
     assert states(ledger) == [RequestState.FULFILLED, RequestState.QUEUED]
 
@@ -328,20 +330,20 @@ def test_a_heartbeat_that_cannot_reach_the_database_is_not_a_lost_lease(ledger: 
     file(ledger, "north", 1)
     claim = claim_next(ledger, "tester", lease=60)
     assert claim is not None
-    heart = Heart(ledger, claim)
+    heartbeat = LeaseHeartbeat(ledger, claim)
 
     def away(*_: object) -> None:
         raise UnreachableError("gone")
 
     event.listen(ledger.database.engine, "before_cursor_execute", away)
-    heart._beat()
+    heartbeat._beat()
     event.remove(ledger.database.engine, "before_cursor_execute", away)
-    heart.require()
+    heartbeat.require_lease()
     with ledger.database.engine.begin() as connection:
         connection.execute(text("UPDATE requests SET lease_epoch = 2"))
-    heart._beat()
+    heartbeat._beat()
     with pytest.raises(LeaseLostError):
-        Attentive(Silent(), heart.require).phase("anything")
+        InterruptibleProgress(Silent(), heartbeat.require_lease).phase("anything")
 
 
 def test_a_worker_that_was_overtaken_gives_nothing_back(

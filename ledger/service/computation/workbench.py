@@ -19,7 +19,7 @@ from ledger.networks.device import choose_device
 from ledger.networks.network import Network
 from ledger.networks.opening import open_network
 from ledger.service.ledger import Ledger
-from ledger.service.versions.availability import require_served
+from ledger.service.versions.availability import require_available
 from ledger.weights import tensor_files
 
 
@@ -82,7 +82,7 @@ class Workbench:
         Raises:
             PurgedError: They were destroyed.
         """
-        require_served(self.model, version)
+        require_available(self.model, version)
         source = f"version {version.number} of {self.model.name}"
         return tensor_files.parse(self.ledger.objects.get(version.weights), source)
 

@@ -9,12 +9,14 @@ from ledger.errors import ConflictError, IntegrityError, LedgerError, NotFoundEr
 from ledger.service.computation.compute import OpenModel, open_unlearning
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
-from ledger.service.retry import pauses, replayed
+from ledger.service.retry import pauses, retry_when_busy
 from ledger.store.database.schema import check_schema
 from ledger.store.repositories.leases import new_holder
 
-from .claims import LEASE_SECONDS, repeatedly
-from .worker import Outcome, work
+from .claim_end import Outcome
+from .claims import LEASE_SECONDS
+from .heartbeat import repeatedly
+from .worker import work
 
 POLL_SECONDS = 5.0
 LONGEST_PAUSE = 60.0
@@ -47,7 +49,7 @@ class Trouble:
     """Seconds until the next attempt."""
 
 
-def work_forever(
+def run_daemon(
     ledger: Ledger,
     progress: Progress,
     stop: Stop,
@@ -140,4 +142,4 @@ def _present(ledger: Ledger, owner: str, model_name: str | None) -> Iterator[Non
             yield
     finally:
         with suppress(LedgerError):
-            replayed(gone)
+            retry_when_busy(gone)

@@ -3,7 +3,7 @@
 from ledger.domain.requests import Request
 from ledger.domain.states import Action
 from ledger.service.ledger import Ledger
-from ledger.service.retry import replayed
+from ledger.service.retry import retry_when_busy
 
 from .filing import check_retained
 
@@ -34,7 +34,7 @@ def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waiv
         TransitionError: The request's state does not allow it.
         TooFewRetainedError: Retrying would leave too few classes.
     """
-    return replayed(lambda: _decide(ledger, request_id, action, reason, waive_gates=waive_gates))
+    return retry_when_busy(lambda: _decide(ledger, request_id, action, reason, waive_gates=waive_gates))
 
 
 def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool) -> Request:

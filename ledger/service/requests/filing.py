@@ -11,7 +11,7 @@ from ledger.domain.requests import NewRequest, Request
 from ledger.domain.states import RequestState
 from ledger.errors import IdempotencyConflictError, TooFewRetainedError, UsageError
 from ledger.service.ledger import Ledger
-from ledger.service.retry import replayed
+from ledger.service.retry import retry_when_busy
 from ledger.store.unit_of_work import Transaction
 
 
@@ -69,7 +69,7 @@ def enqueue(
             now = ledger.clock()
             return [_enqueue(tx, model, request, now, approval) for request in requests]
 
-    return replayed(transaction)
+    return retry_when_busy(transaction)
 
 
 def _enqueue(tx: Transaction, model: Model, new: NewRequest, now: datetime, approval: bool) -> Receipt:  # noqa: FBT001

@@ -4,42 +4,23 @@ No transaction is open while weights are computed. The commit checks the lease i
 together with the version: a worker that was presumed dead cannot write after somebody else took over.
 """
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import islice
 
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
-from ledger.domain.states import Action
-from ledger.domain.versions import Version, VersionKind
-from ledger.errors import BusyError, GateError, LedgerError, RetryLaterError, UnreachableError
+from ledger.domain.versions import Version
+from ledger.errors import GateError, LedgerError, RetryLaterError
 from ledger.service.computation.compute import Compute, OpenModel, open_unlearning
 from ledger.service.ledger import Ledger
-from ledger.service.progress import Progress
-from ledger.service.retry import pauses, replayed
-from ledger.service.versions.commit import append_proposal
+from ledger.service.progress import InterruptibleProgress, Progress
 from ledger.service.versions.proposal import Proposal
 from ledger.store.repositories.leases import new_holder
 from ledger.store.repositories.requests import Claim
 
-from .claims import LEASE_SECONDS, Attentive, Heart, claim_next, give_back
+from .claim_end import ClaimEnd, Outcome
+from .claims import LEASE_SECONDS, claim_next
 from .filing import check_retained
-
-COMMIT_ATTEMPTS = 10
-"""About a quarter of a minute in all: as long as a database takes to restart, and well within a lease."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one request."""
-
-    model: Model
-    request: Request
-    version: Version | None
-    """The new version, or None if none was made."""
-    error: LedgerError | None = None
-    """Why it failed or was blocked."""
+from .heartbeat import LeaseHeartbeat
 
 
 def work(
@@ -76,7 +57,7 @@ def work(
             with ledger.database.read() as tx:
                 model = tx.models.by_id(claim.request.model_id)
         except LedgerError:
-            give_back(ledger, claim)
+            ClaimEnd(ledger, claim).interrupt()
             raise
         # A model is laid out again when its record changed.
         known = opened.get(model.id)
@@ -114,28 +95,37 @@ def carry_out(
             when its lease has run out.
         KeyboardInterrupt: The request is back in the queue.
     """
-    heart = Heart(ledger, claim)
+    end = ClaimEnd(ledger, claim)
+    heartbeat = LeaseHeartbeat(ledger, claim)
+    interruptible = InterruptibleProgress(progress, heartbeat.require_lease, check)
     try:
-        with heart.beating():
-            return _carry_out(ledger, model, compute, claim, Attentive(progress, heart.require, check))
+        with heartbeat.running():
+            parent, proposal = _result(ledger, model, compute, claim.request, interruptible)
+            return end.fulfil(model, parent, proposal)
     except RetryLaterError as error:
         # The lease is still ours unless that is what was lost: then this changes nothing.
-        give_back(ledger, claim)
+        end.interrupt()
         raise error from None
     except GateError as error:
-        return _end(ledger, model, claim, Action.BLOCK, error)
+        return end.block(model, error)
     except LedgerError as error:
-        return _end(ledger, model, claim, Action.FAIL, error)
+        return end.fail(model, error)
     except (KeyboardInterrupt, SystemExit):
-        give_back(ledger, claim)
+        end.interrupt()
         raise
     except Exception as error:
-        _end(ledger, model, claim, Action.FAIL, LedgerError(f"{type(error).__name__}: {error}"))
+        end.fail(model, LedgerError(f"{type(error).__name__}: {error}"))
         raise
 
 
-def _carry_out(ledger: Ledger, model: Model, compute: Compute, claim: Claim, progress: Progress) -> Outcome:
-    request = claim.request
+def _result(
+    ledger: Ledger, model: Model, compute: Compute, request: Request, progress: Progress
+) -> tuple[Version, Proposal | None]:
+    """Compute what a request asks for; return the live version, and new weights unless it has forgotten all already.
+
+    Raises:
+        GateError: The new weights miss a quality gate that nobody waived.
+    """
     with ledger.database.read() as tx:
         parent = tx.versions.live(model)
     forgotten = parent.forgotten | request.classes
@@ -143,85 +133,4 @@ def _carry_out(ledger: Ledger, model: Model, compute: Compute, claim: Claim, pro
     proposal = None if forgotten == parent.forgotten else compute(forgotten, progress)
     if proposal is not None and not request.gates_waived:
         proposal.require_gates()
-    return _settle(ledger, model, claim, parent, proposal)
-
-
-def _settle(ledger: Ledger, model: Model, claim: Claim, parent: Version, proposal: Proposal | None) -> Outcome:
-    """Commit, and find out what became of a commit during which the connection was lost."""
-    doubt = False
-    for pause in islice(pauses(), COMMIT_ATTEMPTS):
-        try:
-            done = _recorded(ledger, model, claim, proposal) if doubt else None
-            return done or _commit(ledger, model, claim, parent, proposal)
-        except UnreachableError:
-            doubt = True
-        except BusyError:
-            pass
-        except RetryLaterError:
-            # A commit in doubt keeps its locks until it is through: it may have been only after we looked.
-            done = _recorded(ledger, model, claim, proposal) if doubt else None
-            if done is None:
-                raise
-            return done
-        time.sleep(pause)
-    raise UnreachableError(
-        f"the result of request {claim.request.id} could not be committed", "a worker carries it out again"
-    )
-
-
-def _recorded(ledger: Ledger, model: Model, claim: Claim, proposal: Proposal | None) -> Outcome | None:
-    """Return the outcome that this claim's commit left, found by its epoch; None if it left none."""
-    with ledger.database.read() as tx:
-        for event in tx.audit.events(request_id=claim.request.id):
-            if event.kind == "request.fulfilled" and event.data.get("epoch") == claim.epoch:
-                request = tx.requests.get(claim.request.id)
-                if proposal is None:
-                    return Outcome(model, request, None)
-                version = tx.versions.get(model, event.data["version"])
-                return Outcome(model, request, version) if version.weights == proposal.weights else None
-    return None
-
-
-def _commit(ledger: Ledger, model: Model, claim: Claim, parent: Version, proposal: Proposal | None) -> Outcome:
-    now = ledger.clock()
-    with ledger.database.write() as tx:
-        version = None
-        if proposal is not None:
-            version = append_proposal(
-                tx, model, proposal, parent, VersionKind.FORGET, claim.request.id, actor=ledger.actor, at=now
-            )
-        elif tx.versions.live(model).number != parent.number:
-            raise RetryLaterError("another version became live meanwhile", "run the same command again")
-        number = version.number if version else parent.number
-        done = tx.requests.finish(
-            claim, Action.FULFIL, at=now, version=number, no_op=version is None, attempts=0, outcome=""
-        )
-        tx.audit.append(
-            "request.fulfilled",
-            at=now,
-            actor=ledger.actor,
-            model=model.name,
-            request_id=claim.request.id,
-            data={"version": number, "no_op": version is None, "state": done.state.value, "epoch": claim.epoch}
-            | ({"gates_missed": len(proposal.missed_gates)} if proposal and proposal.missed_gates else {}),
-        )
-    return Outcome(model, done, version)
-
-
-def _end(ledger: Ledger, model: Model, claim: Claim, action: Action, error: LedgerError) -> Outcome:
-    def transaction() -> Request:
-        now = ledger.clock()
-        with ledger.database.write() as tx:
-            done = tx.requests.finish(claim, action, at=now, outcome=error.message)
-            tx.audit.append(
-                f"request.{done.state.value}",
-                at=now,
-                actor=ledger.actor,
-                model=model.name,
-                request_id=claim.request.id,
-                data={"error": type(error).__name__, "state": done.state.value, "epoch": claim.epoch},
-                note=error.message,
-            )
-        return done
-
-    return Outcome(model, replayed(transaction), None, error)
+    return parent, proposal

@@ -5,7 +5,7 @@ from ledger.domain.versions import Version
 from ledger.errors import IntegrityError, PurgedError
 
 
-def require_served(model: Model, version: Version) -> None:
+def require_available(model: Model, version: Version) -> None:
     """Refuse a version whose weights nobody gets.
 
     Raises:

@@ -9,7 +9,7 @@ from ledger.errors import (
     LedgerError,
 )
 from ledger.service.ledger import Ledger
-from ledger.service.versions.availability import require_served
+from ledger.service.versions.availability import require_available
 from ledger.service.versions.model_history import history
 
 
@@ -25,7 +25,7 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
     wanted = known.live.number if number is None else number
     with ledger.database.read() as tx:
         version = tx.versions.get(known.model, wanted)
-    require_served(known.model, version)
+    require_available(known.model, version)
     data = ledger.objects.get(version.weights)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConflictError(f"{folder} is not an empty folder", "name a new folder")

@@ -16,7 +16,7 @@ from ledger.errors import ConflictError
 from ledger.service.ledger import Ledger
 from ledger.store.unit_of_work import Transaction
 
-from .availability import require_served
+from .availability import require_available
 from .commit import append_version, next_number
 
 
@@ -110,7 +110,7 @@ def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
 def _plan(tx: Transaction, ledger: Ledger, model_name: str, number: int) -> RollbackPlan:
     model = tx.models.get(model_name)
     live, target = tx.versions.live(model), tx.versions.get(model, number)
-    require_served(model, target)
+    require_available(model, target)
     if target.weights == live.weights and target.forgotten == live.forgotten:
         raise ConflictError(
             f"version {number} of {model.name} has the same weights as version {live.number}, which is live",

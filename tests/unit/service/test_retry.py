@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from ledger.errors import BusyError, LeaseLostError, UnreachableError
-from ledger.service.retry import ATTEMPTS, pauses, replayed
+from ledger.service.retry import ATTEMPTS, pauses, retry_when_busy
 
 
 def test_pauses_grow_up_to_a_limit_and_never_agree() -> None:
@@ -26,7 +26,7 @@ def test_a_busy_transaction_is_run_again_until_it_gets_through() -> None:
             raise error
         return "done"
 
-    assert replayed(transaction, sleep=slept.append) == "done"
+    assert retry_when_busy(transaction, sleep=slept.append) == "done"
     assert len(slept) == 2
 
 
@@ -37,7 +37,7 @@ def test_patience_ends() -> None:
         raise BusyError("locked")
 
     with pytest.raises(BusyError):
-        replayed(transaction, sleep=slept.append)
+        retry_when_busy(transaction, sleep=slept.append)
     assert len(slept) == ATTEMPTS - 1
 
 
@@ -51,5 +51,5 @@ def test_only_what_was_surely_undone_is_run_again(error: Exception) -> None:
         raise error
 
     with pytest.raises(type(error)):
-        replayed(transaction, sleep=lambda _seconds: None)
+        retry_when_busy(transaction, sleep=lambda _seconds: None)
     assert len(calls) == 1

@@ -1,0 +1,178 @@
+"""End a worker's claim on a request: fulfilled, blocked, failed or interrupted.
+
+Each way is one transaction that demands the lease in the statement which ends the claim: a worker that was presumed
+dead cannot write after somebody else took over.
+"""
+
+import time
+from dataclasses import dataclass
+from itertools import islice
+
+from ledger.domain.models import Model
+from ledger.domain.requests import Request
+from ledger.domain.states import Action
+from ledger.domain.versions import Version, VersionKind
+from ledger.errors import BusyError, GateError, LedgerError, RetryLaterError, UnreachableError
+from ledger.service.ledger import Ledger
+from ledger.service.retry import pauses, retry_when_busy
+from ledger.service.versions.commit import append_proposal
+from ledger.service.versions.proposal import Proposal
+from ledger.store.repositories.requests import Claim
+
+from .claims import record
+
+COMMIT_ATTEMPTS = 10
+"""Attempts to commit a result: about a quarter of a minute, as long as a database takes to restart and far less than
+a lease lasts."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one request."""
+
+    model: Model
+    request: Request
+    version: Version | None
+    """The new version, or None if none was made."""
+    error: LedgerError | None = None
+    """Why it failed or was blocked."""
+
+
+class ClaimEnd:
+    """Ends one claim, in one of four ways.
+
+    Args:
+        ledger: The ledger.
+        claim: The claim; it ends once.
+    """
+
+    def __init__(self, ledger: Ledger, claim: Claim) -> None:
+        self._ledger = ledger
+        self._claim = claim
+
+    def fulfil(self, model: Model, parent: Version, proposal: Proposal | None) -> Outcome:
+        """Commit the result, and find out what became of a commit during which the connection was lost.
+
+        Args:
+            model: The request's model.
+            parent: The version that was live when the computation began; it must still be live.
+            proposal: The computed weights; None if the parent has forgotten the classes already.
+
+        Raises:
+            LeaseLostError: Another worker may carry the request out.
+            RetryLaterError: Another version became live, or a purge changed what computations start from.
+            UnreachableError: The database stayed away for too long.
+        """
+        in_doubt = False
+        for pause in islice(pauses(), COMMIT_ATTEMPTS):
+            try:
+                done = self._committed(model, proposal) if in_doubt else None
+                return done or self._commit(model, parent, proposal)
+            except UnreachableError:
+                in_doubt = True
+            except BusyError:
+                pass
+            except RetryLaterError:
+                # A commit in doubt holds its locks until it is through, which may be after we looked. Look again.
+                done = self._committed(model, proposal) if in_doubt else None
+                if done is None:
+                    raise
+                return done
+            time.sleep(pause)
+        raise UnreachableError(
+            f"the result of request {self._claim.request.id} could not be committed", "a worker carries it out again"
+        )
+
+    def block(self, model: Model, error: GateError) -> Outcome:
+        """Record that the computed weights missed a quality gate.
+
+        Raises:
+            LeaseLostError: Another worker may carry the request out.
+        """
+        return self._unsuccessful(model, Action.BLOCK, error)
+
+    def fail(self, model: Model, error: LedgerError) -> Outcome:
+        """Record that the request cannot be carried out.
+
+        Raises:
+            LeaseLostError: Another worker may carry the request out.
+        """
+        return self._unsuccessful(model, Action.FAIL, error)
+
+    def interrupt(self) -> None:
+        """Put the request back in the queue; the attempt does not count.
+
+        If the lease was lost, nothing changes. If the database is away, the lease runs out, and the next worker takes
+        the request over.
+        """
+
+        def transaction() -> None:
+            now = self._ledger.clock()
+            with self._ledger.database.write() as tx:
+                attempts = self._claim.request.attempts - 1
+                back = tx.requests.finish(self._claim, Action.INTERRUPT, at=now, attempts=attempts)
+                record(tx, self._ledger, "request.interrupted", back, at=now, epoch=self._claim.epoch)
+
+        try:
+            retry_when_busy(transaction)
+        except RetryLaterError:
+            return
+
+    def _commit(self, model: Model, parent: Version, proposal: Proposal | None) -> Outcome:
+        ledger, claim = self._ledger, self._claim
+        now = ledger.clock()
+        with ledger.database.write() as tx:
+            version = None
+            if proposal is not None:
+                version = append_proposal(
+                    tx, model, proposal, parent, VersionKind.FORGET, claim.request.id, actor=ledger.actor, at=now
+                )
+            elif tx.versions.live(model).number != parent.number:
+                raise RetryLaterError("another version became live meanwhile", "run the same command again")
+            number = version.number if version else parent.number
+            done = tx.requests.finish(
+                claim, Action.FULFIL, at=now, version=number, no_op=version is None, attempts=0, outcome=""
+            )
+            tx.audit.append(
+                "request.fulfilled",
+                at=now,
+                actor=ledger.actor,
+                model=model.name,
+                request_id=claim.request.id,
+                data={"version": number, "no_op": version is None, "state": done.state.value, "epoch": claim.epoch}
+                | ({"gates_missed": len(proposal.missed_gates)} if proposal and proposal.missed_gates else {}),
+            )
+        return Outcome(model, done, version)
+
+    def _committed(self, model: Model, proposal: Proposal | None) -> Outcome | None:
+        """Return the outcome that this claim's commit left, found by its epoch; None if it left none."""
+        claim = self._claim
+        with self._ledger.database.read() as tx:
+            for event in tx.audit.events(request_id=claim.request.id):
+                if event.kind == "request.fulfilled" and event.data.get("epoch") == claim.epoch:
+                    request = tx.requests.get(claim.request.id)
+                    if proposal is None:
+                        return Outcome(model, request, None)
+                    version = tx.versions.get(model, event.data["version"])
+                    return Outcome(model, request, version) if version.weights == proposal.weights else None
+        return None
+
+    def _unsuccessful(self, model: Model, action: Action, error: LedgerError) -> Outcome:
+        ledger, claim = self._ledger, self._claim
+
+        def transaction() -> Request:
+            now = ledger.clock()
+            with ledger.database.write() as tx:
+                done = tx.requests.finish(claim, action, at=now, outcome=error.message)
+                tx.audit.append(
+                    f"request.{done.state.value}",
+                    at=now,
+                    actor=ledger.actor,
+                    model=model.name,
+                    request_id=claim.request.id,
+                    data={"error": type(error).__name__, "state": done.state.value, "epoch": claim.epoch},
+                    note=error.message,
+                )
+            return done
+
+        return Outcome(model, retry_when_busy(transaction), None, error)
