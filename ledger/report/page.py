@@ -1,4 +1,4 @@
-"""Write the report: one HTML file without scripts, links to elsewhere or anything to load."""
+"""Write the report as one HTML file, without scripts, external links or anything to load."""
 
 import base64
 import hashlib
@@ -20,19 +20,19 @@ from ledger.errors import LedgerError
 from ledger.report.charts import words
 from ledger.report.charts.deadlines import deadlines
 from ledger.report.charts.svg import named, plain
-from ledger.report.charts.timeline import Node, lanes_left_out, timeline
+from ledger.report.charts.timeline import TimelineVersion, lanes_left_out, timeline
+from ledger.report.data.gathering import gather
+from ledger.report.data.model_report import ModelReport
+from ledger.report.data.recipe_figures import read_recipe
+from ledger.report.sections.verdict import untested, verdict
+from ledger.report.sections.version_section import VersionSection, version_sections
 from ledger.service.ledger import Ledger
-
-from .measured import recipe
-from .panels import Panel, panels
-from .verdict import untested, verdict
-from .view import Report, gather
 
 TEMPLATE, STYLE = "page.html.j2", "page.css"
 
 
 def write_report(ledger: Ledger, model_name: str, output: Path) -> None:
-    """Write a report on a model; a file of that name is replaced, all at once.
+    """Write a report on a model. An existing file is replaced atomically.
 
     Raises:
         NotFoundError: There is no such model.
@@ -41,14 +41,14 @@ def write_report(ledger: Ledger, model_name: str, output: Path) -> None:
     _write(output, render(gather(ledger, model_name)).encode())
 
 
-def render(report: Report) -> str:
+def render(report: ModelReport) -> str:
     """Return the page.
 
-    Two pages of the same ledger differ in the printed time alone, and in what follows from it: days
-    left and what is overdue.
+    Two pages of the same ledger differ only in the printed time and in what depends on it: days left, and requests that
+    are overdue.
     """
     style = _resource(STYLE)
-    shown = panels(report)
+    sections = version_sections(report)
     waiting, closed = deadlines(report)
     nodes = [_node(report, version) for version in report.history.versions]
     return _template().render(
@@ -62,9 +62,9 @@ def render(report: Report) -> str:
         lanes_left_out=lanes_left_out(nodes),
         nodes=nodes,
         periods={v.number: _periods(report, v) for v in report.history.versions},
-        panels=shown,
-        environment=recipe(report.live.recipe).environment,
-        unmeasured=_unmeasured(report, shown),
+        sections=sections,
+        environment=read_recipe(report.live.recipe).environment,
+        unmeasured=_unmeasured(report, sections),
         waiting=waiting,
         closed=closed,
         untested=untested(report),
@@ -92,14 +92,14 @@ def _resource(name: str) -> str:
 
 
 def _printable(value: object) -> object:
-    # Markup has been through this already; escaping is the environment's part.
+    # Markup has been cleaned already; jinja escapes the rest.
     return value if isinstance(value, Markup) or not isinstance(value, str) else plain(value)
 
 
-def _node(report: Report, version: Version) -> Node:
+def _node(report: ModelReport, version: Version) -> TimelineVersion:
     newly, again = report.changes(version)
     labels = report.model.labels
-    return Node(
+    return TimelineVersion(
         number=version.number,
         kind=version.kind,
         date=words.day(version.created_at),
@@ -108,22 +108,22 @@ def _node(report: Report, version: Version) -> Node:
         again=labels.names(again),
         forgotten=version.forgotten,
         restores=version.restores,
-        reopened=report.remarks.reopened.get(version.number, ()),
+        reopened=report.audit_facts.reopened.get(version.number, ()),
     )
 
 
-def _periods(report: Report, version: Version) -> str:
+def _periods(report: ModelReport, version: Version) -> str:
     told = (f"{words.day(a)} – {words.day(b) if b else 'today'}" for a, b in report.periods(version))
     return ", ".join(told)
 
 
-def _unmeasured(report: Report, shown: Sequence[Panel]) -> tuple[int, ...]:
-    drawn = {panel.version.number for panel in shown}
+def _unmeasured(report: ModelReport, sections: Sequence[VersionSection]) -> tuple[int, ...]:
+    drawn = {section.version.number for section in sections}
     return tuple(v.number for v in report.history.versions if v.number not in drawn)
 
 
 def _write(output: Path, data: bytes) -> None:
-    # Through links, so that a link stays one and only a regular file is ever replaced.
+    # Symbolic links are followed, so that a link stays a link and only a regular file is replaced.
     target = output.resolve()
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.partial")
     try:

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.domain.versions import VersionKind
-from ledger.report import measured
-from ledger.report.charts.dumbbells import Group, Row, dumbbells, scale_start
+from ledger.report.charts.dumbbells import DumbbellGroup, DumbbellRow, dumbbells, scale_start
 from ledger.report.charts.heatmap import LEVELS, level
 from ledger.report.charts.svg import element, shorten, shorten_middle, text_width
-from ledger.report.charts.timeline import Node, lanes_left_out, timeline
+from ledger.report.charts.timeline import TimelineVersion, lanes_left_out, timeline
 from ledger.report.charts.words import listing, percent, points, size
-from ledger.report.measured import Answers
-from ledger.report.selection import select
+from ledger.report.data.metrics import ClassAccuracies, read_accuracy, read_confusion
+from ledger.report.data.recipe_figures import read_recipe
+from ledger.report.sections.class_selection import select_classes
 
 texts = st.text(max_size=80)
 shares = st.none() | st.floats(0, 1)
@@ -81,17 +81,17 @@ def test_sizes(amount: float, text: str) -> None:
 
 @given(st.dictionaries(st.sampled_from(["test", "base_test", "matrix", "base_matrix"]), json_values))
 def test_reading_metrics_never_fails(metrics: dict[str, Any]) -> None:
-    measured.accuracy(metrics, 2)
-    measured.confusion(metrics, 2)
+    read_accuracy(metrics, 2)
+    read_confusion(metrics, 2)
 
 
 @given(st.dictionaries(st.sampled_from(["search", "maps", "alpha_r", "environment", "edit"]), json_values))
 def test_reading_recipes_never_fails(values: Any) -> None:
-    measured.recipe(values)
+    read_recipe(values)
 
 
 def test_confusion_is_normalised_by_row() -> None:
-    found = measured.confusion({"matrix": [[0, 4], [0, 0]], "base_matrix": [[3, 1], [0, 0]]}, 2)
+    found = read_confusion({"matrix": [[0, 4], [0, 0]], "base_matrix": [[3, 1], [0, 0]]}, 2)
     assert found is not None
     assert found.change(0, 0) == -0.75
     assert found.change(0, 1) == 0.75
@@ -103,8 +103,8 @@ def test_confusion_is_normalised_by_row() -> None:
 
 
 def test_retained_classes_are_sorted_by_loss() -> None:
-    answers = Answers(before=(1.0, 1.0, 1.0, None, 1.0), after=(0.0, 0.9, 0.5, 0.1, 1.0))
-    chosen = select(answers, frozenset({0}))
+    answers = ClassAccuracies(before=(1.0, 1.0, 1.0, None, 1.0), after=(0.0, 0.9, 0.5, 0.1, 1.0))
+    chosen = select_classes(answers, frozenset({0}))
     assert chosen.forgotten == (0,)
     assert chosen.retained == (2, 1, 4, 3)
     assert chosen.note == ""
@@ -114,8 +114,8 @@ def test_retained_classes_are_sorted_by_loss() -> None:
 def test_selection_keeps_the_largest_changes(
     pairs: list[tuple[float | None, float | None]], forgotten: set[int]
 ) -> None:
-    answers = Answers(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
-    chosen = select(answers, frozenset(forgotten))
+    answers = ClassAccuracies(tuple(a for a, _ in pairs), tuple(b for _, b in pairs))
+    chosen = select_classes(answers, frozenset(forgotten))
     assert set(chosen.forgotten) == forgotten
     left_out = set(range(len(pairs))) - forgotten - set(chosen.retained)
     assert bool(left_out) == bool(chosen.note)
@@ -126,9 +126,9 @@ def test_selection_keeps_the_largest_changes(
 # -- drawing -----------------------------------------------------------------------------------------
 
 
-@given(rows=st.lists(st.builds(Row, texts, shares, shares), min_size=1, max_size=6), zoom=st.booleans())
-def test_marks_lie_inside_the_drawing(rows: list[Row], *, zoom: bool) -> None:
-    found = ET.fromstring(dumbbells("x", "t", [Group("g", tuple(rows), (None, 0.5), zoom=zoom)]))
+@given(rows=st.lists(st.builds(DumbbellRow, texts, shares, shares), min_size=1, max_size=6), zoom=st.booleans())
+def test_marks_lie_inside_the_drawing(rows: list[DumbbellRow], *, zoom: bool) -> None:
+    found = ET.fromstring(dumbbells("x", "t", [DumbbellGroup("g", tuple(rows), (None, 0.5), zoom=zoom)]))
     for circle in found.iter("circle"):
         assert 60 <= float(circle.get("cx", 0)) <= 300
     assert len(list(found.iter("circle"))) == sum(row.before is not None for row in rows)
@@ -137,7 +137,7 @@ def test_marks_lie_inside_the_drawing(rows: list[Row], *, zoom: bool) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1))
 def test_zoomed_scale_holds_every_share(values: Any) -> None:
-    start = scale_start([Row("a", value, None) for value in values])
+    start = scale_start([DumbbellRow("a", value, None) for value in values])
     assert 0 <= start <= min(0.9, *values, 0.9)
 
 
@@ -149,15 +149,19 @@ def test_colour_steps_keep_order_and_sign(a: float, b: float) -> None:
         assert level(a) <= level(b)
 
 
-def _nodes(count: int) -> list[Node]:
+def _nodes(count: int) -> list[TimelineVersion]:
     """Make up versions: each forgets one class more, and the last goes back to the first of them."""
     forget = [
-        Node(k, VersionKind.FORGET, "2025-04-01", False, (f"class {k}",), (), frozenset(range(1, k + 1)), None, ())
+        TimelineVersion(
+            k, VersionKind.FORGET, "2025-04-01", False, (f"class {k}",), (), frozenset(range(1, k + 1)), None, ()
+        )
         for k in range(1, count)
     ]
     back = tuple(f"class {k}" for k in range(2, count))
-    last = Node(count, VersionKind.ROLLBACK, "2025-05-01", True, (), back, frozenset({1}), 1, tuple(range(2, count)))
-    return [Node(0, VersionKind.BASE, "2025-03-31", False, (), (), frozenset(), None, ()), *forget, last]
+    last = TimelineVersion(
+        count, VersionKind.ROLLBACK, "2025-05-01", True, (), back, frozenset({1}), 1, tuple(range(2, count))
+    )
+    return [TimelineVersion(0, VersionKind.BASE, "2025-03-31", False, (), (), frozenset(), None, ()), *forget, last]
 
 
 @pytest.mark.parametrize("count", [2, 40])

@@ -19,8 +19,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ledger.errors import LedgerError, NotFoundError
+from ledger.report.data.gathering import gather
 from ledger.report.page import render, write_report
-from ledger.report.view import gather
 
 if TYPE_CHECKING:
     from pathlib import Path

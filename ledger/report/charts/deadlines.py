@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
-from ledger.report.view import Report
+from ledger.report.data.model_report import ModelReport
 
 from .svg import box, diamond, line, picture, plain
 from .words import day, due_in
@@ -38,18 +38,18 @@ class Deadline:
     bar: Markup
 
 
-def deadlines(report: Report) -> tuple[tuple[Deadline, ...], tuple[Deadline, ...]]:
+def deadlines(report: ModelReport) -> tuple[tuple[Deadline, ...], tuple[Deadline, ...]]:
     """Return open requests, most urgent first with reopened ones on top, and closed ones, newest first."""
     waiting = sorted(report.open_requests, key=lambda r: r.state is not RequestState.REOPENED)
     closed = [request for request in reversed(report.requests) if not request.is_open]
     return _deadlines(report, waiting), _deadlines(report, closed)
 
 
-def _deadlines(report: Report, requests: Sequence[Request]) -> tuple[Deadline, ...]:
+def _deadlines(report: ModelReport, requests: Sequence[Request]) -> tuple[Deadline, ...]:
     return tuple(_deadline(report, request) for request in requests)
 
 
-def _deadline(report: Report, request: Request) -> Deadline:
+def _deadline(report: ModelReport, request: Request) -> Deadline:
     late = request.is_open and request.due_at < report.now
     left = due_in(report.days_left(request)) if request.is_open else ""
     return Deadline(

@@ -16,7 +16,7 @@ ROW = 19.0
 
 
 @dataclass(frozen=True)
-class Row:
+class DumbbellRow:
     """One class, or one attack: two shares."""
 
     name: str
@@ -25,11 +25,11 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Group:
+class DumbbellGroup:
     """Rows that share a scale."""
 
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[DumbbellRow, ...]
     means: tuple[float | None, float | None] | None = None
     """Drawn as vertical lines, before and after; over all classes of the group, shown or not."""
     zoom: bool = False
@@ -47,7 +47,7 @@ class _Scale:
         return self.left + (RIGHT - self.left) * (min(max(share, self.start), 1.0) - self.start) / (1 - self.start)
 
 
-def dumbbells(uid: str, title: str, groups: Sequence[Group]) -> Markup:
+def dumbbells(uid: str, title: str, groups: Sequence[DumbbellGroup]) -> Markup:
     """Draw groups of shares below each other.
 
     Args:
@@ -65,13 +65,13 @@ def dumbbells(uid: str, title: str, groups: Sequence[Group]) -> Markup:
     return picture(uid, WIDTH, max(y, 20.0), title, _description(groups), *parts)
 
 
-def scale_start(rows: Sequence[Row]) -> float:
+def scale_start(rows: Sequence[DumbbellRow]) -> float:
     """Return where a zoomed scale begins: a round number below all shares, at least ten points below 1."""
     least = min((v for row in rows for v in (row.before, row.after) if v is not None), default=0.0)
     return max(0.0, min(0.9, math.floor((least - 0.01) * 20) / 20))
 
 
-def _group(item: Group, top: float, left: float) -> list[Markup]:
+def _group(item: DumbbellGroup, top: float, left: float) -> list[Markup]:
     x = _Scale(left, scale_start(item.rows) if item.zoom else 0.0)
     first = top + 42
     end = first + ROW * len(item.rows) - 6
@@ -90,7 +90,7 @@ def _group(item: Group, top: float, left: float) -> list[Markup]:
     return parts
 
 
-def _row(row: Row, y: float, x: _Scale) -> Markup:
+def _row(row: DumbbellRow, y: float, x: _Scale) -> Markup:
     name = shorten_middle(row.name, x.left - 14)
     parts = [box(0, y - ROW / 2, WIDTH, ROW, "row-hit"), label(0, y + 4, name)]
     hint = f"{row.name}: {percent(row.before)} before, {percent(row.after)} after"
@@ -109,7 +109,7 @@ def _pair(before: float | None, after: float | None) -> str:
     return f"{bare_percent(before)} → {bare_percent(after)}"
 
 
-def _description(groups: Sequence[Group]) -> str:
+def _description(groups: Sequence[DumbbellGroup]) -> str:
     return " ".join(
         f"{item.title}: " + "; ".join(f"{row.name} {_pair(row.before, row.after)}" for row in item.rows) + "."
         for item in groups

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from ledger.report.measured import MapChange, Trial
+from ledger.report.data.recipe_figures import MapFigures, TrialFigures
 
 from .svg import box, circle, diamond, group, label, line, picture, shorten_middle
 from .words import count, number, percent
@@ -14,7 +14,7 @@ LEFT, RIGHT = 40.0, 346.0
 Scale = Callable[[float], float]
 
 
-def search_chart(uid: str, trials: Sequence[Trial], *, base: float | None, gate: float) -> Markup:
+def search_chart(uid: str, trials: Sequence[TrialFigures], *, base: float | None, gate: float) -> Markup:
     """Draw every trial by the size of its edit.
 
     Args:
@@ -73,14 +73,14 @@ def _axis(y: Scale, ends: tuple[float, float]) -> list[Markup]:
     return parts
 
 
-def _trial(trial: Trial, x: float, y: float) -> Markup:
+def _trial(trial: TrialFigures, x: float, y: float) -> Markup:
     parts = [diamond(x, y, 4.6, "mark-after") if trial.passed else circle(x, y, 3.6, "mark-missed")]
     if trial.chosen:
         parts.append(circle(x, y, 9, "ring"))
     return group(*parts, hint=told(trial))
 
 
-def told(trial: Trial) -> str:
+def told(trial: TrialFigures) -> str:
     """Return a trial in words."""
     text = f"{trial.solver}, " if trial.solver else ""
     text += f"last {count(trial.depth, 'layer')}, " if trial.depth is not None else ""
@@ -91,7 +91,7 @@ def told(trial: Trial) -> str:
     return text + (", chosen" if trial.chosen else "" if trial.passed else ", forgets too little")
 
 
-def _told(trials: Sequence[Trial]) -> str:
+def _told(trials: Sequence[TrialFigures]) -> str:
     passed = sum(trial.passed for trial in trials)
     chosen = "; ".join(told(trial) for trial in trials if trial.chosen)
     return f"{count(len(trials), 'trial')}, {passed} forget enough. " + (f"Chosen: {chosen}." if chosen else "")
@@ -100,7 +100,7 @@ def _told(trials: Sequence[Trial]) -> str:
 MOST_MAPS = 40
 
 
-def shown_maps(maps: Sequence[MapChange]) -> tuple[MapChange, ...]:
+def shown_maps(maps: Sequence[MapFigures]) -> tuple[MapFigures, ...]:
     """Return the linear maps to draw, in the network's order: all, or those that changed most."""
     if len(maps) <= MOST_MAPS:
         return tuple(maps)
@@ -108,7 +108,7 @@ def shown_maps(maps: Sequence[MapChange]) -> tuple[MapChange, ...]:
     return tuple(maps[i] for i in sorted(most))
 
 
-def map_chart(uid: str, maps: Sequence[MapChange]) -> Markup:
+def map_chart(uid: str, maps: Sequence[MapFigures]) -> Markup:
     """Draw how much each linear map changed, with the ranks of its two bases."""
     most = max((item.change for item in maps), default=0.0) or 1.0
     start, end, row = 134.0, 250.0, 18.0

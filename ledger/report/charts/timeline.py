@@ -29,7 +29,7 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Node:
+class TimelineVersion:
     """One version on the timeline."""
 
     number: int
@@ -45,7 +45,7 @@ class Node:
     reopened: tuple[int, ...]
 
 
-def timeline(uid: str, nodes: Sequence[Node], labels: Sequence[str]) -> Markup:
+def timeline(uid: str, nodes: Sequence[TimelineVersion], labels: Sequence[str]) -> Markup:
     """Draw versions.
 
     Args:
@@ -77,7 +77,7 @@ def timeline(uid: str, nodes: Sequence[Node], labels: Sequence[str]) -> Markup:
     )
 
 
-def lanes_left_out(nodes: Sequence[Node]) -> bool:
+def lanes_left_out(nodes: Sequence[TimelineVersion]) -> bool:
     """Return whether too many classes were ever forgotten to give each a lane."""
     return len(frozenset[int]().union(*(node.forgotten for node in nodes))) > MOST_LANES
 
@@ -91,7 +91,7 @@ def _height(span: int) -> float:
     return min(34.0 + 13.0 * span, 150.0)
 
 
-def _node(column: int, node: Node, axis: float) -> Markup:
+def _node(column: int, node: TimelineVersion, axis: float) -> Markup:
     x = _x(column)
     shape = f"node {node.kind.value}"
     name = f"version {node.number}" + (" · live" if node.live else "")
@@ -115,7 +115,7 @@ def _node(column: int, node: Node, axis: float) -> Markup:
     return group(*parts, hint=_sentence(node))
 
 
-def _lines(node: Node) -> list[tuple[str, str]]:
+def _lines(node: TimelineVersion) -> list[tuple[str, str]]:
     """Return what stands under a version, each line with its style."""
     if node.kind is VersionKind.BASE:
         return [("as registered", "small soft")]
@@ -140,7 +140,7 @@ def _lines(node: Node) -> list[tuple[str, str]]:
     return lines
 
 
-def _arrow(start: int, end: int, axis: float, node: Node) -> Markup:
+def _arrow(start: int, end: int, axis: float, node: TimelineVersion) -> Markup:
     """Draw the way back from a rollback to the version whose weights it restored."""
     x1, x2 = _x(start), _x(end)
     top = axis - _height(abs(start - end))
@@ -152,7 +152,7 @@ def _arrow(start: int, end: int, axis: float, node: Node) -> Markup:
     return group(path, head, hint=_sentence(node))
 
 
-def _lane(k: int, name: str, nodes: Sequence[Node], y: float) -> Markup:
+def _lane(k: int, name: str, nodes: Sequence[TimelineVersion], y: float) -> Markup:
     parts: list[Markup] = []
     inside = [k in node.forgotten for node in nodes]
     # A run begins where the class is forgotten first, and ends before the version that knows it again.
@@ -170,11 +170,11 @@ def _lane(k: int, name: str, nodes: Sequence[Node], y: float) -> Markup:
     return group(*parts, hint=f"{name} is forgotten in {_ranges(nodes, inside)}")
 
 
-def _ranges(nodes: Sequence[Node], inside: Sequence[bool]) -> str:
+def _ranges(nodes: Sequence[TimelineVersion], inside: Sequence[bool]) -> str:
     return listing([f"version {node.number}" for node, now in zip(nodes, inside, strict=True) if now], 8)
 
 
-def _sentence(node: Node) -> str:
+def _sentence(node: TimelineVersion) -> str:
     text = f"Version {node.number}, {node.date}, {KINDS[node.kind]}"
     if node.restores is not None:
         text += f" to version {node.restores}"

@@ -1,4 +1,4 @@
-"""The evidence on one version as drawings, sentences and rows of numbers."""
+"""The evidence on one version as charts, sentences and rows of numbers."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,75 +7,86 @@ from typing import Any
 from markupsafe import Markup
 
 from ledger.domain.versions import Version
-from ledger.report.charts.dumbbells import Group, Row, dumbbells
+from ledger.report.charts.dumbbells import DumbbellGroup, DumbbellRow, dumbbells
 from ledger.report.charts.heatmap import Heatmap, heatmap, legend
 from ledger.report.charts.svg import shorten
 from ledger.report.charts.words import bare_percent, percent, points
+from ledger.report.data.metrics import ClassAccuracies, ConfusionMatrix, ConfusionMetrics, read_accuracy, read_confusion
+from ledger.report.data.model_report import ModelReport, VersionEvidence
+from ledger.report.data.numbers import finite_number
 
-from . import measured
-from .measured import Answers, Confusion, Matrix
-from .selection import ALL, Selection, retained_summary, select
-from .view import Measurement, Report
+from .class_selection import SHOW_ALL, ClassSelection, retained_summary, select_classes
 
 MOST_ROWS = 200
-"""Classes in the table of numbers; beyond, only those that the charts show."""
+"""Classes in the table of numbers; with more classes, the table holds only those that the charts show."""
 MOST_HEAT = 15
+"""Forgotten classes in the confusion matrix."""
 MOST_NAME = 260
-"""Pixels that a name in a sentence may take."""
+"""Width of a name in a sentence, in pixels."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with what should be said below it."""
+    """A chart with its title and caption."""
 
     picture: Markup
     title: str
     caption: str = ""
     key: Markup | None = None
+    """Key to the colours."""
     wide: bool = False
 
 
 @dataclass(frozen=True)
 class Destination:
-    """What a forgotten class's test images are taken for now."""
+    """The answers that a forgotten class's test images get now."""
 
     name: str
     images: int
     now: tuple[tuple[str, str], ...]
+    """The most frequent other answers, each with its share in percent."""
     still: str
+    """Share still recognised as this class, in percent."""
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A class in the table of numbers."""
+    """One class in the table of numbers."""
 
     name: str
     forgotten: bool
     numbers: tuple[str, ...]
+    """For test and then training images: accuracies before and after in percent, and the change in points."""
 
 
 class EvidenceFigures:
-    """Draws the evidence on one version."""
+    """Draw the evidence on one version.
 
-    def __init__(self, report: Report, version: Version, found: Measurement) -> None:
+    Args:
+        report: The report that the version belongs to.
+        version: The version.
+        found: Its evidence.
+    """
+
+    def __init__(self, report: ModelReport, version: Version, found: VersionEvidence) -> None:
         self._report = report
         self._found = found
         self._labels = report.model.labels
         self._forgotten = version.forgotten
         self._uid = f"v{version.number}"
         classes = len(self._labels)
-        self._accuracy = measured.accuracy(self._metrics("accuracy"), classes)
-        self._confusion = measured.confusion(self._metrics("confusion"), classes)
+        self._accuracy = read_accuracy(self._metrics("accuracy"), classes)
+        self._confusion = read_confusion(self._metrics("confusion"), classes)
         self._selection = self._select(self._accuracy.test) if self._accuracy else None
 
     def evidence(self) -> Iterator[Figure]:
-        """Yield accuracy on test and training images, and where answers moved."""
+        """Yield charts of the accuracies on test and training images, and of the answers that changed."""
         yield from self._accuracies()
         if self._confusion is not None and self._confusion.before is not None:
             yield self._heat(self._confusion, self._confusion.before)
 
     def rows(self) -> Iterator[ClassRow]:
-        """Yield the numbers behind the accuracy charts."""
+        """Yield the rows of the table of accuracies."""
         if self._accuracy is None or self._selection is None:
             return
         everything = len(self._labels) <= MOST_ROWS
@@ -89,7 +100,7 @@ class EvidenceFigures:
             yield ClassRow(self._labels[k], k in self._forgotten, tuple(cells))
 
     def destinations(self) -> Iterator[Destination]:
-        """Yield where the test images of the forgotten classes went."""
+        """Yield the answers that the forgotten classes' test images get, the class still recognised most first."""
         if self._confusion is None:
             return
         matrix = self._confusion.after
@@ -105,8 +116,8 @@ class EvidenceFigures:
         evidence = self._found.evidence.get(evaluator)
         return evidence.metrics if evidence else {}
 
-    def _select(self, answers: Answers, **limits: int) -> Selection:
-        return select(answers, self._forgotten, **limits)
+    def _select(self, accuracies: ClassAccuracies, **limits: int) -> ClassSelection:
+        return select_classes(accuracies, self._forgotten, **limits)
 
     def _caption(self, evaluator: str) -> str:
         return f"○ before: {self._report.compared(self._found.source, evaluator)}; ◆ after."
@@ -116,27 +127,30 @@ class EvidenceFigures:
             return
         outside = [k for k in range(len(self._labels)) if k not in self._forgotten]
         order = "retained, most lost first" if self._forgotten else "all, most lost first"
-        for split, answers in (("test", self._accuracy.test), ("train", self._accuracy.train)):
-            if not answers.known:
+        for split, accuracies in (("test", self._accuracy.test), ("train", self._accuracy.train)):
+            if not accuracies.known:
                 continue
-            # Both splits show the same rows in the same order, so that they can be read across.
+            # Both splits show the same classes in the same order, so that a reader can compare them.
             groups = [
-                Group(
-                    title, tuple(Row(self._labels[k], answers.before[k], answers.after[k]) for k in rows), means, zoom
+                DumbbellGroup(
+                    title,
+                    tuple(DumbbellRow(self._labels[k], accuracies.before[k], accuracies.after[k]) for k in rows),
+                    means,
+                    zoom,
                 )
                 for title, rows, means, zoom in (
-                    ("forgotten", self._selection.forgotten, answers.means(sorted(self._forgotten)), False),
-                    (order, self._selection.retained, answers.means(outside), True),
+                    ("forgotten", self._selection.forgotten, accuracies.means(sorted(self._forgotten)), False),
+                    (order, self._selection.retained, accuracies.means(outside), True),
                 )
                 if rows
             ]
-            spread = retained_summary(answers, outside) if len(self._labels) > ALL else ""
+            spread = retained_summary(accuracies, outside) if len(self._labels) > SHOW_ALL else ""
             title = f"Correct answers on {split} images, % of each class"
             caption = f"{self._caption('accuracy')} Lines: means, dashed before. {self._selection.note} {spread}"
             yield Figure(dumbbells(f"{self._uid}-{split}", title, groups), title, caption)
 
-    def _heat(self, matrix: Confusion, before: Matrix) -> Figure:
-        chosen = self._select(Answers(before.diagonal(), matrix.after.diagonal()), most_forgotten=MOST_HEAT)
+    def _heat(self, matrix: ConfusionMetrics, before: ConfusionMatrix) -> Figure:
+        chosen = self._select(ClassAccuracies(before.diagonal(), matrix.after.diagonal()), most_forgotten=MOST_HEAT)
         columns = list(chosen.all)
         for k in chosen.forgotten:
             columns += [j for j, _ in matrix.after.top(k, 3) if j not in columns]
@@ -153,7 +167,7 @@ class EvidenceFigures:
             f"After minus before ({self._report.compared(self._found.source, 'confusion')}). "
             "Forgotten classes lie above and left of the rules. "
             + (
-                f"{chosen.note} Answers that forgotten images are given most often are added as columns."
+                f"{chosen.note} ClassAccuracies that forgotten images are given most often are added as columns."
                 if chosen.note
                 else ""
             )
@@ -162,10 +176,10 @@ class EvidenceFigures:
         return Figure(picture, title, caption, legend(f"{self._uid}-key"), wide=len(columns) > 12)
 
     def membership(self) -> Iterator[Figure]:
-        """Yield the membership attacks, where both or one of them were run."""
+        """Yield a chart of the membership attacks, if any was run."""
         metrics = self._metrics("membership")
         rows = [
-            Row(name, measured.share(metrics.get(f"base_{key}")), measured.share(metrics.get(key)))
+            DumbbellRow(name, finite_number(metrics.get(f"base_{key}")), finite_number(metrics.get(key)))
             for key, name in (("paper", "the paper's"), ("salun", "SalUn's"))
         ]
         if all(row.before is None and row.after is None for row in rows):
@@ -175,4 +189,6 @@ class EvidenceFigures:
             f"{self._caption('membership')} These are weak population attacks on one number, the probability of the "
             "right class: a hesitant answer passes them, so a high figure is weak evidence."
         )
-        yield Figure(dumbbells(f"{self._uid}-membership", title, [Group("attack", tuple(rows))]), title, caption)
+        yield Figure(
+            dumbbells(f"{self._uid}-membership", title, [DumbbellGroup("attack", tuple(rows))]), title, caption
+        )

@@ -1,4 +1,4 @@
-"""One version with its evidence: figures, sentences and tables, ready for the page."""
+"""The section of the page on one version: its evidence and computation as charts, sentences and tables."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,21 +9,20 @@ from ledger.domain.evidence import Evidence
 from ledger.domain.versions import Version, VersionKind
 from ledger.report.charts.svg import shorten
 from ledger.report.charts.words import count, day, listing, number, short_listing
+from ledger.report.data.model_report import ModelReport, VersionEvidence
+from ledger.report.data.recipe_figures import RecipeFigures, read_recipe
 
-from . import measured
-from .computation import facts, how, spaces
-from .figures import ClassRow, Destination, EvidenceFigures, Figure
-from .measured import Recipe
-from .view import Measurement, Report
+from .computation import class_space_rows, computation_facts, computation_figures
+from .evidence_figures import ClassRow, Destination, EvidenceFigures, Figure
 
 MOST_TEXT = 2400
-"""Pixels that free text may take."""
+"""Width of free text, in pixels."""
 BUILT_IN = frozenset({"accuracy", "confusion", "membership"})
 
 
 @dataclass(frozen=True)
-class Panel:
-    """Everything said about one version."""
+class VersionSection:
+    """What the page shows of one version."""
 
     version: Version
     live: bool
@@ -32,35 +31,35 @@ class Panel:
     remarks: tuple[str, ...]
     figures: tuple[Figure, ...]
     beside: tuple[Figure, ...]
-    """Small figures that go with the destinations."""
-    how: tuple[Figure, ...]
+    """Small charts, shown next to the destinations."""
+    computation: tuple[Figure, ...]
     destinations: tuple[Destination, ...]
-    """Of the forgotten classes that are still recognised most, then of the others."""
+    """One for each forgotten class, the one still recognised most first."""
     rows: tuple[ClassRow, ...]
     others: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-    recipe: Recipe
+    recipe: RecipeFigures
     facts: tuple[tuple[str, str], ...]
     spaces: tuple[tuple[str, ...], ...]
     sources: tuple[str, ...]
 
     @property
     def anchor(self) -> str:
-        """Where links to this version lead."""
+        """Target of links to this version."""
         return f"version-{self.version.number}"
 
 
-def panels(report: Report) -> tuple[Panel, ...]:
-    """Return the live version and every other one with evidence of its own, newest first."""
+def version_sections(report: ModelReport) -> tuple[VersionSection, ...]:
+    """Return a section for the live version and for every other version with evidence of its own, newest first."""
     shown = [v for v in report.history.versions if report.history.evidence.get(v.number) or v == report.live]
-    return tuple(_panel(report, version) for version in reversed(shown))
+    return tuple(_section(report, version) for version in reversed(shown))
 
 
-def _panel(report: Report, version: Version) -> Panel:
-    found = report.measurement(version) or Measurement(version.number, {})
+def _section(report: ModelReport, version: Version) -> VersionSection:
+    found = report.evidence_on(version) or VersionEvidence(version.number, {})
     figures = EvidenceFigures(report, version, found)
-    recipe = measured.recipe(version.recipe)
+    recipe = read_recipe(version.recipe)
     others = [(name, tuple(_flat(e.metrics))) for name, e in sorted(found.evidence.items()) if name not in BUILT_IN]
-    return Panel(
+    return VersionSection(
         version=version,
         live=version == report.live,
         heading=_heading(report, version),
@@ -68,23 +67,23 @@ def _panel(report: Report, version: Version) -> Panel:
         remarks=tuple(_remarks(report, version, found)),
         figures=tuple(figures.evidence()),
         beside=tuple(figures.membership()),
-        how=tuple(how(report, version, recipe)),
+        computation=tuple(computation_figures(report, version, recipe)),
         destinations=tuple(figures.destinations()),
         rows=tuple(figures.rows()),
         others=tuple(others),
         recipe=recipe,
-        facts=tuple(facts(report, recipe)),
-        spaces=tuple(spaces(report, version)),
+        facts=tuple(computation_facts(report, recipe)),
+        spaces=tuple(class_space_rows(report, version)),
         sources=tuple(_sources(report, found)),
     )
 
 
-def _heading(report: Report, version: Version) -> str:
+def _heading(report: ModelReport, version: Version) -> str:
     names = report.model.labels.names(version.forgotten)
     return f"forgets {short_listing(names, 4)}" if names else "forgets nothing"
 
 
-def _made(report: Report, version: Version) -> str:
+def _made(report: ModelReport, version: Version) -> str:
     when = day(version.created_at)
     match version.kind:
         case VersionKind.BASE:
@@ -94,22 +93,22 @@ def _made(report: Report, version: Version) -> str:
         case VersionKind.WITHDRAW:
             return f"Made {when} because request {version.request_id} was withdrawn."
         case VersionKind.ROLLBACK:
-            reason = report.remarks.reasons.get(version.number, "")
+            reason = report.audit_facts.reasons.get(version.number, "")
             why = f" Reason given: “{shorten(reason, MOST_TEXT)}”." if reason else ""
             return f"Rolled back {when} to version {version.restores}, whose weights it has.{why}"
 
 
-def _remarks(report: Report, version: Version, found: Measurement) -> Iterator[str]:
+def _remarks(report: ModelReport, version: Version, found: VersionEvidence) -> Iterator[str]:
     if found.evidence and found.source != version.number:
         yield f"Measured on version {found.source}, which has the very same weights."
     if version.kind is VersionKind.ROLLBACK:
         yield f"The recipe below is that of version {version.restores}."
-    missed = report.remarks.gates_missed.get(version.number, 0)
+    missed = report.audit_facts.gates_missed.get(version.number, 0)
     if missed:
         yield f"A person accepted this version although it missed {count(missed, 'quality gate')}."
 
 
-def _sources(report: Report, found: Measurement) -> Iterator[str]:
+def _sources(report: ModelReport, found: VersionEvidence) -> Iterator[str]:
     for name, evidence in sorted(found.evidence.items()):
         samples = listing([f"{amount:,} {what}" for what, amount in sorted(evidence.samples.items())])
         yield (
@@ -123,7 +122,7 @@ def _plugin(evidence: Evidence) -> str:
 
 
 def _flat(metrics: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the metrics of an evaluator that this release has no chart for."""
+    """Yield name and text of every metric of an evaluator that has no chart here."""
     for name, value in sorted(metrics.items()):
         key = f"{prefix}{name}"
         if isinstance(value, dict):

@@ -1,16 +1,14 @@
-"""What the evidence comes to, in plain sentences, and what it leaves open."""
+"""The result for the live version in plain sentences, and the usual evidence that is missing."""
 
 from collections.abc import Iterator
 
 from ledger.report.charts.words import percent, short_listing
-
-from . import measured
-from .measured import Accuracy
-from .view import REGISTERED, Report
+from ledger.report.data.metrics import AccuracyMetrics, read_accuracy
+from ledger.report.data.model_report import REGISTERED, ModelReport
 
 
-def verdict(report: Report) -> str:
-    """Return the report in one or two sentences."""
+def verdict(report: ModelReport) -> str:
+    """Return one or two sentences: what the live version has forgotten, and how well it answers."""
     live, labels = report.live, report.model.labels
     names = labels.names(live.forgotten)
     if names:
@@ -19,9 +17,9 @@ def verdict(report: Report) -> str:
         opening = "Version 0 is live, the weights as they were registered. Nothing has been forgotten"
     else:
         opening = f"Version {live.number} is live. It forgets nothing"
-    found = report.measurement(live)
+    found = report.evidence_on(live)
     evidence = found.evidence.get("accuracy") if found else None
-    accuracy = measured.accuracy(evidence.metrics, len(labels)) if evidence else None
+    accuracy = read_accuracy(evidence.metrics, len(labels)) if evidence else None
     if found is None or accuracy is None:
         return f"{opening}. How well it answers has not been measured."
     compared = report.compared(found.source, "accuracy")
@@ -29,7 +27,7 @@ def verdict(report: Report) -> str:
     return f"{opening}; {_answers(report, accuracy, before)}"
 
 
-def _answers(report: Report, accuracy: Accuracy, before: str) -> str:
+def _answers(report: ModelReport, accuracy: AccuracyMetrics, before: str) -> str:
     forgotten = report.live.forgotten
     outside = [k for k in range(len(report.model.labels)) if k not in forgotten]
     old, new = accuracy.test.means(outside)
@@ -50,15 +48,15 @@ def _answers(report: Report, accuracy: Accuracy, before: str) -> str:
     return f"{text} No forgotten class is recognised in more than {percent(max(left.values()))} of its test images."
 
 
-def untested(report: Report) -> tuple[str, ...]:
-    """Return the usual kinds of evidence that nobody recorded on the live version; none if it forgets nothing."""
+def untested(report: ModelReport) -> tuple[str, ...]:
+    """Return the usual kinds of evidence that the live version lacks; none if it has forgotten nothing."""
     return tuple(_untested(report)) if report.live.forgotten else ()
 
 
-def _untested(report: Report) -> Iterator[str]:
-    found = report.measurement(report.live)
+def _untested(report: ModelReport) -> Iterator[str]:
+    found = report.evidence_on(report.live)
     recorded = " ".join(found.evidence) if found else ""
-    against = {report.remarks.compared.get((found.source, name)) for name in found.evidence} if found else set()
+    against = {report.audit_facts.compared.get((found.source, name)) for name in found.evidence} if found else set()
     if not ("accuracy" in recorded and "confusion" in recorded):
         yield "how often each class is answered correctly, and what its images are taken for"
     if "probe" not in recorded:

@@ -1,27 +1,21 @@
-"""Everything the report says, gathered from the ledger. Reads SQL only: no torch, no weights."""
+"""Everything that a report says about one model, as plain values."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ledger.audit.events import AuditEvent
 from ledger.domain.due import days_left
 from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.versions import LIVE, Version
-from ledger.errors import AuditError
-from ledger.service.ledger import Ledger
-from ledger.service.requests.listing import list_requests
-from ledger.service.versions.model_history import History, history
-from ledger.store.unit_of_work import Transaction
+from ledger.service.versions.model_history import History
 
-TRIES = 3
 REGISTERED = "the registered weights"
 
 
 @dataclass(frozen=True)
-class AuditView:
+class AuditStatus:
     """The audit history, and whether it holds together."""
 
     head: str | None
@@ -38,7 +32,7 @@ class AuditView:
 
 
 @dataclass(frozen=True)
-class Remarks:
+class AuditFacts:
     """What only the audit history knows about a model's versions; empty where it does not verify."""
 
     reopened: dict[int, tuple[int, ...]] = field(default_factory=dict)
@@ -52,7 +46,7 @@ class Remarks:
 
 
 @dataclass(frozen=True)
-class Measurement:
+class VersionEvidence:
     """Evidence that applies to a version."""
 
     source: int
@@ -61,13 +55,13 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Report:
+class ModelReport:
     """One model, everything about it, at one moment."""
 
     history: History
     requests: tuple[Request, ...]
-    audit: AuditView
-    remarks: Remarks
+    audit: AuditStatus
+    audit_facts: AuditFacts
     now: datetime
 
     @property
@@ -100,7 +94,7 @@ class Report:
         before = frozenset[int]() if version.parent is None else parents.get(version.parent, frozenset())
         return version.forgotten - before, before - version.forgotten
 
-    def measurement(self, version: Version) -> Measurement | None:
+    def evidence_on(self, version: Version) -> VersionEvidence | None:
         """Return the evidence on a version, else that on the newest other one with the very same weights."""
         twins = [
             other
@@ -110,12 +104,12 @@ class Report:
         for candidate in (version, *twins):
             evidence = self.history.evidence.get(candidate.number)
             if evidence:
-                return Measurement(candidate.number, evidence)
+                return VersionEvidence(candidate.number, evidence)
         return None
 
     def compared(self, version: int, evaluator: str) -> str:
         """Say what an evaluator compared a version with."""
-        against = self.remarks.compared.get((version, evaluator), "")
+        against = self.audit_facts.compared.get((version, evaluator), "")
         if against in ("0", "base"):
             return REGISTERED
         if against.isdecimal():
@@ -128,64 +122,3 @@ class Report:
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             if move.version == version.number:
                 yield move.moved_at, None if following is None else following.moved_at
-
-
-def gather(ledger: Ledger, model_name: str) -> Report:
-    """Gather a report.
-
-    Raises:
-        NotFoundError: There is no such model.
-    """
-    now = ledger.clock()
-    for _ in range(TRIES):
-        # Versions and requests are read in two transactions: read again if anything was written between.
-        before = _head(ledger)
-        versions = history(ledger, model_name)
-        requests = tuple(request for _, request in list_requests(ledger, model_name))
-        if _head(ledger) == before:
-            break  # else, on a ledger that never rests, the last reading has to do
-    with ledger.database.read() as tx:
-        audit = _verified(tx)
-        remarks = _remarks(tx, model_name) if audit.verified else Remarks()
-    return Report(versions, requests, audit, remarks, now)
-
-
-def _head(ledger: Ledger) -> str | None:
-    with ledger.database.read() as tx:
-        return _stated_head(tx)
-
-
-def _stated_head(tx: Transaction) -> str | None:
-    try:
-        return str(tx.audit.head())
-    except AuditError:
-        return None
-
-
-def _verified(tx: Transaction) -> AuditView:
-    try:
-        return AuditView(str(tx.audit.verify()))
-    except AuditError as error:
-        return AuditView(_stated_head(tx), error.message, error.hint, error.seq)
-
-
-def _remarks(tx: Transaction, model_name: str) -> Remarks:
-    found = Remarks()
-    for event in tx.audit.events(model=model_name):
-        version = event.data.get("version")
-        if isinstance(version, int):
-            _note(found, event, version)
-    return found
-
-
-def _note(found: Remarks, event: AuditEvent, version: int) -> None:
-    match event.kind:
-        case "model.rolled_back":
-            found.reopened[version] = tuple(event.data.get("reopened", ()))
-            found.reasons[version] = event.note or ""
-        case "version.evaluated":
-            found.compared[version, str(event.data.get("evaluator"))] = str(event.data.get("against", ""))
-        case "request.fulfilled":
-            found.gates_missed[version] = int(event.data.get("gates_missed", 0))
-        case _:
-            pass

@@ -1,4 +1,4 @@
-"""How a version was computed: its search, its strength, its layers and the class spaces behind it."""
+"""How a version was computed: the search, the strength, the edited layers and the class spaces."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,17 +6,17 @@ from ledger.domain.class_spaces import Role
 from ledger.domain.versions import Version
 from ledger.report.charts.recipe_charts import MOST_MAPS, map_chart, search_chart, shown_maps
 from ledger.report.charts.words import count, number, percent, size
+from ledger.report.data.model_report import ModelReport
+from ledger.report.data.recipe_figures import RecipeFigures
 
-from .figures import Figure
-from .measured import Recipe
-from .view import Report
+from .evidence_figures import Figure
 
-NAMES = {"base": "Computed from the weights", "data": "Digest of the images"}
-"""What recipes call some values, and what a reader would."""
+FACT_NAMES = {"base": "Computed from the weights", "data": "Digest of the images"}
+"""Names of values in recipes, and how the page calls them."""
 
 
-def how(report: Report, version: Version, recipe: Recipe) -> Iterator[Figure]:
-    """Yield drawings of the search and of the change in each linear map."""
+def computation_figures(report: ModelReport, version: Version, recipe: RecipeFigures) -> Iterator[Figure]:
+    """Yield charts of the search and of the change in each linear map."""
     uid = f"v{version.number}"
     if recipe.trials:
         gate = report.model.settings.max_forgotten_accuracy
@@ -34,8 +34,8 @@ def how(report: Report, version: Version, recipe: Recipe) -> Iterator[Figure]:
         yield Figure(map_chart(f"{uid}-maps", shown), "What changed, layer by layer", caption)
 
 
-def facts(report: Report, recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Yield single values of a recipe, each with its name."""
+def computation_facts(report: ModelReport, recipe: RecipeFigures) -> Iterator[tuple[str, str]]:
+    """Yield the single values of a recipe, each with its name."""
     settings, others = report.model.settings, dict(recipe.facts)
     if (solver := others.pop("solver", None)) is not None:
         yield "Solver", solver
@@ -58,11 +58,11 @@ def facts(report: Report, recipe: Recipe) -> Iterator[tuple[str, str]]:
     if worst is not None:
         gate = percent(settings.max_forgotten_accuracy)
         yield "Forgotten classes, calibration images", f"at most {percent(worst)} correct (the gate allows {gate})"
-    yield from ((NAMES.get(name, name), value) for name, value in others.items())
+    yield from ((FACT_NAMES.get(name, name), value) for name, value in others.items())
 
 
-def spaces(report: Report, version: Version) -> Iterator[tuple[str, ...]]:
-    """Yield a table row for each basis: classes, images, ranks, error bound, bytes."""
+def class_space_rows(report: ModelReport, version: Version) -> Iterator[tuple[str, ...]]:
+    """Yield a table row for each basis: role, classes, images for each class, ranks, largest error bound, size."""
     by_id = {space.id: space for space in report.history.spaces}
     terms = report.history.bases.get(version.number, ())
     for role in (Role.RETAIN, Role.FORGET):

@@ -1,0 +1,73 @@
+"""Gather the data of a report from the ledger: SQL only, without torch or weights."""
+
+from ledger.audit.events import AuditEvent
+from ledger.errors import AuditError
+from ledger.service.ledger import Ledger
+from ledger.service.requests.listing import list_requests
+from ledger.service.versions.model_history import history
+from ledger.store.unit_of_work import Transaction
+
+from .model_report import AuditFacts, AuditStatus, ModelReport
+
+TRIES = 3
+
+
+def gather(ledger: Ledger, model_name: str) -> ModelReport:
+    """Gather a report.
+
+    Raises:
+        NotFoundError: There is no such model.
+    """
+    now = ledger.clock()
+    for _ in range(TRIES):
+        # Versions and requests are read in two transactions: read again if anything was written between.
+        before = _head(ledger)
+        versions = history(ledger, model_name)
+        requests = tuple(request for _, request in list_requests(ledger, model_name))
+        if _head(ledger) == before:
+            break  # else, on a ledger that never rests, the last reading has to do
+    with ledger.database.read() as tx:
+        audit = _verified(tx)
+        remarks = _remarks(tx, model_name) if audit.verified else AuditFacts()
+    return ModelReport(versions, requests, audit, remarks, now)
+
+
+def _head(ledger: Ledger) -> str | None:
+    with ledger.database.read() as tx:
+        return _stated_head(tx)
+
+
+def _stated_head(tx: Transaction) -> str | None:
+    try:
+        return str(tx.audit.head())
+    except AuditError:
+        return None
+
+
+def _verified(tx: Transaction) -> AuditStatus:
+    try:
+        return AuditStatus(str(tx.audit.verify()))
+    except AuditError as error:
+        return AuditStatus(_stated_head(tx), error.message, error.hint, error.seq)
+
+
+def _remarks(tx: Transaction, model_name: str) -> AuditFacts:
+    found = AuditFacts()
+    for event in tx.audit.events(model=model_name):
+        version = event.data.get("version")
+        if isinstance(version, int):
+            _note(found, event, version)
+    return found
+
+
+def _note(found: AuditFacts, event: AuditEvent, version: int) -> None:
+    match event.kind:
+        case "model.rolled_back":
+            found.reopened[version] = tuple(event.data.get("reopened", ()))
+            found.reasons[version] = event.note or ""
+        case "version.evaluated":
+            found.compared[version, str(event.data.get("evaluator"))] = str(event.data.get("against", ""))
+        case "request.fulfilled":
+            found.gates_missed[version] = int(event.data.get("gates_missed", 0))
+        case _:
+            pass
