@@ -1,5 +1,5 @@
-"""A model's history as one HTML file that needs nothing else: no script, no network, no torch.
+"""The report on a model: one self-contained HTML file. Making it needs no torch, reading it no scripts or network.
 
-``view`` gathers it from the ledger, ``measured`` reads evidence and recipes, the chart modules draw,
-``panels`` puts one version together, and ``page`` writes the file.
+``data`` reads the ledger, ``charts`` draws, ``sections`` writes about one version at a time, and ``page`` puts the file
+together.
 """

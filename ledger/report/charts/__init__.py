@@ -1,1 +1,1 @@
-"""Charts of the report as SVG, and the words beside them."""
+"""The charts of the report as SVG, and the wording of numbers and dates."""

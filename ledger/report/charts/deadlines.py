@@ -1,4 +1,4 @@
-"""Requests with their deadlines, ready to be set in a table."""
+"""Requests and their deadlines as rows of a table, each with a small bar chart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,8 @@ from .svg import box, diamond, line, picture, plain
 from .words import day, due_in
 
 WIDTH, HEIGHT = 120.0, 14.0
-STATES = {
+"""Of a bar, in pixels."""
+STATE_NAMES = {
     RequestState.AWAITING_APPROVAL: "awaits approval",
     RequestState.ON_HOLD: "on hold",
 }
@@ -22,7 +23,7 @@ STATES = {
 
 @dataclass(frozen=True)
 class Deadline:
-    """One request in the table."""
+    """One row of the table of requests."""
 
     id: int
     classes: tuple[str, ...]
@@ -30,7 +31,7 @@ class Deadline:
     received: str
     due: str
     left: str
-    """Time left, for a request that somebody waits for."""
+    """Time left; empty for a closed request."""
     overdue: bool
     reopened: bool
     outcome: str
@@ -39,7 +40,7 @@ class Deadline:
 
 
 def deadlines(report: ModelReport) -> tuple[tuple[Deadline, ...], tuple[Deadline, ...]]:
-    """Return open requests, most urgent first with reopened ones on top, and closed ones, newest first."""
+    """Return open requests (reopened ones first, then by due date) and closed ones (newest first)."""
     waiting = sorted(report.open_requests, key=lambda r: r.state is not RequestState.REOPENED)
     closed = [request for request in reversed(report.requests) if not request.is_open]
     return _deadlines(report, waiting), _deadlines(report, closed)
@@ -55,7 +56,7 @@ def _deadline(report: ModelReport, request: Request) -> Deadline:
     return Deadline(
         id=request.id,
         classes=report.model.labels.names(request.classes),
-        state=STATES.get(request.state, request.state.value),
+        state=STATE_NAMES.get(request.state, request.state.value),
         received=day(request.received_at),
         due=day(request.due_at),
         left=left,
@@ -75,9 +76,15 @@ def _outcome(request: Request) -> str:
 
 
 def bar(uid: str, request: Request, now: datetime) -> Markup:
-    """Draw a request's time: a track from received to due, filled as far as it took or has taken."""
+    """Draw the time from received to due as a bar, filled for the days that have passed or that the request took.
+
+    Args:
+        uid: Unique on the page.
+        request: The request.
+        now: The time of the report.
+    """
     until = now if request.is_open else request.updated_at
-    # Whole days: a report made an hour later should look the same.
+    # In whole days, so that a report made an hour later looks the same.
     allowed = max(1, (request.due_at - request.received_at).days)
     taken = max(0, (until - request.received_at).days)
     late = until > request.due_at

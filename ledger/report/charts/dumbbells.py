@@ -1,4 +1,7 @@
-"""Before and after, side by side: a row per class, a hollow circle before, a filled diamond after."""
+"""Dumbbell charts of accuracies before (hollow circle) and after (filled diamond), one row for each class.
+
+All values are shares between 0 and 1; the chart prints them in percent.
+"""
 
 import math
 from collections.abc import Sequence
@@ -11,13 +14,13 @@ from .words import bare_percent, percent, points
 
 WIDTH = 360.0
 RIGHT = 266.0
-"""Where the scale ends; numbers stand right of it, names left."""
+"""Right end of the scale; the numbers are right of it, the names left of the scale."""
 ROW = 19.0
 
 
 @dataclass(frozen=True)
 class DumbbellRow:
-    """One class, or one attack: two shares."""
+    """One class or one attack, with its shares before and after; None where nothing was measured."""
 
     name: str
     before: float | None
@@ -31,14 +34,14 @@ class DumbbellGroup:
     title: str
     rows: tuple[DumbbellRow, ...]
     means: tuple[float | None, float | None] | None = None
-    """Drawn as vertical lines, before and after; over all classes of the group, shown or not."""
+    """Means before and after over all classes of the group, shown or not; drawn as vertical lines."""
     zoom: bool = False
-    """Let the scale begin close below the smallest share instead of at zero."""
+    """Whether the scale begins just below the smallest share instead of at zero."""
 
 
 @dataclass(frozen=True)
 class _Scale:
-    """Shares to pixels."""
+    """Convert shares to x coordinates in pixels."""
 
     left: float
     start: float
@@ -48,12 +51,12 @@ class _Scale:
 
 
 def dumbbells(uid: str, title: str, groups: Sequence[DumbbellGroup]) -> Markup:
-    """Draw groups of shares below each other.
+    """Draw groups of rows, one below the other.
 
     Args:
         uid: Unique on the page.
         title: What the shares are of.
-        groups: Each gets a scale of its own; names are aligned over all of them.
+        groups: Each has its own scale; names are aligned across groups.
     """
     widest = max((text_width(row.name) for group in groups for row in group.rows), default=0.0)
     left = min(124.0, max(80.0, widest + 14))
@@ -66,7 +69,7 @@ def dumbbells(uid: str, title: str, groups: Sequence[DumbbellGroup]) -> Markup:
 
 
 def scale_start(rows: Sequence[DumbbellRow]) -> float:
-    """Return where a zoomed scale begins: a round number below all shares, at least ten points below 1."""
+    """Return the start of a zoomed scale: a multiple of 0.05 below all shares, at most 0.9."""
     least = min((v for row in rows for v in (row.before, row.after) if v is not None), default=0.0)
     return max(0.0, min(0.9, math.floor((least - 0.01) * 20) / 20))
 

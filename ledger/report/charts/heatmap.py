@@ -1,4 +1,4 @@
-"""Where answers moved: the confusion matrix after minus before, in percentage points of each true class."""
+"""Heatmap of the confusion matrix after unlearning minus the one before, in percentage points of each true class."""
 
 import math
 from collections.abc import Iterator
@@ -9,28 +9,31 @@ from markupsafe import Markup
 from .svg import box, group, label, line, picture, shorten_middle, text_width
 
 LEVELS = 6
-"""Steps of colour on each side of zero; the style sheet defines them for light and dark pages."""
+"""Number of colour steps on each side of zero; the style sheet defines them for light and dark pages."""
 WITH_NUMBERS = 20
-"""Up to so many columns, cells are large enough to print their numbers."""
+"""With so many columns or fewer, cells are large enough for numbers."""
 LARGE, SMALL = 28.0, 15.0
-"""Sides of a cell with and without a number in it."""
+"""Side of a cell with and without a number, in pixels."""
 
 
 @dataclass(frozen=True)
 class Heatmap:
-    """Changes in shares; a cell is None where a class has no images."""
+    """Differences of shares, one row for each true class and one column for each answer.
+
+    A cell is None where a class has no images.
+    """
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     cells: tuple[tuple[float | None, ...], ...]
     forgotten_rows: int
-    """So many first rows are forgotten classes: a rule is drawn below them."""
+    """The number of leading rows that are forgotten classes; a line is drawn below them."""
     forgotten_columns: int
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where the cells lie."""
+    """Position and size of the cells, in pixels."""
 
     left: float
     top: float
@@ -48,7 +51,7 @@ class _Grid:
 
 
 def heatmap(uid: str, title: str, data: Heatmap) -> Markup:
-    """Draw changes on a diverging scale, blue for fewer and orange for more answers."""
+    """Draw the differences on a diverging colour scale: blue for fewer answers, orange for more."""
     cell = LARGE if len(data.columns) <= WITH_NUMBERS else SMALL
     left = min(104.0, max(79.0, 12 + max((text_width(name, 11) for name in data.rows), default=0.0)))
     flat = all(text_width(name, 11) <= cell - 2 for name in data.columns)
@@ -72,7 +75,7 @@ def heatmap(uid: str, title: str, data: Heatmap) -> Markup:
 
 
 def _background(grid: _Grid) -> Iterator[Markup]:
-    """Yield one plane for all cells that did not change, and the gaps between cells."""
+    """Yield one rectangle behind all unchanged cells, and the gaps between cells."""
     yield box(grid.left, grid.top, grid.right - grid.left, grid.bottom - grid.top, "z0")
     for i in range(1, grid.rows):
         yield line(grid.left, grid.top + grid.cell * i, grid.right, grid.top + grid.cell * i, "gap")
@@ -91,10 +94,10 @@ def _rules(grid: _Grid, data: Heatmap) -> Iterator[Markup]:
 
 
 def level(change: float) -> int:
-    """Return the colour step of a change, from -LEVELS to LEVELS; 0 for less than half a point."""
+    """Return the colour step of a difference of shares, from -LEVELS to LEVELS; 0 for less than half a point."""
     if abs(change) < 0.005:
         return 0
-    # The root spreads small changes, which are the many, over more of the scale.
+    # Most changes are small; the square root gives them more of the scale.
     step = min(LEVELS, max(1, round(LEVELS * math.sqrt(abs(change)))))
     return step if change > 0 else -step
 
@@ -141,7 +144,7 @@ def _words(change: float | None) -> str:
 
 
 def _description(data: Heatmap) -> str:
-    """Say the largest moves in words: a matrix read out cell by cell helps nobody."""
+    """Return the largest changes in words, since a matrix read out cell by cell helps nobody."""
     moves = [
         (change, row, column)
         for row, cells in zip(data.rows, data.cells, strict=True)

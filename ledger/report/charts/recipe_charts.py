@@ -1,4 +1,4 @@
-"""How a version was computed: the search for its strength, and what that did to each linear map."""
+"""Charts of a recipe: the trials of the search, and the change of each linear map."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,13 +15,13 @@ Scale = Callable[[float], float]
 
 
 def search_chart(uid: str, trials: Sequence[TrialFigures], *, base: float | None, gate: float) -> Markup:
-    """Draw every trial by the size of its edit.
+    """Draw the trials, ordered by the size of their edits.
 
     Args:
         uid: Unique on the page.
-        trials: What was tried.
-        base: Confidence on the retained classes before, drawn as a line.
-        gate: Highest accuracy that a forgotten class may keep.
+        trials: The trials of the search.
+        base: Mean confidence on the retained classes before unlearning, as a share; drawn as a line.
+        gate: Highest accuracy allowed on a forgotten class, as a share.
     """
     most = max((trial.edit for trial in trials), default=0.0) or 1.0
 
@@ -53,7 +53,7 @@ def search_chart(uid: str, trials: Sequence[TrialFigures], *, base: float | None
     parts.append(label(x(0), foot, "0", "tick", text_anchor="middle"))
     parts.append(label(x(most), foot, f"{100 * most:.3g} %", "tick", text_anchor="middle"))
     parts.append(label((LEFT + RIGHT) / 2, foot, "size of the edit →", "tick", text_anchor="middle"))
-    return picture(uid, WIDTH, foot + 6, "Search for the strength", _told(trials), *parts)
+    return picture(uid, WIDTH, foot + 6, "Search for the strength", _description(trials), *parts)
 
 
 def _round_range(shares: Sequence[float]) -> tuple[float, float]:
@@ -77,10 +77,10 @@ def _trial(trial: TrialFigures, x: float, y: float) -> Markup:
     parts = [diamond(x, y, 4.6, "mark-after") if trial.passed else circle(x, y, 3.6, "mark-missed")]
     if trial.chosen:
         parts.append(circle(x, y, 9, "ring"))
-    return group(*parts, hint=told(trial))
+    return group(*parts, hint=trial_text(trial))
 
 
-def told(trial: TrialFigures) -> str:
+def trial_text(trial: TrialFigures) -> str:
     """Return a trial in words."""
     text = f"{trial.solver}, " if trial.solver else ""
     text += f"last {count(trial.depth, 'layer')}, " if trial.depth is not None else ""
@@ -91,17 +91,18 @@ def told(trial: TrialFigures) -> str:
     return text + (", chosen" if trial.chosen else "" if trial.passed else ", forgets too little")
 
 
-def _told(trials: Sequence[TrialFigures]) -> str:
+def _description(trials: Sequence[TrialFigures]) -> str:
     passed = sum(trial.passed for trial in trials)
-    chosen = "; ".join(told(trial) for trial in trials if trial.chosen)
+    chosen = "; ".join(trial_text(trial) for trial in trials if trial.chosen)
     return f"{count(len(trials), 'trial')}, {passed} forget enough. " + (f"Chosen: {chosen}." if chosen else "")
 
 
 MOST_MAPS = 40
+"""Largest number of linear maps in a chart."""
 
 
 def shown_maps(maps: Sequence[MapFigures]) -> tuple[MapFigures, ...]:
-    """Return the linear maps to draw, in the network's order: all, or those that changed most."""
+    """Return the linear maps to draw, in the network's order: all of a few, otherwise those that changed most."""
     if len(maps) <= MOST_MAPS:
         return tuple(maps)
     most = sorted(range(len(maps)), key=lambda i: (-maps[i].change, i))[:MOST_MAPS]
@@ -109,7 +110,7 @@ def shown_maps(maps: Sequence[MapFigures]) -> tuple[MapFigures, ...]:
 
 
 def map_chart(uid: str, maps: Sequence[MapFigures]) -> Markup:
-    """Draw how much each linear map changed, with the ranks of its two bases."""
+    """Draw the relative change of each linear map, with the ranks of its retain and forget bases."""
     most = max((item.change for item in maps), default=0.0) or 1.0
     start, end, row = 134.0, 250.0, 18.0
     parts = [

@@ -1,4 +1,4 @@
-"""SVG as text. Every text and attribute is escaped here, so that no class label can become markup."""
+"""Elements of SVG as text. All texts and attributes are escaped here, so that a class label cannot become markup."""
 
 import unicodedata
 
@@ -6,7 +6,7 @@ from markupsafe import Markup, escape
 
 Attribute = str | float | None
 
-# Text is laid out without a font at hand: these are groups of letters as a broad sans serif has them.
+# Text is laid out without font metrics: these groups of letters suit a wide sans serif.
 _NARROW = frozenset("ijl.,:;'|!()[]ftr ")
 _BROAD = frozenset("mwMW@%—…→")
 _UNSAFE = frozenset({"Cc", "Cs", "Co", "Cn"})
@@ -14,10 +14,9 @@ _DIRECTION = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u
 
 
 def plain(text: str) -> str:
-    """Return text that is valid in HTML and XML and that cannot turn the line around it.
+    """Return text that is valid in HTML and XML and cannot change the direction of the text around it.
 
-    Control characters, lone surrogates and directional overrides become U+FFFD; line breaks and tabs
-    become spaces.
+    Control characters, lone surrogates and directional overrides become U+FFFD; line breaks and tabs become spaces.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -26,7 +25,7 @@ def plain(text: str) -> str:
 
 
 def named(text: str) -> str:
-    """Return a label that can be seen even where it is blank."""
+    """Return a label as it is printed, ``(blank)`` for an empty one."""
     return plain(text).strip() or "(blank)"
 
 
@@ -35,7 +34,7 @@ def element(name: str, *children: str, **attributes: Attribute) -> Markup:
 
     Args:
         name: Its tag.
-        children: Text, which is escaped, or markup that this function made.
+        children: Text, which is escaped, or markup from this module.
         attributes: ``text_anchor`` is written as ``text-anchor`` and ``class_`` as ``class``; an
             attribute that is None is left out.
     """
@@ -49,10 +48,10 @@ def element(name: str, *children: str, **attributes: Attribute) -> Markup:
 
 
 def picture(uid: str, width: float, height: float, title: str, description: str, *children: Markup) -> Markup:
-    """Return an ``svg`` element with a name and a description for those who cannot see it.
+    """Return an ``svg`` element with a title and a description for screen readers.
 
     Args:
-        uid: Unique on the page; the ids of name and description are made from it.
+        uid: Unique on the page; the ids of title and description are made from it.
         width: Natural width in pixels; the page may scale it.
         height: Natural height.
         title: What the picture is.
@@ -115,7 +114,7 @@ def text_width(text: str, size: float = 12) -> float:
 
 
 def shorten(text: str, room: float, size: float = 12) -> str:
-    """Cut a text so that it fits into ``room`` pixels, and show that it was cut."""
+    """Cut a text to fit into ``room`` pixels; an ellipsis marks the cut."""
     clean = named(text)
     if text_width(clean, size) <= room:
         return clean
@@ -128,7 +127,7 @@ def shorten(text: str, room: float, size: float = 12) -> str:
 
 
 def shorten_middle(text: str, room: float, size: float = 12) -> str:
-    """Cut a text in its middle: names that share a beginning often differ in their ends."""
+    """Cut a text in its middle, since names that begin alike often differ at their ends."""
     clean = named(text)
     if text_width(clean, size) <= room:
         return clean
@@ -156,6 +155,6 @@ def _em(character: str) -> float:
 def _value(value: Attribute) -> str:
     if isinstance(value, str) or value is None:
         return plain(value or "")
-    # Two decimals are finer than any screen; -0 would be a needless difference between runs.
+    # Two decimals are finer than any screen. "-0" is written as "0" so that equal pictures have equal text.
     text = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text

@@ -1,7 +1,7 @@
-"""The versions of a model in the order they came, as one drawing.
+"""The timeline of a model's versions.
 
-Time runs to the right in equal steps. Shapes say why a version was made, arrows lead from a rollback
-to the version it restored, and a lane below shows each class for as long as it is forgotten.
+Versions stand from left to right at equal distances. The shape of a node tells why the version was made, an arrow leads
+from a rollback to the version it restored, and a bar below marks the versions in which a class is forgotten.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,9 @@ from .words import listing
 STEP = 112.0
 MARGIN = 66.0
 LINES = 3
-"""Class names under a node, before the rest is only counted."""
+"""Lines for class names under a node; further names are only counted."""
 MOST_LANES = 16
+"""Largest number of classes with a bar of their own."""
 LANE = 20.0
 KINDS = {
     VersionKind.BASE: "registered",
@@ -37,9 +38,9 @@ class TimelineVersion:
     date: str
     live: bool
     newly: tuple[str, ...]
-    """Classes forgotten from here on."""
+    """Classes forgotten since this version."""
     again: tuple[str, ...]
-    """Classes known again from here on."""
+    """Classes known again since this version."""
     forgotten: frozenset[int]
     restores: int | None
     reopened: tuple[int, ...]
@@ -50,7 +51,7 @@ def timeline(uid: str, nodes: Sequence[TimelineVersion], labels: Sequence[str]) 
 
     Args:
         uid: Unique on the page.
-        nodes: In the order they came.
+        nodes: In the order of their numbers.
         labels: Of all classes.
     """
     column = {node.number: i for i, node in enumerate(nodes)}
@@ -78,7 +79,7 @@ def timeline(uid: str, nodes: Sequence[TimelineVersion], labels: Sequence[str]) 
 
 
 def lanes_left_out(nodes: Sequence[TimelineVersion]) -> bool:
-    """Return whether too many classes were ever forgotten to give each a lane."""
+    """Return whether so many classes were ever forgotten that their bars are left out."""
     return len(frozenset[int]().union(*(node.forgotten for node in nodes))) > MOST_LANES
 
 
@@ -116,7 +117,7 @@ def _node(column: int, node: TimelineVersion, axis: float) -> Markup:
 
 
 def _lines(node: TimelineVersion) -> list[tuple[str, str]]:
-    """Return what stands under a version, each line with its style."""
+    """Return the lines of text under a version, each with its style class."""
     if node.kind is VersionKind.BASE:
         return [("as registered", "small soft")]
     lines: list[tuple[str, str]] = []
@@ -141,11 +142,11 @@ def _lines(node: TimelineVersion) -> list[tuple[str, str]]:
 
 
 def _arrow(start: int, end: int, axis: float, node: TimelineVersion) -> Markup:
-    """Draw the way back from a rollback to the version whose weights it restored."""
+    """Draw an arrow from a rollback to the version whose weights it restored."""
     x1, x2 = _x(start), _x(end)
     top = axis - _height(abs(start - end))
     tip = axis - 13.0
-    # Both control points lie above the ends, so the arrow leaves and arrives upright.
+    # Both control points lie above the ends, so the arrow leaves and arrives vertically.
     rise = tip - (tip - top) * 4 / 3
     path = element("path", d=f"M{x1:g} {axis - 12:g}C{x1:g} {rise:g} {x2:g} {rise:g} {x2:g} {tip - 6:g}", class_="way")
     head = polygon(((x2, tip), (x2 - 4.5, tip - 9), (x2 + 4.5, tip - 9)), "way-head")
@@ -155,7 +156,7 @@ def _arrow(start: int, end: int, axis: float, node: TimelineVersion) -> Markup:
 def _lane(k: int, name: str, nodes: Sequence[TimelineVersion], y: float) -> Markup:
     parts: list[Markup] = []
     inside = [k in node.forgotten for node in nodes]
-    # A run begins where the class is forgotten first, and ends before the version that knows it again.
+    # A bar begins at the version that forgets the class and ends before the one that knows it again.
     begins = [i for i, now in enumerate(inside) if now and (i == 0 or not inside[i - 1])]
     for begin in begins:
         end = next((i for i in range(begin, len(nodes)) if not inside[i]), len(nodes))

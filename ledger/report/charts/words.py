@@ -1,4 +1,7 @@
-"""Numbers, dates and lists as people read them."""
+"""Wording of numbers, shares, dates and lists.
+
+A *share* is a fraction between 0 and 1; a difference of two shares is printed in percentage points.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -6,7 +9,7 @@ from datetime import datetime
 from .svg import named, shorten
 
 SPACE = "\u00a0"
-"""Keeps a number and its unit on one line."""
+"""A space that keeps a number and its unit on one line."""
 
 
 def listing(names: Sequence[str], most: int = 6) -> str:
@@ -25,7 +28,7 @@ def short_listing(names: Sequence[str], most: int = 6) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Return a share in percent, never rounded to none or all where it is neither."""
+    """Return a share in percent. A share other than 0 and 1 is never rounded to 0 or 100 percent."""
     if share is None:
         return "not measured"
     if 0 < share < 0.0005:
@@ -36,12 +39,12 @@ def percent(share: float | None) -> str:
 
 
 def bare_percent(share: float | None) -> str:
-    """Return a share in percent without its sign, for charts and tables."""
+    """Return a share in percent without the percent sign, for charts and tables."""
     return "–" if share is None else f"{100 * share:.1f}"
 
 
 def points(change: float | None) -> str:
-    """Return a difference of shares in percentage points, with its sign."""
+    """Return a difference of two shares in percentage points, with plus or minus."""
     if change is None:
         return "–"
     rounded = round(100 * change, 1)
@@ -54,7 +57,7 @@ def number(value: float | None) -> str:
 
 
 def setting(value: object) -> str:
-    """Return a setting as it would be typed."""
+    """Return a setting as a user would type it."""
     if isinstance(value, tuple | list):
         return ", ".join(setting(part) for part in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -71,7 +74,7 @@ def numbered(noun: str, numbers: Sequence[int]) -> str:
 
 
 def size(amount: float) -> str:
-    """Return an amount of bytes."""
+    """Return a number of bytes in a decimal unit, from bytes to GB."""
     for unit in ("bytes", "kB", "MB"):
         if amount < 1000:
             return f"{amount:.0f}{SPACE}{unit}" if unit == "bytes" else f"{amount:.1f}{SPACE}{unit}"
@@ -85,7 +88,7 @@ def day(moment: datetime) -> str:
 
 
 def due_in(days: int) -> str:
-    """Say how long a due date is off."""
+    """Return how many days are left until a due date, or how many days late it is."""
     if days < 0:
         return f"{count(-days, 'day')} late"
     return "due today" if days == 0 else f"{count(days, 'day')} left"

@@ -10,22 +10,23 @@ from ledger.store.unit_of_work import Transaction
 from .model_report import AuditFacts, AuditStatus, ModelReport
 
 TRIES = 3
+"""How often to read before accepting that something was written meanwhile."""
 
 
 def gather(ledger: Ledger, model_name: str) -> ModelReport:
-    """Gather a report.
+    """Gather the data of a report on a model.
 
     Raises:
         NotFoundError: There is no such model.
     """
     now = ledger.clock()
     for _ in range(TRIES):
-        # Versions and requests are read in two transactions: read again if anything was written between.
+        # Versions and requests are read in two transactions. If anything was written in between, both are read again.
         before = _head(ledger)
         versions = history(ledger, model_name)
         requests = tuple(request for _, request in list_requests(ledger, model_name))
         if _head(ledger) == before:
-            break  # else, on a ledger that never rests, the last reading has to do
+            break  # on a ledger that changes all the time, the last reading is used
     with ledger.database.read() as tx:
         audit = _verified(tx)
         remarks = _remarks(tx, model_name) if audit.verified else AuditFacts()

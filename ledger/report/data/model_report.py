@@ -12,37 +12,39 @@ from ledger.domain.versions import LIVE, Version
 from ledger.service.versions.model_history import History
 
 REGISTERED = "the registered weights"
+"""How the page calls the weights of version 0."""
 
 
 @dataclass(frozen=True)
 class AuditStatus:
-    """The audit history, and whether it holds together."""
+    """Whether the audit log verifies."""
 
     head: str | None
-    """``SIZE:DIGEST`` as the database states it; None if even that is missing."""
+    """``SIZE:DIGEST`` as the database states it; None if it is missing."""
     problem: str = ""
-    """What does not verify, in one sentence; empty if all does."""
+    """What does not verify, in one sentence; empty if everything does."""
     hint: str = ""
     first_bad: int | None = None
+    """Number of the first entry that does not verify."""
 
     @property
     def verified(self) -> bool:
-        """Whether every entry, note and the head verified."""
+        """Whether all entries, all notes and the head verify."""
         return not self.problem
 
 
 @dataclass(frozen=True)
 class AuditFacts:
-    """What only the audit history knows about a model's versions; empty where it does not verify."""
+    """Facts about a model's versions that only the audit log holds; empty if the log does not verify."""
 
     reopened: dict[int, tuple[int, ...]] = field(default_factory=dict)
     """By version: the requests that this rollback reopened."""
     reasons: dict[int, str] = field(default_factory=dict)
-    """By version: why it was rolled back to."""
+    """By version: the reason given for this rollback."""
     compared: dict[tuple[int, str], str] = field(default_factory=dict)
-    """By version and evaluator: ``base``, a version number or ``file``."""
+    """By version and evaluator: what was compared with, ``base``, a version number or ``file``."""
     gates_missed: dict[int, int] = field(default_factory=dict)
-    """By version: how many quality gates a person waived."""
+    """By version: number of missed quality gates that a person waived."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,14 @@ class VersionEvidence:
     """Evidence that applies to a version."""
 
     source: int
-    """The version it was measured on: this one, or another with the same weights."""
+    """Number of the version it was measured on: this one, or another with the same weights."""
     evidence: dict[str, Evidence]
+    """By name of the evaluator."""
 
 
 @dataclass(frozen=True)
 class ModelReport:
-    """One model, everything about it, at one moment."""
+    """One model at one time: its versions, requests and evidence, and the state of the audit log."""
 
     history: History
     requests: tuple[Request, ...]
@@ -76,7 +79,7 @@ class ModelReport:
 
     @property
     def open_requests(self) -> tuple[Request, ...]:
-        """Requests that somebody waits for, the most urgent first."""
+        """Open requests, by due date."""
         return tuple(sorted((r for r in self.requests if r.is_open), key=lambda r: (r.due_at, r.id)))
 
     @property
@@ -89,13 +92,13 @@ class ModelReport:
         return days_left(request.due_at, self.now)
 
     def changes(self, version: Version) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the classes newly forgotten in a version, and those known again, against its parent."""
+        """Return the classes that a version forgets and its parent knows, and those that it knows again."""
         parents = {v.number: v.forgotten for v in self.history.versions}
         before = frozenset[int]() if version.parent is None else parents.get(version.parent, frozenset())
         return version.forgotten - before, before - version.forgotten
 
     def evidence_on(self, version: Version) -> VersionEvidence | None:
-        """Return the evidence on a version, else that on the newest other one with the very same weights."""
+        """Return the evidence on a version; if it has none, that on the newest other version with the same weights."""
         twins = [
             other
             for other in reversed(self.history.versions)
@@ -108,7 +111,7 @@ class ModelReport:
         return None
 
     def compared(self, version: int, evaluator: str) -> str:
-        """Say what an evaluator compared a version with."""
+        """Return in words what an evaluator compared a version with."""
         against = self.audit_facts.compared.get((version, evaluator), "")
         if against in ("0", "base"):
             return REGISTERED
@@ -117,7 +120,7 @@ class ModelReport:
         return "weights from a file" if against == "file" else "the weights it was compared with"
 
     def periods(self, version: Version) -> Iterator[tuple[datetime, datetime | None]]:
-        """Yield when a version was live: from, and until (None: it still is)."""
+        """Yield start and end of each period in which a version was live; the end is None while it is live."""
         moves = [move for move in self.history.moves if move.alias == LIVE]
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             if move.version == version.number:

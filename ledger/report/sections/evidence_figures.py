@@ -167,7 +167,7 @@ class EvidenceFigures:
             f"After minus before ({self._report.compared(self._found.source, 'confusion')}). "
             "Forgotten classes lie above and left of the rules. "
             + (
-                f"{chosen.note} ClassAccuracies that forgotten images are given most often are added as columns."
+                f"{chosen.note} Answers that forgotten images are given most often are added as columns."
                 if chosen.note
                 else ""
             )
