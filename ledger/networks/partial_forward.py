@@ -1,9 +1,11 @@
-"""Run a network from one of its layers on, for images whose way to that layer has been recorded.
+"""Run only the last part of a network, from one of its layers on, with recorded outputs of what comes before.
 
-Candidates that edit only the last layers differ from the registered network only there, so the way to the
-first edited layer is walked once for all of them. Nothing of an architecture need be known: modules that are
-over before the layer begins are answered from the record, and which of those answers the rest really
-reads is found by asking with NaN and infinities in the place of each.
+Candidates that edit only the last layers share everything before the first edited layer with the registered network.
+So that part runs once, its outputs are recorded, and each candidate runs only the rest.
+
+This works without knowledge of the architecture. Modules that end before the layer begins are skipped: they return a
+recorded output instead of computing it. Which of these outputs the rest really reads is found by experiment: an output
+is not read if the network's answer stays the same with NaN or infinity in its place.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,16 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-NONSENSE = (torch.nan, torch.inf, -torch.inf)
-"""Stand-ins: NaN shows in whatever is computed of it, the infinities in comparisons, which NaN never passes."""
+PROBES = (torch.nan, torch.inf, -torch.inf)
+"""Values put in the place of a module's output, to see whether it is read. NaN spreads to everything computed from it;
+the infinities change comparisons, which are always false for NaN."""
 
 
 class ForwardTrace:
-    """One pass of a few images: when each module's first call began and ended, how often it was called, what it said.
+    """One forward pass of a few images: when each module was called, how often, and what it returned.
+
+    ``began`` and ``ended`` give the step at which a module's first call began and ended; steps count from 1.
 
     Args:
         module: The network, in evaluation mode.
-        example: Preprocessed images, to see which way they go.
+        example: A few preprocessed images (n, channels, height, width).
     """
 
     def __init__(self, module: nn.Module, example: Tensor) -> None:
@@ -50,7 +55,7 @@ class ForwardTrace:
         return self._example.clone()
 
     def bytes_per_image(self, modules: Iterable[nn.Module]) -> int:
-        """Return how much memory the outputs of some modules take."""
+        """Return how many bytes the outputs of some modules take for one image."""
         outputs: list[Tensor] = [self.outputs[m] for m in modules]
         return sum(t.numel() * t.element_size() for t in outputs) // len(self._example)
 
@@ -67,99 +72,100 @@ class ForwardTrace:
 
 
 class PartialForward:
-    """Knows how to enter a network at a layer.
+    """Runs a network from a layer on.
 
     Args:
-        trace: How images pass through the network.
-        start: The layer to enter at.
+        trace: A forward pass through the whole network.
+        start: The layer to start at.
     """
 
     def __init__(self, trace: ForwardTrace, start: nn.Module) -> None:
         self._module = trace.module
         with torch.inference_mode():
-            # Other images in between: what a module keeps on the side for later must not look like an answer.
+            # Other images in between: what a module keeps for a later call must not look like a result of this one.
             self._module(trace.example.flip(0))
-        self._skipped = tuple(_over_before(start, trace))
-        # Rows of an answer for each image: what attention has split into heads has several.
+        self._skipped = tuple(_ended_before(start, trace))
+        # Rows of an output for each image: several where attention has split it into heads.
         self._rows = {m: _rows(trace.outputs[m], len(trace.example)) for m in self._skipped}
+        self._shapes = {m: tuple(trace.outputs[m].shape[1:]) for m in self._skipped}
         self._boundary: tuple[nn.Module, ...] = self._find_boundary(trace) if self._skipped else ()
         if self._boundary and not self._suits_other_batches(trace):
             self._boundary = ()
 
     @property
     def boundary(self) -> tuple[nn.Module, ...]:
-        """The modules whose outputs :meth:`run` needs recorded; none if nothing can be skipped."""
+        """The skipped modules whose outputs the rest of the network reads; empty if nothing can be skipped."""
         return self._boundary
 
     def run(self, state: Mapping[str, Tensor], recorded: Sequence[Tensor], images: Tensor) -> Tensor:
-        """Return the network's answer under ``state`` for images that were recorded.
+        """Return the network's output under ``state`` for images whose boundary outputs were recorded.
 
         Args:
-            state: Before the layer, the weights that the record was made with. What a module holds has one name, as
-                :meth:`~ledger.networks.network.Network.prepare_weights` gives it.
-            recorded: An output of each of :attr:`boundary`, as :func:`record_outputs` returns them.
-            images: The images themselves, which only their number and what nobody skips is read of.
+            state: The weights, by name, as :meth:`~ledger.networks.network.Network.prepare_weights` returns them.
+                Before the layer they must be the weights that the record was made with.
+            recorded: The output of each module of :attr:`boundary`, as :func:`record_outputs` returns it.
+            images: The same images (n, channels, height, width); modules that are not skipped may read them.
+
+        Returns:
+            What the network returns, usually logits (n, classes).
         """
-        answers = dict(zip(self._boundary, recorded, strict=True))
-        with torch.inference_mode(), self._answering(answers, len(images)):
+        outputs = dict(zip(self._boundary, recorded, strict=True))
+        with torch.inference_mode(), self._returning(outputs, len(images)):
             answer: Tensor = functional_call(self._module, dict(state), (images,), tie_weights=False)
             return answer
 
     def _find_boundary(self, trace: ForwardTrace) -> tuple[nn.Module, ...]:
-        """Return the skipped modules whose outputs reach the answer; none if the network cannot be entered so."""
+        """Return the skipped modules whose outputs are read; none if the network cannot start at the layer."""
         last = self._skipped[-1]
         if self._same((last,), trace):
             return (last,)
-        # NaN alone finds nearly all that is read, in a third of the passes; what it found is tried with everything.
-        for kinds in (NONSENSE[:1], NONSENSE):
+        # NaN alone finds nearly every output that is read, in a third of the passes; the result is checked with all.
+        for probes in (PROBES[:1], PROBES):
             needed = tuple(
                 m
                 for m in self._skipped
-                if not self._same([other for other in self._skipped if other is not m], trace, kinds)
+                if not self._same([other for other in self._skipped if other is not m], trace, probes)
             )
             if self._same(needed, trace):
                 return needed
         return ()
 
     def _suits_other_batches(self, trace: ForwardTrace) -> bool:
-        """Whether the network can be entered with another number of images than the trace has."""
+        """Whether it also works with another number of images than the trace has."""
         images = torch.cat([trace.example, trace.example[:1]])
         answer, recorded = record_outputs(self._module, self._boundary, images.clone())
         try:
             # Under its own weights.
             again = self.run({}, [recorded[m] for m in self._boundary], images)
-        # As below: shapes that fit two images by chance fail in ways of the network's own.
+        # As below: shapes that fit two images by chance can fail in any way.
         except Exception:  # noqa: BLE001
             return False
         return torch.equal(again, answer)
 
-    def _same(self, real: Sequence[nn.Module], trace: ForwardTrace, kinds: Sequence[float] = NONSENSE) -> bool:
-        """Whether the answer stays the same whatever every skipped module but ``real`` says."""
-        self._shapes = {m: tuple(trace.outputs[m].shape[1:]) for m in self._skipped}
+    def _same(self, real: Sequence[nn.Module], trace: ForwardTrace, probes: Sequence[float] = PROBES) -> bool:
+        """Whether the network returns the same when skipped modules but ``real`` return a probe."""
         known = {m: trace.outputs[m] for m in real}
         try:
-            for nonsense in kinds:
+            for probe in probes:
                 example = trace.example
-                with torch.inference_mode(), self._answering(known, len(example), nonsense):
+                with torch.inference_mode(), self._returning(known, len(example), probe):
                     if not torch.equal(self._module(example), trace.answer):
                         return False
-        # A network that writes into a stand-in, or checks values, cannot be entered in the middle.
+        # A network that writes into a probe, or checks values, cannot start in the middle.
         except Exception:  # noqa: BLE001
             return False
         return True
 
     @contextmanager
-    def _answering(
-        self, answers: Mapping[nn.Module, Tensor], images: int, nonsense: float = torch.nan
-    ) -> Iterator[None]:
-        """Let skipped modules answer from the record, or with nonsense, while the block runs."""
-        nothing = torch.full((), nonsense)
+    def _returning(self, outputs: Mapping[nn.Module, Tensor], images: int, probe: float = torch.nan) -> Iterator[None]:
+        """Let skipped modules return recorded outputs, or a probe, while the block runs."""
+        filler = torch.full((), probe)
         try:
             for m in self._skipped:
-                known = answers.get(m)
-                # A stand-in takes no memory. What is known is copied: the next module may work in place.
-                answer = nothing.expand(images * self._rows[m], *self._shapes[m]) if known is None else known
-                m.forward = _constant(answer, copied=known is not None)
+                known = outputs.get(m)
+                # A probe takes no memory. A recorded output is copied: the next module may work in place.
+                output = filler.expand(images * self._rows[m], *self._shapes[m]) if known is None else known
+                m.forward = _constant(output, copied=known is not None)
             yield
         finally:
             for m in self._skipped:
@@ -167,11 +173,20 @@ class PartialForward:
 
 
 def record_outputs(
-    module: nn.Module, reads: Iterable[nn.Module], images: Tensor
+    module: nn.Module, recorded: Iterable[nn.Module], images: Tensor
 ) -> tuple[Tensor, dict[nn.Module, Tensor]]:
-    """Return the network's answer to images, and what some of its modules put out on the way."""
+    """Run a network and record the outputs of some of its modules.
+
+    Args:
+        module: The network, in evaluation mode.
+        recorded: The modules to record.
+        images: Preprocessed images (n, channels, height, width).
+
+    Returns:
+        The network's output, and a copy of each module's output.
+    """
     kept: dict[nn.Module, Tensor] = {}
-    hooks = [m.register_forward_hook(lambda m, _i, output: kept.update({m: output.clone()})) for m in set(reads)]
+    hooks = [m.register_forward_hook(lambda m, _i, output: kept.update({m: output.clone()})) for m in set(recorded)]
     try:
         with torch.inference_mode():
             return module(images), kept
@@ -180,12 +195,12 @@ def record_outputs(
             hook.remove()
 
 
-def _constant(answer: Tensor, *, copied: bool) -> Any:
-    return lambda *_args, **_kwargs: answer.clone() if copied else answer
+def _constant(output: Tensor, *, copied: bool) -> Any:
+    return lambda *_args, **_kwargs: output.clone() if copied else output
 
 
-def _over_before(start: nn.Module, trace: ForwardTrace) -> list[nn.Module]:
-    """Return the outermost modules that are called once, and over before ``start`` begins, in that order."""
+def _ended_before(start: nn.Module, trace: ForwardTrace) -> list[nn.Module]:
+    """Return the outermost modules that are called once and end before ``start`` begins, in the order they end."""
     if trace.calls.get(start) != 1:
         return []
     found: set[nn.Module] = set()

@@ -1,16 +1,9 @@
-"""Every layer handler against the definition: a layer written out, whose rows can be seen, or projected, on their way.
-
-For each kind of layer there is one plain function that computes the layer's answer from explicit input rows, and
-passes each map's rows ``through`` a function. Three things follow from it, for random shapes and options:
-
-- with the identity it gives the layer's own answer (so the function is right);
-- the rows it shows give the class space that collecting gives;
-- with each map's rows projected it gives what the edited layer answers.
-"""
+"""Every layer handler against its layer written out, for random shapes and options (``ledger.testing``)."""
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -29,101 +22,20 @@ from timm.models.swin_transformer_v2 import WindowAttention as SwinV2Attention
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
 
-from ledger.algebra.grouped import GroupedSpace
-from ledger.algebra.spaces import Space
-from ledger.networks.map_weights import Edit, MapWeights
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
-from ledger.spaces.activations import collect_spaces
-from ledger.spaces.positions import PositionSampler
-
-Through = Callable[[str, Any], Any]
-"""Takes the name of a map and rows (n, i) on their way into its product; returns rows (n, i)."""
-Explicit = Callable[[Any, tuple[Any, ...], Through], Any]
+from ledger.testing.layer_contract import (
+    IMAGES,
+    Explicit,
+    OneLayer,
+    Through,
+    check_layer,
+    explicit_rows,
+    read_moments,
+)
 
 HANDLERS = build_plugins().layer_handlers()
-EVERYWHERE = 10**6
-
-
-class Holder(nn.Module):
-    """A network of one layer, which it calls with what it was given."""
-
-    def __init__(self, layer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.layer = layer
-        self.call = args, kwargs
-
-    def forward(self, _images: Tensor) -> Any:
-        args, kwargs = self.call
-        answer = self.layer(*args, **kwargs)
-        return answer[0] if isinstance(answer, tuple) else answer
-
-
-IMAGES = torch.zeros(1, 1, 1, 1)
-
-
-def check(explicit: Explicit, layer: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
-    """Compare what the handler reads, and what an edit does, with the layer written out."""
-    network = Network.of(Holder(layer.eval(), args, kwargs or {}), HANDLERS).observed(IMAGES)
-    everything = (*args, *(kwargs or {}).values())
-    with torch.no_grad():
-        torch.testing.assert_close(
-            explicit(layer, everything, lambda _key, rows: rows), network.module(IMAGES), **CLOSE
-        )
-    seen: dict[str, list[Tensor]] = {m.key: [] for m in network.maps}
-
-    def record(key: str, rows: Tensor) -> Tensor:
-        seen[f"layer.{key}"].append(rows)
-        return rows
-
-    with torch.no_grad():
-        explicit(layer, everything, record)
-    found = moments(network, collect_spaces(network, [IMAGES], PositionSampler(0, 0, EVERYWHERE), max_rank=512))
-    takes: dict[str, Tensor] = {}
-    for key, parts in seen.items():
-        rows = torch.cat(parts).double()
-        gram = rows.T @ rows
-        trace = gram.diagonal().sum()
-        assert found[key][1] == len(rows), key
-        expected = gram / trace if trace else gram
-        torch.testing.assert_close(found[key][0], expected, rtol=0, atol=2e-6)
-        takes[key] = _something_to_take_away(rows).float()
-    weights = MapWeights(network.state(), network.state())
-    edit = Edit(weights)
-    for m in network.maps:
-        edit.put(m, weights.of(m) - weights.of(m) @ takes[m.key])
-    with torch.no_grad():
-        expected = explicit(layer, everything, lambda key, rows: rows - rows @ takes[f"layer.{key}"].T)
-        before = network.module(IMAGES)
-        network.load(edit.state(), "the edit")
-        after = network.module(IMAGES)
-    torch.testing.assert_close(after, expected, **CLOSE)
-    if before.numel() > 8:
-        assert not torch.equal(before, after), "the edit changed nothing"
-
-
-CLOSE: dict[str, Any] = {"rtol": 1e-3, "atol": 2e-5}
-"""Sums of some hundred float32 products in another order, through softmax, gates or standardisation."""
-
-
-def moments(network: Network, found: Mapping[str, Space | GroupedSpace]) -> dict[str, tuple[Tensor, int]]:
-    """Return every map's second moment of trace 1, float64 (i, i), and its number of rows, by the map's key."""
-    each: dict[str, tuple[Tensor, int]] = {}
-    for group in network.map_groups:
-        space = found[group.key]
-        if isinstance(space, GroupedSpace):
-            each |= {m.key: (moment, space.rows) for m, moment in zip(group.maps, space.moments(), strict=True)}
-        else:
-            each[group.key] = (space.factor @ space.factor.T).double(), space.rows
-    return each
-
-
-def _something_to_take_away(rows: Tensor) -> Tensor:
-    """Return a matrix (i, i) as edits subtract: of low rank, not symmetric, and within what the rows span."""
-    generator = torch.Generator().manual_seed(len(rows))
-    count = min(2, *rows.shape)
-    left, right = (rows.T @ torch.randn(len(rows), count, generator=generator).double() for _ in range(2))
-    return 0.8 * F.normalize(left, dim=0) @ F.normalize(right, dim=0).T
+check = partial(check_layer, handlers=HANDLERS)
 
 
 # -- layers written out -----------------------------------------------------------------------------
@@ -622,8 +534,8 @@ def test_masks_of_multihead_attention_are_heeded(*, batch_first: bool) -> None:
     layer = nn.MultiheadAttention(6, 2, batch_first=batch_first).eval()
     tokens = torch.randn(4, 4, 6)
     mask = torch.ones(4, 4, dtype=torch.bool).triu(1)
-    network = Network.of(Holder(layer, (tokens, tokens, tokens), {"attn_mask": mask}), HANDLERS)
-    found = moments(network, collect_spaces(network, [IMAGES], PositionSampler(0, 0, EVERYWHERE), max_rank=64))
+    network = Network.of(OneLayer(layer, (tokens, tokens, tokens), {"attn_mask": mask}), HANDLERS)
+    found = read_moments(network)
     identity = nn.MultiheadAttention(6, 2, batch_first=batch_first)
     identity.load_state_dict(layer.state_dict() | {"out_proj.weight": torch.eye(6), "out_proj.bias": torch.zeros(6)})
     with torch.no_grad():
@@ -647,7 +559,7 @@ def test_attention_that_does_not_call_its_qkv_layer(*, build: Callable[[bool], n
     torch.manual_seed(1)
     layer = build(separate)
     tokens = torch.randn(3, 4, 8)
-    network = Network.of(Holder(layer.eval(), (tokens,), {}), HANDLERS).observed(IMAGES)
+    network = Network.of(OneLayer(layer.eval(), (tokens,)), HANDLERS).observed(IMAGES)
     assert {"layer.qkv.weight", "layer.proj.weight"} == {m.key for m in network.maps}
     check(only_through_qkv, layer, (tokens,))
 
@@ -704,18 +616,11 @@ def test_a_network_in_another_precision_is_read(
     torch.manual_seed(4)
     layer, features = build().to(dtype).eval(), torch.randn(shape).to(dtype)
     args = (features,) * 3 if isinstance(layer, nn.MultiheadAttention) else (features,)
-    network = Network.of(Holder(layer, args, {}), HANDLERS)
-    found = moments(network, collect_spaces(network, [IMAGES], PositionSampler(0, 0, EVERYWHERE), max_rank=512))
-    seen: dict[str, list[Tensor]] = {m.key: [] for m in network.maps}
-
-    def record(key: str, rows: Tensor) -> Tensor:
-        seen[f"layer.{key}"].append(rows)
-        return rows
-
-    with torch.no_grad():
-        explicit(layer.double(), tuple(arg.double() for arg in args), record)
-    for key, parts in seen.items():
-        rows = torch.cat(parts)
+    network = Network.of(OneLayer(layer, args), HANDLERS)
+    found = read_moments(network)
+    rows_of = explicit_rows(explicit, layer.double(), tuple(arg.double() for arg in args))
+    assert rows_of.keys() == found.keys()
+    for key, rows in rows_of.items():
         # What the layer computes on the way to a product, attention or states, it rounds in its own precision.
         torch.testing.assert_close(
             found[key][0], rows.T @ rows / rows.square().sum(), rtol=0, atol=2e-6 + torch.finfo(dtype).eps
