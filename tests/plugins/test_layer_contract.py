@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,8 @@ from timm.models.swin_transformer_v2 import WindowAttention as SwinV2Attention
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
 
+from ledger.domain.linear_map import LinearMap
+from ledger.hookspecs import RowSampler
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 from ledger.testing.layer_contract import (
@@ -625,3 +628,60 @@ def test_a_network_in_another_precision_is_read(
         torch.testing.assert_close(
             found[key][0], rows.T @ rows / rows.square().sum(), rtol=0, atol=2e-6 + torch.finfo(dtype).eps
         )
+
+
+class Delegating:
+    """Does what the handler for linear layers does."""
+
+    module_type = nn.Linear
+    right = HANDLERS[nn.Linear]
+
+    def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
+        return self.right.linear_maps(name, module)
+
+    def input_rows(
+        self, maps: Sequence[LinearMap], module: nn.Module, inputs: tuple[Any, ...], sampler: RowSampler
+    ) -> Mapping[str, Tensor]:
+        return self.right.input_rows(maps, module, inputs, sampler)
+
+
+class ShiftedRows(Delegating):
+    """Reads other rows than the layer multiplies."""
+
+    def input_rows(self, *args: Any) -> Mapping[str, Tensor]:
+        return {key: rows + 1 for key, rows in super().input_rows(*args).items()}
+
+
+class HalfTheRows(Delegating):
+    """Leaves rows out."""
+
+    def input_rows(self, *args: Any) -> Mapping[str, Tensor]:
+        return {key: rows[::2] for key, rows in super().input_rows(*args).items()}
+
+
+class OnlyFirstOutput(Delegating):
+    """Claims a part of the weight as if it were all."""
+
+    def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
+        return [replace(m, stop=1) for m in super().linear_maps(name, module)]
+
+
+class Nothing(Delegating):
+    """Claims no map."""
+
+    def linear_maps(self, name: str, module: nn.Module) -> Sequence[LinearMap]:
+        return ()
+
+
+@pytest.mark.parametrize("handler", [ShiftedRows, HalfTheRows, OnlyFirstOutput, Nothing])
+def test_the_contract_finds_a_handler_that_is_wrong(handler: type[Delegating]) -> None:
+    torch.manual_seed(2)
+    layer, features = nn.Linear(4, 3), torch.randn(6, 4)
+    with pytest.raises(AssertionError):
+        check_layer(linear, layer, (features,), handlers={nn.Linear: handler()})
+
+
+def test_the_contract_finds_a_layer_that_is_written_out_wrongly() -> None:
+    layer, features = nn.Linear(4, 3), torch.randn(6, 4)
+    with pytest.raises(AssertionError):
+        check(lambda layer, args, through: through("weight", args[0]) @ layer.weight.T, layer, (features,))

@@ -1,0 +1,30 @@
+"""The names under which built-in plugins stand in evidence and certificates: modules may move, these names stay."""
+
+from importlib.metadata import version
+
+import pytest
+
+from ledger.plugin_manager import build_plugins
+
+PLUGINS = [
+    *("models_timm", "models_import"),
+    *("data_digits", "data_digit_pairs", "data_folder", "data_npz"),
+    *("layers_linear", "layers_conv", "layers_conv1d", "layers_conv3d", "layers_conv_same", "layers_conv_transpose"),
+    *("layers_std_conv", "layers_cond_conv", "layers_attention", "layers_timm_attention", "layers_window_attention"),
+    *("layers_additive_attention", "layers_recurrent"),
+    *("solver_projection", "solver_least_squares"),
+    *("eval_accuracy", "eval_confusion", "eval_membership"),
+]
+
+
+def test_plugins_have_their_recorded_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLEDGER_PLUGINS", "")
+    infos = build_plugins().infos
+    assert [info.name for info in infos] == PLUGINS
+    assert {(info.version, info.builtin, info.error) for info in infos} == {(version("unledger"), True, None)}
+
+
+def test_evaluators_are_recorded_with_the_plugins_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UNLEDGER_PLUGINS", "")
+    found = {name: info.name for name, (_, info) in build_plugins().evaluators().items()}
+    assert found == {"accuracy": "eval_accuracy", "confusion": "eval_confusion", "membership": "eval_membership"}
