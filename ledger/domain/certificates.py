@@ -1,4 +1,4 @@
-"""Certificates as the ledger keeps them, and what it knows of the copies that still hold a class."""
+"""Stored certificates, and versions as a certificate lists them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,21 +15,22 @@ class Certificate:
     envelope: str
     """The DSSE envelope, canonical JSON."""
     openings: tuple[dict[str, Any], ...] | None
-    """What opens the commitments to classes; None once it was erased."""
+    """Index, label and salt of each class, which open the commitments; None once they were erased."""
     audit_seq: int
-    """The entry of the history that records it."""
+    """Number of the audit entry that records it."""
     created_at: datetime
 
 
 @dataclass(frozen=True)
 class KnownVersion:
-    """One version of a model, as far as copies are concerned."""
+    """A version of a model, with what a certificate says about copies of its weights."""
 
     number: int
     weights: str
+    """SHA-256 of the weights file."""
     forgotten: frozenset[int]
     aliases: tuple[str, ...]
     destroyed_at: datetime | None
-    """When its weights were destroyed."""
+    """When its weights were destroyed; None while they are kept."""
     quarantined: str | None
-    """What is wrong with its stored objects."""
+    """What is wrong with its stored objects; None while nothing is."""

@@ -1,4 +1,4 @@
-"""Stored class spaces, and their part in the bases of a version."""
+"""Class spaces as the ledger stores them, and the bases of a version that are made of them."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,45 +7,48 @@ from enum import StrEnum
 
 @dataclass(frozen=True)
 class MapSummary:
-    """What is known of one class space at one linear map, or at all groups of a layer, without its factor."""
+    """Size and error of one class space at one linear map, or at all groups of a layer, without its factor."""
 
     key: str
     width: int
+    """Number of inputs of the map."""
     rank: int
+    """Number of stored directions."""
     rows: int
+    """Number of input rows that it was computed from."""
     trace: float
-    """Of several groups: their sum."""
+    """Trace of the second moment; for several groups the sum."""
     error_bound: float
-    """Of several groups: one that holds for each."""
+    """Bound on the error of compression; for several groups one that holds for each."""
     groups: int = 1
-    """Number of maps that are summed up here."""
+    """Number of maps that this summary covers."""
 
 
 @dataclass(frozen=True)
 class NewClassSpace:
-    """What is known of a class space when it was collected: one class, every linear map, one sample specification."""
+    """A class space that is not stored yet: one class, all linear maps, one sample specification."""
 
     model_id: int
     class_index: int
     spec_digest: str
-    """Digest of everything that decides the bytes: samples, seed, rows, rank."""
+    """Digest of everything that determines its bytes: samples, seed, rows, rank."""
     samples: tuple[int, ...]
     """Indices into the training split, in collection order."""
     samples_digest: str
     """SHA-256 over the preprocessed images."""
     object_digest: str
-    """The stored object that holds its factors."""
+    """SHA-256 of the object that holds its factors."""
     size: int
-    """Of that object, in bytes."""
+    """Size of that object in bytes."""
     maps: tuple[MapSummary, ...]
     created_at: datetime
     anchor: int = 0
-    """The version whose weights it was collected from."""
+    """Number of the version whose activations it was collected from."""
 
 
 @dataclass(frozen=True)
 class ClassSpace(NewClassSpace):
-    """A class space that the ledger keeps."""
+    """A stored class space."""
 
     id: int = field(kw_only=True)
 

@@ -1,7 +1,7 @@
-"""Due dates in calendar months, the way deadlines are written in law.
+"""Due dates in calendar months, as deadlines in law are computed.
 
-Source: GDPR art. 12(3): "within one month of receipt"; computed as Regulation (EEC) 1182/71 art. 3
-does, to the same day of the next month or that month's last day.
+Source: GDPR art. 12(3), "within one month of receipt"; Regulation (EEC) 1182/71 art. 3: the period ends on the same day
+of the next month, or on the last day of a month that is too short.
 """
 
 import calendar
@@ -16,5 +16,5 @@ def add_months(moment: datetime, months: int = 1) -> datetime:
 
 
 def days_left(due: datetime, now: datetime) -> int:
-    """Return whole days until ``due``, negative once it has passed."""
+    """Return the whole days until ``due``, rounded down; negative once it has passed."""
     return (due - now).days

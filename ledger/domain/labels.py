@@ -1,4 +1,4 @@
-"""The label map of a model, and how people name its classes."""
+"""The label map of a model, which finds the class that a person names."""
 
 import difflib
 import unicodedata
@@ -40,15 +40,15 @@ class LabelMap:
     def resolve(self, text: str) -> int:
         """Return the index of the class that ``text`` names, by label or by index.
 
-        ``name:X`` and ``index:N`` say which is meant. Nothing is corrected: a near miss is refused,
-        with the labels it may have meant.
+        The prefixes ``name:X`` and ``index:N`` say which of the two is meant. A misspelt label is not corrected; the
+        error suggests similar ones.
 
         Args:
             text: A label, an index, or either with its prefix.
 
         Raises:
-            UnknownClassError: No such label or index.
-            AmbiguousClassError: The label of one class and the index of another.
+            UnknownClassError: There is no such label or index.
+            AmbiguousClassError: The text is the label of one class and the index of another.
         """
         wanted = _normal(text)
         by_name = self._by_name(wanted.removeprefix("name:"))
@@ -68,14 +68,14 @@ class LabelMap:
         raise UnknownClassError(f"no class is called {text!r}", self._suggestion(wanted))
 
     def resolve_all(self, texts: Sequence[str]) -> frozenset[int]:
-        """Resolve several class names; naming one twice is allowed."""
+        """Return the indices of several classes; a class may be named twice."""
         return frozenset(self.resolve(text) for text in texts)
 
     def _by_name(self, name: str) -> int | None:
         return self.labels.index(name) if name in self.labels else None
 
     def _by_index(self, text: str) -> int | None:
-        # No index is that long, and int() raises on thousands of digits.
+        # Indices are shorter than 18 digits, and int() raises on thousands of them.
         if not (text.isascii() and text.isdigit() and len(text) <= 18):
             return None
         return int(text) if int(text) < len(self.labels) else None

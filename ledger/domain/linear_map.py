@@ -1,4 +1,4 @@
-"""One two-dimensional weight inside a layer, and where it lies in the state dict."""
+"""Linear maps: two-dimensional weights inside layers, and their places in the state dict."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 
 class WeightForm(Protocol):
-    """How a matrix is held where the state dict does not simply hold its rows.
+    """How to read and write a layer's matrix that the state dict does not hold as plain rows.
 
-    For example standardised, with its norms in a parameter of their own, or transposed. The form is a property of
-    the layer; values come from the state dict given.
+    For example a transposed matrix, or a normalised one with its norms in a separate parameter. The form describes the
+    layer; the values come from the state dict that is passed.
     """
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Every name in the state dict that an edit may change."""
+        """Names in the state dict that an edit may change."""
         ...
 
     def matrix(self, state: Mapping[str, Tensor]) -> Tensor:
-        """Return the matrix that multiplies the layer's input rows, float32 (o, i), for all maps of the parameter."""
+        """Return the matrix that multiplies the layer's input rows, for all maps of the parameter; float32 (o, i)."""
         ...
 
     def held(self, matrix: Tensor, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the tensors, by name, that make the layer multiply by ``matrix`` (o, i)."""
+        """Return tensors by name that make the layer multiply by ``matrix`` (o, i)."""
         ...
 
 
@@ -51,11 +51,11 @@ class LinearMap:
     """Number of inputs ``i``."""
     form: WeightForm | None = field(default=None, compare=False)
     grouped: bool = field(default=False, compare=False)
-    """Whether it is one of a layer's groups, which are all read at the same places and so have equally many rows."""
+    """Whether it is one group of a layer. All groups read the same positions, so they have equally many rows."""
     aliases: tuple[tuple[str, str], ...] = field(default=(), compare=False)
-    """Name of an edited parameter, and another name under which the state dict holds it too."""
+    """Pairs of an edited parameter's name and another name of the same tensor in the state dict."""
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Every name in the state dict that an edit may change, aliases aside."""
+        """Names in the state dict that an edit may change, without aliases."""
         return (self.parameter,) if self.form is None else self.form.parameters

@@ -10,17 +10,17 @@ from .settings import Preprocessing, Settings
 
 @dataclass(frozen=True)
 class Architecture:
-    """How to build the network that the weights fit."""
+    """How to build the network that the weights belong to."""
 
     spec: str
     """``timm/ARCH``, ``pkg.mod:factory`` or ``FILE.py:factory``."""
     options: dict[str, Any]
-    """Keyword arguments of the builder, beside the number of classes."""
+    """Keyword arguments of the builder, besides the number of classes."""
 
 
 @dataclass(frozen=True)
 class NewModel:
-    """What a registration says of a model: architecture, labels, preprocessing, data, settings."""
+    """A model to register: architecture, labels, preprocessing, data, settings."""
 
     name: str
     architecture: Architecture
@@ -28,7 +28,7 @@ class NewModel:
     preprocessing: Preprocessing
     data_spec: str
     data_digest: str
-    """Digest of the class lists and file names (or arrays) that the data specification named."""
+    """Digest of the class lists and file names (or arrays) that the data specification names."""
     settings: Settings
     created_at: datetime
 
@@ -39,4 +39,4 @@ class Model(NewModel):
 
     id: int
     anchor: int = 0
-    """The version that computations start from: 0, or the oldest one that a purge left."""
+    """Number of the version that computations start from: 0, or after a purge the oldest version that is left."""

@@ -1,4 +1,4 @@
-"""Forget requests: as they are filed, and as the ledger holds them."""
+"""Requests to forget classes: as they are filed, and as the ledger stores them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from .states import OPEN_STATES, RequestState
 
 @dataclass(frozen=True)
 class NewRequest:
-    """A request as it is filed."""
+    """A request to file."""
 
     classes: frozenset[int]
     actor: str
@@ -22,7 +22,7 @@ class NewRequest:
 
 @dataclass(frozen=True)
 class Request:
-    """A request as the ledger holds it."""
+    """A stored request."""
 
     id: int
     model_id: int
@@ -37,17 +37,17 @@ class Request:
     created_at: datetime
     updated_at: datetime
     version: int | None
-    """The version that fulfilled it."""
+    """Number of the version that fulfilled it; None before."""
     no_op: bool
-    """The classes were already forgotten when it was fulfilled, so no version was made."""
+    """Whether its classes were already forgotten when it was fulfilled, so that no version was made."""
     gates_waived: bool
     attempts: int
     lease_owner: str | None
     lease_epoch: int
     outcome: str
-    """What a person should know about how it ended: denial reason, failure, gate."""
+    """Why it ended as it did, for a person: reason of a denial, failure or missed gate."""
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody still waits for it."""
+        """Whether somebody still waits for its outcome."""
         return self.state in OPEN_STATES

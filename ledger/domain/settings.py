@@ -1,4 +1,4 @@
-"""Settings that belong to a model: fixed at registration, so that state depends on the set forgotten alone."""
+"""Settings of a model. They are fixed at registration, so its weights depend only on the set of forgotten classes."""
 
 import math
 from dataclasses import asdict, dataclass, fields
@@ -23,7 +23,7 @@ class Preprocessing:
 
 @dataclass(frozen=True)
 class Settings:
-    """How this model is unlearned. Defaults follow the paper's CIFAR-10 protocol where it states one."""
+    """How classes are unlearned from a model. Defaults follow the paper's CIFAR-10 protocol where it gives values."""
 
     seed: int = 0
     retain_samples: int = 100
@@ -31,35 +31,36 @@ class Settings:
     forget_samples: int = 900
     """Images per forgotten class that estimate the forget space."""
     rows_per_class: int = 512
-    """Input rows per class and linear map to aim for; decides how many positions of a feature map are sampled."""
+    """Target number of input rows per class and linear map; decides how many positions of a feature map are sampled."""
     max_rank: int = 64
     """Largest rank of one class space."""
     space_tolerance: float = 1e-4
-    """Share of a class's energy up to which a direction is not stored."""
+    """Share of a class's energy (0 to 1) below which a direction is not stored."""
     calibration_samples: int = 100
-    """Images per class, kept apart from the samples above, on which candidates are judged."""
+    """Images per class on which candidates are evaluated; none of them is among the samples above."""
     solvers: tuple[str, ...] = ("projection", "least-squares")
-    """Ways to compute an edit that compete with each other."""
+    """Names of the solvers whose edits compete."""
     depths: tuple[int, ...] = ()
-    """Numbers of layers to edit, counted from the output; the largest that will do is taken; empty: a ladder."""
+    """Numbers of layers to edit, counted from the output; the largest that works is used. Empty: a default ladder."""
     alpha_r: tuple[float, ...] = (100.0, 300.0, 1000.0, 1e5)
     alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5)
     retained_bar: float = 0.005
-    """Largest fall of calibration confidence on the retained classes at which the deepest edit is taken."""
+    """Largest fall of calibration confidence on the retained classes, as a difference of shares, at which the deepest
+    edit is used."""
     max_forgotten_accuracy: float = 0.01
-    """Gate: largest calibration accuracy on any forgotten class."""
+    """Gate: largest calibration accuracy on any forgotten class, as a share."""
     max_retained_drop: float = 0.05
-    """Gate: largest fall of calibration accuracy on the retained classes."""
+    """Gate: largest fall of calibration accuracy on the retained classes, as a difference of shares."""
     min_retained: int = 2
-    """Fewest classes that must stay."""
+    """Smallest number of classes that must be retained."""
     batch_size: int = 64
 
     def passes_forgotten(self, accuracy: float) -> bool:
-        """Whether a forgotten class with this calibration accuracy passes its gate."""
+        """Whether this calibration accuracy on a forgotten class (a share) passes the gate."""
         return accuracy <= self.max_forgotten_accuracy
 
     def passes_drop(self, drop: float) -> bool:
-        """Whether the retained classes with this fall of calibration accuracy pass theirs."""
+        """Whether this fall of the accuracy on the retained classes (a difference of shares) passes the gate."""
         return drop <= self.max_retained_drop
 
     def __post_init__(self) -> None:
@@ -91,12 +92,12 @@ class Settings:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Settings":
-        """Rebuild from :meth:`to_json`'s values."""
+        """Rebuild settings from the values of :meth:`to_json`."""
         return cls(**_tuples(cls, values))
 
 
 def preprocessing_from_json(values: dict[str, Any]) -> Preprocessing:
-    """Rebuild a :class:`Preprocessing` from JSON values."""
+    """Rebuild a :class:`Preprocessing` from its JSON values."""
     return Preprocessing(**_tuples(Preprocessing, values))
 
 

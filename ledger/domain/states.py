@@ -1,6 +1,7 @@
-"""The life of a forget request, as one table of allowed transitions.
+"""The states of a request, and one table of the allowed transitions between them.
 
-The table is the only place that knows them; ``docs/requests.md`` draws it and a test walks every pair.
+The table is the only place that defines them. ``docs/requests.md`` draws it, and a test checks every pair of state and
+action.
 """
 
 from enum import StrEnum
@@ -9,7 +10,7 @@ from ledger.errors import TransitionError
 
 
 class RequestState(StrEnum):
-    """Where a request stands."""
+    """The state of a request."""
 
     AWAITING_APPROVAL = "awaiting_approval"
     QUEUED = "queued"
@@ -26,7 +27,7 @@ class RequestState(StrEnum):
 
 
 class Action(StrEnum):
-    """What can happen to a request."""
+    """An action that changes the state of a request."""
 
     APPROVE = "approve"
     DENY = "deny"
@@ -78,7 +79,7 @@ TRANSITIONS: dict[tuple[RequestState, Action], RequestState] = {
     (_S.REOPENED, _A.DENY): _S.DENIED,
     (_S.REOPENED, _A.WITHDRAW): _S.WITHDRAWN,
 }
-"""State and action to next state. ``RUNNING`` can be claimed again: its lease may have expired."""
+"""Next state by state and action. A running request can be claimed again, because its lease may have expired."""
 
 OPEN_STATES = frozenset(
     {
@@ -92,16 +93,16 @@ OPEN_STATES = frozenset(
         _S.REOPENED,
     }
 )
-"""Requests that somebody still waits for: their due dates run."""
+"""States in which somebody still waits for the outcome and the due date counts."""
 
 
 def next_state(state: RequestState, action: Action, *, request_id: int) -> RequestState:
-    """Return the state that ``action`` leads to.
+    """Return the state that an action leads to.
 
     Args:
-        state: Where the request stands now.
-        action: What is about to happen to it.
-        request_id: Named in the error.
+        state: The current state.
+        action: The action.
+        request_id: Number of the request, for the error message.
 
     Raises:
         TransitionError: The action is not allowed from this state.

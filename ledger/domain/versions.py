@@ -1,4 +1,4 @@
-"""Versions of a model, and the alias that names the one in use."""
+"""Versions of a model, and the alias that names the version in use."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,10 +29,10 @@ class Version:
     kind: VersionKind
     request_id: int | None
     restores: int | None
-    """The version whose bytes a rollback brought back."""
+    """Number of the version whose weights a rollback restored; None for other kinds."""
     forgotten: frozenset[int]
     weights: str
-    """SHA-256 of the safetensors file."""
+    """SHA-256 of the weights file (safetensors)."""
     recipe: dict[str, Any]
     """Alphas, search scores, per-map changes, seeds, threads and library versions."""
     created_at: datetime
@@ -44,7 +44,7 @@ class Version:
 
 @dataclass(frozen=True)
 class AliasMove:
-    """One move of an alias: what answers "what was live on that day"."""
+    """One move of an alias. All moves together tell which version was live on a given day."""
 
     alias: str
     version: int

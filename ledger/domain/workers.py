@@ -1,4 +1,4 @@
-"""Workers that stay, and when they were last heard of."""
+"""Workers that run as daemons."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,11 +6,11 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker that stays, and when it was last heard of."""
+    """A worker that runs as a daemon, and when it last reported."""
 
     owner: str
     model: str | None
-    """The only model it works for; None for all."""
+    """Name of the only model it works for; None for all models."""
     started_at: datetime
     idle: float
-    """Seconds since it was heard of, on the database's clock."""
+    """Seconds since its last report, on the database's clock."""
