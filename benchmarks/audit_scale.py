@@ -27,9 +27,11 @@ from sqlalchemy import insert
 
 from ledger.audit.chain import Entry, leaf_digest, leaf_text
 from ledger.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
+from ledger.domain.events.requests import RequestFulfilled
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, NewModel
 from ledger.domain.settings import Preprocessing, Settings
+from ledger.domain.states import RequestState
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import upgrade_schema
 from ledger.store.database.tables import RequestRow
@@ -43,16 +45,20 @@ PAGE = 50
 
 def event(number: int) -> dict[str, Any]:
     """Return what an ordinary entry says."""
-    data = {"version": number, "no_op": False, "state": "fulfilled", "epoch": 1}
-    return {"at": WHEN.isoformat(), "kind": "request.fulfilled", "actor": "worker", "model": "cars", "data": data}
+    said = fulfilled(number)
+    return {"at": WHEN.isoformat(), "kind": said.kind, "actor": "worker", "model": "cars", "data": said.to_json()}
+
+
+def fulfilled(number: int) -> RequestFulfilled:
+    """Return an ordinary event."""
+    return RequestFulfilled(version=number, no_op=False, state=RequestState.FULFILLED, epoch=1)
 
 
 def append(database: Database, count: int) -> None:
     """Append entries in one transaction, as the ledger does it."""
     with database.write() as tx:
         for number in range(count):
-            said = event(number)
-            tx.audit.append(said["kind"], at=WHEN, actor="worker", model="cars", request_id=number, data=said["data"])
+            tx.audit.append(fulfilled(number), at=WHEN, actor="worker", model="cars", request_id=number)
 
 
 class Bare:

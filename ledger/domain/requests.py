@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from .states import OPEN_STATES, RequestState
 
@@ -18,6 +19,42 @@ class NewRequest:
     received_at: datetime | None = None
     due_at: datetime | None = None
     idempotency_key: str | None = None
+
+
+@dataclass(frozen=True)
+class RequestBody:
+    """All that whoever files a request says of it.
+
+    Its digest tells a repeated call from another one with the same idempotency key, and stands in the audit history.
+    """
+
+    model: str
+    classes: tuple[int, ...]
+    """Ascending."""
+    reason: str
+    basis: str
+    external_id: str
+    received_at: str | None
+    """ISO 8601, with the offset that was given; None if it was left to the ledger."""
+    due_at: str | None
+    """ISO 8601, with the offset that was given; None if it was left to the ledger."""
+
+    @classmethod
+    def of(cls, model: str, new: NewRequest) -> "RequestBody":
+        """Return the body of a request to a model."""
+        return cls(
+            model=model,
+            classes=tuple(sorted(new.classes)),
+            reason=new.reason,
+            basis=new.basis,
+            external_id=new.external_id,
+            received_at=new.received_at.isoformat() if new.received_at else None,
+            due_at=new.due_at.isoformat() if new.due_at else None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {**vars(self), "classes": list(self.classes)}
 
 
 @dataclass(frozen=True)

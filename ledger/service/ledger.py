@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ledger.config import FILE, Config, create_config, find_config
+from ledger.domain.events.ledgers import LedgerCreated
 from ledger.errors import LedgerError
 from ledger.plugin_manager import Plugins, build_plugins
 from ledger.store.database.engine import open_engine
@@ -83,7 +84,7 @@ def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = ut
     with ledger.database.write() as tx:
         if tx.audit.head().size == 0:
             key = str(create_signer(config).verifier)
-            tx.audit.append("ledger.created", at=clock(), actor=actor, data={"key": key})
+            tx.audit.append(LedgerCreated(key=key), at=clock(), actor=actor)
     return ledger
 
 

@@ -23,6 +23,7 @@ from ledger.audit.events import AuditEvent
 from ledger.config import create_config, find_config
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
+from ledger.domain.events.models import ClassSpaceCollected
 from ledger.domain.models import Model
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
@@ -168,8 +169,10 @@ def _space(ledger: Ledger, model: Model, class_index: int) -> ClassSpace:
     with ledger.database.write() as tx:
         tx.objects.add(digest, len(data), "class space", at=now)
         kept = tx.class_spaces.add(space)
-        facts = {"class": class_index, "blob": digest}
-        tx.audit.append("class_space.collected", at=now, actor=ledger.actor, model=model.name, data=facts)
+        collected = ClassSpaceCollected(
+            class_index=class_index, images=1, samples=space.samples_digest, spec=spec, blob=digest
+        )
+        tx.audit.append(collected, at=now, actor=ledger.actor, model=model.name)
     return kept
 
 

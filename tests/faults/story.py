@@ -8,6 +8,7 @@ from pathlib import Path
 from registration import register_stand_in
 
 from ledger.config import create_config
+from ledger.domain.events.versions import VersionEvaluated
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, RefusedError
@@ -84,7 +85,16 @@ class Story:
         with self.ledger.database.write() as tx:
             for number in range(count):
                 note = f"remark {number}" if number % 5 == 0 else ""
-                tx.audit.append("version.evaluated", at=self.tick(), actor="tester", data={"n": number}, note=note)
+                event = VersionEvaluated(
+                    version=number,
+                    evaluator="accuracy",
+                    plugin="eval_accuracy",
+                    plugin_version="0.1.0",
+                    metrics="0" * 64,
+                    inputs="1" * 64,
+                    against="base",
+                )
+                tx.audit.append(event, at=self.tick(), actor="tester", note=note)
 
     def checkpoint(self) -> str:
         """Sign the history and return the note."""

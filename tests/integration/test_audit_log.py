@@ -19,6 +19,7 @@ from ledger.store.audit.verification import note_digest
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import upgrade_schema
 from ledger.store.unit_of_work import Database
+from tests.fixtures.events import any_event
 
 Tamper = Callable[[Connection], None]
 
@@ -28,12 +29,11 @@ def write_history(database: Database, when: datetime, *, count: int = 5) -> Head
     for n in range(1, count + 1):
         with database.write() as tx:
             tx.audit.append(
-                "request.filed" if n % 2 else "request.fulfilled",
+                any_event("request.filed" if n % 2 else "request.fulfilled", classes=[n]),
                 at=when + timedelta(minutes=n),
                 actor="alice",
                 model="cars" if n < 4 else None,
                 request_id=n if n != 3 else None,
-                data={"classes": [n]},
                 note="please" if n == 2 else "",
             )
     with database.read() as tx:
@@ -67,8 +67,8 @@ def test_events_are_numbered_without_gaps_and_come_back_as_they_were_appended(
     database: Database, when: datetime
 ) -> None:
     with database.write() as tx:
-        first = tx.audit.append("model.registered", at=when, actor="Zoë", model="cars", data={"digest": "f" * 64})
-        second = tx.audit.append("ledger.opened", at=when, actor="bob")
+        first = tx.audit.append(any_event("model.registered", digest="f" * 64), at=when, actor="Zoë", model="cars")
+        second = tx.audit.append(any_event("ledger.opened"), at=when, actor="bob")
     assert (first, second) == (1, 2)
     with database.read() as tx:
         one, two = tx.audit.events()
@@ -100,11 +100,11 @@ def test_events_can_be_asked_for_by_model_request_and_place(database: Database, 
 def test_an_event_of_a_transaction_that_failed_never_was(database: Database, when: datetime) -> None:
     head = write_history(database, when)
     with pytest.raises(ZeroDivisionError), database.write() as tx:  # noqa: PT012 - the whole block is what is undone
-        tx.audit.append("request.filed", at=when, actor="alice", note="gone")
+        tx.audit.append(any_event("request.filed"), at=when, actor="alice", note="gone")
         raise ZeroDivisionError
     assert verify(database) == head
     with database.write() as tx:
-        assert tx.audit.append("request.filed", at=when, actor="alice") == 6
+        assert tx.audit.append(any_event("request.filed"), at=when, actor="alice") == 6
     assert verify(database, head).size == 6
 
 
@@ -137,7 +137,7 @@ def test_a_note_is_kept_beside_its_leaf_and_not_in_it(database: Database, when: 
 def test_the_same_note_twice_leaves_no_common_trace(database: Database, when: datetime) -> None:
     with database.write() as tx:
         for _ in range(2):
-            tx.audit.append("request.filed", at=when, actor="alice", note="same")
+            tx.audit.append(any_event("request.filed"), at=when, actor="alice", note="same")
     with database.read() as tx:
         first, second = (json.loads(event.leaf)["note"] for event in tx.audit.events())
     assert first != second
@@ -358,7 +358,7 @@ def fill(database: Database, when: datetime, count: int) -> list[bytes]:
     """Append events in one transaction, and return the leaf hashes of all there are."""
     with database.write() as tx:
         for number in range(count):
-            tx.audit.append("request.filed", at=when, actor="alice", data={"n": number})
+            tx.audit.append(any_event("request.filed", n=number), at=when, actor="alice")
     with database.read() as tx:
         return [bytes.fromhex(entry.digest) for entry in tx.audit.entries()]
 
@@ -393,11 +393,11 @@ def test_proofs_come_from_the_stored_tree(database: Database, when: datetime) ->
 
 def test_a_savepoint_that_was_undone_leaves_no_gap(database: Database, when: datetime) -> None:
     with database.write() as tx:
-        tx.audit.append("request.filed", at=when, actor="alice")
+        tx.audit.append(any_event("request.filed"), at=when, actor="alice")
         with pytest.raises(ZeroDivisionError), tx.audit._session.begin_nested():  # noqa: PT012 - what is undone
-            tx.audit.append("request.filed", at=when, actor="bob")
+            tx.audit.append(any_event("request.filed"), at=when, actor="bob")
             raise ZeroDivisionError
-        assert tx.audit.append("request.filed", at=when, actor="carol") == 2
+        assert tx.audit.append(any_event("request.filed"), at=when, actor="carol") == 2
     assert verify(database).size == 2
 
 
@@ -406,7 +406,7 @@ def test_nothing_is_appended_to_a_tree_that_does_not_fit(database: Database, whe
     with database.engine.begin() as connection:
         connection.execute(text("UPDATE audit_head SET peaks = '[\"ff\"]'"))
     with pytest.raises(AuditError, match="peaks") as caught, database.write() as tx:
-        tx.audit.append("request.filed", at=when, actor="alice")
+        tx.audit.append(any_event("request.filed"), at=when, actor="alice")
     assert caught.value.seq == 4
 
 

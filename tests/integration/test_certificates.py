@@ -13,6 +13,7 @@ from ledger.domain.certificates import Certificate
 from ledger.domain.class_spaces import NewClassSpace
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import NotFoundError
+from tests.fixtures.events import any_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,7 @@ def test_copies_are_known_with_their_aliases_and_their_end(filled: tuple[Databas
     database, model, _ = filled
     with database.write() as tx:
         digests = [add_version(tx, model, number, *forgotten) for number, forgotten in enumerate(((), (1,), (1, 2)))]
-        seq = tx.audit.append("version.created", at=WHEN, actor="tester", model=model.name)
+        seq = tx.audit.append(any_event("version.created"), at=WHEN, actor="tester", model=model.name)
         tx.versions.move_live(model, 2, at=WHEN, audit_seq=seq)
     with database.engine.begin() as connection:
         ended = {"digest": digests[0], "at": WHEN.replace(tzinfo=None)}

@@ -17,6 +17,7 @@ from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import upgrade_schema
 from ledger.store.repositories.requests import Claim
 from ledger.store.unit_of_work import Database
+from tests.fixtures.events import any_event
 
 FileRequest = Callable[..., Request]
 
@@ -245,7 +246,7 @@ def test_nothing_of_a_commit_without_a_lease_is_kept(
     expire(database, 1)
     with pytest.raises(LeaseLostError), database.write() as tx:  # noqa: PT012 - the whole block is what is undone
         tx.objects.add("a" * 64, 1, "weights", at=WHEN)
-        tx.audit.append("request.fulfilled", at=WHEN, actor="worker-1", request_id=1)
+        tx.audit.append(any_event("request.fulfilled"), at=WHEN, actor="worker-1", request_id=1)
         tx.requests.finish(held, Action.FULFIL, at=WHEN)
     with database.read() as tx:
         assert tx.objects.kept() == []
@@ -274,7 +275,7 @@ def test_a_heartbeat_waits_for_no_writer(
         file_request(tx, tx.models.add(new_model()))
     held = claim(database, 1)
     with database.write() as busy:
-        busy.audit.append("something.long", at=WHEN, actor="somebody")
+        busy.audit.append(any_event("something.long"), at=WHEN, actor="somebody")
         with database.touch() as tx:
             tx.requests.extend(held)
     database.close()

@@ -29,6 +29,7 @@ from ledger.store.database.engine import PRAGMAS, WRITER, database_time, open_en
 from ledger.store.database.schema import check_schema, current_revision, upgrade_schema
 from ledger.store.database.sqlite_limits import check_journal, wal_is_safe
 from ledger.store.unit_of_work import Database
+from tests.fixtures.events import any_event
 
 Opener = Callable[[str], Engine]
 
@@ -160,7 +161,7 @@ def test_a_read_only_database_can_be_read_and_says_so_when_written(
     with database.read() as tx:
         assert tx.models.all() == []
     with pytest.raises(LedgerError, match="the database cannot be written") as caught, database.write() as tx:
-        tx.audit.append("request.filed", at=when, actor="alice")
+        tx.audit.append(any_event("request.filed"), at=when, actor="alice")
     assert "permissions" in caught.value.hint
 
 

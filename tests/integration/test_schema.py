@@ -25,6 +25,7 @@ from ledger.store.database.engine import WRITER, open_engine
 from ledger.store.database.schema import HEAD, VERSION_TABLE, check_schema, current_revision, upgrade_schema
 from ledger.store.database.tables import Base
 from ledger.store.unit_of_work import Database
+from tests.fixtures.events import any_event
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_a_populated_ledger_can_be_taken_down_and_set_up_again(
     database = Database(engine)
     with database.write() as tx:
         file_request(tx, tx.models.add(new_model()))
-        tx.audit.append("request.filed", at=when, actor="alice", note="why")
+        tx.audit.append(any_event("request.filed"), at=when, actor="alice", note="why")
     with engine.execution_options(**{WRITER: True}).begin() as connection:
         command.downgrade(config_for(scripts, connection), "base")
     assert inspect(engine).get_table_names() == [VERSION_TABLE]

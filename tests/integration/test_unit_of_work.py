@@ -16,6 +16,7 @@ from ledger.domain.states import RequestState
 from ledger.errors import LedgerError, RetryLaterError
 from ledger.store.database.engine import open_engine
 from ledger.store.unit_of_work import Database
+from tests.fixtures.events import any_event
 
 MakeModel = Callable[..., NewModel]
 FileRequest = Callable[..., Request]
@@ -42,7 +43,7 @@ def test_a_block_that_raises_leaves_nothing(
         model = tx.models.add(new_model())
         file_request(tx, model, idempotency_key="key")
         tx.objects.add("a" * 64, 1, "weights", at=when)
-        tx.audit.append("request.filed", at=when, actor="alice", note="why")
+        tx.audit.append(any_event("request.filed"), at=when, actor="alice", note="why")
         raise ZeroDivisionError
     with database.read() as tx:
         assert tx.models.all() == []
@@ -84,13 +85,13 @@ def test_a_reading_transaction_is_never_committed(database: Database, new_model:
 
 def test_a_reader_sees_one_state_whatever_writers_do(database: Database, impatient: Database, when: datetime) -> None:
     with database.write() as tx:
-        tx.audit.append("request.filed", at=when, actor="alice")
+        tx.audit.append(any_event("request.filed"), at=when, actor="alice")
     with database.read() as tx:
         head = tx.audit.verify()
         # PostgreSQL lets the writer pass the reader; SQLite makes it wait.
         try:
             with impatient.write() as other:
-                other.audit.append("request.fulfilled", at=when, actor="bob")
+                other.audit.append(any_event("request.fulfilled"), at=when, actor="bob")
             passed = True
         except RetryLaterError:
             passed = False
@@ -127,9 +128,19 @@ WRITER = """
 import sys
 from datetime import UTC, datetime
 
+from ledger.domain.events.event import Event
 from ledger.domain.states import Action
 from ledger.store.database.engine import open_engine
 from ledger.store.unit_of_work import Database
+
+
+class Filed(Event):
+    kind = "request.filed"
+
+
+class Fulfilled(Event):
+    kind = "request.fulfilled"
+
 
 database, name, count = Database(open_engine(sys.argv[1])), sys.argv[2], int(sys.argv[3])
 now = datetime.now(UTC)
@@ -142,11 +153,11 @@ for _ in range(count):
             "external_id": "", "received_at": now, "due_at": now, "created_at": now, "updated_at": now,
             "body_digest": "",
         }).id
-        tx.audit.append("request.filed", at=now, actor=name, request_id=number)
+        tx.audit.append(Filed(), at=now, actor=name, request_id=number)
     with database.write() as tx:
         while (claim := tx.requests.claim(owner=name, ttl=600, at=now)) is not None:
             tx.requests.finish(claim, Action.FULFIL, at=now, outcome=name)
-            tx.audit.append("request.fulfilled", at=now, actor=name, request_id=claim.request.id)
+            tx.audit.append(Fulfilled(), at=now, actor=name, request_id=claim.request.id)
 database.close()
 """
 

@@ -12,12 +12,14 @@ import pytest
 
 from ledger.config import create_config, find_config
 from ledger.domain.class_spaces import BasisTerm, MapSummary, NewClassSpace, Role
+from ledger.domain.events.requests import RequestFulfilled
+from ledger.domain.events.versions import VersionEvaluated
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Preprocessing, Settings
-from ledger.domain.states import Action
+from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import Version, VersionKind
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.requests.filing import enqueue
@@ -86,12 +88,11 @@ class Sample:
             tx.requests.act(request, Action.CLAIM, at=self.now[0])
             tx.requests.act(request, Action.FULFIL, at=self.now[0], version=version.number)
             tx.audit.append(
-                "request.fulfilled",
+                RequestFulfilled(version=version.number, no_op=False, state=RequestState.FULFILLED, epoch=1),
                 at=self.now[0],
                 actor="ada",
                 model=self.name,
                 request_id=request,
-                data={"version": version.number, "no_op": False, "state": "fulfilled", "epoch": 1},
             )
         return version
 
@@ -124,11 +125,18 @@ class Sample:
                 Evidence(evaluator, f"eval_{evaluator}", "0.1.0", metrics, {"test images": 90}, "e" * 64, self.now[0]),
             )
             tx.audit.append(
-                "version.evaluated",
+                VersionEvaluated(
+                    version=version.number,
+                    evaluator=evaluator,
+                    plugin=f"eval_{evaluator}",
+                    plugin_version="0.1.0",
+                    metrics="0" * 64,
+                    inputs="e" * 64,
+                    against=against,
+                ),
                 at=self.now[0],
                 actor="ada",
                 model=self.name,
-                data={"version": version.number, "evaluator": evaluator, "against": against},
             )
 
     def measure(self, version: Version) -> None:

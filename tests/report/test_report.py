@@ -18,6 +18,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from ledger.domain.events.requests import RequestFulfilled
+from ledger.domain.states import RequestState
 from ledger.errors import LedgerError, NotFoundError
 from ledger.report.data.gathering import gather
 from ledger.report.page import render, write_report
@@ -205,8 +207,8 @@ def test_waived_gates_are_told(new_sample: NewSample) -> None:
     sample = new_sample()
     version = sample.forget(1)
     with sample.ledger.database.write() as tx:
-        data = {"version": version.number, "gates_missed": 2}
-        tx.audit.append("request.fulfilled", at=sample.now[0], actor="ada", model=sample.name, data=data)
+        event = RequestFulfilled(version=version.number, no_op=False, state=RequestState.FULFILLED, gates_missed=2)
+        tx.audit.append(event, at=sample.now[0], actor="ada", model=sample.name)
     assert "although it missed 2 quality gates" in page(sample).text
 
 

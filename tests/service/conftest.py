@@ -14,6 +14,7 @@ import torch
 
 from ledger.config import create_config, find_config
 from ledger.domain.class_spaces import BasisTerm, NewClassSpace, Role
+from ledger.domain.events.models import ModelPurged
 from ledger.domain.models import Architecture, NewModel
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
@@ -287,8 +288,8 @@ class Shelf:
         with self.ledger.database.write() as tx:
             model = tx.models.get("shelf")
             tx.versions.note_purged(tx.versions.get(model, number), at=self.now)
-            data = {"anchor": 0, "versions": [number], "final": []}
-            tx.audit.append("model.purged", at=self.now, actor="tester", model=model.name, data=data)
+            purged = ModelPurged(anchor=0, versions=(number,), final=())
+            tx.audit.append(purged, at=self.now, actor="tester", model=model.name)
 
     def add_model(self, name: str) -> str:
         """Register a model and return the digest of its weights."""

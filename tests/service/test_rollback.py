@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ledger.domain.events.event import Event
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import VersionKind
@@ -81,12 +82,14 @@ def test_everything_or_nothing(two_forgotten: Desk, monkeypatch: pytest.MonkeyPa
     def fail(*_: Any, **__: Any) -> Any:
         raise RuntimeError("the machine stopped here")
 
-    def failing_append(log: AuditLog, kind: str, **values: Any) -> int:
+    def failing_append(log: AuditLog, event: Event, **values: Any) -> int:
         nonlocal reopened
-        reopened += kind == "request.reopened"
-        if (kind == "request.reopened" and point == "its event") or (reopened == 2 and point.startswith("the last")):
+        reopened += event.kind == "request.reopened"
+        if (event.kind == "request.reopened" and point == "its event") or (
+            reopened == 2 and point.startswith("the last")
+        ):
             fail()
-        return append(log, kind, **values)
+        return append(log, event, **values)
 
     if point == "the version":
         monkeypatch.setattr(Versions, "add", fail)

@@ -1,6 +1,11 @@
 """Gather the data of a report from the ledger: SQL only, without torch or weights."""
 
+from contextlib import suppress
+
 from ledger.audit.events import AuditEvent
+from ledger.domain.events.models import ModelRolledBack
+from ledger.domain.events.requests import RequestFulfilled
+from ledger.domain.events.versions import VersionEvaluated
 from ledger.errors import AuditError
 from ledger.service.ledger import Ledger
 from ledger.service.requests.listing import list_requests
@@ -54,21 +59,21 @@ def _verified(tx: Transaction) -> AuditStatus:
 
 def _remarks(tx: Transaction, model_name: str) -> AuditFacts:
     found = AuditFacts()
-    for event in tx.audit.events(model=model_name):
-        version = event.data.get("version")
-        if isinstance(version, int):
-            _note(found, event, version)
+    kinds = (ModelRolledBack.kind, VersionEvaluated.kind, RequestFulfilled.kind)
+    for entry in tx.audit.events(model=model_name, kinds=kinds):
+        with suppress(AuditError):  # without what a malformed entry tells, the report still says the rest
+            _note(found, entry)
     return found
 
 
-def _note(found: AuditFacts, event: AuditEvent, version: int) -> None:
-    match event.kind:
-        case "model.rolled_back":
-            found.reopened[version] = tuple(event.data.get("reopened", ()))
-            found.reasons[version] = event.note or ""
-        case "version.evaluated":
-            found.compared[version, str(event.data.get("evaluator"))] = str(event.data.get("against", ""))
-        case "request.fulfilled":
-            found.gates_missed[version] = int(event.data.get("gates_missed", 0))
+def _note(found: AuditFacts, entry: AuditEvent) -> None:
+    match entry.payload:
+        case ModelRolledBack() as event:
+            found.reopened[event.version] = event.reopened
+            found.reasons[event.version] = entry.note or ""
+        case VersionEvaluated() as event:
+            found.compared[event.version, event.evaluator] = event.against
+        case RequestFulfilled() as event:
+            found.gates_missed[event.version] = event.gates_missed
         case _:
             pass

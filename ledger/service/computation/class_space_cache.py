@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from ledger.digest import json_digest
 from ledger.domain.class_spaces import ClassSpace, NewClassSpace
+from ledger.domain.events.models import ClassSpaceCollected
 from ledger.errors import ObjectError
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
@@ -161,16 +162,15 @@ class ClassSpaceCache:
             tx.objects.add(record.object_digest, record.size, "class space", at=record.created_at)
             stored = save(tx)
             tx.audit.append(
-                "class_space.collected",
+                ClassSpaceCollected(
+                    class_index=record.class_index,
+                    images=len(record.samples),
+                    samples=record.samples_digest,
+                    spec=record.spec_digest,
+                    blob=record.object_digest,
+                ),
                 at=record.created_at,
                 actor=self._ledger.actor,
                 model=self._workbench.model.name,
-                data={
-                    "class": record.class_index,
-                    "images": len(record.samples),
-                    "samples": record.samples_digest,
-                    "spec": record.spec_digest,
-                    "blob": record.object_digest,
-                },
             )
         return stored

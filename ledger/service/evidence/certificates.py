@@ -24,6 +24,9 @@ from ledger.certificates.statement import (
 from ledger.certificates.verifier import envelope_digest
 from ledger.digest import canonical_json
 from ledger.domain.certificates import Certificate
+from ledger.domain.events.ledgers import CertificateIssued, CertificateOpeningsErased
+from ledger.domain.events.requests import RequestFulfilled
+from ledger.domain.events.versions import VersionEvaluated, VersionExported
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
@@ -83,12 +86,11 @@ def issue(
         envelope = seal(canonical_json(statement), signer)
         number = tx.certificates.next_id()
         seq = tx.audit.append(
-            "certificate.issued",
+            CertificateIssued(certificate=number, version=version.number, envelope=envelope_digest(envelope)),
             at=now,
             actor=ledger.actor,
             model=model.name,
             request_id=request.id,
-            data={"certificate": number, "version": version.number, "envelope": envelope_digest(envelope)},
         )
         certificate = Certificate(
             id=number,
@@ -137,12 +139,11 @@ def erase_openings(ledger: Ledger, number: int) -> bool:
         request = tx.requests.get(certificate.request_id)
         tx.certificates.erase_openings(number)
         tx.audit.append(
-            "certificate.openings_erased",
+            CertificateOpeningsErased(certificate=number),
             at=ledger.clock(),
             actor=ledger.actor,
             model=tx.models.by_id(request.model_id).name,
             request_id=request.id,
-            data={"certificate": number},
         )
     return True
 
@@ -181,23 +182,25 @@ def _facts(
     evaluators: tuple[str, ...],
     now: datetime,
 ) -> CertificateFacts:
-    *_, fulfilled = tx.audit.events(request_id=request.id, kinds=("request.fulfilled",))
+    *_, fulfilled = tx.audit.events(request_id=request.id, kinds=(RequestFulfilled.kind,))
     spaces = {space.id: space for space in tx.class_spaces.all(model)}
     against: dict[tuple[object, ...], str] = {}
     exports = []
-    for event in tx.audit.events(model=model.name, kinds=("version.evaluated", "version.exported")):
-        if event.kind == "version.exported":
-            exports.append(ExportedCopy(event.data["version"], event.at))
-        else:
-            key = (event.data["version"], event.data["evaluator"], event.data["inputs"])
-            against[key] = str(event.data["against"]).replace("base", "0")
+    for entry in tx.audit.events(model=model.name, kinds=(VersionEvaluated.kind, VersionExported.kind)):
+        match entry.payload:
+            case VersionExported(version=number):
+                exports.append(ExportedCopy(number, entry.at))
+            case VersionEvaluated() as event:
+                against[event.version, event.evaluator, event.inputs] = event.against.replace("base", "0")
+            case _:
+                pass
     return CertificateFacts(
         log=signer.name,
         issued_at=now,
         model=model,
         request=request,
         fulfilled_at=fulfilled.at,
-        gates_missed=fulfilled.data.get("gates_missed", 0),
+        gates_missed=fulfilled.payload.gates_missed if isinstance(fulfilled.payload, RequestFulfilled) else 0,
         version=version,
         base=tx.versions.get(model, 0),
         live=tx.versions.live(model),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ledger.digest import canonical_json, json_digest, sha256_hex
+from ledger.domain.events.versions import VersionEvaluated
 from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
@@ -172,17 +173,16 @@ def _record(ledger: Ledger, bench: Workbench, version: Version, measured: Mappin
         for evidence in measured.values():
             tx.versions.add_evidence(version, evidence)
             tx.audit.append(
-                "version.evaluated",
+                VersionEvaluated(
+                    version=version.number,
+                    evaluator=evidence.evaluator,
+                    plugin=evidence.plugin,
+                    plugin_version=evidence.plugin_version,
+                    metrics=json_digest(evidence.metrics),
+                    inputs=evidence.inputs_digest,
+                    against=against if against.isdecimal() or against == "base" else "file",
+                ),
                 at=evidence.created_at,
                 actor=ledger.actor,
                 model=bench.model.name,
-                data={
-                    "version": version.number,
-                    "evaluator": evidence.evaluator,
-                    "plugin": evidence.plugin,
-                    "plugin_version": evidence.plugin_version,
-                    "metrics": json_digest(evidence.metrics),
-                    "inputs": evidence.inputs_digest,
-                    "against": against if against.isdecimal() or against == "base" else "file",
-                },
             )

@@ -1,5 +1,6 @@
 """Let a model use its images as they are now: once a purge made the images of forgotten classes unnecessary."""
 
+from ledger.domain.events.models import ModelDataChanged
 from ledger.domain.models import Model
 from ledger.errors import ConflictError, DataError
 from ledger.hookspecs import DataSource
@@ -37,11 +38,10 @@ def rebind(ledger: Ledger, model_name: str, data_spec: str | None = None) -> Mod
     with ledger.database.write() as tx:
         tx.models.use_data(model, spec, source.digest)
         tx.audit.append(
-            "model.data_changed",
+            ModelDataChanged(previous=model.data_digest, data=source.digest),
             at=now,
             actor=ledger.actor,
             model=model.name,
-            data={"from": model.data_digest, "data": source.digest},
         )
         return tx.models.get(model_name)
 

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from itertools import islice
 
+from ledger.domain.events.requests import RequestBlocked, RequestFailed, RequestFulfilled, RequestInterrupted
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import Action
@@ -89,7 +90,7 @@ class ClaimEnd:
         Raises:
             LeaseLostError: Another worker may carry the request out.
         """
-        return self._unsuccessful(model, Action.BLOCK, error)
+        return self._unsuccessful(model, Action.BLOCK, RequestBlocked, error)
 
     def fail(self, model: Model, error: LedgerError) -> Outcome:
         """Record that the request cannot be carried out.
@@ -97,7 +98,7 @@ class ClaimEnd:
         Raises:
             LeaseLostError: Another worker may carry the request out.
         """
-        return self._unsuccessful(model, Action.FAIL, error)
+        return self._unsuccessful(model, Action.FAIL, RequestFailed, error)
 
     def interrupt(self) -> None:
         """Put the request back in the queue; the attempt does not count.
@@ -111,7 +112,8 @@ class ClaimEnd:
             with self._ledger.database.write() as tx:
                 attempts = self._claim.request.attempts - 1
                 back = tx.requests.finish(self._claim, Action.INTERRUPT, at=now, attempts=attempts)
-                record(tx, self._ledger, "request.interrupted", back, at=now, epoch=self._claim.epoch)
+                event = RequestInterrupted(state=back.state, epoch=self._claim.epoch)
+                record(tx, self._ledger, event, back, at=now)
 
         try:
             retry_when_busy(transaction)
@@ -134,13 +136,17 @@ class ClaimEnd:
                 claim, Action.FULFIL, at=now, version=number, no_op=version is None, attempts=0, outcome=""
             )
             tx.audit.append(
-                "request.fulfilled",
+                RequestFulfilled(
+                    version=number,
+                    no_op=version is None,
+                    state=done.state,
+                    epoch=claim.epoch,
+                    gates_missed=len(proposal.missed_gates) if proposal else 0,
+                ),
                 at=now,
                 actor=ledger.actor,
                 model=model.name,
                 request_id=claim.request.id,
-                data={"version": number, "no_op": version is None, "state": done.state.value, "epoch": claim.epoch}
-                | ({"gates_missed": len(proposal.missed_gates)} if proposal and proposal.missed_gates else {}),
             )
         return Outcome(model, done, version)
 
@@ -148,16 +154,19 @@ class ClaimEnd:
         """Return the outcome that this claim's commit left, found by its epoch; None if it left none."""
         claim = self._claim
         with self._ledger.database.read() as tx:
-            for event in tx.audit.events(request_id=claim.request.id):
-                if event.kind == "request.fulfilled" and event.data.get("epoch") == claim.epoch:
+            for entry in tx.audit.events(request_id=claim.request.id, kinds=(RequestFulfilled.kind,)):
+                event = entry.payload
+                if isinstance(event, RequestFulfilled) and event.epoch == claim.epoch:
                     request = tx.requests.get(claim.request.id)
                     if proposal is None:
                         return Outcome(model, request, None)
-                    version = tx.versions.get(model, event.data["version"])
+                    version = tx.versions.get(model, event.version)
                     return Outcome(model, request, version) if version.weights == proposal.weights else None
         return None
 
-    def _unsuccessful(self, model: Model, action: Action, error: LedgerError) -> Outcome:
+    def _unsuccessful(
+        self, model: Model, action: Action, event: type[RequestBlocked | RequestFailed], error: LedgerError
+    ) -> Outcome:
         ledger, claim = self._ledger, self._claim
 
         def transaction() -> Request:
@@ -165,12 +174,11 @@ class ClaimEnd:
             with ledger.database.write() as tx:
                 done = tx.requests.finish(claim, action, at=now, outcome=error.message)
                 tx.audit.append(
-                    f"request.{done.state.value}",
+                    event(error=type(error).__name__, state=done.state, epoch=claim.epoch),
                     at=now,
                     actor=ledger.actor,
                     model=model.name,
                     request_id=claim.request.id,
-                    data={"error": type(error).__name__, "state": done.state.value, "epoch": claim.epoch},
                     note=error.message,
                 )
             return done

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from ledger.domain.events.requests import RequestClaimed, RequestEvent, RequestQuarantined
 from ledger.domain.requests import Request
 from ledger.service.ledger import Ledger
 from ledger.service.retry import retry_when_busy
@@ -35,17 +36,18 @@ def claim_next(
         with ledger.database.write() as tx:
             model = tx.models.get(model_name) if model_name else None
             for request in tx.requests.quarantine_vanished(attempts=MOST_CRASHES, at=now, model=model):
-                record(tx, ledger, "request.quarantined", request, at=now, attempts=request.attempts)
+                gone = RequestQuarantined(state=request.state, attempts=request.attempts)
+                record(tx, ledger, gone, request, at=now)
             claim = tx.requests.claim(owner=owner, ttl=lease, at=now, attempts=MOST_CRASHES, model=model)
             if claim is not None:
-                record(tx, ledger, "request.claimed", claim.request, at=now, worker=owner, epoch=claim.epoch)
+                taken = RequestClaimed(state=claim.request.state, worker=owner, epoch=claim.epoch)
+                record(tx, ledger, taken, claim.request, at=now)
         return claim
 
     return retry_when_busy(transaction)
 
 
-def record(tx: Transaction, ledger: Ledger, kind: str, request: Request, *, at: datetime, **data: object) -> None:
-    """Append what happened to a request to the audit log, with the state that the request is in afterwards."""
+def record(tx: Transaction, ledger: Ledger, event: RequestEvent, request: Request, *, at: datetime) -> None:
+    """Append what happened to a request to the audit log."""
     name = tx.models.by_id(request.model_id).name
-    facts = {**data, "state": request.state.value}
-    tx.audit.append(kind, at=at, actor=ledger.actor, model=name, request_id=request.id, data=facts)
+    tx.audit.append(event, at=at, actor=ledger.actor, model=name, request_id=request.id)

@@ -1,5 +1,6 @@
 """Decide about requests that no worker holds."""
 
+from ledger.domain.events import requests as events
 from ledger.domain.requests import Request
 from ledger.domain.states import Action
 from ledger.service.ledger import Ledger
@@ -7,14 +8,14 @@ from ledger.service.retry import retry_when_busy
 
 from .filing import check_retained
 
-_DECISIONS = {
-    Action.APPROVE: "request.approved",
-    Action.DENY: "request.denied",
-    Action.CANCEL: "request.cancelled",
-    Action.HOLD: "request.held",
-    Action.RELEASE: "request.released",
-    Action.RETRY: "request.retried",
-    Action.WITHDRAW: "request.withdrawn",
+_DECISIONS: dict[Action, type[events.RequestDecision]] = {
+    Action.APPROVE: events.RequestApproved,
+    Action.DENY: events.RequestDenied,
+    Action.CANCEL: events.RequestCancelled,
+    Action.HOLD: events.RequestHeld,
+    Action.RELEASE: events.RequestReleased,
+    Action.RETRY: events.RequestRetried,
+    Action.WITHDRAW: events.RequestWithdrawn,
 }
 
 
@@ -48,13 +49,17 @@ def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, wai
             changes |= {"attempts": 0, "gates_waived": waive_gates, "version": None, "no_op": False}
         after = tx.requests.act(request_id, action, at=now, **changes)
         tx.audit.append(
-            _DECISIONS[action],
+            _event(action, before, after, waive_gates=waive_gates),
             at=now,
             actor=ledger.actor,
             model=model.name,
             request_id=request_id,
-            data={"from": before.state.value, "state": after.state.value}
-            | ({"gates_waived": True} if waive_gates else {}),
             note=reason,
         )
         return after
+
+
+def _event(action: Action, before: Request, after: Request, *, waive_gates: bool) -> events.RequestDecision:
+    if action is Action.RETRY:
+        return events.RequestRetried(previous=before.state, state=after.state, gates_waived=waive_gates)
+    return _DECISIONS[action](previous=before.state, state=after.state)

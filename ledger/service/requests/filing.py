@@ -6,8 +6,9 @@ from datetime import datetime
 
 from ledger.digest import json_digest
 from ledger.domain.due import add_months
+from ledger.domain.events.requests import RequestFulfilled, RequestReceived
 from ledger.domain.models import Model
-from ledger.domain.requests import NewRequest, Request
+from ledger.domain.requests import NewRequest, Request, RequestBody
 from ledger.domain.states import RequestState
 from ledger.errors import IdempotencyConflictError, TooFewRetainedError, UsageError
 from ledger.service.ledger import Ledger
@@ -79,16 +80,7 @@ def _enqueue(tx: Transaction, model: Model, new: NewRequest, now: datetime, appr
     due = new.due_at or add_months(received)
     if due < received:
         raise UsageError(f"due {due:%Y-%m-%d} lies before received {received:%Y-%m-%d}")
-    body = {
-        "model": model.name,
-        "classes": sorted(new.classes),
-        "reason": new.reason,
-        "basis": new.basis,
-        "external_id": new.external_id,
-        "received_at": new.received_at.isoformat() if new.received_at else None,
-        "due_at": new.due_at.isoformat() if new.due_at else None,
-    }
-    digest = json_digest(body)
+    digest = json_digest(RequestBody.of(model.name, new).to_json())
     if new.idempotency_key is not None:
         known = tx.requests.by_key(new.idempotency_key)
         if known is not None:
@@ -119,29 +111,27 @@ def _enqueue(tx: Transaction, model: Model, new: NewRequest, now: datetime, appr
         }
     )
     tx.audit.append(
-        "request.received",
+        RequestReceived(
+            classes=tuple(sorted(new.classes)),
+            basis=new.basis,
+            received_at=received,
+            due_at=due,
+            state=state,
+            body=digest,
+        ),
         at=now,
         actor=new.actor,
         model=model.name,
         request_id=request.id,
-        data={
-            "classes": sorted(new.classes),
-            "basis": new.basis,
-            "received_at": received.isoformat(),
-            "due_at": due.isoformat(),
-            "state": state.value,
-            "body": digest,
-        },
         note=new.reason,
     )
     if no_op:
         tx.audit.append(
-            "request.fulfilled",
+            RequestFulfilled(version=live.number, no_op=True, state=state),
             at=now,
             actor=new.actor,
             model=model.name,
             request_id=request.id,
-            data={"version": live.number, "no_op": True, "state": state.value},
         )
     return Receipt(request, repeated=False)
 

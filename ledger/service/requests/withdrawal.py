@@ -1,5 +1,6 @@
 """Withdraw a fulfilled request: the model gets back what only that request made it forget."""
 
+from ledger.domain.events.requests import RequestWithdrawn
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import Action, RequestState, next_state
@@ -65,17 +66,13 @@ def withdraw(
         number = version.number if version else parent.number
         after = tx.requests.act(request_id, Action.WITHDRAW, at=now, outcome=reason or f"withdrawn in version {number}")
         tx.audit.append(
-            "request.withdrawn",
+            RequestWithdrawn(
+                previous=request.state, state=after.state, version=number, readmitted=tuple(sorted(readmitted))
+            ),
             at=now,
             actor=ledger.actor,
             model=model.name,
             request_id=request_id,
-            data={
-                "from": request.state.value,
-                "state": after.state.value,
-                "version": number,
-                "readmitted": sorted(readmitted),
-            },
             note=reason,
         )
     return after, version

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ledger.domain.class_spaces import ClassSpace
+from ledger.domain.events.versions import VersionQuarantined, VersionReleased
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
 from ledger.errors import AuditError, ObjectError
@@ -198,12 +199,12 @@ def _settle(
                     continue
                 tx.versions.quarantine(current, text)
                 (released if text is None else quarantined).append(f"{model.name}:{version.number}")
-                tx.audit.append(
-                    "version.quarantined" if text else "version.released",
-                    at=now,
-                    actor=ledger.actor,
-                    model=model.name,
-                    data={"version": version.number, "weights": version.weights}
-                    | ({"fault": problems[version.weights].fault} if text else {}),
+                event = (
+                    VersionQuarantined(
+                        version=version.number, weights=version.weights, fault=problems[version.weights].fault
+                    )
+                    if text
+                    else VersionReleased(version=version.number, weights=version.weights)
                 )
+                tx.audit.append(event, at=now, actor=ledger.actor, model=model.name)
     return tuple(quarantined), tuple(released)

@@ -11,6 +11,8 @@ Rows, digests and audit entries stay, so the history still verifies. The oldest 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ledger.domain.events.ledgers import ObjectDestroyed
+from ledger.domain.events.models import ModelPurged
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
@@ -82,7 +84,7 @@ def destroy_promised(ledger: Ledger, progress: Progress) -> list[str]:
             ledger.objects.destroy(digest)
             now = ledger.clock()
             tx.objects.note_destroyed(digest, at=now)
-            tx.audit.append("object.destroyed", at=now, actor=ledger.actor, data={"object": digest})
+            tx.audit.append(ObjectDestroyed(object=digest), at=now, actor=ledger.actor)
         destroyed.append(digest)
     return destroyed
 
@@ -97,15 +99,14 @@ def _promise(tx: Transaction, ledger: Ledger, plan: PurgePlan) -> None:
         tx.versions.note_purged(version, at=plan.now)
     tx.models.start_from(plan.model, plan.anchor.number)
     tx.audit.append(
-        "model.purged",
+        ModelPurged(
+            anchor=plan.anchor.number,
+            versions=tuple(version.number for version in plan.purged),
+            final=tuple(request.id for request in plan.final),
+        ),
         at=plan.now,
         actor=ledger.actor,
         model=plan.model.name,
-        data={
-            "anchor": plan.anchor.number,
-            "versions": [version.number for version in plan.purged],
-            "final": [request.id for request in plan.final],
-        },
     )
 
 

@@ -6,15 +6,24 @@ the entries or named in :data:`NOT_EVIDENCE` with the reason.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ledger.audit.events import AuditEvent
 from ledger.digest import json_digest
-from ledger.domain.states import RequestState
+from ledger.domain.events.models import ModelDataChanged, ModelPurged, ModelRegistered
+from ledger.domain.events.requests import (
+    RequestClaimed,
+    RequestEvent,
+    RequestFulfilled,
+    RequestReceived,
+    RequestReopened,
+    RequestRetried,
+)
+from ledger.domain.events.versions import VersionCreated
+from ledger.domain.requests import RequestBody
 from ledger.domain.versions import LIVE
-from ledger.errors import LedgerError
+from ledger.errors import AuditError, LedgerError
 from ledger.service.ledger import Ledger
 from ledger.service.versions.commit import setup_digest
 from ledger.store.unit_of_work import Transaction
@@ -78,91 +87,96 @@ class Replayed:
     setups: dict[Key, str] = field(default_factory=dict)
     """The digest of each model's set-up; models from before this rule have none."""
 
-    def apply(self, event: AuditEvent) -> None:
-        """Take the next event into account.
+    def apply(self, entry: AuditEvent) -> None:
+        """Take the next entry into account.
 
         Raises:
-            KeyError: It lacks what an event of its kind holds.
+            KeyError: It tells of a row that no entry before it tells of.
+            AuditError: It lacks a fact that an event of its kind has, or holds something odd instead.
         """
-        if event.kind == "version.created":
-            self._version(event)
-        elif event.kind.startswith("model."):
-            self._model(event)
-        elif event.kind == "request.received":
-            self._received(event)
-        elif event.kind.startswith("request.") and "state" in event.data:
-            self._request(event)
+        match entry.payload:
+            case VersionCreated() as event:
+                self._version(entry, event)
+            case ModelRegistered() as event:
+                self._registered(entry, event)
+            case ModelDataChanged() as event:
+                self.rows["models"][entry.model,]["data_digest"] = event.data
+            case ModelPurged() as event:
+                self._purged(entry, event)
+            case RequestReceived() as event:
+                self._received(entry, event)
+            case RequestEvent() as event:
+                self._request(entry, event)
+            case _:
+                pass
 
-    def _model(self, event: AuditEvent) -> None:
-        data, rows = event.data, self.rows["models"]
-        if event.kind == "model.registered":
-            columns = {"architecture": data["architecture"], "data_digest": data["data"]}
-            rows[event.model,] = {**columns, "created_at": event.at, "anchor": 0}
-            if "setup" in data:
-                self.setups[event.model,] = data["setup"]
-        elif event.kind == "model.data_changed":
-            rows[event.model,]["data_digest"] = data["data"]
-        elif event.kind == "model.purged":
-            rows[event.model,]["anchor"] = data["anchor"]
-            for number in data["versions"]:
-                self.rows["versions"][event.model, number]["purged_at"] = event.at
+    def _registered(self, entry: AuditEvent, event: ModelRegistered) -> None:
+        columns = {"architecture": event.architecture, "data_digest": event.data}
+        self.rows["models"][entry.model,] = {**columns, "created_at": entry.at, "anchor": 0}
+        if event.setup is not None:
+            self.setups[entry.model,] = event.setup
 
-    def _version(self, event: AuditEvent) -> None:
-        data, model = event.data, event.model
-        number = data["version"]
+    def _purged(self, entry: AuditEvent, event: ModelPurged) -> None:
+        self.rows["models"][entry.model,]["anchor"] = event.anchor
+        for number in event.versions:
+            self.rows["versions"][entry.model, number]["purged_at"] = entry.at
+
+    def _version(self, entry: AuditEvent, event: VersionCreated) -> None:
+        model, number = entry.model, event.version
         self.rows["versions"][model, number] = {
-            "parent": data["parent"],
-            "kind": data["kind"],
-            "request_id": event.request_id,
-            "restores": data.get("restores"),
-            "forgotten": data["forgotten"],
-            "weights": data["weights"],
-            "created_at": event.at,
+            "parent": event.parent,
+            "kind": event.version_kind.value,
+            "request_id": entry.request_id,
+            "restores": event.restores,
+            "forgotten": list(event.forgotten),
+            "weights": event.weights,
+            "created_at": entry.at,
             "purged_at": None,
-        } | ({"recipe": data["recipe"]} if "recipe" in data else {})
+        } | ({} if event.recipe is None else {"recipe": event.recipe})
         alias = self.rows["aliases"].get((model, LIVE))
-        self.rows["alias_moves"][event.seq,] = {
+        self.rows["alias_moves"][entry.seq,] = {
             "model_id": model,
             "name": LIVE,
             "version": number,
             "previous": alias["version"] if alias else None,
-            "moved_at": event.at,
+            "moved_at": entry.at,
         }
         self.rows["aliases"][model, LIVE] = {"version": number}
 
-    def _received(self, event: AuditEvent) -> None:
-        data = event.data
-        self.dates[event.request_id,] = data["received_at"], data["due_at"]
-        self.rows["requests"][event.request_id,] = {
-            "model_id": event.model,
-            "classes": data["classes"],
-            "actor": event.actor,
-            "basis": data["basis"],
-            "received_at": datetime.fromisoformat(data["received_at"]),
-            "due_at": datetime.fromisoformat(data["due_at"]),
-            "created_at": event.at,
-            "body_digest": data["body"],
+    def _received(self, entry: AuditEvent, event: RequestReceived) -> None:
+        self.dates[entry.request_id,] = event.received_at.isoformat(), event.due_at.isoformat()
+        self.rows["requests"][entry.request_id,] = {
+            "model_id": entry.model,
+            "classes": list(event.classes),
+            "actor": entry.actor,
+            "basis": event.basis,
+            "received_at": event.received_at,
+            "due_at": event.due_at,
+            "created_at": entry.at,
+            "body_digest": event.body,
             "version": None,
             "no_op": False,
             "gates_waived": False,
             "lease_owner": None,
             "lease_epoch": 0,
-            "state": data["state"],
-            "updated_at": event.at,
+            "state": event.state.value,
+            "updated_at": entry.at,
         }
 
-    def _request(self, event: AuditEvent) -> None:
-        data = event.data
-        row = self.rows["requests"][event.request_id,]
-        row |= {"state": data["state"], "updated_at": event.at, "lease_owner": None}
-        if data["state"] == RequestState.RUNNING.value:
-            row |= {"lease_owner": data["worker"], "lease_epoch": data["epoch"]}
-        if event.kind == "request.fulfilled":
-            row |= {"version": data["version"], "no_op": data["no_op"]}
-        if event.kind in ("request.retried", "request.reopened"):
-            row |= {"version": None, "no_op": False}
-        if event.kind == "request.retried":
-            row |= {"gates_waived": data.get("gates_waived", False)}
+    def _request(self, entry: AuditEvent, event: RequestEvent) -> None:
+        row = self.rows["requests"][entry.request_id,]
+        row |= {"state": event.state.value, "updated_at": entry.at, "lease_owner": None}
+        match event:
+            case RequestClaimed():
+                row |= {"lease_owner": event.worker, "lease_epoch": event.epoch}
+            case RequestFulfilled():
+                row |= {"version": event.version, "no_op": event.no_op}
+            case RequestReopened():
+                row |= {"version": None, "no_op": False}
+            case RequestRetried():
+                row |= {"version": None, "no_op": False, "gates_waived": event.gates_waived}
+            case _:
+                pass
 
 
 def replay(tx: Transaction) -> list[Difference]:
@@ -172,11 +186,11 @@ def replay(tx: Transaction) -> list[Difference]:
     """
     replayed = Replayed()
     found = []
-    for event in tx.audit.events():
+    for entry in tx.audit.events():
         try:
-            replayed.apply(event)
-        except (KeyError, ValueError):
-            found.append(Difference("entries", (event.seq,), None, None, event.kind))
+            replayed.apply(entry)
+        except (KeyError, AuditError):
+            found.append(Difference("entries", (entry.seq,), None, None, entry.kind))
     for table, key in KEYS.items():
         stored = {tuple(row[name] for name in key): _comparable(table, row) for row in tx.projections.rows(table)}
         found += _compare(table, replayed.rows[table], stored)
@@ -227,15 +241,17 @@ def _comparable(table: str, row: Row) -> Row:
 
 def _bodies(row: Row, received: str, due: str) -> set[str]:
     """Return the digests that the body of a request may have: dates count only where the sender named them."""
-    body = {
-        "model": row["model_id"],
-        "classes": row["classes"],
-        "reason": row["reason"],
-        "basis": row["basis"],
-        "external_id": row["external_id"],
-    }
+    body = RequestBody(
+        model=row["model_id"],
+        classes=tuple(row["classes"]),
+        reason=row["reason"],
+        basis=row["basis"],
+        external_id=row["external_id"],
+        received_at=None,
+        due_at=None,
+    )
     return {
-        json_digest({**body, "received_at": first, "due_at": second})
+        json_digest(replace(body, received_at=first, due_at=second).to_json())
         for first in (received, None)
         for second in (due, None)
     }

@@ -6,6 +6,8 @@ from typing import Any
 
 from ledger.digest import json_digest
 from ledger.domain.class_spaces import BasisTerm
+from ledger.domain.events.models import ModelRegistered
+from ledger.domain.events.versions import VersionCreated
 from ledger.domain.models import Model, NewModel
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import RetryLaterError
@@ -14,7 +16,15 @@ from ledger.store.unit_of_work import Transaction
 from .proposal import Proposal
 
 
-def append_model(tx: Transaction, model: NewModel, *, actor: str, weights: str, **facts: Any) -> Model:
+def append_model(
+    tx: Transaction,
+    model: NewModel,
+    *,
+    actor: str,
+    weights: str,
+    code: str | None = None,
+    unhandled_allowed: int | None = None,
+) -> Model:
     """Add a model, without a version yet, and tell the audit history of it; return it with its id.
 
     Args:
@@ -22,7 +32,8 @@ def append_model(tx: Transaction, model: NewModel, *, actor: str, weights: str, 
         model: What to add.
         actor: Who registers it.
         weights: Digest of its registered weights.
-        facts: What else the history shall hold.
+        code: Digest of the source code that builds its network.
+        unhandled_allowed: Number of weights that may stay unedited although no layer handler covers them.
 
     Raises:
         ConflictError: The name is taken.
@@ -30,15 +41,16 @@ def append_model(tx: Transaction, model: NewModel, *, actor: str, weights: str, 
     added = tx.models.add(model)
     architecture = model.architecture
     setup = setup_digest(architecture.options, vars(model.preprocessing), model.settings.to_json())
-    data = {
-        "architecture": architecture.spec,
-        "weights": weights,
-        "data": model.data_digest,
-        "setup": setup,
-        "classes": len(model.labels),
-        **facts,
-    }
-    tx.audit.append("model.registered", at=model.created_at, actor=actor, model=model.name, data=data)
+    registered = ModelRegistered(
+        architecture=architecture.spec,
+        weights=weights,
+        data=model.data_digest,
+        setup=setup,
+        classes=len(model.labels),
+        code=code,
+        unhandled_allowed=unhandled_allowed,
+    )
+    tx.audit.append(registered, at=model.created_at, actor=actor, model=model.name)
     return added
 
 
@@ -92,20 +104,19 @@ def append_version(
     tx.objects.add(version.weights, size, "weights", at=at)
     tx.versions.add(version, terms)
     seq = tx.audit.append(
-        "version.created",
+        VersionCreated(
+            version=version.number,
+            parent=version.parent,
+            version_kind=version.kind,
+            forgotten=tuple(sorted(version.forgotten)),
+            weights=version.weights,
+            recipe=json_digest(version.recipe),
+            restores=version.restores,
+        ),
         at=at,
         actor=actor,
         model=model.name,
         request_id=version.request_id,
-        data={
-            "version": version.number,
-            "parent": version.parent,
-            "kind": version.kind.value,
-            "forgotten": sorted(version.forgotten),
-            "weights": version.weights,
-            "recipe": json_digest(version.recipe),
-        }
-        | ({} if version.restores is None else {"restores": version.restores}),
     )
     tx.versions.move_live(model, version.number, at=at, audit_seq=seq)
     return seq

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ledger.digest import canonical_json
+from ledger.domain.events.versions import VersionExported
 from ledger.domain.versions import Version
 from ledger.errors import (
     ConflictError,
@@ -30,8 +31,8 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConflictError(f"{folder} is not an empty folder", "name a new folder")
     with ledger.database.write() as tx:
-        facts = {"version": version.number, "weights": version.weights}
-        tx.audit.append("version.exported", at=ledger.clock(), actor=ledger.actor, model=known.model.name, data=facts)
+        exported = VersionExported(version=version.number, weights=version.weights)
+        tx.audit.append(exported, at=ledger.clock(), actor=ledger.actor, model=known.model.name)
         head = tx.audit.head()
     pre = known.model.preprocessing
     config = {

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ledger.domain.due import days_left
+from ledger.domain.events.models import ModelRolledBack
+from ledger.domain.events.requests import RequestReopened
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import Action, RequestState
@@ -78,31 +80,25 @@ def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
         terms = tuple(tx.versions.basis(target))
         append_version(tx, model, version, size=size, terms=terms, actor=ledger.actor, at=now)
         tx.audit.append(
-            "model.rolled_back",
+            ModelRolledBack(
+                version=version.number,
+                restores=target.number,
+                reopened=tuple(request.id for request in current.reopened),
+            ),
             at=now,
             actor=ledger.actor,
             model=model.name,
-            data={
-                "version": version.number,
-                "restores": target.number,
-                "reopened": [request.id for request in current.reopened],
-            },
             note=reason,
         )
         for request in current.reopened:
             outcome = f"reopened by the rollback to version {target.number}"
             tx.requests.act(request.id, Action.REOPEN, at=now, outcome=outcome, version=None, no_op=False)
             tx.audit.append(
-                "request.reopened",
+                RequestReopened(version=version.number, state=RequestState.REOPENED, due_at=request.due_at),
                 at=now,
                 actor=ledger.actor,
                 model=model.name,
                 request_id=request.id,
-                data={
-                    "version": version.number,
-                    "state": RequestState.REOPENED.value,
-                    "due_at": request.due_at.isoformat(),
-                },
             )
     return version
 

@@ -16,6 +16,7 @@ from ledger.audit.merkle import Frontier
 from ledger.audit.signed_notes import Checkpoint, Verifier
 from ledger.audit.tree_builder import STORED_LEVELS, TreeBuilder
 from ledger.audit.verification import ExternalRecord
+from ledger.domain.events.event import Event
 from ledger.errors import NotFoundError
 from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 
@@ -46,38 +47,37 @@ class AuditLog:
 
     def append(
         self,
-        kind: str,
+        event: Event,
         *,
         at: datetime,
         actor: str,
         model: str | None = None,
         request_id: int | None = None,
-        data: dict[str, Any] | None = None,
         note: str = "",
     ) -> int:
         """Append an event and return its sequence number.
 
         Args:
-            kind: What happened, e.g. ``request.fulfilled``.
+            event: What happened, with its facts: numbers, digests, class indices. No names of classes or people,
+                which could not be erased from a chain.
             at: When, on the service's clock.
             actor: Who did it.
             model: Name of the model concerned.
             request_id: Number of the request concerned.
-            data: Plain JSON facts: numbers, digests, class indices. No names of classes or people,
-                which could not be erased from a chain.
             note: Free text. Only a salted digest of it is chained; the text lies beside it.
         """
         recorded = self._recorded(lock=True)
         seq = recorded.head.size + 1
-        event: dict[str, Any] = {"at": at.isoformat(), "kind": kind, "actor": actor, "data": data or {}}
+        kind = str(event.kind)
+        entry: dict[str, Any] = {"at": at.isoformat(), "kind": kind, "actor": actor, "data": event.to_json()}
         if model is not None:
-            event["model"] = model
+            entry["model"] = model
         if request_id is not None:
-            event["request"] = request_id
+            entry["request"] = request_id
         salt = secrets.token_hex(16)
         if note:
-            event["note"] = note_digest(salt, note)
-        leaf = leaf_text(seq, recorded.head.digest, event)
+            entry["note"] = note_digest(salt, note)
+        leaf = leaf_text(seq, recorded.head.digest, entry)
         digest = leaf_digest(leaf)
         row = {"seq": seq, "kind": kind, "model": model, "request_id": request_id, "leaf": leaf, "digest": digest}
         self._session.connection().execute(ADD_EVENT, row)
@@ -143,7 +143,7 @@ class AuditLog:
         if request_id is not None:
             query = query.where(AuditEventRow.request_id == request_id)
         if kinds:
-            query = query.where(AuditEventRow.kind.in_(kinds))
+            query = query.where(AuditEventRow.kind.in_([str(kind) for kind in kinds]))
         for row, note in self._session.execute(query).yield_per(PAGE):
             event = json.loads(row.leaf)
             yield AuditEvent(
