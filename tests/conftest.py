@@ -3,7 +3,6 @@
 pytest_plugins = [
     "tests.fixtures.environment",
     "tests.fixtures.databases",
-    "tests.fixtures.ledger_contents",
     "tests.fixtures.records",
     "tests.fixtures.strace",
     "tests.fixtures.trained_digits",

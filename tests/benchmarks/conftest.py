@@ -9,11 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ledger.config import create_config
-from ledger.domain.models import Architecture
 from ledger.service.computation.workbench import Workbench, open_workbench
-from ledger.service.ledger import create_ledger
-from ledger.service.models.registration import Registration, register
+from tests.ledgers.desk import MODEL, Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,26 +33,15 @@ def open_bench(
     trained_digits: TrainedDigits, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Settings], Workbench]]:
     """Return a way to lay the digits' network out in a fresh ledger, under some settings."""
-    opened: list[Workbench] = []
+    desks: list[Desk] = []
 
     def open_one(settings: Settings) -> Workbench:
         root = tmp_path_factory.mktemp("bench") / "ledger"
-        ledger = create_ledger(create_config(root, "sqlite:///ledger.db", "objects"), "tester")
-        register(
-            ledger,
-            Registration(
-                name="digits",
-                architecture=Architecture(trained_digits.architecture, {}),
-                weights=trained_digits.weights,
-                data_spec="digits",
-                labels=None,
-                preprocessing=vars(trained_digits.preprocessing),
-                settings=settings,
-            ),
-        )
-        opened.append(open_workbench(ledger, "digits"))
-        return opened[-1]
+        desk = Desk.create(root, trained_digits)
+        desks.append(desk)
+        desk.register(MODEL, settings)
+        return open_workbench(desk.ledger, MODEL)
 
     yield open_one
-    for bench in opened:
-        bench.ledger.close()
+    for desk in desks:
+        desk.close()

@@ -23,12 +23,13 @@ import torch
 from ledger.errors import AuditError, BusyError, IntegrityError, LedgerError, ObjectError, SchemaVersionError
 from ledger.plugin_manager import build_plugins
 from ledger.weights import tensor_files
+from tests.ledgers.contents import ledger_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.conftest import Cli
     from tests.fixtures.trained_digits import TrainedDigits
+    from tests.ledgers.command_line import Cli
 
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -44,7 +45,7 @@ def execute(cli: Cli, statement: str, *values: Any) -> None:
 
 
 def test_ctrl_c_in_the_middle_of_work_loses_nothing(cli: Cli, trained_digits: TrainedDigits) -> None:
-    undisturbed = type(cli)(cli.root.with_name("undisturbed"), cli.contents)
+    undisturbed = type(cli)(cli.root.with_name("undisturbed"))
     shutil.copytree(cli.root, undisturbed.root)
     undisturbed("forget", "digits", "-c", "3", "--wait")
 
@@ -160,7 +161,7 @@ def test_weights_that_do_not_fit_on_the_disk_are_not_registered(cli: Cli, wide: 
 def test_work_that_does_not_fit_on_the_disk_fails_and_can_be_retried(cli: Cli, wide: list[str]) -> None:
     cli("model", "add", "wide", *wide)
     cli("forget", "wide", "-c", "3")
-    before = cli.contents(cli.root)["objects"]
+    before = cli.contents()["objects"]
     database = (cli.root / "ledger.db").stat().st_size
     with no_file_above(database + 100_000):
         answer = cli("work", code=1)
@@ -168,7 +169,7 @@ def test_work_that_does_not_fit_on_the_disk_fails_and_can_be_retried(cli: Cli, w
     assert "cannot store an object" in answer.err
     assert cli.state(1) == "failed"
     # Class spaces that did fit are kept; of what did not, nothing is.
-    assert cli.contents(cli.root)["objects"].items() >= before.items()
+    assert cli.contents()["objects"].items() >= before.items()
     cli("fsck", "--read-data")
     assert [version["version"] for version in cli.versions("wide")] == [0]
     cli.verified()
@@ -178,13 +179,13 @@ def test_work_that_does_not_fit_on_the_disk_fails_and_can_be_retried(cli: Cli, w
 
 
 def test_a_database_that_cannot_grow_changes_as_a_whole_or_not_at_all(cli: Cli) -> None:
-    before = cli.contents(cli.root)
+    before = cli.contents()
     with no_file_above(8192):
         answer = cli("forget", "digits", "-c", "3", code=1)
     assert isinstance(answer.error, LedgerError)
     assert "database" in answer.err
     assert "Traceback" not in answer.err
-    assert cli.contents(cli.root) == before
+    assert cli.contents() == before
     cli.verified()
     cli("forget", "digits", "-c", "3")
     assert cli.state(1) == "queued"
@@ -205,17 +206,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_no_space_left(small_disk: Path, cli: Cli, trained_digits: TrainedDigits, wide: list[str]) -> None:
-    full = type(cli)(small_disk / "ledger", cli.contents)
+    full = type(cli)(small_disk / "ledger")
     full("init", str(full.root))
     full("model", "add", "digits", *trained_digits.options, *trained_digits.set_options)
     answer = full.refused(LedgerError, 1, "model", "add", "wide", *wide)
     assert "no space left" in answer.err
     full("forget", "digits", "-c", "3")
     (small_disk / "filler").write_bytes(b"x" * (os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize))
-    before = full.contents(full.root)
+    before = full.contents()
     answer = full("forget", "digits", "-c", "4", "--reason", "long " * 5000, code=1)
     assert isinstance(answer.error, LedgerError)
-    assert full.contents(full.root) == before
+    assert full.contents() == before
     (small_disk / "filler").unlink()
     full.verified()
     full("forget", "digits", "-c", "4", "--reason", "long " * 5000)
@@ -267,7 +268,7 @@ def test_a_read_only_ledger_can_be_read_and_says_why_it_cannot_be_written(
     read_only: tuple[Path, list[str]], cli: Cli
 ) -> None:
     root, command = read_only
-    before = cli.contents(root)
+    before = ledger_contents(root)
     refused = run(command, "forget", "digits", "-c", "3")
     assert refused.returncode == 1
     assert "error: the database cannot be written: attempt to write a readonly database" in refused.stderr
@@ -278,7 +279,7 @@ def test_a_read_only_ledger_can_be_read_and_says_why_it_cannot_be_written(
     made = run(command[:-4], "init", str(root / "another"))
     assert made.returncode == 1
     assert "cannot create a ledger" in made.stderr
-    assert cli.contents(root) == before
+    assert ledger_contents(root) == before
 
 
 def test_objects_that_cannot_be_written_fail_the_request(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,13 +312,13 @@ def test_a_database_that_somebody_holds_is_busy(cli: Cli, monkeypatch: pytest.Mo
 
 def test_a_database_of_a_newer_release_is_left_alone(cli: Cli) -> None:
     execute(cli, "UPDATE unledger_schema SET version_num = 'r9999'")
-    before = cli.contents(cli.root)
+    before = cli.contents()
     for command in ("status", "forget digits -c 3", "work", "audit verify", "db check", "db upgrade"):
         answer = cli(*command.split(), code=4)
         assert type(answer.error) is SchemaVersionError
         assert "at schema r9999, which this release does not know" in answer.err
         assert "upgrade unledger" in answer.err
-    assert cli.contents(cli.root) == before
+    assert cli.contents() == before
     assert cli.json("db", "current")["current"] == "r9999"
     assert "FAILED" in cli("doctor", code=1).out
 

@@ -16,7 +16,7 @@ from ledger.weights import tensor_files
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.conftest import Cli
+    from tests.ledgers.command_line import Cli
 
 SIZE, MEAN, STD, SEED = 32, 0.3, 0.35, 0
 LEAST_ACCURACY, MOST_FORGOTTEN, MOST_DROP = 0.95, 0.01, 0.02

@@ -25,7 +25,7 @@ from ledger.errors import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.e2e.conftest import Cli
+    from tests.ledgers.command_line import Cli
 
 # -- classes ------------------------------------------------------------------------------------------
 
@@ -249,7 +249,7 @@ def test_what_the_parser_refuses_has_the_same_code(cli: Cli, arguments: str) -> 
 
 
 def test_there_must_be_a_ledger(tmp_path: Path, cli: Cli) -> None:
-    elsewhere = type(cli)(tmp_path / "elsewhere", cli.contents)
+    elsewhere = type(cli)(tmp_path / "elsewhere")
     answer = elsewhere("status", code=3)
     assert isinstance(answer.error, NotFoundError)
     assert "unledger init" in answer.err

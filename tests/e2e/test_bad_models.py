@@ -30,7 +30,8 @@ from ledger.errors import (
 from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Cli, Rows
+    from tests.ledgers.command_line import Cli
+    from tests.ledgers.rows import Rows
 
 
 def refuse(cli: Cli, error: type[LedgerError], options: list[str]) -> str:

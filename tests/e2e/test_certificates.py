@@ -26,7 +26,7 @@ from ledger.errors import (
 )
 
 if TYPE_CHECKING:
-    from .conftest import Cli
+    from tests.ledgers.command_line import Cli
 
 VERIFIER = Path(verifier.__file__)
 GOLDEN = Path(__file__).parents[1] / "golden" / "certificates"

@@ -17,7 +17,8 @@ from ledger.cli import completion
 from ledger import __version__
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Cli, Rows
+    from tests.ledgers.command_line import Cli
+    from tests.ledgers.rows import Rows
 
 UNLEDGER = str(Path(sys.executable).with_name("unledger"))
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -248,7 +249,7 @@ def test_names_labels_and_numbers_are_completed(pets: Cli, rows: Rows) -> None:
 def test_completion_is_silent_where_it_knows_nothing(pets: Cli, tmp_path: Path) -> None:
     assert completion.class_labels(context(pets), "") == []
     assert completion.class_labels(context(pets, model="nobody"), "") == []
-    nowhere = type(pets)(tmp_path / "nowhere", pets.contents)
+    nowhere = type(pets)(tmp_path / "nowhere")
     assert completion.model_names(context(nowhere), "") == []
     assert completion.request_numbers(context(nowhere), "") == []
 

@@ -16,8 +16,8 @@ from ledger.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.e2e.conftest import Cli
     from tests.fixtures.trained_digits import TrainedDigits
+    from tests.ledgers.command_line import Cli
 
     Start = Callable[..., subprocess.Popen[str]]
 

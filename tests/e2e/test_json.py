@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.e2e.conftest import Cli, Rows
+    from tests.ledgers.command_line import Cli
+    from tests.ledgers.rows import Rows
 
 STORY = """
 doctor -> checks

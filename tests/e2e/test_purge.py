@@ -11,7 +11,7 @@ from ledger.cli.commands.purge import parse_age
 from ledger.errors import ConflictError, PurgedError, UsageError
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Cli
+    from tests.ledgers.command_line import Cli
 
 
 def test_a_purge_shows_what_goes_asks_and_destroys(forgotten: Cli) -> None:

@@ -7,12 +7,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from lifetime import STEPS, Life
-
 from ledger.errors import LedgerError
 from ledger.service.audit.verification import verify_history
 from ledger.service.progress import Silent
 from ledger.service.upkeep.fsck import fsck
+from tests.faults.lifetime import STEPS, Life
 
 NOT_COMPARED = {
     "audit_events": "compared leaf by leaf below, without what a second attempt adds",

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from registration import register_stand_in
 from sqlalchemy import text
 
 from ledger.audit.events import AuditEvent
@@ -43,6 +42,7 @@ from ledger.service.versions.proposal import Proposal
 from ledger.service.versions.rollback import plan_rollback, roll_back
 from ledger.store.database.engine import translated
 from ledger.store.unit_of_work import Transaction
+from tests.ledgers.stand_in import register_stand_in
 
 MODEL = "shapes"
 LABELS = tuple("abcdefgh")

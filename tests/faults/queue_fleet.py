@@ -25,12 +25,10 @@ from sqlalchemy import event
 
 from ledger.audit.events import AuditEvent
 from ledger.config import create_config, find_config
-from ledger.domain.labels import LabelMap
-from ledger.domain.models import Architecture, Model, NewModel
+from ledger.domain.models import Model
 from ledger.domain.requests import NewRequest, Request
-from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action, RequestState
-from ledger.domain.versions import Version, VersionKind
+from ledger.domain.versions import Version
 from ledger.service.computation.compute import Compute
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.progress import Progress, Silent
@@ -39,6 +37,7 @@ from ledger.service.requests.decisions import decide
 from ledger.service.requests.filing import enqueue
 from ledger.service.versions.commit import append_version
 from ledger.service.versions.proposal import Proposal
+from tests.ledgers.stand_in import base_version, stand_in
 
 POISON = 0
 """A class whose computation kills the process that tries."""
@@ -89,30 +88,8 @@ def found_ledger(root: Path, url: str, models: tuple[str, ...], classes: int) ->
         for name in models:
             data = weights_of(name, frozenset())
             digest = ledger.objects.put(data)
-            model = tx.models.add(
-                NewModel(
-                    name=name,
-                    architecture=Architecture("stand-in", {}),
-                    labels=LabelMap(tuple(f"class {k}" for k in range(classes))),
-                    preprocessing=Preprocessing(channels=1, height=1, width=1, mean=(0.0,), std=(1.0,)),
-                    data_spec="stand-in",
-                    data_digest="0" * 64,
-                    settings=Settings(),
-                    created_at=now,
-                )
-            )
-            base = Version(
-                model_id=model.id,
-                number=0,
-                parent=None,
-                kind=VersionKind.BASE,
-                request_id=None,
-                restores=None,
-                forgotten=frozenset(),
-                weights=digest,
-                recipe={},
-                created_at=now,
-            )
+            model = tx.models.add(stand_in(name, tuple(f"class {k}" for k in range(classes)), at=now))
+            base = base_version(model, digest, at=now)
             append_version(tx, model, base, size=len(data), terms=(), actor="founder", at=now)
     ledger.close()
 

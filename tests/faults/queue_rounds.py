@@ -1,9 +1,9 @@
 """Mistreat a fleet of workers, or let many processes file requests at once, and see whether the accounts still hold.
 
-    python tests/faults/queue_rounds.py kills --kills 500 --requests 100      SIGKILL at random moments
-    python tests/faults/queue_rounds.py zombies --zombies 200                 frozen past their lease, then woken
-    python tests/faults/queue_rounds.py enqueues --rounds 10                  8 processes file 200 requests each
-    python tests/faults/queue_rounds.py poison                                a request that kills whoever touches it
+    python -m tests.faults.queue_rounds kills --kills 500 --requests 100      SIGKILL at random moments
+    python -m tests.faults.queue_rounds zombies --zombies 200                 frozen past their lease, then woken
+    python -m tests.faults.queue_rounds enqueues --rounds 10                  8 processes file 200 requests each
+    python -m tests.faults.queue_rounds poison                                a request that kills whoever touches it
 
 ``--url`` names an empty database; without it, each round gets a SQLite file of its own. Prints one line of JSON; the
 exit status is 1 if anything was lost, doubled, stale or wrong.
@@ -21,15 +21,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import queue_fleet as fleet
-from queue_fleet import Fleet, Pace
-
 from ledger.config import find_config
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import RequestState
 from ledger.errors import BusyError
 from ledger.service.ledger import Ledger, open_ledger
 from ledger.service.requests.filing import enqueue
+from tests.faults import queue_fleet as fleet
+from tests.faults.queue_fleet import Fleet, Pace
 
 MODELS = ("north", "south", "west")
 DEADLINE = 1800.0

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from registration import register_stand_in
-
-from ledger.config import create_config
+from ledger.config import create_config, find_config
 from ledger.domain.events.versions import VersionEvaluated
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
@@ -15,7 +13,7 @@ from ledger.errors import LedgerError, RefusedError
 from ledger.service.audit.checkpoints import issue_checkpoint
 from ledger.service.audit.copies import witness
 from ledger.service.computation.compute import Compute
-from ledger.service.ledger import Ledger, create_ledger
+from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.progress import Progress, Silent
 from ledger.service.requests.decisions import decide
 from ledger.service.requests.filing import enqueue
@@ -23,6 +21,7 @@ from ledger.service.requests.withdrawal import withdraw
 from ledger.service.requests.worker import work
 from ledger.service.versions.proposal import Proposal
 from ledger.service.versions.rollback import plan_rollback, roll_back
+from tests.ledgers.stand_in import register_stand_in
 
 CLASSES = 6
 MODELS = ("cars", "birds")
@@ -35,8 +34,9 @@ class Story:
     """A ledger in a folder whose clock moves with each act.
 
     Args:
-        root: Where it shall live.
+        root: Where it lives, or shall live: a ledger that is there is opened.
         choice: What decides.
+        now: What its clock says at first.
     """
 
     root: Path
@@ -45,6 +45,9 @@ class Story:
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.database.exists():
+            self.ledger = open_ledger(find_config(self.root), "tester", clock=self.tick)
+            return
         config = create_config(self.root, "sqlite:///ledger.db", "objects")
         self.ledger = create_ledger(config, "tester", clock=self.tick)
         for name in MODELS:

@@ -1,11 +1,11 @@
 """Let a fault strike at every file-system call of a ledger's life, and see that nothing is lost, doubled or damaged.
 
-    python tests/faults/sweep.py kill                    SIGKILL at every call, then the same command again
-    python tests/faults/sweep.py pairs --sample 100      a second SIGKILL while that command runs again
-    python tests/faults/sweep.py EIO ENOSPC              every call fails once, either way
-    python tests/faults/sweep.py full                    from some call on, none of its kind finds space any more
-    python tests/faults/sweep.py short                   no file can grow beyond some length: writes are cut short
-    python tests/faults/sweep.py careless --sample 50    SIGKILL, to steps that are acknowledged before they are done
+    python -m tests.faults.sweep kill                    SIGKILL at every call, then the same command again
+    python -m tests.faults.sweep pairs --sample 100      a second SIGKILL while that command runs again
+    python -m tests.faults.sweep EIO ENOSPC              every call fails once, either way
+    python -m tests.faults.sweep full                    from some call on, none of its kind finds space any more
+    python -m tests.faults.sweep short                   no file can grow beyond some length: writes are cut short
+    python -m tests.faults.sweep careless --sample 50    SIGKILL, to steps that are acknowledged before they are done
 
 Prints a line of JSON for each kind. The exit status is 1 if anything was found; for careless steps, if nothing was: a
 sweep that misses those is blind. ``--sample N --seed S`` takes N places of each kind at random, and ``--calls`` only
@@ -28,13 +28,11 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-import examine
-import tracing
-from lifetime import STEPS, perform
-from tracing import Ended, Point
-
 from ledger.service import ledger as ledgers
 from ledger.store.database.engine import open_engine
+from tests.faults import examine, tracing
+from tests.faults.lifetime import STEPS, perform
+from tests.faults.tracing import Ended, Point
 
 FAULTS = {
     "kill": "signal=SIGKILL",

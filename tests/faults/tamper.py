@@ -1,6 +1,6 @@
 """Tamper with ledgers in every way we know, and count what verification finds.
 
-    python tests/faults/tamper.py --count 1000 --seed 0
+    python -m tests.faults.tamper --count 1000 --seed 0
 
 Each round makes a ledger of its own, checks that it is found clean, lets an intruder change it, and checks it again:
 alone, with a checkpoint that was kept, and with a witness file. It says what was found, and whether the right entry or
@@ -17,9 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from intruder import Intruder
-from story import Story
-
 from ledger.audit.signed_notes import Verifier, open_checkpoint
 from ledger.audit.verification import ExternalRecord
 from ledger.audit.witness import read_witness
@@ -27,6 +24,8 @@ from ledger.errors import AuditError
 from ledger.service.signing import load_signer
 from ledger.service.upkeep.replay import replay
 from ledger.store.unit_of_work import Database
+from tests.faults.intruder import Intruder
+from tests.faults.story import Story
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,9 @@ import json
 import random
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,35 +33,28 @@ from ledger.service.requests.listing import list_requests
 from ledger.service.signing import FILE, create_signer, load_signer
 from ledger.service.upkeep.replay import KEYS, NOT_EVIDENCE, Replayed, differences, replay
 from ledger.store.repositories.projections import columns
+from tests.faults.intruder import Intruder
+from tests.faults.story import START, Story
 from tests.fixtures.events import any_event
 
 Invoke = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def lived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a ledger in which a good deal happened; nothing is signed yet."""
-    folder = str(Path(__file__).parent)
-    sys.path.insert(0, folder)
-    story = import_module("story").Story(tmp_path_factory.mktemp("lived") / "ledger", random.Random(5))
+    story = Story(tmp_path_factory.mktemp("lived") / "ledger", random.Random(5))
     story.file()
     story.live(25)
     story.close()
-    yield story.root
-    sys.path.remove(folder)
+    return story.root
 
 
 @pytest.fixture
 def story(lived: Path, tmp_path: Path) -> Iterator[Any]:
     """A copy of it to go on with."""
-    kind = import_module("story").Story
-    root = tmp_path / "ledger"
-    shutil.copytree(lived, root)
-    copy = object.__new__(kind)
-    copy.root, copy.choice, copy.now = root, random.Random(0), import_module("story").START + timedelta(days=30)
-    from ledger.config import find_config
-
-    copy.ledger = open_ledger(find_config(root), "tester", clock=copy.tick)
+    shutil.copytree(lived, tmp_path / "ledger")
+    copy = Story(tmp_path / "ledger", random.Random(0), START + timedelta(days=30))
     yield copy
     copy.close()
 
@@ -199,7 +190,7 @@ def test_a_witness_names_what_was_changed_after_everything_was_signed_again(stor
     assert witness(story.ledger, path) == (story.size, story.size)
     assert len(path.read_text().splitlines()) == 2
     key = str(load_signer(story.ledger.config).verifier)
-    intruder = import_module("intruder").Intruder(story.database, random.Random(0))
+    intruder = Intruder(story.database, random.Random(0))
     intruder.rewrite(6, intruder.forge(6))
     intruder.relink(6)
     intruder.resign()

@@ -1,6 +1,6 @@
 """Flip bits of what is stored, and cut it: every change is found before a tensor exists.
 
-The tests run a sample. ``python tests/faults/test_bit_flips.py --count 1000 --seed 0`` runs it in full, and prints how
+The tests run a sample. ``python -m tests.faults.test_bit_flips --count 1000 --seed 0`` runs it in full, and prints how
 many changes were found for each kind of file.
 """
 

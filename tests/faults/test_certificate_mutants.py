@@ -1,6 +1,6 @@
 """Bend certificates at random and see that the verifier rejects each, in its own words and without delay.
 
-The tests run a sample. ``python tests/faults/test_certificate_mutants.py --count 100000 --seed 0`` bends more.
+The tests run a sample. ``python -m tests.faults.test_certificate_mutants --count 100000 --seed 0`` bends more.
 
 A mutant that verifies must say exactly what the original says (white space between JSON tokens may differ). What is
 bent are the certificates that are kept of each format.

@@ -17,14 +17,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from hostile_artifacts import CANARY, TIB, Maker, contents, good, sparse, specials
 
 from ledger.errors import LedgerError, NonFiniteError, ObjectError, WeightsError
 from ledger.networks.network import Network
 from ledger.store.objects.encryption import MAGIC, stored_size
 from ledger.store.objects.object_store import ObjectStore
 from ledger.weights import tensor_files
+from tests.faults.hostile_artifacts import CANARY, TIB, Maker, contents, good, sparse, specials
 
+ROOT = Path(__file__).parents[2]
 MOST_SECONDS = 1.0
 """Of processor time: other processes shall not decide."""
 MOST_GROWTH = 64 * 2**20
@@ -185,7 +186,7 @@ def attempts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Attem
     done = subprocess.run(
         [sys.executable, __file__, str(folder)],
         capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         text=True,
         check=False,
         cwd=folder,

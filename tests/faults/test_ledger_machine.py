@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from expectation import DECISIONS, OPEN, Expectation, Refused, Weights
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from lifetime import LABELS, MODEL, START, open_shapes, register
 from sqlalchemy import text
 
 from ledger.audit.chain import GENESIS, Head
@@ -41,6 +39,8 @@ from ledger.service.upkeep.garbage import collect_garbage
 from ledger.service.upkeep.purge import destroy_promised, plan_purge, purge
 from ledger.service.versions.proposal import Proposal
 from ledger.service.versions.rollback import plan_rollback, roll_back
+from tests.faults.expectation import DECISIONS, OPEN, Expectation, Refused, Weights
+from tests.faults.lifetime import LABELS, MODEL, START, open_shapes, register
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,7 +65,7 @@ class KilledError(BaseException):
     """The process is gone: nothing in it can handle that."""
 
 
-class Desk:
+class CheckedLedger:
     """A ledger, what it must be like, and everything that can be done to both.
 
     Args:
@@ -302,7 +302,7 @@ LEGAL = (
 )
 
 
-class Life(RuleBasedStateMachine):
+class LedgerMachine(RuleBasedStateMachine):
     """People, workers, crashes and purges, in any order."""
 
     open_new: Callable[[], Iterator[Ledger]]
@@ -311,7 +311,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._opened = type(self).open_new()
-        self.desk = Desk(next(self._opened))
+        self.checked = CheckedLedger(next(self._opened))
 
     def teardown(self) -> None:
         next(self._opened, None)
@@ -338,15 +338,15 @@ class Life(RuleBasedStateMachine):
         flag: bool,  # noqa: FBT001
     ) -> None:
         """Do one thing; ``pick`` names one of the requests or versions that there are, counted round."""
-        act(self.desk, deed, classes, decision, how, pick, key, flag=flag)
+        act(self.checked, deed, classes, decision, how, pick, key, flag=flag)
 
     @invariant()
     def everything_is_as_it_must_be(self) -> None:
-        self.desk.check()
+        self.checked.check()
 
 
 def act(
-    desk: Desk,
+    checked: CheckedLedger,
     deed: str,
     classes: frozenset[int],
     decision: str,
@@ -357,30 +357,30 @@ def act(
     flag: bool,
 ) -> None:
     """Do one of the deeds."""
-    wishes, versions = desk.expected.wishes, desk.expected.versions
+    wishes, versions = checked.expected.wishes, checked.expected.versions
     number = pick % len(wishes) + 1 if wishes else 0
     stuck = [w.number for w in wishes.values() if w.state in DECISIONS["retry"]]
     first, _, deed_after = deed.partition(" and ")
     if deed_after:
-        desk.file(classes)
+        checked.file(classes)
     match deed_after or first:
         case "file":
-            desk.file(classes, key, approval=flag)
+            checked.file(classes, key, approval=flag)
         case "decide" if number:
-            desk.decide(number, decision, waive=flag)
+            checked.decide(number, decision, waive=flag)
         case "retry" if stuck:
-            desk.decide(stuck[pick % len(stuck)], "retry", waive=True)
+            checked.decide(stuck[pick % len(stuck)], "retry", waive=True)
         case "withdraw" if number:
-            desk.withdraw(number, waive=flag)
+            checked.withdraw(number, waive=flag)
         case "roll back":
-            desk.roll_back(pick % len(versions))
+            checked.roll_back(pick % len(versions))
         case "work" | "tidy":
-            getattr(desk, deed_after or first)()
+            getattr(checked, deed_after or first)()
         case "die":
-            desk.die(how)
+            checked.die(how)
         case "purge":
             # Mostly recent: a purge of everything leaves little to go back to.
-            desk.purge(pick % 20)
+            checked.purge(pick % 20)
 
 
 @pytest.fixture(scope="module")
@@ -426,7 +426,7 @@ def open_postgres(postgres_server: Any) -> Callable[[], Iterator[Ledger]]:
 
 
 def live_many_lives(open_new: Callable[[], Iterator[Ledger]], runs: int, steps: int) -> None:
-    class Lives(Life):
+    class Lives(LedgerMachine):
         pass
 
     Lives.open_new = staticmethod(open_new)
@@ -457,14 +457,14 @@ def test_a_worker_that_dies_before_its_commit_has_changed_nothing(
     open_sqlite: Callable[[], Iterator[Ledger]], how: str
 ) -> None:
     opened = open_sqlite()
-    desk = Desk(next(opened))
-    desk.file(frozenset({1}))
-    desk.die(how)
-    desk.check()
-    assert desk.expected.live.number == 0
-    desk.work()
-    desk.check()
-    assert desk.expected.live.number == 1
+    checked = CheckedLedger(next(opened))
+    checked.file(frozenset({1}))
+    checked.die(how)
+    checked.check()
+    assert checked.expected.live.number == 0
+    checked.work()
+    checked.check()
+    assert checked.expected.live.number == 1
     assert next(opened, None) is None
 
 
@@ -472,21 +472,21 @@ def test_a_lease_of_an_attempt_that_came_to_nothing_is_in_nobodys_way(
     open_sqlite: Callable[[], Iterator[Ledger]],
 ) -> None:
     opened = open_sqlite()
-    desk = Desk(next(opened))
-    desk.file(frozenset({1}))
-    desk.work()
-    desk.file(frozenset({2}))
-    desk.work()
-    desk.withdraw(2)
+    checked = CheckedLedger(next(opened))
+    checked.file(frozenset({1}))
+    checked.work()
+    checked.file(frozenset({2}))
+    checked.work()
+    checked.withdraw(2)
     # Computes what version 2 is, and is never heard of again.
-    desk.file(frozenset({2}))
-    desk.die("vanishes")
-    with desk.ledger.database.engine.begin() as connection:
+    checked.file(frozenset({2}))
+    checked.die("vanishes")
+    with checked.ledger.database.engine.begin() as connection:
         found = connection.execute(text("UPDATE blob_leases SET expires = 1"))
     assert found.rowcount == 1
-    desk.roll_back(2)
-    desk.check()
-    assert desk.expected.live.forgotten == {1, 2}
+    checked.roll_back(2)
+    checked.check()
+    assert checked.expected.live.forgotten == {1, 2}
     assert next(opened, None) is None
 
 
@@ -494,17 +494,17 @@ def test_a_reopened_request_can_be_withdrawn_although_its_class_can_never_come_b
     open_sqlite: Callable[[], Iterator[Ledger]],
 ) -> None:
     opened = open_sqlite()
-    desk = Desk(next(opened))
-    desk.file(frozenset({1}))
-    desk.work()
-    desk.withdraw(1)
-    desk.file(frozenset({1, 3}))
-    desk.work()
-    desk.roll_back(1)
-    desk.purge(0)
-    desk.withdraw(2)
-    desk.check()
-    assert (desk.expected.wishes[2].state, desk.expected.live.forgotten) == ("withdrawn", frozenset({1}))
+    checked = CheckedLedger(next(opened))
+    checked.file(frozenset({1}))
+    checked.work()
+    checked.withdraw(1)
+    checked.file(frozenset({1, 3}))
+    checked.work()
+    checked.roll_back(1)
+    checked.purge(0)
+    checked.withdraw(2)
+    checked.check()
+    assert (checked.expected.wishes[2].state, checked.expected.live.forgotten) == ("withdrawn", frozenset({1}))
     assert next(opened, None) is None
 
 
@@ -514,24 +514,24 @@ def test_no_class_comes_back_by_accident(open_sqlite: Callable[[], Iterator[Ledg
     """Keep an account of effective deletions that knows nothing but answers: what was acknowledged stays forgotten."""
     generator = random.Random(SEED * 1000 + sequence)
     opened = open_sqlite()
-    desk = Desk(next(opened))
+    checked = CheckedLedger(next(opened))
     effective: dict[int, frozenset[int]] = {}
     for _ in range(30):
         deed = generator.choice(("forget", "forget", "forget", "roll back", "roll back", "withdraw", "retry"))
         classes = frozenset(generator.sample(sorted(CLASSES - {5}), generator.choice((1, 1, 2))))
-        wishes = desk.expected.wishes
+        wishes = checked.expected.wishes
         reopened = [w.number for w in wishes.values() if w.state == "reopened"]
         if deed == "forget":
-            desk.file(classes)
-            desk.work()
+            checked.file(classes)
+            checked.work()
         elif deed == "roll back":
-            desk.roll_back(generator.randrange(len(desk.expected.versions)))
+            checked.roll_back(generator.randrange(len(checked.expected.versions)))
         elif deed == "withdraw" and wishes:
-            desk.withdraw(generator.randrange(len(wishes)) + 1)
+            checked.withdraw(generator.randrange(len(wishes)) + 1)
         elif deed == "retry" and reopened:
-            desk.decide(generator.choice(reopened), "retry")
-            desk.work()
-        with desk.ledger.database.read() as tx:
+            checked.decide(generator.choice(reopened), "retry")
+            checked.work()
+        with checked.ledger.database.read() as tx:
             live, requests = tx.versions.live(tx.models.get(MODEL)), tx.requests.all()
         for request in requests:
             # Out of the account only by what a person was told: reopened, or withdrawn.
@@ -540,5 +540,5 @@ def test_no_class_comes_back_by_accident(open_sqlite: Callable[[], Iterator[Ledg
             elif request.state.value in OPEN | {"withdrawn", "denied"}:
                 effective.pop(request.id, None)
         assert frozenset[int]().union(*effective.values()) <= live.forgotten
-        desk.check()
+        checked.check()
     assert next(opened, None) is None

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from lifetime import STEPS
+
+from tests.faults.lifetime import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.strace
 
-STORY = Path(__file__).with_name("lifetime.py")
+ROOT = Path(__file__).parents[2]
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat", "unlink",
          "unlinkat", "ftruncate", "mkdir", "mkdirat")  # fmt: skip
 DATABASE, JOURNAL = "ledger.db", "ledger.db-journal"
@@ -54,7 +55,7 @@ def traced(strace: str, root: Path, *command: str) -> list[Call]:
     """Run a command and return its calls on files under a folder, in order, and what it says of its steps."""
     log = root.parent / "trace"
     options = ["-f", "-y", "-o", str(log), "-e", "signal=none", "-e", "trace=" + ",".join(f"?{call}" for call in CALLS)]
-    subprocess.run([strace, *options, sys.executable, *command], check=True, capture_output=True)
+    subprocess.run([strace, *options, sys.executable, *command], check=True, capture_output=True, cwd=ROOT)
     names = re.compile(rf'[<"]{re.escape(str(root))}/?([^>"]*)[>"]')
     calls = []
     for line in log.read_text().splitlines():
@@ -73,7 +74,7 @@ def story(strace: str, tmp_path_factory: pytest.TempPathFactory) -> list[list[Ca
     root = tmp_path_factory.mktemp("story") / "ledger"
     root.mkdir()
     steps: list[list[Call]] = []
-    for call in traced(strace, root, str(STORY), str(root)):
+    for call in traced(strace, root, "-m", "tests.faults.lifetime", str(root)):
         if call.name == "step":
             steps.append([])
         else:

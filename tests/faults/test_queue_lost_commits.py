@@ -7,7 +7,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from ledger.service.requests import claim_end
 from ledger.service.requests.claim_end import ClaimEnd
 from ledger.service.requests.worker import work
 from ledger.store.database.engine import open_engine
+from tests.faults import queue_fleet as fleet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -98,13 +98,6 @@ class Line:
 
 
 @pytest.fixture
-def fleet(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The stand-in for a computation, and a ledger to use it on."""
-    monkeypatch.syspath_prepend(Path(__file__).parent)
-    return import_module("queue_fleet")
-
-
-@pytest.fixture
 def line(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
     """The line to the server."""
     host = make_url(postgres_url).query["host"]
@@ -116,7 +109,7 @@ def line(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def ledger(fleet: Any, line: Line, postgres_url: str, tmp_path: Path) -> Iterator[Ledger]:
+def ledger(line: Line, postgres_url: str, tmp_path: Path) -> Iterator[Ledger]:
     """A ledger with one model and one request, reached through the line."""
     url = make_url(postgres_url).update_query_dict({"host": str(line.folder)})
     fleet.found_ledger(tmp_path / "ledger", url.render_as_string(hide_password=False), ("model",), 9)
@@ -126,7 +119,7 @@ def ledger(fleet: Any, line: Line, postgres_url: str, tmp_path: Path) -> Iterato
     opened.close()
 
 
-def once_computed(fleet: Any, act: Callable[[], None]) -> Callable[[Ledger, str], Compute]:
+def once_computed(act: Callable[[], None]) -> Callable[[Ledger, str], Compute]:
     """Let something happen when the first weights are computed, just before they are committed."""
     waiting = [act]
 
@@ -144,7 +137,7 @@ def once_computed(fleet: Any, act: Callable[[], None]) -> Callable[[Ledger, str]
     return open_model
 
 
-def check(ledger: Ledger, fleet: Any) -> None:
+def check(ledger: Ledger) -> None:
     """Check that the request was fulfilled once, by one version."""
     accounts = fleet.accounts(ledger.config.root, 1)
     assert (accounts["lost"], accounts["doubled"], accounts["stale"], accounts["wrong"]) == (0, 0, 0, [])
@@ -158,20 +151,20 @@ def check(ledger: Ledger, fleet: Any) -> None:
     [["before"], ["after"], ["late"], ["before", "after"], ["before", "before", "late"]],
     ids="+".join,
 )
-def test_a_commit_whose_answer_was_lost_is_done_once(ledger: Ledger, fleet: Any, line: Line, cuts: list[str]) -> None:
-    [done] = work(ledger, Silent(), open_model=once_computed(fleet, lambda: line.cuts.extend(cuts)))
+def test_a_commit_whose_answer_was_lost_is_done_once(ledger: Ledger, line: Line, cuts: list[str]) -> None:
+    [done] = work(ledger, Silent(), open_model=once_computed(lambda: line.cuts.extend(cuts)))
     assert line.cuts == []
     assert (done.request.state, done.error) == (RequestState.FULFILLED, None)
     assert done.version is not None
     assert done.version.number == 1
     # It was settled within the claim that computed the weights: nobody had to do it again.
     assert done.request.lease_epoch == 1
-    check(ledger, fleet)
+    check(ledger)
 
 
 @pytest.mark.parametrize("cut", ["before", "after", "late"])
 def test_a_receipt_whose_commit_was_lost_is_given_once(
-    ledger: Ledger, fleet: Any, line: Line, monkeypatch: pytest.MonkeyPatch, cut: str
+    ledger: Ledger, line: Line, monkeypatch: pytest.MonkeyPatch, cut: str
 ) -> None:
     # The classes are forgotten already by the time the request is looked at, so no weights are computed.
     assert len(list(work(ledger, Silent(), open_model=fleet.opener(fleet.Pace())))) == 1
@@ -190,9 +183,7 @@ def test_a_receipt_whose_commit_was_lost_is_given_once(
         assert len([e for e in tx.audit.events() if e.kind == "request.fulfilled" and e.data["no_op"]]) == 1
 
 
-def test_a_server_that_throws_out_the_committing_session_loses_nothing(
-    ledger: Ledger, fleet: Any, postgres_url: str
-) -> None:
+def test_a_server_that_throws_out_the_committing_session_loses_nothing(ledger: Ledger, postgres_url: str) -> None:
     """The server itself ends the session in the middle of its COMMIT, once."""
     other = open_engine(postgres_url)
     with other.begin() as connection:
@@ -218,12 +209,10 @@ def test_a_server_that_throws_out_the_committing_session_loses_nothing(
         # A sequence is not rolled back: both attempts came that far.
         assert connection.execute(text("SELECT last_value FROM turns")).scalar_one() == 2
     other.dispose()
-    check(ledger, fleet)
+    check(ledger)
 
 
-def test_somebody_elses_commit_is_not_taken_for_ones_own(
-    ledger: Ledger, fleet: Any, line: Line, tmp_path: Path
-) -> None:
+def test_somebody_elses_commit_is_not_taken_for_ones_own(ledger: Ledger, line: Line, tmp_path: Path) -> None:
     """The lease is lost during the commit in doubt, and another worker fulfils the request."""
     other = open_ledger(find_config(tmp_path / "ledger"), "other")
 
@@ -234,21 +223,21 @@ def test_somebody_elses_commit_is_not_taken_for_ones_own(
         line.cuts.append("before")
 
     with pytest.raises(RetryLaterError):
-        list(work(ledger, Silent(), open_model=once_computed(fleet, overtake)))
+        list(work(ledger, Silent(), open_model=once_computed(overtake)))
     other.close()
-    check(ledger, fleet)
+    check(ledger)
 
 
 def test_a_database_that_stays_away_leaves_the_request_to_the_next_worker(
-    ledger: Ledger, fleet: Any, line: Line, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, line: Line, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claim_end, "COMMIT_ATTEMPTS", 3)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
     away = ["before"] * 3
     with pytest.raises(UnreachableError, match="request 1 could not be committed"):
-        list(work(ledger, Silent(), open_model=once_computed(fleet, lambda: line.cuts.extend(away))))
+        list(work(ledger, Silent(), open_model=once_computed(lambda: line.cuts.extend(away))))
     with ledger.database.read() as tx:
         assert tx.requests.get(1).state is RequestState.QUEUED
     [done] = work(ledger, Silent(), open_model=fleet.opener(fleet.Pace()))
     assert done.request.lease_epoch == 2
-    check(ledger, fleet)
+    check(ledger)

@@ -15,13 +15,23 @@ import pytest
 
 # Read once at import: tests run with the environment guarded.
 FULL_SIZE = os.environ.get("FULL_SIZE") == "1"
-ROUNDS = Path(__file__).with_name("queue_rounds.py")
+ROOT = Path(__file__).parents[2]
 
 
 def survive(what: str, url: str, *arguments: object, seed: int = 1) -> dict[str, Any]:
     """Run a round; return its accounts, which must be in order."""
-    command = [sys.executable, str(ROUNDS), what, "--url", url, "--seed", str(seed), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
+    command = [
+        sys.executable,
+        "-m",
+        "tests.faults.queue_rounds",
+        what,
+        "--url",
+        url,
+        "--seed",
+        str(seed),
+        *map(str, arguments),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600, cwd=ROOT)
     assert done.returncode in (0, 1), done.stderr
     sys.stdout.write(done.stdout)
     result: dict[str, Any] = json.loads(done.stdout)

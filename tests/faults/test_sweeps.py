@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-SWEEP = Path(__file__).with_name("sweep.py")
+ROOT = Path(__file__).parents[2]
 KINDS = ("kill", "pairs", "EIO", "ENOSPC", "full", "short")
 SAMPLE = 8
 """Places of each kind."""
@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.strace]
 def swept(strace: str) -> dict[str, dict[str, Any]]:
     """The reports on a sample of every kind of fault."""
     assert os.access(strace, os.X_OK)
-    command = [sys.executable, str(SWEEP), *KINDS, "careless", "--sample", str(SAMPLE)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    command = [sys.executable, "-m", "tests.faults.sweep", *KINDS, "careless", "--sample", str(SAMPLE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=ROOT)
     assert done.stderr == ""
     return {report["kind"]: report for report in map(json.loads, done.stdout.splitlines())}
 

@@ -27,7 +27,7 @@ from ledger.report.page import render, write_report
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.report.conftest import NewSample, Sample
+    from tests.ledgers.sample import NewSample, Sample
 
 VOID = frozenset({"meta", "br", "link", "input", "img", "hr"})
 

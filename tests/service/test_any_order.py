@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import tempfile
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -22,10 +23,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ledger.config import create_config
-from ledger.domain.labels import LabelMap
-from ledger.domain.models import Architecture, Model, NewModel
+from ledger.domain.models import Model
 from ledger.domain.requests import NewRequest, Request
-from ledger.domain.settings import Preprocessing, Settings
+from ledger.domain.settings import Settings
 from ledger.domain.states import OPEN_STATES, PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import ConflictError, DataError, GateError, LedgerError, TooFewRetainedError, TransitionError
@@ -40,6 +40,7 @@ from ledger.service.versions.commit import append_version
 from ledger.service.versions.proposal import Proposal
 from ledger.service.versions.rollback import plan_rollback, roll_back
 from ledger.weights import tensor_files
+from tests.ledgers.stand_in import base_version, stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,19 +111,9 @@ class People(RuleBasedStateMachine):
         data = weights_of(frozenset())
         weights = self.ledger.objects.put(data)
         with self.ledger.database.write() as tx:
-            model = tx.models.add(
-                NewModel(
-                    name=NAME,
-                    architecture=Architecture("none", {}),
-                    labels=LabelMap(tuple("abcdef")),
-                    preprocessing=Preprocessing(),
-                    data_spec="none",
-                    data_digest="0" * 64,
-                    settings=Settings(min_retained=LEAST),
-                    created_at=self.now,
-                )
-            )
-            base = Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), weights, {}, self.now)
+            named = stand_in(NAME, tuple("abcdef"), at=self.now)
+            model = tx.models.add(replace(named, settings=Settings(min_retained=LEAST)))
+            base = base_version(model, weights, at=self.now)
             append_version(tx, model, base, size=len(data), terms=(), actor="tester", at=self.now)
         return model
 

@@ -24,16 +24,14 @@ from ledger.service.progress import Silent
 from ledger.service.signing import load_signer
 from ledger.service.upkeep.purge import plan_purge, purge
 from ledger.service.versions.export import export
-
-from .conftest import MODEL
+from tests.ledgers.desk import MODEL
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ledger.certificates.verifier import Verified
     from ledger.domain.certificates import Certificate
-
-    from .conftest import Desk
+    from tests.ledgers.desk import Desk
 
 
 def verified(desk: Desk, certificate: Certificate) -> Verified:

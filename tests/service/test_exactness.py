@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.service.conftest import Desk
+    from tests.ledgers.desk import Desk
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ledger.service.upkeep.fsck import Finding, FsckResult
-    from tests.service.conftest import Shelf
+    from tests.ledgers.shelf import Shelf
 
 
 FLIPS = int(os.environ.get("UNLEDGER_TEST_FLIPS", "20"))

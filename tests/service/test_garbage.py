@@ -23,7 +23,7 @@ from ledger.service.upkeep.purge import destroy_promised
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.service.conftest import Shelf
+    from tests.ledgers.shelf import Shelf
 
 SOON = sha256_hex(b"soon")
 

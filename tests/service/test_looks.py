@@ -30,7 +30,7 @@ from ledger.weights import tensor_files
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.service.conftest import Desk
+    from tests.ledgers.desk import Desk
 
 MODEL = "digits"
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ledger.service.versions.proposal import Proposal
-    from tests.service.conftest import Desk
+    from tests.ledgers.desk import Desk
 
 MODEL = "digits"
 NOW = timedelta(0)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.service.conftest import Desk
+    from tests.ledgers.desk import Desk
 
 
 def damage(desk: Desk, digest: str) -> None:

@@ -19,7 +19,7 @@ from ledger.store.audit.log import AuditLog
 from ledger.store.repositories.versions import Versions
 
 if TYPE_CHECKING:
-    from tests.service.conftest import Desk
+    from tests.ledgers.desk import Desk
 
 MODEL = "digits"
 

@@ -25,7 +25,7 @@ from ledger.weights import tensor_files
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.service.conftest import Desk
+    from tests.ledgers.desk import Desk
 
 UNUSUAL = '''\
 """A digits network with hardly a plain layer in it."""

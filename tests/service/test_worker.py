@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ledger.service.computation.workbench import Workbench
     from ledger.service.versions.proposal import Proposal
-    from tests.service.conftest import Desk
+    from tests.ledgers.desk import Desk
 
     Meanwhile = Callable[[], object]
 

@@ -1,0 +1,1 @@
+"""Ledgers that tests work with: how they are made, filled, asked and compared."""
