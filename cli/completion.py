@@ -16,7 +16,7 @@ def _from_ledger(ctx: typer.Context, query: Callable[["Ledger"], list[str]]) -> 
     try:
         with Session(options.get("ledger"), "completion").ledger() as ledger:
             return query(ledger)
-    except Exception:  # noqa: BLE001 - an error message in the middle of a command line helps nobody
+    except Exception:  # noqa: BLE001 - an error message would garble the command line
         return []
 
 
@@ -33,7 +33,7 @@ def model_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def class_labels(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a class label of the model named earlier on the line."""
-    # After a bare `-c` the parser gives up on the rest of the line, and the model is still among its arguments.
+    # After a bare `-c` the parser stops, and the model is still among the unparsed arguments.
     name: str = ctx.params.get("model") or next((word for word in ctx.args if not word.startswith("-")), "")
 
     def query(ledger: "Ledger") -> list[str]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from ledger.errors import UsageError
 
 FIRST_YEAR, LAST_YEAR = 1900, 9998
-"""Far enough from the ends of the calendar for any time zone and deadline."""
+"""Years accepted: neither a time zone nor a deadline then leaves the calendar."""
 
 _AGE = re.compile("([0-9]{1,5})([dhw]?)")
 _UNITS = {"": "days", "d": "days", "h": "hours", "w": "weeks"}
@@ -16,7 +16,7 @@ def parse_date(text: str) -> datetime:
     """Read an ISO 8601 date or time; without a zone it is UTC.
 
     Raises:
-        UsageError: The text is neither, or lies where no calendar month can be added.
+        UsageError: The text is neither, or its year is out of range.
     """
     try:
         moment = datetime.fromisoformat(text)

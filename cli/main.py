@@ -21,7 +21,7 @@ INTERRUPTED = "interrupted; nothing half-done was kept"
 
 
 class ErrorBoundary(TyperGroup):
-    """Turns our errors into a message, a hint and a stable exit code; nothing else is caught."""
+    """Turns a LedgerError into a message, a hint and a stable exit code; other exceptions are not caught."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the global options."""
@@ -50,7 +50,7 @@ class ErrorBoundary(TyperGroup):
             say(INTERRUPTED)
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            # Whoever read our output has seen enough; without this, Python complains once more at exit.
+            # The reader closed the pipe; without this, Python prints an error at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
 

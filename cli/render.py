@@ -17,19 +17,23 @@ from rich.text import Text
 
 from ledger.errors import LedgerError
 
-NARROWEST, ROOM, WIDEST = 16, 24, 100_000
-"""Characters of a column that wraps, of one in a table that is too wide at any rate, and of any table."""
+LEAST_WRAPPED_WIDTH = 16
+"""Characters that a wrapped column needs before a table is made wider than the terminal."""
+WRAPPED_WIDTH = 24
+"""Characters of a wrapped column in a table that is wider than the terminal anyway."""
+LARGEST_WIDTH = 100_000
+"""Characters of any table."""
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(*parts: str | tuple[str, str]) -> None:
-    """Tell the person something; never data.
+    """Print a sentence for people to standard error; data goes to standard output.
 
     Args:
-        parts: Literal text, or text with its style. Labels, paths and reasons may hold anything: nothing
-            in them is read as markup or obeyed by the terminal.
+        parts: Literal text, or text with its style. It may hold anything, as labels and paths do: markup is
+            not interpreted, and control characters are spelled out.
     """
     pairs = ((part, "") if isinstance(part, str) else part for part in parts)
     err.print(Text.assemble(*((_visible(text), style) for text, style in pairs)))
@@ -57,7 +61,7 @@ def emit_file(data: bytes, output: Path | None, *, hint: str = "") -> None:
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-    """Print a table that fits the terminal where it can; elsewhere a row is a line, however long.
+    """Print a table that fits the terminal if possible; without a terminal, each row is one line.
 
     Args:
         columns: Headings. ``#`` before one aligns numbers to the right; ``~`` lets the column wrap.
@@ -79,9 +83,9 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: 
         table.add_row(*row)
     if not (out.is_terminal or "COLUMNS" in os.environ):
         table.width = _measured(table).maximum
-    # A column squeezed to a letter a line is worse than a table that is too wide.
-    elif _least_width(table, longest, NARROWEST) > out.width:
-        table.width = _least_width(table, longest, ROOM)
+    # A column of one letter a line is worse than a table that is too wide.
+    elif _least_width(table, longest, LEAST_WRAPPED_WIDTH) > out.width:
+        table.width = _least_width(table, longest, WRAPPED_WIDTH)
     out.print(table, crop=False)
 
 
@@ -101,14 +105,14 @@ def size(count: int) -> str:
 
 
 def _least_width(table: Table, longest: Mapping[int, int], room: int) -> int:
-    """Return the width of a table whose columns that wrap get some room, as far as their longest cell needs it."""
+    """Return the width of a table whose wrapped columns have ``room`` characters, or fewer if their cells are shorter."""
     for i, length in longest.items():
         table.columns[i].min_width = min(room, length)
     return _measured(table).minimum
 
 
 def _measured(table: Table) -> Measurement:
-    return Measurement.get(out, out.options.update(max_width=WIDEST), table)
+    return Measurement.get(out, out.options.update(max_width=LARGEST_WIDTH), table)
 
 
 def _cell(value: Any) -> str:
@@ -116,16 +120,16 @@ def _cell(value: Any) -> str:
 
 
 def _visible(text: str) -> str:
-    """Spell out control characters, which a terminal would obey."""
+    """Spell out control characters, so that the terminal does not execute them."""
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
 SPEED_OVER = 600.0
-"""Seconds over which speed is averaged: a step may take half a minute, and rich forgets after that."""
+"""Seconds over which speed is averaged; rich averages over 30 by default, and one step may take as long."""
 
 
 class PhaseProgress:
-    """Shows the phases of long work: a bar each on a terminal, a line each elsewhere."""
+    """Shows the phases of long work: a progress bar for each on a terminal, one line for each elsewhere."""
 
     def __init__(self) -> None:
         self._bars = RichProgress(
@@ -163,7 +167,7 @@ class PhaseProgress:
         self._bars.advance(self._task)
 
     def end(self) -> None:
-        """End the current phase: what is said next is about something else."""
+        """End the current phase, so that what is printed next does not look like a part of it."""
         self._finish()
 
     def _finish(self) -> None:

@@ -50,7 +50,7 @@ class Session:
         """Open the ledger for one command.
 
         Raises:
-            UsageError: A number was given that the database cannot even look for.
+            UsageError: A number is larger than the database can hold.
         """
         from ledger.service.ledger import open_ledger
 
@@ -58,7 +58,7 @@ class Session:
         try:
             yield opened
         except OverflowError as error:
-            # SQLite's driver, about a number that no row can have.
+            # SQLite's driver raises this for a number beyond 64 bits.
             raise UsageError(f"a number is too large: {error}", "check the numbers on the command line") from error
         finally:
             opened.close()
@@ -85,7 +85,7 @@ def split_reference(reference: str) -> tuple[str, int | None]:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before something severe.
+    """Ask before something that cannot be undone easily.
 
     Raises:
         RefusedError: The answer is no, or nobody is there to ask.

@@ -1,40 +1,43 @@
-"""SIGTERM and SIGINT as a request to leave: the first asks, a second one insists."""
+"""SIGTERM and SIGINT as a request to stop: the first one asks for it, the second one interrupts."""
 
 import os
 import select
 import signal
+from collections.abc import Callable
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """Notes the first signal, for work that looks at ``wanted``; raises KeyboardInterrupt at the second.
+    """Records the first signal in ``wanted`` and raises KeyboardInterrupt at the second.
 
-    Use it in the main thread, as a context manager: at its end the signals mean what they meant before.
+    Use it as a context manager, in the main thread. On leaving, the previous signal handlers are restored.
     """
 
     def __init__(self) -> None:
         self._asked = False
+        self._reading_end = self._writing_end = -1
+        self._previous: dict[signal.Signals, Callable[[int, FrameType | None], Any] | int | None] = {}
 
     def __enter__(self) -> Self:
-        # A pipe: nothing else may safely be touched in a signal handler and waited for outside it.
-        self._ear, self._mouth = os.pipe()
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        # Writing to a pipe is safe in a signal handler, and waiting for the pipe wakes up at once.
+        self._reading_end, self._writing_end = os.pipe()
+        self._previous = {number: signal.signal(number, self._record) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
-        os.close(self._ear)
-        os.close(self._mouth)
+        os.close(self._reading_end)
+        os.close(self._writing_end)
 
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
+    def _record(self, _number: int, _frame: FrameType | None) -> None:
         if self._asked:
             raise KeyboardInterrupt
         self._asked = True
-        os.write(self._mouth, b"!")
+        os.write(self._writing_end, b"!")
 
     @property
     def wanted(self) -> bool:
@@ -43,4 +46,4 @@ class StopSignals:
 
     def wait(self, seconds: float) -> None:
         """Return after some seconds, or as soon as a signal comes."""
-        select.select([self._ear], [], [], seconds)
+        select.select([self._reading_end], [], [], seconds)

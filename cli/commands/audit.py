@@ -94,7 +94,7 @@ def _verify(ctx: typer.Context, against: str | None, key: str | None, file: Path
 
 @app.command()
 def key(ctx: typer.Context, json: Json = False) -> None:
-    """Print the verifier key: who wants to check signatures later should have it from now on."""
+    """Print the verifier key; give it to everybody who will check signatures later."""
     from ledger.service.signing import load_signer
 
     verifier = load_signer(session(ctx).config).verifier
@@ -125,7 +125,7 @@ def proof(
     output: Output = None,
     json: Json = False,
 ) -> None:
-    """Prove that an entry stands in the signed history, without showing any other; a JSON document."""
+    """Prove that an entry is in the signed history, without showing other entries; a JSON document."""
     from ledger.service.audit.proofs import prove
 
     with session(ctx).ledger() as ledger:
@@ -143,7 +143,7 @@ def witness(
     key: VerifierKey = None,
     json: Json = False,
 ) -> None:
-    """Add a checkpoint and the digest of each new entry to a file that names what is changed later."""
+    """Add a checkpoint and the digest of each new entry to a file, to find later changes with."""
     from ledger.service.audit.copies import witness as visit
 
     with session(ctx).ledger() as ledger:
@@ -179,7 +179,7 @@ def import_(
     key: VerifierKey = None,
     json: Json = False,
 ) -> None:
-    """Take an exported history over into an archive, if it verifies and continues what the archive holds."""
+    """Import an exported history into an archive, if it verifies and continues the archive's history."""
     from ledger.service.audit.copies import create_archive, import_history
     from ledger.service.ledger import open_ledger
 

@@ -118,7 +118,7 @@ def erase_openings(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Erase what opens a certificate's commitments to class names; it goes on to verify."""
+    """Erase what opens a certificate's commitments to class names; the certificate still verifies."""
     from ledger.service.evidence.certificates import erase_openings as erase
     from ledger.service.evidence.certificates import get_certificate
 

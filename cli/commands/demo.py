@@ -1,4 +1,4 @@
-"""``unledger demo``: the whole story in one command, told with the ordinary commands."""
+"""``unledger demo``: a demonstration that runs the ordinary commands one after another."""
 
 import os
 import shlex
@@ -96,7 +96,7 @@ def _run(ctx: typer.Context, comment: str, line: str) -> None:
 
 
 def _conclude(ctx: typer.Context, folder: Path) -> None:
-    """Say in the last lines what was shown, from the recorded evidence, and fail if it was not."""
+    """Print what the recorded evidence shows, and fail if it does not show that the classes were forgotten."""
     from ledger.service.versions.model_history import history
 
     with session(ctx).ledger() as ledger:

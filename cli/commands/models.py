@@ -159,7 +159,7 @@ def rebind(
     data: Annotated[str | None, typer.Option(help="Where the images are now; default: where they were.")] = None,
     json: Json = False,
 ) -> None:
-    """Use the images as they are now, after a purge: those of forgotten classes may be gone."""
+    """After a purge, use the images as they are now; those of forgotten classes may be missing."""
     from ledger.service.models.rebind import rebind as take_note
 
     with session(ctx).ledger() as ledger:

@@ -1,4 +1,4 @@
-"""``unledger model add``: what a person says about a model, read from options."""
+"""``unledger model add``: read the description of a model from options."""
 
 import json as jsonlib
 import math
@@ -140,7 +140,7 @@ def _settings(kind: Any, texts: list[str], options: dict[str, list[Any] | None])
 def _fits(value: Any, default: Any) -> bool:
     """Whether a setting's value is of its default's kind: a whole number, a finite number, or a list of these."""
     if isinstance(default, tuple):
-        # An empty list says nothing of its items; of the settings, only depths are empty by default.
+        # An empty default does not show the type of its items; only depths, whole numbers, are empty by default.
         example = default[0] if default else 1
         return isinstance(value, tuple) and all(_fits(item, example) for item in value)
     if isinstance(default, str):

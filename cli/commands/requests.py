@@ -187,7 +187,7 @@ def show(ctx: typer.Context, request: RequestNumber, json: Json = False) -> None
 
 
 def _decision(action: Action, doc: str) -> None:
-    """Add the command of an action that changes a state and computes nothing."""
+    """Add the command of an action that only changes a request's state."""
 
     def command(ctx: typer.Context, request: RequestNumber, reason: Reason = "", json: Json = False) -> None:
         from ledger.service.requests.decisions import decide
@@ -204,7 +204,7 @@ def _decision(action: Action, doc: str) -> None:
 
 _decision(Action.APPROVE, "Approve a request that waits for it.")
 _decision(Action.DENY, "Turn a request down.")
-_decision(Action.CANCEL, "Cancel a request that nobody wants any more.")
+_decision(Action.CANCEL, "Cancel a request that is no longer wanted.")
 _decision(Action.HOLD, "Take a request out of the queue for a while.")
 _decision(Action.RELEASE, "Put a held request back in the queue.")
 

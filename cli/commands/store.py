@@ -1,4 +1,4 @@
-"""``unledger fsck`` and ``unledger gc``: check everything that is stored; remove what nothing needs."""
+"""``unledger fsck`` and ``unledger gc``: check what is stored, and remove what nothing refers to."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""``unledger work`` and ``status``: carry requests out, and see what waits."""
+"""``unledger work`` and ``status``: carry out requests, and show which are open."""
 
 import traceback
 from collections.abc import Callable
@@ -64,7 +64,7 @@ def work(
 def stay(
     ledger: "Ledger", model: str | None, poll: float, on_outcome: "Callable[[Outcome], None]", *, json: bool
 ) -> None:
-    """Carry out requests as they come until a signal says to leave; no failure of a request ends it."""
+    """Carry out requests as they come until a signal asks to stop; a request that fails does not end it."""
     from ledger.service.models.lookup import get_model
     from ledger.service.requests.daemon import Trouble, run_daemon
 

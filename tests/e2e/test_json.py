@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +25,6 @@ from tests.fixtures.documents import PARTS, check_document, check_output, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.ledgers.command_line import Cli
     from tests.ledgers.rows import Rows
@@ -232,6 +233,14 @@ def test_the_schema_of_errors_knows_every_attribute() -> None:
         <= schemas()["error"]["properties"].keys()
         == schemas()[PARTS]["$defs"]["error"]["properties"].keys() | {"schema"}
     )
+
+
+def test_every_kind_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
+    for kind in schemas().keys() - {PARTS}:
+        assert f"[`{kind}`](../cli/schemas/{kind}.json)" in text
+    (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    assert check_document(json.loads(example)) == "error"
 
 
 def test_schemas_ship_with_the_package() -> None:
