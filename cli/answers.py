@@ -27,7 +27,7 @@ def note_arguments(ctx: typer.Context, arguments: Sequence[str]) -> None:
 
 def answer(ctx: typer.Context, document: Document) -> None:
     """Print the command's document."""
-    ctx.meta[GIVEN] = True
+    answered(ctx)
     json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=_json_value)
     sys.stdout.write("\n")
 
@@ -45,9 +45,13 @@ def answered(ctx: typer.Context) -> None:
 
 
 def answer_error(ctx: typer.Context, error: BaseException, *, message: str, hint: str = "", exit_code: int) -> None:
-    """Print the document of an error, if JSON is wanted and the command has not answered."""
+    """Print the document of an error, if JSON is wanted and the command has not answered.
+
+    It takes one line, so that it also fits behind the lines of a command that prints one document a line.
+    """
     if ctx.meta.get(WANTED) and not ctx.meta.get(GIVEN):
-        answer(ctx, error_document(error, message=message, hint=hint, exit_code=exit_code))
+        answered(ctx)
+        answer_line(error_document(error, message=message, hint=hint, exit_code=exit_code))
 
 
 def _json_value(value: Any) -> Any:

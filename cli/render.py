@@ -105,7 +105,7 @@ def size(count: int) -> str:
 
 
 def _least_width(table: Table, longest: Mapping[int, int], room: int) -> int:
-    """Return the width of a table whose wrapped columns have ``room`` characters, or fewer if their cells are shorter."""
+    """Return the least width of a table whose wrapped columns get ``room`` characters, or what their cells need."""
     for i, length in longest.items():
         table.columns[i].min_width = min(room, length)
     return _measured(table).minimum
