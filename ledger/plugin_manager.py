@@ -1,4 +1,4 @@
-"""Find, load and ask plugins. Nothing is loaded at import, and a broken plugin never stops a command."""
+"""Find, load and call plugins. Nothing is loaded at import, and a broken plugin never stops a command."""
 
 import importlib
 import os
@@ -44,7 +44,7 @@ BUILTINS = {
 }
 """Built-in plugins: the name that evidence and certificates record, and the module, which may move."""
 ENTRY_POINT_GROUP = "unledger"
-SWITCH = "UNLEDGER_PLUGINS"
+PLUGINS_VARIABLE = "UNLEDGER_PLUGINS"
 """Environment variable: unset loads every installed plugin, empty none, else a comma-separated list."""
 
 T = TypeVar("T")
@@ -63,11 +63,11 @@ class PluginInfo:
 
 
 class Plugins:
-    """The loaded plugins, asked through typed methods that name a culprit when one fails.
+    """The loaded plugins, with typed methods that name the plugin when one fails.
 
     Args:
         manager: With the hook specifications and all plugins registered.
-        infos: What was loaded, and what was not.
+        infos: Every plugin that was found, loaded or not.
     """
 
     def __init__(self, manager: pluggy.PluginManager, infos: Sequence[PluginInfo]) -> None:
@@ -156,7 +156,7 @@ def guarded(call: Callable[[], T], culprit: str) -> T:
     except Exception as error:
         raise PluginError(
             f"{culprit} failed: {type(error).__name__}: {error}",
-            f"report it to the plugin's author; {SWITCH}= (empty) runs without installed plugins",
+            f"report it to the plugin's author; {PLUGINS_VARIABLE}= (empty) runs without installed plugins",
         ) from error
 
 
@@ -180,7 +180,7 @@ def build_plugins() -> Plugins:
 
 def _wanted(points: Iterable[EntryPoint]) -> list[EntryPoint]:
     ordered = sorted(points, key=lambda point: point.name)
-    switch = os.environ.get(SWITCH)
+    switch = os.environ.get(PLUGINS_VARIABLE)
     if switch is None:
         return ordered
     names = {name.strip() for name in switch.split(",")}

@@ -1,13 +1,12 @@
 """The leading part of many input rows: ``F`` (r, i) with ``F^T F`` below and close to ``X^T X``.
 
-Whichever way ``F`` is found it is ``V^T X`` for orthonormal ``V`` (n, r), or its equal from the Gram matrix, so
-``X^T X - F^T F`` is positive semi-definite: compressing never invents energy, and compressing again what
-was compressed before adds the two errors at most.
+In every method ``F`` equals ``V^T X`` for an orthonormal ``V`` (n, r). So ``X^T X - F^T F`` is positive semi-definite:
+compression never adds energy, and when a compressed factor is compressed again, the two errors at most add up.
 
-Three forms, by cost (``docs/adr/0006-class-spaces.md``): few rows are decomposed through their (n, n) Gram
-matrix, narrow ones through the (i, i) one, both exactly and in float64; what is large both ways by subspace
-iteration (Halko, Martinsson, Tropp, arXiv 0909.4061, algorithm 4.4), which reads the rows four times and
-forms no square matrix of either size.
+There are three methods, chosen by cost (``docs/adr/0006-class-spaces.md``). Few rows are decomposed through their (n,
+n) Gram matrix, narrow rows through the (i, i) one, both exactly and in float64. Rows that are many and wide are
+decomposed by subspace iteration (Halko, Martinsson, Tropp, arXiv 0909.4061, algorithm 4.4), which reads the rows four
+times and forms neither square matrix.
 """
 
 from dataclasses import dataclass
@@ -18,16 +17,16 @@ from torch import Tensor
 
 from .eigen import symmetric_eigen
 
-EXACT = 288
-"""Largest eigenproblem that is solved whole; 288 is a 3x3 convolution of 32 channels."""
+LARGEST_EXACT_SIZE = 288
+"""Rows of the largest matrix that is decomposed exactly; 288 inputs has a 3x3 convolution of 32 channels."""
 OVERSAMPLING = 16
-"""Directions tried beyond the rank; the first of them shows how much is cut off."""
-PASSES = 1
-"""Subspace iterations. With a spectrum that falls as activations' do, a second one gains a few per cent of the cut."""
+"""Directions computed beyond the rank. The first of them shows how much is cut off."""
+SUBSPACE_ITERATIONS = 1
+"""Number of subspace iterations. With the spectrum of activations, a second one reduces the cut by a few per cent."""
 ROWS_AT_ONCE = 64
-"""Rows that are turned to float64 together."""
-CAUTION = 3.0
-"""A Ritz value approaches its eigenvalue from below; the reported cut is this multiple of it."""
+"""Rows that are converted to float64 together."""
+CUT_SAFETY_FACTOR = 3.0
+"""The reported cut is the first Ritz value that was cut off times this: Ritz values are below the eigenvalues."""
 
 
 @dataclass(frozen=True)
@@ -37,20 +36,20 @@ class Compressed:
     factor: Tensor
     """float32 (r, i), rows in falling order of energy."""
     cut: float
-    """Upper estimate of the spectral norm of ``X^T X - F^T F``, at most the trace that was cut, which is a bound."""
+    """Upper estimate of the spectral norm of ``X^T X - F^T F``; never above the trace that was cut off."""
 
 
 def compress(rows: Tensor, rank: int) -> Compressed:
-    """Return the ``rank`` leading directions of rows, fewer where there are no more.
+    """Return the leading directions of rows, at most ``rank``.
 
-    Deterministic: the start of the iteration depends on the shape alone.
+    Deterministic: the iteration starts from directions that depend on the shape alone.
 
     Args:
         rows: ``X``, float32 (n, i), finite.
         rank: Largest number of directions.
     """
     n, width = rows.shape
-    if min(n, width) <= EXACT or min(n, width) <= rank + OVERSAMPLING:
+    if min(n, width) <= LARGEST_EXACT_SIZE or min(n, width) <= rank + OVERSAMPLING:
         values, factor = _exact(rows, rank)
     else:
         values, factor = _iterated(rows, rank + OVERSAMPLING)
@@ -59,23 +58,23 @@ def compress(rows: Tensor, rank: int) -> Compressed:
     kept = min(rank, int((values > noise).sum()))
     beyond = float(values[kept].clamp_min(0)) if kept < len(values) else 0.0
     exact = len(values) == min(n, width)
-    cut = beyond if exact else min(CAUTION * beyond, max(0.0, energy(rows) - float(values[:kept].sum())))
+    cut = beyond if exact else min(CUT_SAFETY_FACTOR * beyond, max(0.0, energy(rows) - float(values[:kept].sum())))
     return Compressed(factor[:kept].contiguous(), cut)
 
 
 def energy(rows: Tensor) -> float:
     """Return the trace of ``X^T X`` of rows (n, i), in float64.
 
-    A few rows at a time, so that their copies stay in the processor's cache: a third of the time of all at once.
+    Converts a few rows at a time, so that the copies stay in the processor's cache: that takes a third of the time.
     """
     doubles = (part.double().flatten() for part in torch.split(rows, ROWS_AT_ONCE))
     return float(torch.stack([double.dot(double) for double in doubles]).sum())
 
 
 def truncate(factor: Tensor, floor: float) -> Compressed:
-    """Return what is left of a compressed factor (r, i) without the directions of energies at or below ``floor``.
+    """Drop the directions of a compressed factor (r, i) whose energy is at or below ``floor``.
 
-    Its rows are orthogonal already, so nothing need be decomposed again.
+    The rows of the factor are orthogonal, so no decomposition is needed.
     """
     energies = factor.double().square().sum(1)
     kept = energies > floor
@@ -84,7 +83,13 @@ def truncate(factor: Tensor, floor: float) -> Compressed:
 
 
 def compress_gram(gram: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
-    """Return the leading directions of rows of which only ``X^T X`` (i, i), in float64, was kept."""
+    """Return the leading directions of rows ``X``, given only their Gram matrix.
+
+    Args:
+        gram: ``X^T X``, float64 (i, i).
+        rank: Largest number of directions.
+        floor: Directions with an energy at or below this are dropped.
+    """
     values, vectors = symmetric_eigen(gram)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     kept = min(rank, int((values > max(floor, float(values[0]) * len(values) * torch.finfo(gram.dtype).eps)).sum()))
@@ -93,26 +98,30 @@ def compress_gram(gram: Tensor, rank: int, *, floor: float = 0.0) -> Compressed:
 
 
 def compress_moments(moments: Tensor, rank: int) -> Compressed:
-    """Return leading directions of rows of which only ``X^T X`` (i, i), float32, was kept, however wide they are.
+    """Return the leading directions of rows ``X`` of any width, given only their Gram matrix.
 
-    Where an eigenproblem of that width would cost too much, by subspace iteration on the matrix, and then
-    ``F = D^-1/2 U^T B^T X^T X`` for the orthonormal basis ``B`` that it finds and ``B^T X^T X B = U D U^T``
-    (Nystroem's form): that stays below ``X^T X`` as everything here does.
+    Wide matrices are decomposed by subspace iteration. With the orthonormal basis ``B`` that it finds, and
+    ``B^T X^T X B = U D U^T``, the factor is ``F = D^-1/2 U^T B^T X^T X`` (Nystroem's form), and ``F^T F`` stays below
+    ``X^T X`` as in the other methods.
+
+    Args:
+        moments: ``X^T X``, float32 (i, i).
+        rank: Largest number of directions.
     """
     width = moments.shape[0]
-    if width <= EXACT or width <= rank + OVERSAMPLING:
+    if width <= LARGEST_EXACT_SIZE or width <= rank + OVERSAMPLING:
         return compress_gram(moments.double(), rank)
     basis = _orthonormal(moments @ _start(width, rank + OVERSAMPLING, rank).to(moments.device))
-    for _ in range(PASSES):
+    for _ in range(SUBSPACE_ITERATIONS):
         basis = _orthonormal(moments @ basis)
     seen = moments @ basis
     values, vectors = symmetric_eigen((basis.T @ seen).double())
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    # What float32 cannot tell from zero would only be noise divided by nearly nothing.
+    # Values that float32 cannot tell from zero are noise, and would be divided by nearly zero.
     kept = min(rank, int((values > float(values[0]) * width * torch.finfo(moments.dtype).eps).sum()))
     factor = ((vectors[:, :kept] / values[:kept].sqrt()).T @ seen.T.double()).float()
     left = float(moments.diagonal().sum()) - float(factor.square().sum())
-    return Compressed(factor.contiguous(), min(CAUTION * float(values[kept]), max(0.0, left)))
+    return Compressed(factor.contiguous(), min(CUT_SAFETY_FACTOR * float(values[kept]), max(0.0, left)))
 
 
 def _exact(rows: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -129,7 +138,7 @@ def _exact(rows: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 def _iterated(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """Return the leading ``size`` Ritz values, float64, and ``F`` with a row for each."""
     basis = _orthonormal(rows @ _start(rows.shape[1], size, size).to(rows.device))
-    for _ in range(PASSES):
+    for _ in range(SUBSPACE_ITERATIONS):
         basis = _orthonormal(rows @ (rows.T @ basis))
     inside = basis.T @ rows
     inside_double = inside.double()
@@ -139,9 +148,9 @@ def _iterated(rows: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 @lru_cache(maxsize=8)
 def _start(width: int, size: int, seed: int) -> Tensor:
-    """Return directions (i, r) to start from: those of the processor's generator on every device.
+    """Return random directions (i, r) to start from, the same on every device.
 
-    A network has a handful of widths, and hundreds of classes start in each.
+    They are cached: a network has only a few widths, and every class starts from the same directions.
     """
     return torch.randn(width, size, generator=torch.Generator().manual_seed(seed))
 

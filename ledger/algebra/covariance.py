@@ -4,30 +4,14 @@ Index convention, here and in the other modules of this package: ``n`` rows, ``i
 linear map, ``o`` outputs, ``r`` rank.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from .compression import EXACT, compress, compress_gram, energy, truncate
+from .compression import LARGEST_EXACT_SIZE, compress, compress_gram, energy, truncate
 from .spaces import Space
 
 CHUNK_ROWS = 1024
-"""Rows folded in at a time."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What an accumulator has seen, to be merged into another one."""
-
-    rows: int
-    trace: float
-    cut: float
-    """Upper estimate of the energy cut off so far, in the units of ``G``."""
-    gram: Tensor | None
-    """Of a narrow map: float64 (i, i)."""
-    factor: Tensor | None
-    """Of a wide map: float32 (r, i)."""
+"""Rows that the buffer holds before they are folded into the Gram matrix or the factor."""
 
 
 class CovarianceAccumulator:
@@ -35,7 +19,7 @@ class CovarianceAccumulator:
 
     Narrow maps keep the exact Gram matrix in float64. Wide ones keep a factor ``F`` (r, i) with
     ``F^T F`` close to ``G``: each time the buffer is full, the factor and the buffer are compressed
-    together. What is cut off is added to the error bound, never forgotten.
+    together. What is cut off is added to the error bound.
 
     Rows pass through a buffer of fixed size, so the result does not depend on how they were batched,
     to the last bit, and memory does not grow with their number.
@@ -57,7 +41,7 @@ class CovarianceAccumulator:
         self._factor: Tensor | None = None
 
     def update(self, rows: Tensor) -> None:
-        """Fold in a batch of input rows.
+        """Add a batch of input rows.
 
         Args:
             rows: Finite values, shape (n, i), any floating dtype.
@@ -75,32 +59,13 @@ class CovarianceAccumulator:
             self._filled += stop - start
             start = stop
 
-    def seen(self) -> "Seen":
-        """Return everything seen so far, in the form in which accumulators merge."""
-        self._fold()
-        return Seen(self.rows, self._trace, self._cut, self._gram, self._factor)
-
-    def merge(self, other: "Seen") -> None:
-        """Fold in what another accumulator of the same width has seen.
-
-        Exact for narrow maps up to rounding; for wide ones the two error bounds add up.
-        """
-        self._fold()
-        self.rows += other.rows
-        self._trace += other.trace
-        self._cut += other.cut
-        if other.gram is not None:
-            self._gram = other.gram if self._gram is None else self._gram + other.gram
-        if other.factor is not None:
-            self._compress(other.factor)
-
     def _fold(self) -> None:
         """Empty the buffer into the Gram matrix or the factor."""
         if self._buffer is None or self._filled == 0:
             return
         chunk = self._buffer[: self._filled]
         self._filled = 0
-        if self.width <= EXACT:
+        if self.width <= LARGEST_EXACT_SIZE:
             rows = chunk.double()
             gram = rows.T @ rows
             self._trace += float(gram.diagonal().sum())

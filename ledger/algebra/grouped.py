@@ -1,9 +1,9 @@
 """Spaces of many narrow maps at once: the groups of a convolution, ``g`` of them, in batched tensors.
 
-A depthwise convolution of a thousand channels is a thousand maps of 9 or 49 inputs. One by one they would each pay for
-an accumulator, an eigenproblem and a stored tensor. Here a class space keeps the whole second moment of every group, as
-the lower triangle of ``G / tr(G)``: nothing is cut off, no class needs an eigenproblem, and sums of classes are sums of
-numbers. Only a sum over all classes of a role is decomposed, once for a request.
+A depthwise convolution of a thousand channels is a thousand maps of 9 or 49 inputs. One by one, each would need an
+accumulator, an eigenproblem and a stored tensor. Instead, a class space keeps the whole second moment of every group,
+as the lower triangle of ``G / tr(G)``. Nothing is cut off, no class needs an eigenproblem, and spaces of several
+classes are added entry by entry. Only the sum over all classes of a role is decomposed, once for a request.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,10 @@ from torch import Tensor
 from .eigen import symmetric_eigen
 
 CHUNK_ROWS = 1024
-"""Rows of each group that are multiplied in single precision before they are added up in double."""
-ROUNDING = 2.0**-11
-"""Of an entry in half precision: bounds what storing takes from ``G / tr(G)``, whose Frobenius norm is at most 1."""
+"""Rows of each group that are multiplied in single precision before the products are added in double precision."""
+HALF_PRECISION_ROUNDING = 2.0**-11
+"""Relative rounding error of half precision. It bounds the error of a stored ``G / tr(G)``: its Frobenius norm is at
+most 1."""
 
 
 @dataclass(frozen=True)

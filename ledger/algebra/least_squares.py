@@ -1,17 +1,17 @@
-"""Least squares: the weights that answer as before on the retain space and nothing on the forget space.
+"""Least squares: weights whose outputs stay the same on the retain space and vanish on the forget space.
 
 ``W' = argmin  alpha_r tr((W' - W) C_R (W' - W)^T) + alpha_f tr(W' C_F W'^T) + |W' - W|^2``, so
 
     W' = W (alpha_r C_R + I) (alpha_r C_R + alpha_f C_F + I)^-1.
 
-In the classifier only the outputs of forgotten classes change, and are asked to answer to forgotten inputs what the
-other outputs answer in the mean: rows of ``W`` are independent of each other, so ``W`` is replaced by the difference of
-such a row and that mean. A forgotten image is then taken for its nearest retained neighbour, as by a network that
-never saw the class. With zero as the target, whichever class has the largest bias would win.
+In the classifier only the outputs of forgotten classes change. Their target on forgotten inputs is the mean of the
+other outputs: the rows of ``W`` are independent, so in the formula each such row is replaced by its difference from
+that mean. A forgotten image is then classified as its nearest retained neighbour, as by a network that never saw the
+class. With zero as the target, the class with the largest bias would win.
 
-Both spaces enter additively, so the order of requests cannot matter. ``alpha_r`` and ``alpha_f`` weigh the
-two spaces against leaving the weight alone; a direction that only the forget space holds keeps
-``1 / (alpha_f s + 1)`` of its weight, about what importance scaling leaves of it.
+Both spaces are sums over classes, so the order of requests does not matter. ``alpha_r`` and ``alpha_f`` weigh the two
+spaces against an unchanged weight. A direction that only the forget space holds, with energy ``s``, keeps
+``1 / (alpha_f s + 1)`` of its weight, which is about what importance scaling leaves.
 
 The regression is the one of knowledge editing in closed form (Meng et al., MEMIT, arXiv 2210.07229, equation 14)
 with zero as the target of what is forgotten.

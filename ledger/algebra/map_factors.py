@@ -1,7 +1,7 @@
-"""Everything about one linear map and its two spaces that no strength changes: what a grid of alphas shares.
+"""The products of one linear map and its two spaces that all strengths share.
 
-Every shape may have a leading dimension ``g``: maps of one shape, such as the groups of a convolution, computed
-at once.
+Every shape may have a leading dimension ``g``: maps of one shape, such as the groups of a convolution, are computed
+together.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,7 @@ class MapFactors:
         weight: ``W``, float32 (o, i).
         retain: ``F_R``, float32 (i, r_r).
         forget: ``F_F``, float32 (i, r_f).
-        own_outputs: Of the classifier: the outputs that belong to forgotten classes. None where outputs belong to
-            no class.
+        own_outputs: Indices of the outputs that belong to forgotten classes, for the classifier; None for other maps.
     """
 
     def __init__(
@@ -64,7 +63,7 @@ class MapFactors:
     def resolved_cross(self, scale: float) -> Tensor:
         """Return ``(scale F_R^T F_R + I)^-1 F_R^T F_F``, float64 (r_r, r_f), by one Cholesky factorisation.
 
-        Only the last one is kept: a grid is walked ``alpha_r`` by ``alpha_r``.
+        Only the last result is kept, since a grid is searched one ``alpha_r`` after the other.
         """
         if self._resolved is None or self._resolved[0] != scale:
             self._resolved = scale, torch.cholesky_solve(self.cross, shifted_cholesky(self.retain_gram, scale))
@@ -75,7 +74,7 @@ class MapFactors:
 
         Returns:
             ``A^-1 F_F``, float32 (i, r_f), and the eigenvalues and eigenvectors of ``F_F^T A^-1 F_F`` (r_f, r_f) in
-            float64. Only the last are kept, as above.
+            float64. Only the last result is kept, as above.
         """
         if self._unprotected is None or self._unprotected[0] != scale:
             resolved = scale * self.resolved_cross(scale)

@@ -1,7 +1,8 @@
-"""The sum of very many classes' spaces at one map, as the second moment itself.
+"""The sum of the spaces of very many classes at one map, kept as a second moment.
 
-Stacked side by side, the factors of a thousand classes have 64,000 columns, and decomposing these once costs more than
-everything else about a map. Their second moment (i, i) is formed in one pass, loses nothing, and does not grow.
+Side by side, the factors of a thousand classes have 64,000 columns, and their decomposition would cost more than all
+other work on the map. Their second moment (i, i) needs one pass, is exact, and does not grow with the number of
+classes.
 """
 
 import torch
@@ -11,7 +12,7 @@ from .compression import compress_moments
 from .spaces import LARGEST_STACK, Space
 
 COLUMNS_AT_ONCE = 1024
-"""Columns gathered before they are multiplied: enough for a product to run at full speed."""
+"""Columns that are gathered before they are multiplied: enough for a matrix product at full speed."""
 
 
 class MomentSum:

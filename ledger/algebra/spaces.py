@@ -14,9 +14,9 @@ from torch import Tensor
 from .compression import compress
 
 LARGEST_STACK = 1024
-"""Largest rank of a sum of spaces. What it cuts off only widens what counts as nobody's."""
+"""Largest rank of a sum of spaces. Directions that it cuts off count as used by no class."""
 LARGEST_FORGET = 256
-"""Largest rank of a forget space: what every candidate costs grows with it, and must not with the requests made."""
+"""Largest rank of a forget space. The cost of every candidate grows with it, so it must not grow with the requests."""
 
 
 @dataclass(frozen=True)

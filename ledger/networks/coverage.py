@@ -1,4 +1,4 @@
-"""What the ledger does with every parameter of a network, and why: a promise, checked by watching a forward pass."""
+"""What the ledger does with each parameter of a network, and why: the handlers' claims, checked on a forward pass."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ POSITIONAL = (
     *("position_embedding_table", "relative_position_bias_table", "attention_biases", "height_rel", "width_rel"),
     *("rel_pos_h", "rel_pos_w"),
 )
-"""Tokens and tables of positions, by the names that timm and torch give them. Some meet the queries in a product; they
-hold what a position means, not what the features do, and are left alone by design."""
+"""Beginnings of the names that timm and torch give to tokens and tables of positions. Some are multiplied with the
+queries, but they describe positions and not features, so they are untouched by design."""
 _WEIGHT = (UseKind.PRODUCT, UseKind.TABLE, UseKind.SCAN)
 _WORDS = {
     UseKind.SHIFT: "bias, token or position: added to the features, or looked up",
@@ -46,11 +46,11 @@ class ParameterCoverage:
 
 
 def judge(module: nn.Module, dataflow: Dataflow, claims: LayerClaims) -> list[ParameterCoverage]:
-    """Say of every parameter how it is treated; a shared parameter is listed by each of its names.
+    """Decide how each parameter is treated; a shared parameter is listed under each of its names.
 
     Args:
         module: The network.
-        dataflow: What a forward pass of an example showed.
+        dataflow: How the parameters took part in a forward pass.
         claims: What the layer handlers say.
     """
     first: dict[int, str] = {id(parameter): name for name, parameter in module.named_parameters()}
@@ -68,6 +68,8 @@ def judge(module: nn.Module, dataflow: Dataflow, claims: LayerClaims) -> list[Pa
 
 
 class _Judge:
+    """Decides about one parameter at a time."""
+
     def __init__(self, modules: Mapping[str, nn.Module], dataflow: Dataflow, claims: LayerClaims) -> None:
         self._modules = modules
         self._dataflow = dataflow
@@ -81,7 +83,7 @@ class _Judge:
         return self._used(name, parameter) if why is None else (Treatment.UNTOUCHED, why)
 
     def _by_design(self, name: str) -> str | None:
-        """Return why a parameter is left alone whatever it does, by what it is called and where; None if it is not."""
+        """Return why a parameter is untouched because of its name or its module; None if these do not decide."""
         prefix, _, last = name.rpartition(".")
         if isinstance(self._modules[prefix], NORMS):
             return _WORDS[UseKind.NORM]
@@ -91,7 +93,7 @@ class _Judge:
 
     def _used(self, name: str, parameter: Tensor) -> tuple[Treatment, str]:
         prefix, _, last = name.rpartition(".")
-        # A layer's weight may lie in a module within it, as parametrized ones do.
+        # The weight of a refused layer may lie in a module within it, as parametrized weights do.
         refused = (self._claims.refused.get(place) for place in _upwards(prefix))
         reason = next(filter(None, refused), f"no handler for {type(self._modules[prefix]).__name__}")
         products = self._products(name)

@@ -1,9 +1,11 @@
-"""Watch one forward pass, and note how each parameter takes part in it, down to the operators.
+"""Trace one forward pass and record how each parameter is used, down to the operators.
 
-What a module is called, or how many dimensions a parameter has, does not say whether it is a weight. What happens
-to it does: a weight meets the features in a product, a bias is added to them, a scale stretches them. So every
-operator of a pass is seen, and tensors computed of parameters alone are followed (a weight may be standardised,
-stacked or reshaped before it meets the features).
+Neither the name of a module nor the number of dimensions says whether a parameter is a weight; only its use does. A
+weight is multiplied with the features, a bias is added to them, a scale stretches them. So the trace sees every
+operator of the pass. It follows tensors that are computed from parameters alone, because a weight may be standardised,
+stacked or reshaped before it is used.
+
+*Features* are all tensors that depend on the images. A tensor's *origin* is the set of parameters it is computed from.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +23,7 @@ from .operators import ACCUMULATE, ADD, MATRIX_PRODUCT, MULTIPLY, RESHAPE, UseKi
 
 @dataclass(frozen=True)
 class ParameterUse:
-    """One operator in which a parameter met the features."""
+    """One operator that reads a parameter together with features."""
 
     kind: UseKind
     inside: tuple[str, ...]
@@ -30,35 +32,35 @@ class ParameterUse:
 
 @dataclass(frozen=True)
 class Dataflow:
-    """What a pass showed."""
+    """How the parameters and the layers took part in a forward pass."""
 
     uses: Mapping[str, tuple[ParameterUse, ...]]
-    """By parameter name; a shared parameter goes by its first name."""
+    """The uses of each parameter, by its first name."""
     calls: Mapping[str, None]
     """Names of the modules that were called, in the order of their first calls."""
     constant_layers: frozenset[str]
-    """Those of the given layers that were called with tokens and tables alone, which are the same for every image."""
+    """The given layers whose inputs are tokens and tables alone, and so the same for every image."""
 
 
-_OFTEN = 3
-"""A parameter, or the same part of one, that multiplies so often within one call of its module is a recurrence's."""
+_RECURRENT_USES = 3
+"""A parameter that multiplies at least this often within one call of its module is the weight of a recurrence."""
 Origin = frozenset[tuple[str, str]]
-"""What a tensor is computed of: names of parameters, each with the part that was taken out of it."""
+"""What a tensor is computed from: names of parameters, each with the part that was taken out of it."""
 Operand = tuple[Any, Tensor, Origin | None]
-"""A declared argument, a tensor given for it, and what that is computed of; None for features."""
+"""A declared argument of an operator, a tensor given for it, and the tensor's origin; None for features."""
 _NOTHING: tuple[Origin, None] = Origin(), None
 
 
 def trace_dataflow(module: nn.Module, example: Tensor, layers: Iterable[str] = ()) -> Dataflow:
-    """Run one example through a network and say how its parameters took part.
+    """Run one example through a network and return how its parameters were used.
 
-    Nothing of the network changes: hooks come off even on error.
+    The network does not change: hooks come off even on error.
 
     Args:
         module: The network, in evaluation mode.
         example: Preprocessed images (n, channels, height, width).
-        layers: Names of modules that are known as maps: what they answer is no longer followed to their weights, even
-            where all they read are tokens or tables.
+        layers: Names of the layers that a handler claims. Their outputs are not followed back to their weights, even
+            where their inputs are tokens or tables alone.
     """
     tracer = _DataflowTracer(module)
     named = dict(module.named_modules(remove_duplicate=False))
@@ -69,14 +71,14 @@ def trace_dataflow(module: nn.Module, example: Tensor, layers: Iterable[str] = (
     hooks = []
     for part, name in names.items():
         if isinstance(part, torch.jit.ScriptModule):
-            continue  # takes no hooks; its operators are seen all the same
+            continue  # takes no hooks, but its operators are traced
         enter, leave = tracer.entering(name, layer=part in known), tracer.leaving(layer=part in known)
         hooks += [
             part.register_forward_pre_hook(enter, with_kwargs=True, prepend=True),
             part.register_forward_hook(leave, always_call=True),
         ]
     try:
-        # Not in inference mode, in which operators reach a tracer before they are taken apart.
+        # Not in inference mode: there, composite operators reach the tracer in one piece.
         with torch.no_grad(), module_paths_only(), tracer:
             module(example)
     finally:
@@ -87,9 +89,9 @@ def trace_dataflow(module: nn.Module, example: Tensor, layers: Iterable[str] = (
 
 @contextmanager
 def module_paths_only() -> Iterator[None]:
-    """Have attention and transformer layers run their modules one by one while the block runs.
+    """Make attention and transformer layers call their modules one by one while the block runs.
 
-    In evaluation torch would run fused kernels instead, which compute the same but call no module.
+    In evaluation mode torch would otherwise run fused kernels, which compute the same but call no module.
     """
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -100,7 +102,7 @@ def module_paths_only() -> Iterator[None]:
 
 
 class _DataflowTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Follows tensors computed of parameters alone; whatever else there is counts as features."""
+    """Follows tensors that are computed from parameters alone; every other tensor counts as features."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -110,7 +112,8 @@ class _DataflowTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._seeing: set[str] = set()
         self._seen: list[bool] = []
         self._inside: list[tuple[str, dict[tuple[str, str], int]]] = []
-        # By storage, so that views are the same thing. Tensors are kept: a freed storage's place is taken by another.
+        # By storage, so that a view has the origin of its base. The tensors are kept alive, since the place of a freed
+        # storage may be reused.
         self._known: dict[int, tuple[Origin, Tensor]] = {}
         self._scaled: dict[int, tuple[Origin, Tensor]] = {}
         self._corrected: dict[int, tuple[Origin, Tensor]] = {}
@@ -120,7 +123,7 @@ class _DataflowTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for value in vars(part).values():
                 if isinstance(value, Tensor):
                     self._know(value, frozenset())
-        # Several may lie in one storage, as recurrent layers' do on CUDA.
+        # One storage may hold several parameters, as with recurrent layers on CUDA.
         self._parameters: dict[int, list[tuple[range, str]]] = {}
         self._sizes = {name: parameter.numel() for name, parameter in module.named_parameters()}
         for name, parameter in module.named_parameters():
@@ -151,14 +154,14 @@ class _DataflowTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return enter
 
     def leaving(self, *, layer: bool) -> Callable[..., None]:
-        """Return a hook for its end."""
+        """Return a hook for the end of a module's call."""
 
         def leave(_module: nn.Module, _args: Any, output: Any) -> None:
             self._inside.pop()
             seen = self._seen.pop()
             for value in tree_iter(output) if layer else ():
                 if isinstance(value, Tensor):
-                    # What it makes of tokens and tables is another table; its weight was met here, and not later.
+                    # A layer turns a table into another table; its weight is used here and nowhere later.
                     self._known.pop(_storage(value), None)
                     if not seen:
                         self._know(value, Origin())
@@ -197,14 +200,16 @@ class _DataflowTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return output
 
     def _meet(self, operator: str, argument: str, tensor: Tensor, origin: Origin | None, *, alone: bool) -> None:
-        """Note what an operand says of parameters: computed of them, or features that went through some before.
+        """Record the parameters that an operand brings into an operator.
+
+        The operand is computed from them, or it is features that some parameters scaled or corrected before.
 
         Args:
-            operator: The operator's name.
-            argument: That of the operand.
+            operator: Name of the operator.
+            argument: Name of the argument that the operand is given for.
             tensor: The operand.
-            origin: What it is computed of, if of parameters.
-            alone: Whether the operator reads nothing but features.
+            origin: Its origin, if it is computed from parameters alone.
+            alone: Whether the operator reads features alone.
         """
         if origin:
             self._note(origin, kind_of_use(operator, argument, tensor))
@@ -214,13 +219,16 @@ class _DataflowTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._note(self._corrected.get(_storage(tensor), _NOTHING)[0], UseKind.PRODUCT)
 
     def _corrected_by(self, operator: str, operands: Iterable[Operand], output: Tensor) -> Origin:
-        """Return the parameters that features correct, entry by entry: if that is a kernel, they are weights still."""
+        """Return the parameters that an operator adds to features entry by entry, as in ``W + f(x)``.
+
+        If the sum is later multiplied with features, these parameters are weights.
+        """
         if operator in RESHAPE:
             return Origin().union(*(self._corrected.get(_storage(t), _NOTHING)[0] for _, t, _ in operands))
         if operator not in ADD:
             return Origin()
         kernels = [(origin, t.numel()) for _, t, origin in operands if origin and fills(t, output)]
-        # A few factors that stretch a table are not entries of it.
+        # Factors that only stretch a table are fewer than its entries.
         return Origin(part for origin, size in kernels for part in origin if self._sizes[part[0]] >= size)
 
     def _note(self, origin: Origin, kind: UseKind) -> None:
@@ -232,13 +240,13 @@ class _DataflowTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 counts = next((c for name, c in reversed(self._inside) if name == owner), None)
                 if counts is not None:
                     counts[parameter, taken] = counts.get((parameter, taken), 0) + 1
-                    noted = UseKind.SCAN if counts[parameter, taken] >= _OFTEN else kind
+                    noted = UseKind.SCAN if counts[parameter, taken] >= _RECURRENT_USES else kind
             use = ParameterUse(noted, inside)
             if use not in self.uses[parameter]:
                 self.uses[parameter].append(use)
 
     def _of(self, tensor: Tensor) -> Origin | None:
-        """Return the parameters a tensor is computed of; None for features, and whatever else is not known."""
+        """Return a tensor's origin; None for features and for every other unknown tensor."""
         found = self._known.get(_storage(tensor))
         if found is None:
             return None
@@ -252,7 +260,7 @@ class _DataflowTracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return frozenset((name, f"{taken}[{own.start}:{own.stop}]") for name, taken in origin)
 
     def _know(self, tensor: Tensor, origin: Origin) -> None:
-        # The first tensor of a storage is all of it, views of it come later. What was empty may be filled in.
+        # The first tensor of a storage covers all of it; views come later. An empty origin may be filled in.
         known = self._known.get(_storage(tensor))
         if tensor.numel() and not (known and known[0]):
             self._known[_storage(tensor)] = origin, known[1] if known else tensor
@@ -267,7 +275,7 @@ def _by_argument(func: Any, args: Any, kwargs: Any) -> Iterator[tuple[Any, Any]]
 
 
 def _extent(tensor: Tensor) -> range:
-    """Return which elements of its storage a tensor lies within."""
+    """Return the range of elements of its storage that a tensor spans."""
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return range(tensor.storage_offset(), tensor.storage_offset() + reach + 1)
 

@@ -12,7 +12,15 @@ from .network import Network
 
 
 def logits(network: Network, state: Mapping[str, Tensor], batches: Iterable[Tensor]) -> Tensor:
-    """Return logits, float32 (n, classes), of preprocessed images under ``state``.
+    """Return the logits of images under given weights; the weights that the network holds do not matter.
+
+    Args:
+        network: The network.
+        state: The weights, by name.
+        batches: Preprocessed images (b, channels, height, width) each.
+
+    Returns:
+        float32 (n, classes), on the processor.
 
     Raises:
         NonFiniteError: A logit is NaN or infinite.
@@ -27,7 +35,7 @@ def logits(network: Network, state: Mapping[str, Tensor], batches: Iterable[Tens
 
 
 def checked(answer: Tensor) -> Tensor:
-    """Return logits as float32 on the processor.
+    """Return logits (n, classes) as float32 on the processor.
 
     Raises:
         NonFiniteError: One is NaN or infinite.

@@ -1,4 +1,4 @@
-"""See every call of every layer that is read, with the rows its handler finds in it."""
+"""Hook the layers of a network, and pass on the input rows that their handlers find in each call."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -15,21 +15,21 @@ from .layer_claims import HookedLayer
 from .network import Network
 
 Fold = Callable[[str, Mapping[str, Tensor]], None]
-"""Takes a layer's name, and rows by the keys of the maps they flow into."""
+"""Takes a layer's name and input rows (n, i), by the keys of the maps they flow into."""
 
 
 @contextmanager
 def capture_rows(network: Network, sampler: RowSampler, fold: Fold) -> Iterator[None]:
     """Pass the rows of every layer call to ``fold`` while the block runs the network.
 
-    The network is left as it was, even on error: hooks come off, and modules that were training go on. While the block
-    runs they evaluate, so that no statistics of batches change.
+    While the block runs, all modules are in evaluation mode, so that batch statistics do not change. Afterwards the
+    network is as it was, even on error: hooks come off, and modules that were in training mode are again.
 
     Args:
         network: Its :attr:`~ledger.networks.network.Network.hooked_layers` are hooked. A layer that is called several
             times is read each time.
-        sampler: Chooses positions.
-        fold: Receives the rows.
+        sampler: Chooses the positions that are read.
+        fold: Called with each layer's name and its rows (n, i) by map key.
     """
     calls: dict[str, int] = {}
 
@@ -82,7 +82,7 @@ def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
 
 
 class _LaterCall:
-    """Draws other positions for the second call of a layer in one pass, and so on, each from a stream of its own."""
+    """Draws the positions of a layer's second and later calls in one pass, each from a random stream of its own."""
 
     def __init__(self, sampler: RowSampler, call: int) -> None:
         self._sampler = sampler

@@ -1,9 +1,12 @@
 """How a network's tensors lie in memory: channels last, except around convolutions of many channels on tiny maps.
 
 On processors convolutions, and pooling even more, run fastest on images that lie channels last. Not so where a map is
-only a few pixels wide: oneDNN's kernel for that layout works along a line of it, so a line of two or four pixels leaves
-most of it idle, and its other kernel is up to three times as fast (``benchmarks/layouts.py``, ``docs/benchmarks.md``).
-There such layers are given their input plain, and their output is put channels last again for whatever comes next.
+only a few pixels wide: oneDNN's kernel for channels last works along a line of pixels and is mostly idle on a line of
+two or four. Its kernel for the plain layout is up to three times as fast there (``benchmarks/layouts.py``,
+``docs/benchmarks.md``). So such layers get their input in the plain layout, and their output is put channels last
+again.
+
+*Plain* means torch's default order: all pixels of one channel, then the next channel.
 """
 
 import math
@@ -14,9 +17,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 LARGEST_MAP = 4
-"""Width, in pixels, of the largest output map that counts as tiny. One pixel is no line at all."""
+"""Width, in pixels, of the largest output map that counts as tiny. Maps of one pixel do not."""
 FEWEST_CHANNELS = 256
-"""Channels of each group from which on a plain layout pays for rearranging."""
+"""Input channels of each group from which the plain layout is worth the rearrangement."""
 
 
 class Layout:

@@ -6,7 +6,7 @@ from itertools import groupby, pairwise
 
 from ledger.domain.linear_map import LinearMap, WeightForm
 
-WIDEST = 128
+LARGEST_GROUPED_WIDTH = 128
 """Most inputs of a map that joins a group: up to here a packed Gram matrix is no larger than a factor of rank 64."""
 
 
@@ -66,8 +66,8 @@ def group_maps(maps: Sequence[LinearMap]) -> tuple[MapGroup, ...]:
     """Group a layer's maps, in their order.
 
     Several maps form one group if their handler marks them as grouped, they are all the maps of their parameter, have
-    the same shape with at most :data:`WIDEST` inputs, and follow each other without a gap. Every other map is a group
-    of its own.
+    the same shape with at most :data:`LARGEST_GROUPED_WIDTH` inputs, and follow each other without a gap. Every other
+    map is a group of its own.
     """
     found: list[MapGroup] = []
     for parameter, same in groupby(maps, key=lambda m: m.parameter):
@@ -84,4 +84,4 @@ def _alike(maps: Sequence[LinearMap]) -> bool:
     shapes = {(m.width, m.stop - m.start) for m in maps}
     adjacent = all(before.stop == after.start for before, after in pairwise(maps))
     groups = len(maps) > 1 and all(m.grouped for m in maps)
-    return groups and len(shapes) == 1 and maps[0].width <= WIDEST and adjacent
+    return groups and len(shapes) == 1 and maps[0].width <= LARGEST_GROUPED_WIDTH and adjacent

@@ -14,8 +14,8 @@ class MapWeights:
     """The matrices of a network's linear maps.
 
     Args:
-        base: The weights, by name, in whatever precision they are stored; never changed.
-        held: The same weights as a network holds them: edits take over their memory layout and precision.
+        base: The weights, by name, in the precision in which they are stored; never changed.
+        held: The same weights as the network holds them. Edited weights get the same memory layout and precision.
     """
 
     def __init__(self, base: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> None:
@@ -24,7 +24,10 @@ class MapWeights:
         self._matrices: dict[str, Tensor] = {}
 
     def of(self, linear_map: LinearMap | MapGroup) -> Tensor:
-        """Return a map's matrix, or a group's below each other, float32 (o, i); may share memory with the weights."""
+        """Return the matrix of a map, float32 (o, i), or the matrices of a group below each other (g * o, i).
+
+        It may share memory with the weights.
+        """
         if linear_map.form is None:
             matrix = self.base[linear_map.parameter].flatten(1)
         else:
@@ -36,10 +39,10 @@ class MapWeights:
 
 
 class Edit:
-    """One set of edited matrices on its way into a state dict.
+    """Collects edited matrices and makes a state dict of them.
 
     Args:
-        weights: What is edited.
+        weights: The matrices before the edit.
     """
 
     def __init__(self, weights: MapWeights) -> None:
@@ -49,7 +52,10 @@ class Edit:
         self._shared: dict[str, str] = {}
 
     def put(self, linear_map: LinearMap | MapGroup, matrix: Tensor) -> None:
-        """Set a map's matrix (o, i), or those of a group below each other; it is the edit's from now on."""
+        """Set the matrix of a map (o, i), or the matrices of a group below each other (g * o, i).
+
+        The edit owns the tensor from now on.
+        """
         name, held = linear_map.parameter, self._weights.held
         self._shared |= {other: own for own, other in linear_map.aliases}
         if linear_map.form is not None:
@@ -81,7 +87,7 @@ class Edit:
 
 
 def _as_held(held: Tensor, matrix: Tensor) -> Tensor:
-    """Return a matrix in the shape, layout and precision of a parameter; copied only where it must be."""
+    """Return a matrix (o, i) in the shape, layout and precision of a parameter, without a copy if possible."""
     shaped = matrix.view(held.shape)
     if held.is_contiguous():
         return shaped.to(held)

@@ -1,4 +1,4 @@
-"""What an operator makes of a parameter that it reads beside features: a weight, a scale, a bias."""
+"""What a parameter is to an operator that also reads features: a weight, a scale or a bias."""
 
 from enum import StrEnum
 
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 class UseKind(StrEnum):
-    """How a parameter meets the features."""
+    """How an operator uses a parameter together with features."""
 
     PRODUCT = "product"
-    """A matrix product, a convolution, or an operator that is not known to be anything less."""
+    """A matrix product, a convolution, or any operator that is not in the lists below."""
     TABLE = "elementwise product with a table"
-    """Stretches features by more than one value for each channel: a diagonal map, or a kernel in another basis."""
+    """Multiplies features by more than one value for each channel: a diagonal map, or a kernel in another basis."""
     SCAN = "scan"
-    """Multiplies again and again, or in an exponent: the weight of a recurrence."""
+    """Multiplies many times, or in an exponent: the weight of a recurrence."""
     SCALE = "scale"
     NORM = "normalisation"
     SHIFT = "bias or position"
@@ -21,6 +21,7 @@ class UseKind(StrEnum):
     """Is itself the input of a layer."""
 
 
+# Names of torch's operators, without their overloads.
 MULTIPLY = {"mul", "mul_", "div", "div_", "addcmul", "addcmul_", "addcdiv", "addcdiv_", "lerp", "lerp_"}
 ADD = {
     *("add", "add_", "sub", "sub_", "rsub", "cat", "stack", "where", "masked_fill", "masked_fill_", "copy_"),
@@ -33,7 +34,7 @@ NORMALISE = {
     *("_batch_norm_with_update", "_fused_rms_norm", "_prelu_kernel", "prelu", "linalg_vector_norm"),
 }
 LOOK_UP = {"embedding", "index", "index_select", "gather", "take", "grid_sampler_2d", "grid_sampler_3d"}
-"""The second operand only says where to look."""
+"""The first operand is a table; the second one is only an index into it."""
 RESHAPE = {"view", "_unsafe_view", "expand", "detach", "alias", "_to_copy", "clone", "lift_fresh"}
 ADDED_TO_A_PRODUCT = {"addmm", "addmv", "addbmm", "baddbmm", "addr"}
 MATRIX_PRODUCT = {
@@ -45,7 +46,7 @@ ACCUMULATE = {"exp", "exp_", "exp2", "cumsum", "cumprod", "logcumsumexp", "cumsu
 
 
 def fills(tensor: Tensor, output: Tensor) -> bool:
-    """Whether a tensor of several dimensions has an entry for each of the output's, but for those of a batch."""
+    """Whether a tensor of several dimensions has as many entries as the output, apart from a batch dimension."""
     shape = tensor.shape
     while shape and shape[0] == 1:
         shape = shape[1:]
@@ -53,7 +54,13 @@ def fills(tensor: Tensor, output: Tensor) -> bool:
 
 
 def kind_of_use(operator: str, argument: str, tensor: Tensor) -> UseKind:
-    """Say what part a tensor of parameters plays in an operator that also reads features."""
+    """Return how an operator uses a tensor of parameters.
+
+    Args:
+        operator: Name of the operator, which also reads features.
+        argument: Name of the argument that the tensor is given for.
+        tensor: The tensor, computed from parameters alone.
+    """
     added = argument.endswith(("bias", "mask")) or (operator in ADDED_TO_A_PRODUCT and argument in {"self", "input"})
     # Recurrent layers' kernels take weights and biases alike.
     added |= tensor.ndim == 1 and ("rnn" in operator or "lstm" in operator or "gru" in operator)

@@ -1,4 +1,4 @@
-"""Weights that torch computes of other parameters (parametrizations, weight norm), as forms of a matrix."""
+"""Weights that torch computes from other parameters (parametrizations, weight norm), as forms of a matrix."""
 
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
@@ -12,8 +12,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 from ledger.domain.linear_map import LinearMap, WeightForm
 from ledger.errors import UnsupportedLayerError
 
-EXACT = 1e-4
-"""Largest relative error of a matrix that was put into a form and read again: rounding, and nothing more."""
+ROUND_TRIP_TOLERANCE = 1e-4
+"""Largest relative error of a matrix that is put into a form and read back: only rounding is accepted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class ParametrizedForm:
     """``torch.nn.utils.parametrize``: the weight is a function of originals, and has a right inverse."""
 
     prefix: str
-    """Of the originals in the state dict, e.g. ``fc.parametrizations.weight``."""
+    """Beginning of the originals' names in the state dict, e.g. ``fc.parametrizations.weight``."""
     steps: parametrize.ParametrizationList
     shape: tuple[int, ...]
 
@@ -47,10 +47,10 @@ class ParametrizedForm:
 
 @dataclass(frozen=True, eq=False)
 class WeightNormForm:
-    """``torch.nn.utils.weight_norm``, the older one, which works by a hook: direction and length are held apart."""
+    """The older ``torch.nn.utils.weight_norm``: a hook computes the weight from its direction and its length."""
 
     name: str
-    """Of the weight, e.g. ``fc.weight``."""
+    """Name of the weight, e.g. ``fc.weight``."""
     dim: int
     shape: tuple[int, ...]
 
@@ -75,7 +75,7 @@ def _precise(tensor: Tensor) -> Tensor:
 
 
 def resolved(linear_map: LinearMap, network: nn.Module, held: Container[str]) -> LinearMap:
-    """Return the map with the form of its parameter, if that is computed of others.
+    """Return the map, with a form if its parameter is computed from others.
 
     Args:
         linear_map: As a handler named it.
@@ -103,7 +103,7 @@ def _form(parameter: str, network: nn.Module) -> WeightForm:
         assert isinstance(steps, parametrize.ParametrizationList)
         place = f"{prefix}.parametrizations.{last}" if prefix else f"parametrizations.{last}"
         return ParametrizedForm(place, steps, tuple(getattr(owner, last).shape))
-    # A network's own hooks, not those of whoever watches it.
+    # The network's own hooks.
     for hook in owner._forward_pre_hooks.values():  # noqa: SLF001 - the older weight norm leaves no other trace
         if isinstance(hook, WeightNorm) and hook.name == last:
             return WeightNormForm(parameter, hook.dim, tuple(getattr(owner, last).shape))
@@ -111,15 +111,15 @@ def _form(parameter: str, network: nn.Module) -> WeightForm:
 
 
 def _require_exact(form: WeightForm, state: Mapping[str, Tensor]) -> None:
-    """Refuse a form that does not give back a matrix put into it: an edit would come out as something else."""
+    """Refuse a form that does not return the matrix that was put into it: an edit would be changed by it."""
     with torch.no_grad():
         try:
             matrix = form.matrix(state)
-            # As an edit does: takes half of a direction away, which is neither a scaling nor orthogonal.
+            # Like an edit: it removes half of one direction, which is neither a scaling nor orthogonal.
             direction = torch.ones(matrix.shape[1]) / matrix.shape[1] ** 0.5
             wanted = matrix - 0.5 * (matrix @ direction).unsqueeze(1) * direction
             found = form.matrix({**state, **form.held(wanted, state)})
         except Exception as error:
             raise UnsupportedLayerError(f"its parametrization cannot take an edited weight: {error}") from error
-    if float(torch.linalg.norm(found - wanted)) > EXACT * float(torch.linalg.norm(wanted)):
+    if float(torch.linalg.norm(found - wanted)) > ROUND_TRIP_TOLERANCE * float(torch.linalg.norm(wanted)):
         raise UnsupportedLayerError("its parametrization cannot hold an edited weight")

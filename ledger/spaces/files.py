@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from ledger.algebra.grouped import ROUNDING, GroupedSpace
+from ledger.algebra.grouped import HALF_PRECISION_ROUNDING, GroupedSpace
 from ledger.algebra.spaces import Space
 from ledger.domain.class_spaces import MapSummary, NewClassSpace
 from ledger.networks.map_groups import MapGroup
@@ -76,5 +76,5 @@ def _space(group: MapGroup, tensors: Mapping[str, Tensor], known: Mapping[str, M
 def _summary(key: str, space: Space | GroupedSpace) -> MapSummary:
     if isinstance(space, GroupedSpace):
         trace = float(space.trace.sum())
-        return MapSummary(key, space.width, space.width, space.rows, trace, ROUNDING, space.groups)
+        return MapSummary(key, space.width, space.width, space.rows, trace, HALF_PRECISION_ROUNDING, space.groups)
     return MapSummary(key, space.width, space.rank, space.rows, space.trace, space.error_bound)

@@ -1,4 +1,4 @@
-"""Train the demonstration's classifier: a small timm network on scikit-learn's handwritten digits."""
+"""Train a small classifier: the network of the demonstration, or of a test."""
 
 from collections.abc import Callable
 
@@ -10,10 +10,11 @@ from ledger.hookspecs import DataSource
 from ledger.images.loading import load_images
 
 EPOCHS = 16
-BATCH = 64
-PEAK_RATE = 4e-3
-SMOOTHING = 0.2
-"""Of the labels. It pulls the classes' features apart, which is what lets one go without the others."""
+BATCH_IMAGES = 64
+PEAK_LEARNING_RATE = 4e-3
+LABEL_SMOOTHING = 0.2
+"""Share of each label that is spread over all classes. It separates the classes' features, so that one class can be
+forgotten without the others."""
 
 
 def train_classifier(
@@ -27,27 +28,27 @@ def train_classifier(
 ) -> float:
     """Train a network from scratch on a data source's training split and return its test accuracy.
 
-    Images are shifted by up to two pixels; AdamW with a one-cycle schedule. The same seed, machine and
-    thread count give the same weights.
+    Images are shifted by up to two pixels. The optimiser is AdamW with a one-cycle schedule. The same seed, machine and
+    number of threads give the same weights.
 
     Args:
         module: Freshly built; trained in place and left in evaluation mode.
         source: Small enough to hold in memory.
         preprocessing: What the network takes.
-        seed: Of order and shifts.
+        seed: Seed of the order of images and of their shifts.
         epochs: Passes over the training split.
         on_epoch: Called after each.
     """
     generator = torch.Generator().manual_seed(seed)
     images = load_images(source.train, range(len(source.train.labels)), preprocessing)
     labels = torch.tensor(source.train.labels)
-    steps = -(-len(labels) // BATCH)
-    optimiser = torch.optim.AdamW(module.parameters(), lr=PEAK_RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_RATE, epochs=epochs, steps_per_epoch=steps)
-    loss_of = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
+    steps = -(-len(labels) // BATCH_IMAGES)
+    optimiser = torch.optim.AdamW(module.parameters(), lr=PEAK_LEARNING_RATE, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK_LEARNING_RATE, epochs=epochs, steps_per_epoch=steps)
+    loss_of = nn.CrossEntropyLoss(label_smoothing=LABEL_SMOOTHING)
     module.train()
     for _ in range(epochs):
-        for picked in torch.randperm(len(labels), generator=generator).split(BATCH):  # type: ignore[no-untyped-call]
+        for picked in torch.randperm(len(labels), generator=generator).split(BATCH_IMAGES):  # type: ignore[no-untyped-call]
             optimiser.zero_grad(set_to_none=True)
             loss = loss_of(module(_shifted(images[picked], generator)), labels[picked])
             loss.backward()

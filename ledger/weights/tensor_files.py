@@ -20,16 +20,16 @@ from .tensor_header import HeaderError, read_header
 PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"})
 # Every pickle of protocol 2 or later starts with \x80; torch.save wraps one in a zip archive.
 PICKLE_MAGICS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
-MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+MACHINE_MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 """Bytes of this machine's memory."""
 
 
 def read_file(path: Path) -> bytes:
-    """Return a weights file's bytes, once its header was found to describe them.
+    """Return the bytes of a weights file, after a check that its header describes them.
 
     Raises:
         NotFoundError: There is no such file.
-        WeightsError: It is a pickle by its name or its first bytes, is no regular file, does not fit into memory, or
+        WeightsError: It is a pickle by its name or its first bytes, is not a regular file, does not fit into memory, or
             cannot be read.
     """
     try:
@@ -48,7 +48,7 @@ def _read(file: BinaryIO, path: Path) -> bytes:
     if not stat.S_ISREG(status.st_mode):
         raise WeightsError(f"{path} is no regular file", "name a safetensors file")
     _refuse_pickle(path, file.read(max(map(len, PICKLE_MAGICS))))
-    if status.st_size > MEMORY:
+    if status.st_size > MACHINE_MEMORY_BYTES:
         raise WeightsError(f"{path} has {status.st_size} bytes, more than this machine's memory")
     file.seek(0)
     _header(file.read, status.st_size, str(path))

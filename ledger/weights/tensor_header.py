@@ -11,27 +11,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-LENGTH = 8
-"""Bytes that say how long the header is."""
-MOST_HEADER = 4 * 2**20
-"""Bytes of a header; the largest image networks have thousands of tensors, at a hundred bytes each."""
+LENGTH_BYTES = 8
+"""Number of bytes, at the beginning of the file, that hold the length of the header."""
+MOST_HEADER_BYTES = 4 * 2**20
+"""Largest header, in bytes. The largest image networks have thousands of tensors, with a hundred bytes each."""
 MOST_TENSORS = 50_000
-MOST_BRACKETS = 3 * MOST_TENSORS + 2
-MOST_COMMAS = 400_000
+"""Most tensors of one file. The limits on brackets and commas below refuse larger headers before they are parsed."""
+MOST_HEADER_BRACKETS = 3 * MOST_TENSORS + 2
+MOST_HEADER_COMMAS = 400_000
 MOST_DIMENSIONS = 32
-MOST_NAME = 1_000
-"""Characters of a tensor's name."""
-BITS = {
+MOST_NAME_CHARACTERS = 1_000
+"""Most characters of a tensor's name."""
+ELEMENT_BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E5M2", "F8_E4M3", "F8_E5M2FNUZ", "F8_E4M3FNUZ"), 8),
     **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
     **dict.fromkeys(("I32", "U32", "F32"), 32),
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
 }
-"""Element types that are read, and the bits of each."""
+"""Bits of one element of each type that is read."""
 
 
 class HeaderError(ValueError):
-    """A header that no well-formed safetensors file has, or that is beyond a limit."""
+    """A header is not well-formed, or is beyond a limit."""
 
 
 @dataclass(frozen=True)
@@ -48,29 +49,29 @@ class TensorEntry:
 
 
 def read_header(read: Callable[[int], bytes], size: int) -> list[TensorEntry]:
-    """Return what a file's header says, once it is proven to describe exactly the file.
+    """Return the entries of a file's header, after a check that they describe exactly the file.
 
     Args:
-        read: Returns the next so many bytes of the file, fewer only at its end.
+        read: Returns the next bytes of the file, as many as asked for; fewer only at its end.
         size: Bytes of the whole file.
 
     Raises:
         HeaderError: Names the first thing that is wrong.
     """
-    announced = int.from_bytes(read(LENGTH), "little")
-    if size < LENGTH or announced > size - LENGTH:
+    announced = int.from_bytes(read(LENGTH_BYTES), "little")
+    if size < LENGTH_BYTES or announced > size - LENGTH_BYTES:
         raise HeaderError(f"it announces a header of {announced} bytes and has {size}")
-    if announced > MOST_HEADER:
-        raise HeaderError(f"its header has {announced} bytes, more than {MOST_HEADER}")
+    if announced > MOST_HEADER_BYTES:
+        raise HeaderError(f"its header has {announced} bytes, more than {MOST_HEADER_BYTES}")
     entries = _entries(_parsed(read(announced)))
-    _check_layout(entries, size - LENGTH - announced)
+    _check_layout(entries, size - LENGTH_BYTES - announced)
     return entries
 
 
 def _parsed(text: bytes) -> dict[str, Any]:
     # Counted before parsing: a few bytes of JSON can become a hundred times as much memory.
     brackets, commas = text.count(b"{") + text.count(b"["), text.count(b",")
-    if brackets > MOST_BRACKETS or commas > MOST_COMMAS:
+    if brackets > MOST_HEADER_BRACKETS or commas > MOST_HEADER_COMMAS:
         raise HeaderError(f"its header describes more than {MOST_TENSORS} tensors")
     if not text.startswith(b"{"):
         raise HeaderError("its header is no JSON object")
@@ -105,12 +106,12 @@ def _entries(header: dict[str, Any]) -> list[TensorEntry]:
 
 
 def _entry(name: str, value: Any) -> TensorEntry:
-    if not name or len(name) > MOST_NAME or not name.isprintable():
+    if not name or len(name) > MOST_NAME_CHARACTERS or not name.isprintable():
         raise HeaderError(f"{name[:50]!r} cannot be a tensor's name")
     if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
         raise HeaderError(f"its header does not describe {name}")
     dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in BITS:
+    if not isinstance(dtype, str) or dtype not in ELEMENT_BITS:
         raise HeaderError(f"{name} has elements of an unknown type, {str(dtype)[:20]}")
     if not _naturals(shape) or len(shape) > MOST_DIMENSIONS or not _naturals(offsets) or len(offsets) != 2:
         raise HeaderError(f"the shape or place of {name} makes no sense")
@@ -126,7 +127,7 @@ def _check_layout(entries: list[TensorEntry], size: int) -> None:
     for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):
         if entry.begin != place:
             raise HeaderError(f"{entry.name} does not begin where the tensor before it ends")
-        if (entry.end - entry.begin) * 8 != math.prod(entry.shape) * BITS[entry.dtype]:
+        if (entry.end - entry.begin) * 8 != math.prod(entry.shape) * ELEMENT_BITS[entry.dtype]:
             raise HeaderError(f"{entry.name} takes {entry.end - entry.begin} bytes, which its shape does not")
         place = entry.end
     if place != size:

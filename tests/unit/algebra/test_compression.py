@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ledger.algebra import compression
 from ledger.algebra.compression import (
-    CAUTION,
+    CUT_SAFETY_FACTOR,
     OVERSAMPLING,
     Compressed,
     compress,
@@ -40,7 +40,7 @@ shapes = st.one_of(
 def _iterated_wherever_it_can() -> Iterator[None]:
     """Let no eigenproblem be small enough: what is larger than rank and oversampling is iterated."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compression, "EXACT", 0)
+        patch.setattr(compression, "LARGEST_EXACT_SIZE", 0)
         yield
 
 
@@ -103,7 +103,7 @@ def test_the_cut_is_the_first_eigenvalue_left_out_or_a_cautious_multiple_of_it(s
     rows = decaying_rows(shape, decay=0.85)
     fifth = float(eigenvalues(rows)[4])
     assert fifth > 0.1
-    caution = CAUTION if shape == SHAPES["iterated"] else 1.0
+    caution = CUT_SAFETY_FACTOR if shape == SHAPES["iterated"] else 1.0
     # A Ritz value falls short of its eigenvalue, here by 4e-8 of it; the trace that was cut is 3.6 times it.
     torch.testing.assert_close(compress(rows, 4).cut, caution * fifth, rtol=1e-3, atol=0)
 
@@ -112,7 +112,7 @@ def test_the_cut_of_an_iteration_is_never_above_the_trace_that_was_cut() -> None
     """Where a spectrum falls off a cliff, caution times the next value is more than all that is left."""
     rows = decaying_rows(SHAPES["iterated"], decay=0.5)
     left = float(eigenvalues(rows)[4:].sum())
-    assert left < CAUTION * float(eigenvalues(rows)[4])
+    assert left < CUT_SAFETY_FACTOR * float(eigenvalues(rows)[4])
     # The trace is a difference of float32 energies, here 250 times as large.
     torch.testing.assert_close(compress(rows, 4).cut, left, rtol=1e-4, atol=0)
 
@@ -217,7 +217,7 @@ def test_the_rows_are_not_changed(shape: tuple[int, int]) -> None:
 def test_the_gram_matrix_gives_what_its_rows_give(shape: tuple[int, int], rank: int, floor: float, seed: int) -> None:
     # Iteration finds nearly the same; here the exact forms are compared, to rounding.
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compression, "EXACT", 60)
+        patch.setattr(compression, "LARGEST_EXACT_SIZE", 60)
         rows = decaying_rows(shape, seed)
         from_rows, from_gram = compress(rows, rank), compress_gram(gram(rows), rank, floor=floor)
     # One step knows that what it cuts off is orthogonal: the largest of it is all there is in any direction.
@@ -295,7 +295,7 @@ def test_compressing_again_adds_the_two_errors_at_most() -> None:
 def test_only_what_is_large_both_ways_is_iterated(
     shape: tuple[int, int], rank: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compression, "EXACT", 20)
+    monkeypatch.setattr(compression, "LARGEST_EXACT_SIZE", 20)
     called = []
     original = compression._iterated
 

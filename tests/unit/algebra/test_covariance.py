@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
@@ -11,8 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ledger.algebra import compression, covariance
-from ledger.algebra.compression import EXACT, OVERSAMPLING
-from ledger.algebra.covariance import CHUNK_ROWS, CovarianceAccumulator, Seen
+from ledger.algebra.compression import LARGEST_EXACT_SIZE, OVERSAMPLING
+from ledger.algebra.covariance import CHUNK_ROWS, CovarianceAccumulator
 from ledger.algebra.spaces import Space
 
 SMALL_CHUNK = 8
@@ -34,9 +33,9 @@ def kept_as(form: str, *, chunk: int = SMALL_CHUNK, oversampling: int = 2) -> It
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(covariance, "CHUNK_ROWS", chunk)
         if form != "gram":
-            patch.setattr(covariance, "EXACT", 0)
+            patch.setattr(covariance, "LARGEST_EXACT_SIZE", 0)
         if form == "iterated":
-            patch.setattr(compression, "EXACT", 0)
+            patch.setattr(compression, "LARGEST_EXACT_SIZE", 0)
             patch.setattr(compression, "OVERSAMPLING", oversampling)
         yield
 
@@ -105,7 +104,7 @@ def test_batching_changes_no_bit_at_the_true_chunk_boundary(count: int) -> None:
     assert at_once.rows == count
 
 
-@pytest.mark.parametrize("width", [EXACT, EXACT + 1])
+@pytest.mark.parametrize("width", [LARGEST_EXACT_SIZE, LARGEST_EXACT_SIZE + 1])
 def test_batching_changes_no_bit_where_maps_become_wide(width: int) -> None:
     """True sizes: the widest map with an exact Gram matrix, and the narrowest one that is iterated."""
     rows = decaying_rows(CHUNK_ROWS + 200, width, seed=5, decay=0.97)
@@ -115,8 +114,9 @@ def test_batching_changes_no_bit_where_maps_become_wide(width: int) -> None:
     assert at_once.rank == 32
     accumulator = CovarianceAccumulator(width, max_rank=32)
     accumulator.update(rows)
-    assert (accumulator.seen().gram is None) == (width > EXACT)
-    assert (accumulator.seen().factor is None) == (width <= EXACT)
+    accumulator.space()
+    assert (accumulator._gram is None) == (width > LARGEST_EXACT_SIZE)
+    assert (accumulator._factor is None) == (width <= LARGEST_EXACT_SIZE)
 
 
 @pytest.mark.parametrize("width", [5, 8, 9, 30])
@@ -281,153 +281,22 @@ def test_the_callers_rows_are_not_kept_or_changed(form: str) -> None:
     assert same(accumulator.space(), collect([before], 4, max_rank=4))
 
 
-def seen_of(rows: Tensor, *, max_rank: int) -> Seen:
-    accumulator = CovarianceAccumulator(rows.shape[1], max_rank=max_rank)
-    accumulator.update(rows)
-    return accumulator.seen()
-
-
-def merged(parts: list[Seen], width: int, *, max_rank: int) -> CovarianceAccumulator:
-    accumulator = CovarianceAccumulator(width, max_rank=max_rank)
-    for part in parts:
-        accumulator.merge(part)
-    return accumulator
-
-
-@given(
-    width=st.integers(1, 20),
-    sizes=st.lists(st.integers(0, 2 * SMALL_CHUNK + 1), min_size=1, max_size=5),
-    max_rank=st.integers(1, 20),
-    seed=st.integers(0, 2**16),
-)
-def test_merged_parts_of_a_narrow_map_are_the_whole(width: int, sizes: list[int], max_rank: int, seed: int) -> None:
-    rows = decaying_rows(sum(sizes), width, seed)
-    with kept_as("gram"):
-        whole = collect([rows], width, max_rank=max_rank)
-        parts = [seen_of(part, max_rank=max_rank) for part in torch.split(rows, sizes)]
-        space = merged(parts, width, max_rank=max_rank).space()
-    assert space.rows == whole.rows
-    # Only the order of float64 additions differs ...
-    torch.testing.assert_close(space.trace, whole.trace, rtol=1e-12, atol=0)
-    torch.testing.assert_close(space.error_bound, whole.error_bound, rtol=0, atol=1e-12)
-    if not sum(sizes):
-        assert same(space, whole)
-        return
-    # ... and the factor's entries are rounded to float32, as anywhere.
-    assert error(space, rows) <= space.error_bound + FLOAT32_SLACK
-    torch.testing.assert_close(error(space, rows), error(whole, rows), rtol=0, atol=FLOAT32_SLACK)
-
-
-@pytest.mark.parametrize("kind", ["exact", "iterated"])
-@given(
-    width=st.integers(30, 60),
-    sizes=st.lists(st.integers(0, 100), min_size=1, max_size=4),
-    max_rank=st.integers(1, 12),
-    decay=st.sampled_from([0.3, 0.8, 0.9, 0.95]),
-    seed=st.integers(0, 2**16),
-)
-def test_error_bound_of_merged_parts_of_a_wide_map_bounds_the_error_against_the_whole(
-    kind: str, width: int, sizes: list[int], max_rank: int, decay: float, seed: int
-) -> None:
-    rows = decaying_rows(sum(sizes), width, seed, decay)
-    with kept_as(kind, chunk=48, oversampling=OVERSAMPLING):
-        parts = [seen_of(part, max_rank=max_rank) for part in torch.split(rows, sizes)]
-        space = merged(parts, width, max_rank=max_rank).space()
-    assert space.rows == sum(sizes)
-    torch.testing.assert_close(space.trace, float(rows.double().square().sum()), rtol=1e-12, atol=0)
-    assert space.rank <= max_rank
-    if sum(sizes):
-        assert error(space, rows) <= space.error_bound + FLOAT32_SLACK
-        # What the parts cut off is not forgotten.
-        assert space.error_bound * space.trace >= sum(part.cut for part in parts) * (1 - 1e-12)
-
-
-@pytest.mark.parametrize("width", [6, 24])
-def test_merged_parts_of_few_directions_are_the_whole_in_every_form(width: int, form: str) -> None:
-    rows = torch.randn(30, 3) @ torch.randn(3, width)
-    parts = [seen_of(part, max_rank=4) for part in torch.split(rows, 7)]
-    space = merged(parts, width, max_rank=4).space()
-    assert error(space, rows) <= FLOAT32_SLACK
-    assert space.error_bound <= FLOAT32_SLACK
-    assert sum(part.rows for part in parts) == space.rows == 30
-    torch.testing.assert_close(space.trace, sum(part.trace for part in parts), rtol=1e-12, atol=0)
-
-
-def test_merging_in_the_same_order_gives_the_same_bits(form: str) -> None:
-    classes = [decaying_rows(11 + k, 20, seed=k) * (1 + k) for k in range(4)]
-
-    def in_class_order() -> Space:
-        return merged([seen_of(rows, max_rank=4) for rows in classes], 20, max_rank=4).space()
-
-    assert same(in_class_order(), in_class_order())
-
-
-def test_merging_comes_between_rows_as_one_of_them(form: str) -> None:
-    """Rows still in the buffer are folded in before what is merged, and rows may follow."""
-    first, middle, last = (torch.randn(5, 3) @ torch.randn(3, 20) for _ in range(3))
-    accumulator = CovarianceAccumulator(20, max_rank=9)
-    accumulator.update(first)
-    accumulator.merge(seen_of(middle, max_rank=9))
-    accumulator.update(last)
-    rows = torch.cat([first, middle, last])
-    space = accumulator.space()
-    assert space.rows == 15
-    assert space.rank == 9
-    assert error(space, rows) <= space.error_bound + FLOAT32_SLACK
-    assert space.error_bound <= FLOAT32_SLACK
-
-
-def test_rows_in_the_buffer_come_before_what_is_merged(form: str) -> None:
-    first, second = decaying_rows(13, 20, seed=9), seen_of(decaying_rows(21, 20, seed=10), max_rank=4)
-    buffered, emptied = (CovarianceAccumulator(20, max_rank=4) for _ in range(2))
-    for accumulator in (buffered, emptied):
-        accumulator.update(first)
-    emptied.seen()
-    for accumulator in (buffered, emptied):
-        accumulator.merge(second)
-    assert same(buffered.space(), emptied.space())
-
-
-def test_what_was_seen_does_not_change_with_rows_that_follow(form: str) -> None:
-    rows = decaying_rows(30, 20, seed=6)
-    accumulator = CovarianceAccumulator(20, max_rank=4)
-    accumulator.update(rows[:13])
-    seen = accumulator.seen()
-    before = merged([seen], 20, max_rank=4).space()
-    accumulator.update(rows[13:])
-    receiver = merged([seen], 20, max_rank=4)
-    receiver.update(rows[13:])
-    accumulator.space()
-    receiver.space()
-    assert (seen.rows, seen.trace) == (13, before.trace)
-    assert same(merged([seen], 20, max_rank=4).space(), before)
-    with pytest.raises(FrozenInstanceError):
-        seen.rows = 0  # type: ignore[misc]
-
-
-def test_looking_at_what_was_seen_loses_no_rows(form: str) -> None:
+def test_asking_for_the_space_loses_no_rows(form: str) -> None:
     rows = decaying_rows(29, 20, seed=7)
     looked_at = CovarianceAccumulator(20, max_rank=4)
     looked_at.update(rows[: 2 * SMALL_CHUNK])
-    looked_at.seen()
-    looked_at.seen()
+    looked_at.space()
+    looked_at.space()
     looked_at.update(rows[2 * SMALL_CHUNK :])
     # At a chunk's boundary the buffer would have been emptied next anyway.
     assert same(looked_at.space(), collect([rows], 20, max_rank=4))
 
 
-def test_nothing_seen_merges_into_anything_without_a_trace(form: str) -> None:
-    nothing = CovarianceAccumulator(20, max_rank=4).seen()
-    assert nothing == Seen(rows=0, trace=0.0, cut=0.0, gram=None, factor=None)
-    assert same(merged([nothing, nothing], 20, max_rank=4).space(), Space.empty(20))
-    something = seen_of(decaying_rows(11, 20, seed=8), max_rank=4)
-    alone = merged([something], 20, max_rank=4).space()
-    assert same(merged([nothing, something, nothing], 20, max_rank=4).space(), alone)
-
-
-def test_zero_rows_of_another_accumulator_are_counted(form: str) -> None:
-    something, zeros = seen_of(torch.randn(4, 20), max_rank=4), seen_of(torch.zeros(3, 20), max_rank=4)
-    assert merged([zeros], 20, max_rank=4).space().rows == 3
-    assert merged([zeros], 20, max_rank=4).space().rank == 0
-    space = merged([zeros, something, zeros], 20, max_rank=4).space()
-    assert (space.rows, space.trace, space.rank) == (10, something.trace, 4)
+def test_rows_that_follow_do_not_change_a_space(form: str) -> None:
+    rows = decaying_rows(30, 20, seed=6)
+    accumulator = CovarianceAccumulator(20, max_rank=4)
+    accumulator.update(rows[:13])
+    before = accumulator.space()
+    accumulator.update(rows[13:])
+    assert accumulator.space().rows == 30
+    assert same(before, collect([rows[:13]], 20, max_rank=4))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import (
-    ROUNDING,
+    HALF_PRECISION_ROUNDING,
     GroupedAccumulator,
     GroupedSpace,
     grouped_forget_weights,
@@ -75,7 +75,7 @@ def test_half_precision_takes_no_more_than_stated(seed: int, groups: int, count:
     space = together(rows_of(seed, groups, count, width))
     stored = GroupedSpace(space.packed.half(), width, count, space.trace)
     lost = torch.linalg.matrix_norm(stored.moments() - space.moments(), ord=2)
-    assert float(lost.max()) <= ROUNDING
+    assert float(lost.max()) <= HALF_PRECISION_ROUNDING
 
 
 @given(**SHAPES, classes=st.integers(1, 4))

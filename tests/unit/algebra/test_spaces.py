@@ -84,7 +84,7 @@ def test_a_sum_of_more_directions_than_the_largest_stack_is_compressed_to_as_man
     width: int, exact: int, largest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spaces_module, "LARGEST_STACK", largest)
-    monkeypatch.setattr(compression, "EXACT", exact)
+    monkeypatch.setattr(compression, "LARGEST_EXACT_SIZE", exact)
     # 45 columns: more than rank and oversampling, so that the widest map's are iterated.
     spaces, weights = fading_spaces(width, [15, 15, 15])
     factor = stack(spaces, weights)
@@ -120,7 +120,7 @@ def test_a_sum_that_just_fits_is_left_side_by_side(monkeypatch: pytest.MonkeyPat
 def test_compressed_sums_of_the_same_spaces_have_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spaces_module, "LARGEST_STACK", 8)
     for exact in (0, 288):
-        monkeypatch.setattr(compression, "EXACT", exact)
+        monkeypatch.setattr(compression, "LARGEST_EXACT_SIZE", exact)
         spaces, weights = fading_spaces(60, [15, 15, 15])
         assert torch.equal(stack(spaces, weights), stack(spaces, weights))
 

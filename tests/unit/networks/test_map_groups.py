@@ -1,7 +1,7 @@
 """Map groups: which maps are computed together."""
 
 from ledger.domain.linear_map import LinearMap
-from ledger.networks.map_groups import WIDEST, group_maps
+from ledger.networks.map_groups import LARGEST_GROUPED_WIDTH, group_maps
 
 
 def maps(parameter: str, count: int, *, width: int = 9, rows: int = 2) -> list[LinearMap]:
@@ -19,9 +19,9 @@ def test_the_groups_of_a_parameter_are_one_bundle_and_a_single_map_is_its_own() 
 
 
 def test_wide_or_unlike_or_scattered_maps_are_not_bundled() -> None:
-    assert len(group_maps(maps("a", 2, width=WIDEST))) == 1
+    assert len(group_maps(maps("a", 2, width=LARGEST_GROUPED_WIDTH))) == 1
     for apart in (
-        maps("a", 2, width=WIDEST + 1),
+        maps("a", 2, width=LARGEST_GROUPED_WIDTH + 1),
         [LinearMap("a[0]", "a", 0, 1, 4, grouped=True), LinearMap("a[1]", "a", 1, 3, 4, grouped=True)],
         [LinearMap("a[0]", "a", 0, 1, 4, grouped=True), LinearMap("a[1]", "a", 1, 2, 5, grouped=True)],
         [LinearMap("a[0]", "a", 0, 1, 4, grouped=True), LinearMap("a[1]", "a", 2, 3, 4, grouped=True)],
