@@ -46,7 +46,7 @@ ACCUMULATE = {"exp", "exp_", "exp2", "cumsum", "cumprod", "logcumsumexp", "cumsu
 
 
 def fills(tensor: Tensor, output: Tensor) -> bool:
-    """Whether a tensor of several dimensions has as many entries as the output, apart from a batch dimension."""
+    """Whether a tensor of several dimensions has the shape of the output, apart from leading batch dimensions."""
     shape = tensor.shape
     while shape and shape[0] == 1:
         shape = shape[1:]
