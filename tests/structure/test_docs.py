@@ -20,10 +20,10 @@ README = (ROOT / "README.md").read_text()
 
 
 def readme_commands() -> list[str]:
-    """Return the commands of README's console block, without the prompt."""
-    block = re.search(r"```console\n(.*?)```", README, re.DOTALL)
-    assert block is not None
-    return [line.removeprefix("$ ") for line in block[1].splitlines() if line.startswith("$ ")]
+    """Return the commands of README's console blocks, without the prompt; those marked as not run are left out."""
+    run = re.sub(r"<!-- not run: [^\n]*-->\n```console\n.*?```", "", README, flags=re.DOTALL)
+    shown = "".join(re.findall(r"```console\n(.*?)```", run, re.DOTALL))
+    return [line.removeprefix("$ ") for line in shown.splitlines() if line.startswith("$ ")]
 
 
 @pytest.fixture(scope="module")
