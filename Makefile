@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test quick lint fix bench clean
 
 demo: $(STAMP)
 	rm -rf demo
@@ -15,10 +15,26 @@ test: $(STAMP) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile --cov --cov-report=term:skip-covered
 	$(BIN)/python tests/check_coverage.py
 
+# A fast sample, for every push: lint, and the tests that take no more than seconds.
+quick: $(STAMP) lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile -m "not slow" tests/unit tests/structure
+
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+fix: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The benchmarks that need no data, with small sizes: a few minutes. docs/benchmarks.md names those at full size.
+bench: $(STAMP)
+	$(BIN)/python benchmarks/audit_scale.py --leaves 20000 --requests 2000 --databases sqlite
+	$(BIN)/python benchmarks/certificates.py --count 100 --log 10000
+	$(BIN)/python benchmarks/orders.py --permutations 3 --operations 20
+	$(BIN)/python benchmarks/collection.py --rounds 1
+	$(BIN)/python benchmarks/layouts.py --repeats 3
 
 $(STAMP): pyproject.toml
 ifdef UV

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,24 @@ def test_every_family_of_timm_is_in_the_table() -> None:
     assert counted is not None
     assert int(counted[1]) == len(rows)
     assert int(counted[2]) == made[2].count("| supported |") >= 85
+
+
+def test_the_changelog_ends_its_releases_at_the_packaged_version() -> None:
+    headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    packaged = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert headings[1][0] == packaged
+    assert all(date for _, date in headings[1:])
+
+
+def test_commands_for_contributors_are_rules_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    rules = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))
+    declared = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert declared is not None
+    assert set(declared[1].split()) == rules
+    described = set(re.findall(r"`make (\w+)`", (ROOT / "CONTRIBUTING.md").read_text()))
+    assert described == rules - {"clean"}
+    hooks = re.findall(r"^ +entry: make (\w+)$", (ROOT / ".pre-commit-config.yaml").read_text(), re.MULTILINE)
+    assert hooks
+    assert set(hooks) <= rules
