@@ -123,14 +123,14 @@ def evaluation_input() -> EvaluationInput:
 
 
 @pytest.mark.parametrize("block", [block for block in of("python") if block.not_run is None], ids=identify)
-def test_python_runs_and_is_a_plugin_that_works(block: Block) -> None:
+def test_python_runs_and_a_plugin_works(block: Block) -> None:
     module = ModuleType("documented_plugin")
     exec(compile(block.text, block.place, "exec"), vars(module))
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     manager.register(module)
     manager.check_pending()
-    assert manager.get_hookcallers(module), "a documented plugin implements a hook"
+    assert manager.get_hookcallers(module) or "@hookimpl" not in block.text
     for evaluator in (each for offered in manager.hook.unledger_evaluators() for each in offered):
         metrics = evaluator.evaluate(evaluation_input())
         assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
@@ -169,6 +169,9 @@ def check_spelling(command: str) -> None:
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert set(arguments) <= set(targets), command
     elif program in ("python", "python3"):
+        if arguments[0] == "-m" and arguments[1].startswith("tests."):
+            arguments = [arguments[1].replace(".", "/") + ".py", *arguments[2:]]
+            options.discard("-m")
         scripts = [ROOT / word for word in arguments if word.endswith(".py")]
         assert [script for script in scripts if not script.is_file()] == [], command
         if arguments[0].endswith(".py"):
