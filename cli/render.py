@@ -15,6 +15,7 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from ledger.durable_files import write_file
 from ledger.errors import LedgerError
 
 LEAST_WRAPPED_WIDTH = 16
@@ -49,13 +50,7 @@ def emit_file(data: bytes, output: Path | None, *, hint: str = "") -> None:
         sys.stdout.write(data.decode())
         return
     try:
-        with output.open("xb") as file:
-            try:
-                file.write(data)
-                file.flush()
-            except OSError:
-                output.unlink()
-                raise
+        write_file(output, [data])
     except OSError as error:
         raise LedgerError(f"cannot write {output}: {error.strerror}", hint) from error
 

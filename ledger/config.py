@@ -1,12 +1,12 @@
 """Where a ledger lives: a folder with ``unledger.toml``, a database and an object store."""
 
 import os
-import secrets
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ledger.durable_files import write_file
 from ledger.errors import ConflictError, LedgerError, NotFoundError, UsageError
 
 FILE = "unledger.toml"
@@ -66,30 +66,15 @@ def create_config(root: Path, database: str, store: str) -> Config:
         LedgerError: The folder cannot be written.
     """
     config = Config(root.resolve(), database, store)
-    path = root / FILE
     try:
         root.mkdir(parents=True, exist_ok=True)
-        _write_new(
-            path, TEMPLATE.format(**{name: _quoted(value) for name, value in vars(config).items() if name != "root"})
-        )
+        text = TEMPLATE.format(**{name: _quoted(value) for name, value in vars(config).items() if name != "root"})
+        write_file(root / FILE, [text.encode()])
     except FileExistsError:
         raise ConflictError(f"{root} already holds a ledger", f"use it with --ledger {root}") from None
     except OSError as error:
         raise LedgerError(f"cannot create a ledger in {root}: {error.strerror}") from error
     return config
-
-
-def _write_new(path: Path, text: str) -> None:
-    """Write a file that is whole or absent: half a one would be in the way of the next attempt."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with draft.open("x") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(draft)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def find_config(folder: Path | None = None) -> Config:

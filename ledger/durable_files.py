@@ -7,9 +7,12 @@ temporary file, never half a file under a final name.
 
 import errno
 import os
+import secrets
+import shutil
 import stat
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,38 +47,129 @@ def is_regular(path: Path) -> bool:
         return False
 
 
-def write_file(target: Path, content: Iterable[bytes], *, mode: int, check: Check, replace: bool = False) -> None:
-    """Write a file durably; one that is there already and passes the check is kept.
+class Existing(Enum):
+    """What to do with something that has the name of a file to be written."""
+
+    REFUSE = "refuse"
+    """Raise ``FileExistsError``."""
+    REPLACE = "replace"
+    """Replace it all at once; a file written without a ``mode`` gets the permissions of the one it replaces."""
+    KEEP = "keep"
+    """Keep it if it passes the check; else replace it."""
+
+
+def _anything(_file: BinaryIO) -> bool:
+    return True
+
+
+def write_file(
+    target: Path,
+    content: Iterable[bytes],
+    *,
+    existing: Existing = Existing.REFUSE,
+    mode: int | None = None,
+    check: Check = _anything,
+) -> None:
+    """Write a file durably, whole or not at all.
 
     Args:
         target: Its final place, in a folder that exists.
         content: Its bytes in pieces.
-        mode: Its permissions.
-        check: Asked about what was written, and about what is there already: what fails is replaced.
-        replace: Replace what is there without asking.
+        existing: What to do if there is something of that name.
+        mode: Its permissions; None for what the process's umask allows.
+        check: Asked about what was written, and with ``KEEP`` about what is there already.
 
     Raises:
+        FileExistsError: There is something of that name, and it is refused.
         OSError: It cannot be written. Nothing is left behind.
         ObjectError: What was read back fails the check.
     """
-    descriptor, name = tempfile.mkstemp(prefix=TEMPORARY, dir=target.parent)
-    temporary = Path(name)
+    if existing is Existing.REFUSE:
+        _require_absent(target)
+    elif existing is Existing.REPLACE and mode is None and is_regular(target):
+        mode = stat.S_IMODE(target.stat().st_mode)
+    temporary = target.with_name(TEMPORARY + secrets.token_hex(6))
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        # Nobody else may read it before it has its final permissions.
+        with _create(temporary, 0o666 if mode is None else 0o600) as file:
             for piece in content:
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         if not passes(temporary, check):
             raise ObjectError(f"the disk under {target.parent} returned other bytes than were written")
-        temporary.chmod(mode)
-        if replace or (os.path.lexists(target) and not passes(target, check)):
+        if mode is not None:
+            temporary.chmod(mode)
+        if existing is Existing.REPLACE or (
+            existing is Existing.KEEP and os.path.lexists(target) and not passes(target, check)
+        ):
             temporary.replace(target)
         else:
-            _link(temporary, target)
+            _link(temporary, target, existing)
         sync_folder(target.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of files durably: all of them appear under their final names, or none.
+
+    A folder that is there and empty is filled and keeps its permissions; in that case alone a crash between two renames
+    can leave some of the files.
+
+    Args:
+        target: Its final place; folders above it are created.
+        files: Contents by file name.
+
+    Raises:
+        FileExistsError: There is something of that name other than an empty folder.
+        OSError: It cannot be written. Nothing is left under the final name.
+    """
+    # Through links: what they lead to is filled.
+    target = target.resolve()
+    filled = os.path.lexists(target)
+    if filled and not is_vacant(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    make_folder(target.parent)
+    temporary = (target if filled else target.parent) / (TEMPORARY + secrets.token_hex(6))
+    try:
+        temporary.mkdir()
+        for name, data in files.items():
+            write_file(temporary / name, [data])
+        if filled:
+            _move_into(target, temporary, files)
+        else:
+            temporary.rename(target)
+        sync_folder(target if filled else target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_vacant(folder: Path) -> bool:
+    """Return whether this is a folder that holds nothing but what interrupted writing left."""
+    return folder.is_dir() and all(path.name.startswith(TEMPORARY) for path in folder.iterdir())
+
+
+def _move_into(folder: Path, source: Path, names: Iterable[str]) -> None:
+    moved: list[Path] = []
+    try:
+        for name in names:
+            (source / name).rename(folder / name)
+            moved.append(folder / name)
+    except OSError:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _create(path: Path, mode: int) -> BinaryIO:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")
+
+
+def _require_absent(target: Path) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
 
 
 def passes(path: Path, check: Check) -> bool:
@@ -86,15 +180,20 @@ def passes(path: Path, check: Check) -> bool:
         return check(file)
 
 
-def _link(temporary: Path, target: Path) -> None:
+def _link(temporary: Path, target: Path, existing: Existing) -> None:
     try:
         os.link(temporary, target)
     except FileExistsError:
-        pass  # somebody wrote the same meanwhile
+        # Somebody wrote it meanwhile: with KEEP, the same.
+        if existing is Existing.REFUSE:
+            raise
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK):
             raise
-        temporary.replace(target)  # a file system without hard links
+        # A file system without hard links.
+        if existing is Existing.REFUSE:
+            _require_absent(target)
+        temporary.replace(target)
 
 
 def overwrite_file(path: Path) -> None:

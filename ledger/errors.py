@@ -1,7 +1,7 @@
 """The error tree: every failure a caller may meet, each with a stable exit code.
 
     LedgerError                      1   something failed
-    |-- UsageError                   2   the request cannot be understood
+    |-- UsageError                   2   the request cannot be understood, or a file that it names cannot be read
     |   |-- UnknownClassError            no such class label or index
     |   |-- AmbiguousClassError          the same text names two classes
     |   `-- UnknownDataSpecError         no plugin reads this data specification
@@ -14,11 +14,11 @@
     |-- IntegrityError               5   bytes are not what the ledger recorded
     |   |-- AuditError                   the audit history does not verify
     |   |-- SignatureError               a signed statement is malformed or not genuine
-    |   `-- ObjectError                    a stored object is missing or altered
+    |   `-- ObjectError                  a stored object is missing or altered
     |-- GateError                    6   the candidate missed a quality gate
     |-- RefusedError                 7   we will not do this
     |   |-- TooFewRetainedError          nothing (or too little) would be left
-    |   |-- WeightsError              weights that do not fit, or may run code
+    |   |-- WeightsError                 weights that do not fit, or may run code
     |   |-- DataError                    unreadable, empty or mismatched data
     |   |-- NonFiniteError               NaN or infinity in weights or activations
     |   `-- UnsupportedLayerError        a weight that no handler edits
@@ -50,7 +50,11 @@ class LedgerError(Exception):
 
 
 class UsageError(LedgerError):
-    """The request cannot be understood."""
+    """The request cannot be understood, or a file that it names is there but cannot be read.
+
+    A file that is read and holds the wrong thing is an error of its kind: a weights file a :class:`WeightsError`, an
+    exported audit log an :class:`AuditError`.
+    """
 
     exit_code = 2
 

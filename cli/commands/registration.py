@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ledger.errors import UsageError
+from ledger.named_files import read_text
 
 from ..answers import answer
 from ..documents.models import model_document
@@ -103,8 +104,8 @@ def _label_lines(path: Path | None) -> tuple[str, ...] | None:
     if path is None:
         return None
     try:
-        return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
+        return tuple(line.strip() for line in read_text(path, "labels file").splitlines() if line.strip())
+    except UnicodeDecodeError as error:
         raise UsageError(f"cannot read labels from {path}: {error}") from error
 
 
@@ -153,13 +154,13 @@ def _preprocessing(path: Path | None, input_size: str | None, mean: str | None, 
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            loaded = jsonlib.loads(path.read_text())
+            loaded = jsonlib.loads(read_text(path, "preprocessing file"))
             values = {"interpolation": loaded["interpolation"]} if "interpolation" in loaded else {}
             values |= {"crop_fraction": float(loaded["crop_pct"])} if "crop_pct" in loaded else {}
             values |= {k: tuple(float(x) for x in loaded[k]) for k in ("mean", "std") if k in loaded}
             if "input_size" in loaded:
                 values |= dict(zip(("channels", "height", "width"), map(int, loaded["input_size"]), strict=True))
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise UsageError(f"cannot read preprocessing from {path}: {error}") from error
     try:
         if input_size is not None:

@@ -11,7 +11,8 @@ import typer
 
 from ledger.domain.due import days_left
 from ledger.domain.states import Action, RequestState
-from ledger.errors import LedgerError, NotFoundError, UsageError
+from ledger.errors import LedgerError, UsageError
+from ledger.named_files import read_text
 
 from ..answers import answer
 from ..dates import parse_date
@@ -270,10 +271,8 @@ def _table(rows: Any, now: datetime) -> None:
 
 def _lines(file: str) -> list[tuple[str, str]]:
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    except FileNotFoundError:
-        raise NotFoundError(f"there is no file {file}") from None
-    except (OSError, UnicodeDecodeError) as error:
+        text = sys.stdin.read() if file == "-" else read_text(Path(file))
+    except UnicodeDecodeError as error:
         raise UsageError(f"cannot read {file}: {error}") from error
     lines = [(f"{file}:{n}", line.strip()) for n, line in enumerate(text.splitlines(), 1)]
     wanted = [(where, line) for where, line in lines if line and not line.startswith("#")]

@@ -2,11 +2,7 @@
 
 import base64
 import hashlib
-import os
-import secrets
-import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from importlib.metadata import version as installed_version
 from importlib.resources import files
@@ -16,6 +12,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from ledger.domain.versions import Version
+from ledger.durable_files import Existing, write_file
 from ledger.errors import LedgerError
 from ledger.report.charts import words
 from ledger.report.charts.deadlines import deadlines
@@ -125,21 +122,11 @@ def _unmeasured(report: ModelReport, sections: Sequence[VersionSection]) -> tupl
 def _write(output: Path, data: bytes) -> None:
     # Symbolic links are followed, so that a link stays a link and only a regular file is replaced.
     target = output.resolve()
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}.partial")
     try:
         if target.exists() and not target.is_file():
             raise LedgerError(f"cannot write {output}: it is not a file", "name an HTML file with -o")
-        with temporary.open("xb") as file:
-            if target.exists():
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
+        write_file(target, [data], existing=Existing.REPLACE)
     except OSError as error:
         raise LedgerError(
             f"cannot write {output}: {error.strerror}", "check that the folder exists and can be written"
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.audit.signed_notes import Signer, Verifier, read_key, write_key
 from ledger.config import Config
-from ledger.durable_files import make_folder, write_file
+from ledger.durable_files import Existing, make_folder, write_file
 from ledger.errors import LedgerError, NotFoundError, RefusedError, SignatureError
 
 FILE = "signing.key"
@@ -63,7 +63,7 @@ def create_signer(config: Config) -> Signer:
         if not path.exists():
             signer = Signer(f"unledger/{secrets.token_hex(4)}", Ed25519PrivateKey.generate())
             # Whatever another process wrote meanwhile stays.
-            write_file(path, [_text(signer).encode()], mode=0o600, check=lambda _file: True)
+            write_file(path, [_text(signer).encode()], existing=Existing.KEEP, mode=0o600)
     except OSError as error:
         raise LedgerError(f"cannot write {path}: {error.strerror}", "check permissions and disk space") from error
     return load_signer(config)

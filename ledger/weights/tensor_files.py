@@ -13,7 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ledger.errors import NonFiniteError, NotFoundError, WeightsError
+from ledger.errors import NonFiniteError, UsageError, WeightsError
+from ledger.named_files import reading
 
 from .tensor_header import HeaderError, read_header
 
@@ -29,24 +30,20 @@ def read_file(path: Path) -> bytes:
 
     Raises:
         NotFoundError: There is no such file.
-        WeightsError: It is a pickle by its name or its first bytes, is not a regular file, does not fit into memory, or
-            cannot be read.
+        UsageError: It cannot be read, or is not a regular file.
+        WeightsError: It is a pickle by its name or its first bytes, or does not fit into memory.
     """
-    try:
+    with reading(path, "weights file"):
         # A pipe would make us wait for its other end. A link is followed: the person named it.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with os.fdopen(descriptor, "rb") as file:
             return _read(file, path)
-    except FileNotFoundError:
-        raise NotFoundError(f"there is no weights file {path}", "check the path") from None
-    except OSError as error:
-        raise WeightsError(f"cannot read the weights file {path}: {error.strerror}") from error
 
 
 def _read(file: BinaryIO, path: Path) -> bytes:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
-        raise WeightsError(f"{path} is no regular file", "name a safetensors file")
+        raise UsageError(f"cannot read weights file {path}: it is not a regular file", "name a safetensors file")
     _refuse_pickle(path, file.read(max(map(len, PICKLE_MAGICS))))
     if status.st_size > MACHINE_MEMORY_BYTES:
         raise WeightsError(f"{path} has {status.st_size} bytes, more than this machine's memory")

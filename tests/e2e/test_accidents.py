@@ -222,6 +222,27 @@ def test_no_space_left(small_disk: Path, cli: Cli, trained_digits: TrainedDigits
     full("forget", "digits", "-c", "4", "--reason", "long " * 5000)
 
 
+@pytest.mark.parametrize("there", [False, True], ids=["new folder", "empty folder"])
+def test_an_export_that_does_not_fit_leaves_nothing_and_can_be_repeated(
+    small_disk: Path, cli: Cli, *, there: bool
+) -> None:
+    target = small_disk / "export"
+    if there:
+        target.mkdir()
+    free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
+    # Room for the folder, and for the beginning of the weights.
+    (small_disk / "filler").write_bytes(b"x" * (free - 8192))
+    before = sorted(small_disk.rglob("*"))
+    answer = cli("model", "export", "digits", "-o", str(target), code=1)
+    assert "cannot write to" in answer.err
+    assert "run the same command again" in answer.err
+    assert sorted(small_disk.rglob("*")) == before
+    (small_disk / "filler").unlink()
+    cli("model", "export", "digits", "-o", str(target))
+    assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors"]
+    cli.verified()
+
+
 # -- a disk that cannot be written --------------------------------------------------------------------
 
 
@@ -289,7 +310,7 @@ def test_objects_that_cannot_be_written_fail_the_request(cli: Cli, monkeypatch: 
 
     cli("forget", "digits", "-c", "3")
     with monkeypatch.context() as patch:
-        patch.setattr("ledger.durable_files.tempfile.mkstemp", refused)
+        patch.setattr("ledger.durable_files._create", refused)
         answer = cli("work", code=1)
     assert "cannot store an object" in answer.err
     assert "Permission denied" in answer.err

@@ -350,7 +350,7 @@ def test_labels_must_agree_with_the_data(
 
 
 def test_a_label_file_must_be_readable(empty: Cli, rows: Rows) -> None:
-    refuse(empty, UsageError, rows.options(labels=rows.folder / "none.txt"))
+    refuse(empty, NotFoundError, rows.options(labels=rows.folder / "none.txt"))
     (rows.folder / "binary.txt").write_bytes(b"\xff\xfe\0")
     refuse(empty, UsageError, rows.options(labels=rows.folder / "binary.txt"))
 

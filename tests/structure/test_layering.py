@@ -18,14 +18,16 @@ FLOORS = [
     {"ledger.spaces"},
     {"ledger.networks"},
     {"ledger.config", "ledger.images", "ledger.plugin_manager", "ledger.store", "ledger.weights"},
-    {"ledger.hookspecs", "ledger.algebra", "ledger.certificates", "ledger.durable_files"},
+    {"ledger.hookspecs", "ledger.algebra", "ledger.certificates", "ledger.durable_files", "ledger.named_files"},
     {"ledger.audit"},
     {"ledger.digest", "ledger.json_shapes"},
     {"ledger.domain"},
     {"ledger.errors", "ledger"},
 ]
 """From the top down. A module may import from its own floor and from those below."""
-CLI_MAY_IMPORT = {"ledger.service", "ledger.report", "ledger.domain", "ledger.errors", "ledger.__version__"}
+FILES = {"ledger.durable_files", "ledger.named_files"}
+"""Reading a file that a person names, and writing one whole or not at all: the same everywhere."""
+CLI_MAY_IMPORT = {"ledger.service", "ledger.report", "ledger.domain", "ledger.errors", "ledger.__version__", *FILES}
 CLI_EXCEPTIONS = {"ledger.cli.commands.demo": {"ledger.testing"}}
 """The demonstration trains its model first, which is nothing that a ledger does."""
 TWINS = {"Recipe", "MapChange", "Trial", "Measurement"}

@@ -8,7 +8,7 @@ from ledger.audit.chain import Head
 from ledger.audit.merkle import EMPTY_ROOT
 from ledger.audit.signed_notes import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from ledger.config import Config
-from ledger.durable_files import write_file
+from ledger.durable_files import Existing, write_file
 from ledger.errors import AuditError, LedgerError, SignatureError
 from ledger.service.ledger import Ledger
 from ledger.service.signing import create_signer, load_signer
@@ -89,7 +89,13 @@ def _require_continuation(tx: Transaction, known: Checkpoint, config: Config) ->
 
 
 def _remember(config: Config, note: bytes) -> None:
-    write_file(config.keys_path / MEMORY, [note], mode=0o600, check=lambda file: file.read() == note, replace=True)
+    write_file(
+        config.keys_path / MEMORY,
+        [note],
+        existing=Existing.REPLACE,
+        mode=0o600,
+        check=lambda file: file.read() == note,
+    )
 
 
 def last_signed(config: Config) -> str | None:

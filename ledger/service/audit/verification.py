@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ledger import named_files
 from ledger.audit.chain import Head
 from ledger.audit.exported_log import ExportedLog, read_export
 from ledger.audit.signed_notes import Checkpoint, Verifier, open_checkpoint
 from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.audit.witness import read_witness
-from ledger.errors import LedgerError, NotFoundError, SignatureError
+from ledger.errors import SignatureError
 from ledger.service.ledger import Ledger
 from ledger.service.signing import own_verifier
 
@@ -112,18 +113,14 @@ def _is_file(path: Path) -> bool:
 
 
 def read_text(path: Path) -> str:
-    """Return a text file's contents.
+    """Return the contents of a checkpoint, witness file or export.
 
     Raises:
-        NotFoundError: There is none.
+        NotFoundError: There is no such file.
+        UsageError: It cannot be read.
         SignatureError: It is not text.
-        LedgerError: It cannot be read.
     """
     try:
-        return path.read_text()
-    except FileNotFoundError:
-        raise NotFoundError(f"there is no file {path}") from None
+        return named_files.read_text(path)
     except UnicodeDecodeError:
         raise SignatureError(f"{path} is not text") from None
-    except OSError as error:
-        raise LedgerError(f"cannot read {path}: {error.strerror}") from error

@@ -1,10 +1,9 @@
 """Verify certificate files, for whoever holds them; no ledger is needed when the issuer's key is known."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ledger.audit.signed_notes import Verifier
 from ledger.certificates.dsse import statement_of
@@ -12,10 +11,9 @@ from ledger.certificates.files import check_certificate, check_opening
 from ledger.certificates.verifier import Verified, file_digest
 from ledger.config import find_config
 from ledger.domain.certificates import Certificate
-from ledger.errors import LedgerError, NotFoundError, UsageError
+from ledger.errors import NotFoundError, UsageError
+from ledger.named_files import read_bytes, reading
 from ledger.service.signing import load_signer
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -65,11 +63,11 @@ def verify_certificate(
     Raises:
         SignatureError: The certificate does not verify, is about something else, or the opening does not fit.
         NotFoundError: A file does not exist.
-        LedgerError: A file cannot be read.
+        UsageError: A file cannot be read.
     """
-    digest = None if weights is None else _readable(weights, file_digest)
-    verified = check_certificate(_readable(file, Path.read_bytes), verifier, request=request, weights=digest)
-    opened = None if opening is None else tuple(check_opening(_readable(opening, Path.read_bytes), verified))
+    digest = None if weights is None else _weights_digest(weights)
+    verified = check_certificate(read_bytes(file), verifier, request=request, weights=digest)
+    opened = None if opening is None else tuple(check_opening(read_bytes(opening), verified))
     return VerifiedCertificate(verified, opened)
 
 
@@ -78,10 +76,6 @@ def read_statement(certificate: Certificate) -> dict[str, Any]:
     return statement_of(json.loads(certificate.envelope))
 
 
-def _readable(file: Path, read: Callable[[Path], T]) -> T:
-    try:
-        return read(file)
-    except FileNotFoundError:
-        raise NotFoundError(f"there is no file {file}") from None
-    except OSError as error:
-        raise LedgerError(f"cannot read {file}: {error.strerror}") from error
+def _weights_digest(weights: Path) -> str:
+    with reading(weights, "weights file"):
+        return file_digest(weights)

@@ -5,6 +5,7 @@ from pathlib import Path
 from ledger.digest import canonical_json
 from ledger.domain.events.versions import VersionExported
 from ledger.domain.versions import Version
+from ledger.durable_files import is_vacant, write_folder
 from ledger.errors import (
     ConflictError,
     LedgerError,
@@ -17,10 +18,12 @@ from ledger.service.versions.model_history import history
 def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) -> Version:
     """Write a version as a folder: ``model.safetensors`` and ``config.json`` (labels, preprocessing, provenance).
 
-    The history records it first: whoever asks later where copies went must not miss one.
+    The folder appears as a whole or not at all. The audit log records the export first: whoever asks later where copies
+    went must not miss one.
 
     Raises:
         ConflictError: There is something of that name, other than an empty folder.
+        LedgerError: The folder cannot be written. Nothing is left of it, and the same command can be run again.
     """
     known = history(ledger, model_name)
     wanted = known.live.number if number is None else number
@@ -28,7 +31,7 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
         version = tx.versions.get(known.model, wanted)
     require_available(known.model, version)
     data = ledger.objects.get(version.weights)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    if folder.exists() and not is_vacant(folder):
         raise ConflictError(f"{folder} is not an empty folder", "name a new folder")
     with ledger.database.write() as tx:
         exported = VersionExported(version=version.number, weights=version.weights)
@@ -56,9 +59,10 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
         },
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_bytes(data)
-        (folder / "config.json").write_bytes(canonical_json(config))
+        write_folder(folder, {"model.safetensors": data, "config.json": canonical_json(config)})
     except OSError as error:
-        raise LedgerError(f"cannot write to {folder}: {error.strerror}") from error
+        raise LedgerError(
+            f"cannot write to {folder}: {error.strerror}",
+            "free some space or check permissions, then run the same command again",
+        ) from error
     return version

@@ -7,6 +7,7 @@ from typing import BinaryIO
 from ledger.durable_files import (
     TEMPORARY,
     Check,
+    Existing,
     is_regular,
     make_folder,
     open_regular,
@@ -43,7 +44,7 @@ class LocalFolder:
         """Write an object durably, unless one that passes the check is there."""
         target = self._path(digest)
         make_folder(target.parent)
-        write_file(target, content, mode=0o444, check=check)
+        write_file(target, content, existing=Existing.KEEP, mode=0o444, check=check)
 
     def settle(self, digest: str) -> None:
         """Flush the names of an object that is there, and of its subfolder."""

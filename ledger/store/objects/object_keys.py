@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from ledger.durable_files import (
     TEMPORARY,
+    Existing,
     make_folder,
     open_regular,
     overwrite_file,
@@ -56,7 +57,11 @@ class ObjectKeys:
             make_folder(self.folder, mode=0o700)
             key = secrets.token_bytes(KEY)
             write_file(
-                self._path(digest), [key + _seal(digest, key)], mode=0o600, check=lambda file: _genuine(file, digest)
+                self._path(digest),
+                [key + _seal(digest, key)],
+                existing=Existing.KEEP,
+                mode=0o600,
+                check=lambda file: _genuine(file, digest),
             )
         except OSError as error:
             raise LedgerError(
