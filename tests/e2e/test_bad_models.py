@@ -302,12 +302,16 @@ def test_a_name_is_taken_once(pets: Cli, rows: Rows) -> None:
         {"std": "0"},
         {"std": "-1"},
         {"std": "inf"},
-        {"preprocessing": "none.json"},
+        {"preprocessing": "."},
     ],
     ids=str,
 )
 def test_preprocessing_must_make_sense(empty: Cli, rows: Rows, changes: dict[str, str]) -> None:
     refuse(empty, UsageError, rows.options(**changes))
+
+
+def test_a_preprocessing_file_must_be_there(empty: Cli, rows: Rows) -> None:
+    refuse(empty, NotFoundError, rows.options(preprocessing="none.json"))
 
 
 def test_an_input_size_that_the_network_cannot_take(empty: Cli, rows: Rows) -> None:
