@@ -126,9 +126,9 @@ class GroupedRows(Mapping[str, "Tensor"]):
 class LayerHandler(Protocol):
     """Knows one kind of layer: its linear maps and what flows into them.
 
-    A layer may be a module around others: what it claims, its parts need not be called for. Where several layers claim
-    the same rows of one parameter, their inputs flow into one map. A weight that torch computes of other parameters
-    (``torch.nn.utils.parametrize``) is named as if it were held.
+    A layer may be a module with others inside; it may claim their weights even if it never calls them. Where several
+    layers claim the same rows of one parameter, they share one map, which sees the inputs of all. A weight that torch
+    computes of other parameters (``torch.nn.utils.parametrize``) is named as if it were held.
     """
 
     @property

@@ -1,7 +1,7 @@
 """Data source ``digit-pairs``: a hundred entangled classes, each two of scikit-learn's digits side by side.
 
-Every class shares its left digit with nine others and its right digit with nine more: nothing that a class shows
-is its own, except the combination.
+Every class shares its left digit with nine other classes and its right digit with nine more. Only the combination
+belongs to the class alone.
 """
 
 import numpy as np
@@ -13,9 +13,11 @@ from .digits import Scans, split_scans
 from .image_arrays import ArraySplit
 
 SEED = 0
+"""Seed of the choice of pairs."""
 TRAIN_EACH = 60
+"""Training images of each class."""
 TEST_EACH = 50
-"""Images per class."""
+"""Test images of each class."""
 
 
 class DigitPairs:

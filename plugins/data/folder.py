@@ -76,8 +76,8 @@ def _decode(path: Path, preprocessing: Preprocessing) -> np.ndarray:
     """Return one image as uint8 (height, width, channels).
 
     Raises:
-        DataError: The file is no readable image. It is never skipped: a sample that is silently
-            left out would make the record of what was used untrue.
+        DataError: The file is not a readable image. It is never skipped, because the record of what was used must be
+            true.
     """
     height, width = preprocessing.height, preprocessing.width
     mode = MODES.get(preprocessing.channels)

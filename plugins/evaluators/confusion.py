@@ -1,4 +1,4 @@
-"""Evaluator ``confusion``: where each class's test images went, before and after."""
+"""Evaluator ``confusion``: the predicted classes of each class's test images, before and after."""
 
 from collections.abc import Sequence
 from typing import Any

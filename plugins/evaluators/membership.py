@@ -1,8 +1,8 @@
 """Evaluator ``membership``: two membership-inference attacks on the probability of the true class.
 
 Both train a support vector machine (RBF kernel, C = 3) to tell members of the training set from
-non-members by one number, and report the share of attacked images it takes for non-members: 1 means
-"looks never seen". They are population attacks and weak ones; a low-confidence answer passes them.
+non-members by one number, and report the share of attacked images that it takes for non-members: 1 means
+that all of them look unseen. Both are weak population attacks: an image with a low-confidence answer looks unseen.
 
 Sources: Kodge, Saha, Roy, arXiv 2312.00761, appendix (member = retained train, non-member =
 forgotten train, attacked = forgotten test); Fan et al., SalUn, arXiv 2310.12508, appendix C.3
@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 from ledger.hookspecs import EvaluationInput, Evaluator, Outputs, hookimpl
 
 MOST_PER_SIDE = 1000
-"""Images per side that the attacker trains on; an SVM's cost grows with their square."""
+"""Most members, and most non-members, that the attacker trains on: the cost of an SVM grows with their square."""
 
 
 def true_class_probability(outputs: Outputs, classes: frozenset[int], *, among: bool) -> np.ndarray:

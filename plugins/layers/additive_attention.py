@@ -1,4 +1,4 @@
-"""Layer handler for SwiftFormer's additive attention, which scores queries by a bare parameter."""
+"""Layer handler for SwiftFormer's additive attention, which scores queries by a parameter without a layer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class AdditiveAttentionHandler:
         """Return the sampled positions' normalised queries (n * p, i)."""
         assert isinstance(module, EfficientAdditiveAttention)
         tokens = inputs[0].flatten(2).transpose(1, 2)
-        # By the function: calling the layer would be read as another use of it.
+        # By the function, since a call of the layer would be hooked and read as another use.
         queries = F.normalize(F.linear(tokens, module.to_query.weight, module.to_query.bias), dim=-1)
         return {maps[0].key: token_rows(queries, maps[0].key, sampler)}
 

@@ -1,4 +1,4 @@
-"""Layer handler for ``nn.MultiheadAttention``: queries, keys, values, and the output projection, which is no call."""
+"""Layer handler for ``nn.MultiheadAttention``: queries, keys, values, and the output projection."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,8 +19,8 @@ class MultiheadAttentionHandler:
     """``nn.MultiheadAttention``: one map each for queries, keys, values and the output.
 
     Queries, keys and values may come from different sequences, so each has a map of its own even where one parameter
-    packs their weights; in self-attention the three read the same rows. What flows into the output projection is
-    computed by the layer's own forward with the identity in its place.
+    packs their weights; in self-attention the three read the same rows. The input rows of the output projection are
+    computed by the layer's own forward with the identity in place of the projection.
     """
 
     module_type = nn.MultiheadAttention
@@ -75,7 +75,7 @@ def _by_image(sequence: Tensor, attention: nn.MultiheadAttention) -> Tensor:
 
 
 def _gathered(attention: nn.MultiheadAttention, inputs: tuple[Any, ...]) -> Tensor:
-    """Return what the layer would answer if its output projection were the identity, in the layer's layout."""
+    """Return the layer's output with the identity in place of its output projection, in the layer's layout."""
     query, key, value, padding, _, mask, average, causal = inputs
     answer: Tensor = without_projection(attention, "out_proj").forward(
         query,

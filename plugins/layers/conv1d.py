@@ -25,7 +25,7 @@ class Conv1dHandler(Conv2dHandler):
 
 
 def _flat(module: nn.Module) -> nn.Conv2d:
-    """Return the same geometry in two dimensions; weightless."""
+    """Return a convolution of the same geometry in two dimensions, without weights."""
     assert isinstance(module, nn.Conv1d)
     padding: Any = module.padding if isinstance(module.padding, str) else (0, *module.padding)
     return nn.Conv2d(

@@ -1,4 +1,4 @@
-"""Layer handler for timm's convolutions that pad as TensorFlow does, by the size of the image."""
+"""Layer handler for timm's convolutions that pad like TensorFlow, depending on the size of the image."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from .same_padding import same_padded
 
 
 class Conv2dSameHandler(Conv2dHandler):
-    """``timm.layers.Conv2dSame``: as ``nn.Conv2d``, with more padding right and below where it does not divide."""
+    """``timm.layers.Conv2dSame``: as ``nn.Conv2d``, with the extra padding right and below where the total is odd."""
 
     module_type = Conv2dSame
 

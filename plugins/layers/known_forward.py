@@ -1,15 +1,15 @@
-"""Whether a layer computes its answer as the class does that a handler was written for."""
+"""Check that a layer computes its output as the class that a handler was written for."""
 
 from torch import nn
 
 from ledger.errors import UnsupportedLayerError
 
 STEPS = "forward", "_conv_forward"
-"""Methods in which a layer computes its answer; the second is where torch's convolutions pad."""
+"""Methods in which a layer computes its output; in the second, torch's convolutions pad."""
 
 
 def require_known_forward(module: nn.Module, *kinds: type[nn.Module]) -> None:
-    """Refuse a subclass with a forward of its own: what flows into its products is not known.
+    """Refuse a subclass with a forward of its own, since the inputs of its products are not known.
 
     Args:
         module: A layer.

@@ -13,7 +13,7 @@ from .known_forward import require_known_forward
 from .token_rows import token_rows
 
 PLAIN = nn.Linear, TimmLinear
-"""Their forwards do nothing but multiply by the weight and add the bias."""
+"""Classes whose forward only multiplies by the weight and adds the bias."""
 
 
 class LinearHandler:

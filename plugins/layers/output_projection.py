@@ -1,4 +1,4 @@
-"""What flows into the output projection of an attention module that multiplies by its weight without calling it."""
+"""The input rows of an output projection whose weight an attention module uses without calling the layer."""
 
 from typing import Any, TypeVar, cast
 
@@ -9,7 +9,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def without_projection(attention: M, name: str) -> M:
-    """Return a double of an attention module whose output projection is the identity, without a bias.
+    """Return a copy of an attention module whose output projection is the identity, without a bias.
 
     It shares everything else with the module, which is not touched. What its ``forward`` answers is what flows into the
     projection, in the layout of the module's answer. Calling the double would run the module's hooks once more.

@@ -1,4 +1,4 @@
-"""Layer handler for recurrent layers: what flows into them, and what they hand on from step to step."""
+"""Layer handler for recurrent layers: their inputs, and their state from step to step."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

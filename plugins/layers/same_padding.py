@@ -1,4 +1,4 @@
-"""TensorFlow's padding: as much as makes the output as many pixels as strides fit into the image."""
+"""TensorFlow's padding: the output has as many pixels as strides fit into the image, rounded up."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Geometry(Protocol):
-    """The part of a convolution that decides where it reads."""
+    """The options of a convolution that decide which pixels it reads."""
 
     kernel_size: tuple[int, ...]
     stride: tuple[int, ...]
@@ -15,7 +15,7 @@ class Geometry(Protocol):
 
 
 def same_padded(images: Tensor, conv: Geometry) -> Tensor:
-    """Return images (n, c, h, w) with zeros around them; where the zeros do not divide, one more is right and below."""
+    """Return images (n, c, h, w) with zeros around them; of an odd number of zeros, the extra one is right or below."""
     amounts: list[int] = []
     # F.pad wants the last axis first.
     for axis in (1, 0):

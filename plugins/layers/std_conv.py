@@ -14,13 +14,13 @@ from ledger.hookspecs import GroupedRows, LayerHandler, RowSampler, hookimpl
 from .conv import Conv2dHandler
 from .same_padding import same_padded
 
-LONGEST = 1 - 1e-7
-"""Largest variance of a standardised row without a gain; one needs an infinitely large raw weight."""
+LARGEST_VARIANCE = 1 - 1e-7
+"""Largest variance of a standardised row without a gain; one would need an infinitely large raw weight."""
 
 
 @dataclass(frozen=True)
 class StandardisedForm:
-    """Each row of the matrix is a raw row, centred, over its standard deviation, times a gain if there is one."""
+    """A matrix whose rows are the raw rows, centred, divided by their standard deviation, and times a gain if any."""
 
     weight: str
     gain: str | None
@@ -43,13 +43,13 @@ class StandardisedForm:
     def held(self, matrix: Tensor, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return the raw weight, and the gain, that give a matrix (o, i) without row means.
 
-        With a gain any length can be held: the raw rows keep their variance, the gain makes up for it. Without one, the
-        length of a standardised row depends on how large the raw row is beside ``eps``, and stays below one.
+        With a gain, any length is possible: the raw rows keep their variance, and the gain is set accordingly. Without
+        one, the length of a standardised row depends on the size of the raw row relative to ``eps``, and is below one.
         """
         wanted = _centred(matrix.double())
         variance = _variance(wanted)
         if self.gain is None:
-            within = variance.clamp_max(LONGEST)
+            within = variance.clamp_max(LARGEST_VARIANCE)
             shortened = (within / variance).where(variance > 0, torch.zeros_like(variance)).sqrt()
             return {self.weight: wanted * shortened * (self.eps / (1 - within)).sqrt()}
         before = _variance(_centred(state[self.weight].double().flatten(1)))

@@ -15,7 +15,7 @@ from .linear import LinearHandler
 
 
 class FunctionalQkvHandler(LinearHandler):
-    """BEiT, EVA and Swin V2: the bias has no part for the keys, so the product is a function call, not a layer's.
+    """BEiT, EVA and Swin V2: the keys have no bias, so the product is a function call and not a call of the layer.
 
     Only the packed queries, keys and values are read here, as a linear layer's tokens; the output projection is an
     ordinary layer. Where the module does call its ``qkv`` layer there is nothing to do: the handler for ``nn.Linear``

@@ -1,4 +1,4 @@
-"""Feature vectors and tokens as input rows: what every handler of a product over the last axis shares."""
+"""Feature vectors and tokens as input rows: shared by all handlers of products over the last axis."""
 
 from torch import Tensor
 
@@ -9,8 +9,8 @@ def token_rows(features: Tensor, key: str, sampler: RowSampler) -> Tensor:
     """Return feature vectors (n, i) as they are; of a sequence (n, ..., i), the sampled tokens (n * p, i).
 
     Args:
-        features: What a layer multiplies along its last axis; the first axis counts images.
-        key: Names the stream of positions.
+        features: What a layer multiplies along its last axis; the first axis is the images.
+        key: Key of the map, which names the random stream of its positions.
         sampler: Chooses positions.
     """
     if features.ndim <= 2:

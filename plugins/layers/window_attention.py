@@ -1,4 +1,4 @@
-"""Layer handlers for torchvision's Swin attention, which hands the weights of its two layers to a function."""
+"""Layer handlers for torchvision's Swin attention, which passes the weights of its two layers to a function."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -17,8 +17,8 @@ from .token_rows import token_rows
 class ShiftedWindowAttentionHandler:
     """Swin and Swin V2 of torchvision: the packed queries, keys and values, and the output projection.
 
-    The rows are the tokens of the feature map (n, h, w, i). What pads it to whole windows is zeros on the way in, which
-    span nothing, and cut off on the way out.
+    The rows are the tokens of the feature map (n, h, w, i). The zeros that pad it to whole windows span nothing and
+    are cut off again.
 
     Args:
         module_type: One of torchvision's two classes.

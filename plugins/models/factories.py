@@ -64,7 +64,7 @@ def _module(place: str) -> ModuleType:
 
 
 def _run(call: Callable[[], T], whose: str) -> T:
-    """Run code that is neither ours nor a plugin's, and name it if it fails: it may even exit, as scripts do."""
+    """Run a user's code, and name it in the error if it fails or exits."""
     try:
         return call()
     except LedgerError:

@@ -1,4 +1,4 @@
-"""Solver ``least-squares``: the closest weights that answer as before when retained and nothing when forgotten."""
+"""Solver ``least-squares``: the closest weights with the old outputs on retained and none on forgotten inputs."""
 
 from collections.abc import Sequence
 

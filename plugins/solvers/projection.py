@@ -1,4 +1,4 @@
-"""Solver ``projection``: the paper's. Takes off what the forget space holds and the retain space does not."""
+"""Solver ``projection``: the paper's method. It removes what the forget space holds and the retain space does not."""
 
 from collections.abc import Sequence
 
