@@ -1,1 +1,1 @@
-"""Edited weights: built from bases, shown calibration images, and one of them chosen."""
+"""Candidates, which are edited weights: build them from bases, judge them on calibration images, choose one."""

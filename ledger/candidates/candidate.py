@@ -1,4 +1,4 @@
-"""Candidates: the registered weights edited for a set of forgotten classes, by a recipe."""
+"""Candidates: the anchor weights, edited by a recipe so that a set of classes is forgotten."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,13 +18,13 @@ from ledger.networks.map_weights import Edit, MapWeights
 from ledger.plugin_manager import guarded
 from ledger.spaces.bases import AnySpace, basis_factor
 
-Spaces = Callable[[str], Sequence[AnySpace]]
-"""A group's key to the spaces of some classes, in class order."""
+SpacesOfMap = Callable[[str], Sequence[AnySpace]]
+"""From the key of a map, or group of maps, to its spaces of some classes, in class order."""
 
 
 @dataclass(frozen=True, order=True)
 class Recipe:
-    """How a candidate is made: with which solver, from which layer on, how strongly."""
+    """How a candidate is made: by which solver, in how many layers, how strongly."""
 
     solver: str
     depth: int
@@ -34,7 +34,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class MapChange:
-    """How much one linear map changed, or all groups of a layer."""
+    """How much one linear map changed, or all maps of a group together."""
 
     key: str
     relative: float
@@ -42,53 +42,55 @@ class MapChange:
     retain_rank: int
     forget_rank: int
     groups: int = 1
-    """Number of maps that are summed up here."""
+    """Number of maps in the group; 1 for a single map."""
     most: float | None = None
-    """Of several: the largest relative change of one."""
+    """The largest relative change of a map in the group; None for a single map."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A new state dict for a forgotten set, not yet judged. Two are the same only if they are one."""
+    """A new state dict for a forgotten set, not yet judged. Compared by identity."""
 
     recipe: Recipe
     state: dict[str, Tensor]
+    """Every tensor of the network, by name."""
     changes: tuple[MapChange, ...]
+    """One for each edited map or group of maps."""
 
     @property
     def size(self) -> float:
-        """Root mean square of the layers' relative changes: how large the whole edit is."""
+        """Root mean square of the relative changes: how large the whole edit is."""
         return math.sqrt(sum(c.relative**2 for c in self.changes) / max(1, len(self.changes)))
 
 
 class CandidateBuilder:
-    """Holds the factors that every recipe shares, so that one more candidate costs little.
+    """Builds candidates. What all recipes share is computed once, so one more candidate costs little.
 
     Args:
-        base: The registered weights, by name; never changed.
+        anchor: The anchor weights, by name, in the precision of their file; never changed.
         layers: The linear maps of each editable layer, in the order in which images pass through them.
         retain: Gives a map's spaces of the retained classes.
         forget: Gives a map's spaces of the forgotten classes.
         solvers: By name.
-        forgotten: Class indices, which are outputs of the classifier.
-        classes: How many the network knows. The last layer is the classifier if it has as many outputs.
-        held: The same weights as a network holds them: candidates take over their memory layout, and share what they
-            do not edit.
+        forgotten: Indices of the forgotten classes among the outputs.
+        classes: Number of outputs of the network. The last layer is the classifier if it has as many.
+        held: The anchor weights as the network holds them. Candidates take over their memory layout, and share the
+            tensors that they do not edit. None if they are the same as ``anchor``.
     """
 
     def __init__(
         self,
-        base: Mapping[str, Tensor],
+        anchor: Mapping[str, Tensor],
         layers: Sequence[Sequence[LinearMap]],
-        retain: Spaces,
-        forget: Spaces,
+        retain: SpacesOfMap,
+        forget: SpacesOfMap,
         solvers: Mapping[str, Solver],
         *,
         forgotten: Sequence[int] = (),
         classes: int = 0,
         held: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self._weights = MapWeights(base, held or base)
+        self._weights = MapWeights(anchor, held or anchor)
         self._forgotten = forgotten
         self._classes = classes
         self._layers = [group_maps(maps) for maps in layers]
@@ -99,7 +101,7 @@ class CandidateBuilder:
         self._norms: dict[str, Tensor] = {}
 
     def depths(self, wanted: Sequence[int] = ()) -> tuple[int, ...]:
-        """Return numbers of layers to edit: those wanted, or all, half of them and so on down to one."""
+        """Return the numbers of layers to edit: those wanted, or all, half of them, and so on down to one."""
         layers = len(self._layers)
         if wanted:
             return tuple(dict.fromkeys(min(depth, layers) for depth in wanted))
@@ -109,7 +111,11 @@ class CandidateBuilder:
         return tuple(depths)
 
     def build(self, recipe: Recipe) -> Candidate:
-        """Return the weights edited by one recipe; untouched tensors are shared."""
+        """Return the weights edited by one recipe; tensors that are not edited are shared.
+
+        Raises:
+            PluginError: The solver failed.
+        """
         edit = Edit(self._weights)
         changes = []
         solver = self._solvers[recipe.solver]
@@ -134,7 +140,7 @@ class CandidateBuilder:
 
 
 def _delta(solver: Solver, factors: MapFactors, strength: Strength) -> Tensor:
-    """Return the change of a map, or of a group; one by one where the solver knows only single maps."""
+    """Return the change of a map (o, i), or of a group (g, o, i); map by map if the solver takes only single maps."""
     if factors.weight.ndim == 2 or getattr(solver, "batched", False):
         return solver.delta(factors, strength)
     parts = zip(factors.weight, factors.retain, factors.forget, strict=True)
@@ -152,7 +158,7 @@ def _change(group: MapGroup, factors: MapFactors, delta: Tensor, norms: Tensor) 
 
 
 def _norms(matrices: Tensor) -> Tensor:
-    """Return Frobenius norms of one matrix, or of each."""
+    """Return the Frobenius norm () of one matrix (o, i), or the norms (g,) of several (g, o, i)."""
     norms: Tensor = torch.linalg.matrix_norm(matrices) if matrices.ndim == 3 else torch.linalg.norm(matrices)
     return norms
 

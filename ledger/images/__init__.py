@@ -1,1 +1,1 @@
-"""Images of a data source: preprocessed, relabelled, and chosen by seed."""
+"""Images of a data source: load, relabel and sample them."""

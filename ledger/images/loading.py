@@ -1,4 +1,4 @@
-"""Images as a network takes them: read through a data source, then normalised."""
+"""Load images as a network expects them: read from a data source, then normalised."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ def load_images(split: Split, indices: Sequence[int], preprocessing: Preprocessi
     """Return preprocessed images, float32 (n, channels, height, width).
 
     Raises:
-        DataError: The source returned something other than one such image per index.
+        DataError: The source returned another shape, or NaN or infinity.
     """
     batch = split.pixels(indices, preprocessing)
     expected = (len(indices), preprocessing.channels, preprocessing.height, preprocessing.width)
@@ -29,7 +29,7 @@ def load_images(split: Split, indices: Sequence[int], preprocessing: Preprocessi
 
 
 def iterate(split: Split, indices: Sequence[int], preprocessing: Preprocessing, batch_size: int) -> Iterator[Tensor]:
-    """Yield preprocessed images in batches, in the order of ``indices``."""
+    """Yield preprocessed images, float32 (n, channels, height, width), in batches, in the order of ``indices``."""
     for start in range(0, len(indices), batch_size):
         yield load_images(split, indices[start : start + batch_size], preprocessing)
 

@@ -1,4 +1,4 @@
-"""A data source whose classes stand in another order than the model's outputs, or lack some."""
+"""Data sources whose classes are in another order than the model's outputs, or are only some of them."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,15 +11,15 @@ from ledger.hookspecs import DataSource, Split
 
 
 def require_images(source: DataSource, labels: Sequence[str], hint: str) -> None:
-    """Refuse a source without training or without test images of some class.
+    """Require training and test images of every class.
 
     Args:
         source: The source.
         labels: The classes that must have images.
-        hint: What is allowed.
+        hint: Shown to the user beside the error.
 
     Raises:
-        DataError: Names the first classes without.
+        DataError: Some classes have none; the message names the first five.
     """
     for name, split in (("train", source.train), ("test", source.test)):
         present = {source.labels[k] for k in set(split.labels)}
@@ -42,7 +42,7 @@ class RelabelledSplit:
 
     @cached_property
     def labels(self) -> Sequence[int]:
-        """Class index of each image, as the model counts."""
+        """The model's class index of each image."""
         return [self._indices[label] for label in self._split.labels]
 
     def pixels(self, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
@@ -51,7 +51,7 @@ class RelabelledSplit:
 
 
 class RelabelledSource:
-    """A data source whose labels are a part of the model's.
+    """A data source whose labels are some or all of the model's.
 
     Args:
         source: The original.

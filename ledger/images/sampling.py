@@ -1,7 +1,6 @@
-"""Which training images are used for what, and which positions of a feature map are read.
+"""Choose which training images are used for what.
 
-Everything here is a function of the seed and the class alone, so it is the same whichever request
-asks, and can be recorded and repeated.
+The choice is a function of the seed and the class alone, so every request makes the same one, and it can be repeated.
 """
 
 import hashlib
@@ -16,24 +15,24 @@ from ledger.errors import DataError
 
 @dataclass(frozen=True)
 class ClassSamples:
-    """Training images of one class, by index: what retained classes are judged on is in no space's samples."""
+    """Training images of one class, by index. Class spaces use no calibration images, unless a class has only one."""
 
     calibration: tuple[int, ...]
     retain: tuple[int, ...]
     forget: tuple[int, ...]
-    """The same images as the retain samples, and more (or fewer) of them."""
+    """Begins with the same images as the retain samples; more or fewer of them."""
 
     @property
     def to_be_forgotten(self) -> tuple[int, ...]:
-        """Images on which forgetting the class is judged: held-out ones first, then those of its forget space.
+        """Images that forgetting the class is judged on: held-out ones first, then those of its forget space.
 
-        Few classes have enough held-out images to see a share of one per cent.
+        Held-out images alone are too few to tell an accuracy of one per cent from none.
         """
         return tuple(dict.fromkeys(self.calibration + self.forget))
 
 
 def seeded_generator(*parts: object) -> np.random.Generator:
-    """Return a generator of its own for each sequence of parts: the seed, a purpose, a class."""
+    """Return a generator that depends on the parts alone: the seed, a purpose, a class, and so on."""
     text = "\x1f".join(str(part) for part in parts)
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
 

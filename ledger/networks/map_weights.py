@@ -14,12 +14,12 @@ class MapWeights:
     """The matrices of a network's linear maps.
 
     Args:
-        base: The weights, by name, in the precision in which they are stored; never changed.
+        stored: The weights, by name, in the precision in which they are stored; never changed.
         held: The same weights as the network holds them. Edited weights get the same memory layout and precision.
     """
 
-    def __init__(self, base: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> None:
-        self.base = base
+    def __init__(self, stored: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> None:
+        self.stored = stored
         self.held = held
         self._matrices: dict[str, Tensor] = {}
 
@@ -29,11 +29,11 @@ class MapWeights:
         It may share memory with the weights.
         """
         if linear_map.form is None:
-            matrix = self.base[linear_map.parameter].flatten(1)
+            matrix = self.stored[linear_map.parameter].flatten(1)
         else:
             if linear_map.parameter not in self._matrices:
                 with torch.no_grad():
-                    self._matrices[linear_map.parameter] = linear_map.form.matrix(self.base)
+                    self._matrices[linear_map.parameter] = linear_map.form.matrix(self.stored)
             matrix = self._matrices[linear_map.parameter]
         return matrix[linear_map.start : linear_map.stop].float()
 
@@ -61,7 +61,7 @@ class Edit:
         if linear_map.form is not None:
             if name not in self._formed:
                 with torch.no_grad():
-                    self._formed[name] = linear_map, linear_map.form.matrix(self._weights.base).clone()
+                    self._formed[name] = linear_map, linear_map.form.matrix(self._weights.stored).clone()
             self._formed[name][1][linear_map.start : linear_map.stop] = matrix
             return
         if (linear_map.start, linear_map.stop) == (0, len(held[name])):
@@ -78,7 +78,7 @@ class Edit:
         for linear_map, matrix in self._formed.values():
             assert linear_map.form is not None
             with torch.no_grad():
-                new = linear_map.form.held(matrix, self._weights.base)
+                new = linear_map.form.held(matrix, self._weights.stored)
             for name, tensor in new.items():
                 self._state[name] = _as_held(held[name], tensor)
         for other, own in self._shared.items():

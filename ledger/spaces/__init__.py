@@ -1,1 +1,1 @@
-"""From images of a class to its stored space, and from class spaces to bases."""
+"""Class spaces: collect them from the images of a class, read and write them, and sum them up to bases."""

@@ -1,4 +1,4 @@
-"""Collect class spaces: run a class's images through the network once and fold what flows into each map."""
+"""Collect class spaces: run the images of a class through the network once and accumulate the inputs of each map."""
 
 from collections.abc import Iterable, Mapping
 
@@ -20,11 +20,11 @@ def collect_spaces(
 ) -> dict[str, Space | GroupedSpace]:
     """Return the space of every group of linear maps, from one forward pass over one class's images.
 
-    Rows are folded in as they stream; neither images nor activations are kept. The network is not
+    Rows are accumulated batch by batch; neither images nor activations are kept. The network is not
     changed: see :func:`~ledger.networks.layer_calls.capture_rows`.
 
     Args:
-        network: In evaluation mode, with the registered weights.
+        network: In evaluation mode, with the anchor weights.
         batches: Preprocessed images (n, channels, height, width).
         sampler: Chooses positions of feature maps.
         max_rank: Largest rank kept for one map; maps in a group are narrow and kept whole.
@@ -35,7 +35,7 @@ def collect_spaces(
 
     Raises:
         NonFiniteError: A layer's input holds NaN or infinity.
-        UnsupportedLayerError: A layer was never called, so nothing is known of it.
+        UnsupportedLayerError: A layer was never called, so nothing is known about its inputs.
     """
     single: dict[str, CovarianceAccumulator] = {}
     grouped: dict[str, GroupedAccumulator] = {}
@@ -77,6 +77,6 @@ def _rows_of(group: MapGroup, rows: Mapping[str, Tensor]) -> Tensor:
 
 
 def _require_finite(values: Tensor, layer: str) -> None:
-    # The extremes show it as well as every value would, in one pass and without a tensor as large again.
+    # Minimum and maximum are NaN or infinite if any value is; this takes one pass and no second tensor of that size.
     if values.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):
         raise NonFiniteError(f"the input of {layer} holds NaN or infinity", "check the weights and the images")

@@ -1,4 +1,4 @@
-"""A basis: the spaces of many classes at every map, summed up as they arrive where they would take too much memory."""
+"""A basis: the spaces of many classes at every map. Where they take too much memory, their sum is kept instead."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -16,23 +16,24 @@ from ledger.algebra.moment_sum import MomentSum
 from ledger.algebra.spaces import LARGEST_FORGET, Space, forget_weights, retain_weights, stack
 from ledger.domain.class_spaces import Role
 
-MOST_COLUMNS = 1 << 14
-"""Columns of one map's factors that are kept apart, those of 256 classes of rank 64; more are summed up."""
-MOST_GROUPED = 16
-"""Spaces of one group that are kept apart; their sum loses nothing."""
+MAX_SEPARATE_COLUMNS = 1 << 14
+"""Columns of one map's factors that are kept separately: 256 classes of rank 64. Beyond it, only their sum is kept."""
+MAX_SEPARATE_GROUPED = 16
+"""Spaces of one group of maps that are kept separately. Their sum is exact, so few are enough."""
 
 AnySpace = Space | GroupedSpace
+"""The space of a single map, or those of a group of maps."""
 
 
 class Basis:
-    """Gathers class spaces of one role; what it holds is bounded, however many classes there are.
+    """Gathers the class spaces of one role in bounded memory, however many classes there are.
 
-    Sums are formed in the order of arrival, so classes must arrive in class order for the same bytes to come out.
+    Spaces are summed up in the order in which they are added: add classes in class order to get the same bytes.
 
     Args:
-        role: Retained classes count by their energy, forgotten ones equally.
-        keys: Groups of maps that anybody will ask for; others are not held.
-        device: Where sums are formed and asked for.
+        role: Retained classes are weighted by their energy, forgotten ones equally.
+        keys: Keys of the maps, and groups of maps, to gather; others are dropped.
+        device: Where sums are formed and spaces are returned.
     """
 
     def __init__(self, role: Role, keys: Collection[str], device: torch.device) -> None:
@@ -44,7 +45,11 @@ class Basis:
         self._grouped: dict[str, list[GroupedSpace]] = {}
 
     def add(self, spaces: Mapping[str, AnySpace]) -> None:
-        """Take up one class."""
+        """Add the spaces of one class.
+
+        Args:
+            spaces: By key of a map or group of maps; every key of the basis must be there.
+        """
         for key in self._keys:
             space = spaces[key]
             if isinstance(space, GroupedSpace):
@@ -54,13 +59,13 @@ class Basis:
             else:
                 apart = self._apart.setdefault(key, [])
                 apart.append(space)
-                if sum(s.rank for s in apart) > MOST_COLUMNS:
+                if sum(s.rank for s in apart) > MAX_SEPARATE_COLUMNS:
                     self._summed[key] = MomentSum(space.width, self._device)
                     for one in self._apart.pop(key):
                         self._sum(key, one)
 
     def spaces(self, key: str) -> Sequence[AnySpace]:
-        """Return spaces of one group whose weighted sum is that of all classes."""
+        """Return spaces of one map, or group of maps, whose weighted sum is that of all classes."""
         if key in self._summed:
             return [self._summed[key].space()]
         held: list[AnySpace] = [*self._apart.get(key, ()), *self._grouped.get(key, ())]
@@ -71,7 +76,7 @@ class Basis:
 
     def _add_grouped(self, held: list[GroupedSpace], space: GroupedSpace) -> None:
         held.append(space)
-        if len(held) > MOST_GROUPED:
+        if len(held) > MAX_SEPARATE_GROUPED:
             held[:] = [grouped_mean(held, _grouped_weights(held, self._role))]
 
 

@@ -36,18 +36,18 @@ def serialise(spaces: Mapping[str, Space | GroupedSpace]) -> bytes:
 
 
 def summaries(spaces: Mapping[str, Space | GroupedSpace]) -> tuple[MapSummary, ...]:
-    """Return what a record says of a class space beside its bytes."""
+    """Return what the record of a class space says about each map."""
     return tuple(_summary(key, space) for key, space in spaces.items())
 
 
 def covers(record: NewClassSpace, groups: Iterable[MapGroup]) -> bool:
-    """Return whether a class space holds all of these maps, stored by this release or an earlier one."""
+    """Return whether a class space, stored by this release or an earlier one, holds all of these maps."""
     known = {m.key for m in record.maps}
     return all(group.key in known or known.issuperset(m.key for m in group.maps) for group in groups)
 
 
 def parse(data: bytes, record: NewClassSpace, groups: Iterable[MapGroup]) -> MapSpaces:
-    """Return the spaces that bytes and their record describe, of this release or an earlier one.
+    """Return the spaces from their bytes and record, stored by this release or an earlier one.
 
     Raises:
         WeightsError: Not a well-formed safetensors file.
@@ -68,7 +68,7 @@ def _space(group: MapGroup, tensors: Mapping[str, Tensor], known: Mapping[str, M
     members = [known[m.key] for m in group.maps]
     factors = [tensors[m.key].double() for m in group.maps]
     moments = torch.stack([m.trace * factor @ factor.T for m, factor in zip(members, factors, strict=True)])
-    # Theirs, not the products' own: what the rank cut off was part of it.
+    # The recorded trace, not that of the product: it includes what the rank cut off.
     trace = torch.tensor([m.trace for m in members], dtype=torch.float64)
     return GroupedSpace.of(moments, members[0].rows, trace)
 

@@ -1,4 +1,4 @@
-"""Which positions of a feature map are read: a function of the seed, the class and the map alone."""
+"""Choose the positions of a feature map that are read, by the seed, the class and the map alone."""
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ class PositionSampler:
     def positions(self, key: str, images: int, available: int) -> Tensor | None:
         """Return sorted flat positions (images, p), or None where all ``available`` are read.
 
-        Drawn image by image from a stream of the map's own: how images are batched does not matter.
+        Each map has its own random stream, drawn image by image, so the positions do not depend on the batch size.
         """
         if self._per_image >= available:
             return None

@@ -1,1 +1,1 @@
-"""From a model and a set of classes to new weights. The only room of the service that needs torch."""
+"""Compute new weights from a model and a set of classes."""

@@ -1,6 +1,7 @@
-"""Who computes new weights: a function that is opened for a model, known without torch.
+"""The interface between the queue and the computation of weights. Importing it does not import torch.
 
-The queue, the commit and the rollback deal in digests. Whatever computes weights can stand behind :data:`OpenModel`.
+The queue, the commit and the rollback handle digests only. Anything that computes weights can implement
+:data:`OpenModel`.
 """
 
 from collections.abc import Callable
@@ -12,12 +13,16 @@ from ledger.service.versions.proposal import Proposal
 Compute = Callable[[frozenset[int], Progress], Proposal]
 """Computes and stores the weights that have forgotten a set of classes."""
 OpenModel = Callable[[Ledger, str], Compute]
-"""Lays a model out for computation, by name."""
+"""Opens a model for computation, by name."""
 
 
 def open_unlearning(ledger: Ledger, model_name: str) -> Compute:
-    """Compute by projection, as this package exists to do."""
-    # Imported here: torch takes seconds, and a worker without work does without.
+    """Open a model for the computation that this package implements: edits by the solvers of its settings.
+
+    Raises:
+        NotFoundError: There is no such model.
+    """
+    # Imported here: importing torch takes seconds, and a worker without work does not need it.
     from .unlearning import propose
     from .workbench import open_workbench
 

@@ -27,7 +27,7 @@ class Preview:
     alpha_r: float
     alpha_f: float
     accuracy: dict[str, Any]
-    """Metrics of the ``accuracy`` evaluator, against the registered weights."""
+    """Metrics of the ``accuracy`` evaluator, against the anchor weights."""
     confusion: dict[str, Any]
     """Metrics of the ``confusion`` evaluator."""
     missed_gates: tuple[str, ...]

@@ -38,8 +38,8 @@ def moments(basis: Basis, role: Role, key: str) -> Tensor:
 @pytest.mark.parametrize("key", ["single", "grouped"])
 def test_a_sum_formed_on_the_way_is_the_same_sum(role: Role, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = moments(gathered(role), role, key)
-    monkeypatch.setattr(bases, "MOST_COLUMNS", 7)
-    monkeypatch.setattr(bases, "MOST_GROUPED", 2)
+    monkeypatch.setattr(bases, "MAX_SEPARATE_COLUMNS", 7)
+    monkeypatch.setattr(bases, "MAX_SEPARATE_GROUPED", 2)
     basis = gathered(role)
     held = basis.spaces(key)
     assert len(held) <= 3
