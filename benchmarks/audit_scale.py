@@ -26,7 +26,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from ledger.audit.chain import Entry, leaf_digest, leaf_text
-from ledger.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
+from ledger.audit.merkle import leaf_hash, verify_inclusion
 from ledger.domain.events.requests import RequestFulfilled
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, NewModel
@@ -142,15 +142,6 @@ def prove(database: Database, index: int, size: int) -> None:
         raise RuntimeError("the proof does not hold")
 
 
-def connect(database: Database, first: int, size: int) -> None:
-    """Make a consistency proof in a transaction of its own, and check it."""
-    with database.read() as tx:
-        path = tx.audit.consistency(first, size)
-        roots = tx.audit.root(first), tx.audit.root(size)
-    if not verify_consistency(first, size, *roots, path):
-        raise RuntimeError("the proof does not hold")
-
-
 def add_requests(database: Database, count: int) -> None:
     """Insert requests that somebody could list."""
     with database.write() as tx:
@@ -212,7 +203,6 @@ def measure(url: str, leaves: int, requests: int, choice: random.Random) -> Iter
     yield f"verify {size} leaves", Took.of([lambda: verify(database)] * 3), size
     places = [choice.randrange(size) for _ in range(PROOFS)]
     yield "inclusion proof", Took.of([partial(prove, database, at, size) for at in places]), 1
-    yield "consistency proof", Took.of([partial(connect, database, at + 1, size) for at in places]), 1
     add_requests(database, requests)
     starts = [choice.randrange(requests - PAGE) for _ in range(PROOFS)]
     yield f"page of {PAGE} of {requests} requests", Took.of([partial(page, database, at) for at in starts]), 1

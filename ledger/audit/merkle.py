@@ -1,4 +1,4 @@
-"""The Merkle tree of RFC 6962, section 2.1: roots, inclusion proofs and consistency proofs over leaf hashes.
+"""The Merkle tree of RFC 6962, section 2.1: roots and inclusion proofs over leaf hashes.
 
 Pure functions over 32-byte SHA-256 hashes. No function needs the whole tree in memory: :class:`Frontier` appends in
 logarithmic memory, and proofs ask a ``node`` callable for the hashes of complete subtrees. With some of these stored, a
@@ -103,31 +103,6 @@ def inclusion_proof(index: int, size: int, node: Subtree) -> list[bytes]:
     return path[::-1]
 
 
-def consistency_proof(first: int, second: int, node: Subtree) -> list[bytes]:
-    """Return the proof that the tree of ``second`` leaves continues that of ``first`` (RFC 6962, section 2.1.2).
-
-    Raises:
-        ValueError: ``first`` is larger than ``second``, or negative.
-    """
-    if not 0 <= first <= second:
-        raise ValueError(f"a tree of {second} leaves does not continue one of {first}")
-    if first in (0, second):
-        return []
-    path = []
-    start, stop = 0, second
-    while stop != first:
-        middle = start + _split(stop - start)
-        if first <= middle:
-            path.append(_range_hash(middle, stop, node))
-            stop = middle
-        else:
-            path.append(_range_hash(start, middle, node))
-            start = middle
-    if start:
-        path.append(_range_hash(start, stop, node))
-    return path[::-1]
-
-
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes) -> bool:
     """Whether a leaf hash stands at ``index`` of the tree with this size and root (RFC 9162, section 2.1.3.2)."""
     if not 0 <= index < size or any(len(part) != len(EMPTY_ROOT) for part in proof):
@@ -144,34 +119,6 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
             found = node_hash(found, part)
         node, last = node >> 1, last >> 1
     return last == 0 and found == root
-
-
-def verify_consistency(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> bool:
-    """Whether the second tree begins with all leaves of the first (RFC 9162, section 2.1.4.2)."""
-    if not 0 <= first <= second or any(len(part) != len(EMPTY_ROOT) for part in proof):
-        return False
-    if first == second:
-        return not proof and first_root == second_root
-    if first == 0:
-        return not proof and first_root == EMPTY_ROOT
-    parts = list(proof) if first & (first - 1) else [first_root, *proof]
-    if not parts:
-        return False
-    node, last = first - 1, second - 1
-    while node & 1:
-        node, last = node >> 1, last >> 1
-    old = new = parts[0]
-    for part in parts[1:]:
-        if last == 0:
-            return False
-        if node & 1 or node == last:
-            old, new = node_hash(part, old), node_hash(part, new)
-            while not node & 1 and node:
-                node, last = node >> 1, last >> 1
-        else:
-            new = node_hash(new, part)
-        node, last = node >> 1, last >> 1
-    return last == 0 and old == first_root and new == second_root
 
 
 def subtree_over(leaves: Sequence[bytes]) -> Subtree:

@@ -250,7 +250,7 @@ def test_nothing_of_a_commit_without_a_lease_is_kept(
         tx.requests.finish(held, Action.FULFIL, at=WHEN)
     with database.read() as tx:
         assert tx.objects.kept() == []
-        assert tx.audit.count() == 0
+        assert len(list(tx.audit.entries())) == 0
 
 
 def test_a_heartbeat_prolongs_a_lease(database: Database, model: Model, file_request: FileRequest) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Table, func, insert, select
+from sqlalchemy import Table, insert, select
 from sqlalchemy.orm import Session
 
 from ledger.audit import merkle
@@ -177,10 +177,6 @@ class AuditLog:
             raise NotFoundError(f"there is no entry {seq}", "see: unledger audit log")
         return Entry(*row)
 
-    def count(self) -> int:
-        """Return the number of entries."""
-        return self._session.scalar(select(func.count()).select_from(EVENTS)) or 0
-
     # -- proofs ---------------------------------------------------------------------------------------
 
     def tree_node(self, start: int, stop: int) -> bytes:
@@ -190,10 +186,6 @@ class AuditLog:
     def root(self, size: int | None = None) -> bytes:
         """Return the root of the tree over the first ``size`` entries, or over all."""
         return merkle.root_at(self.head().size if size is None else size, self.tree_node)
-
-    def frontier(self, size: int) -> Frontier:
-        """Return the peaks of the tree over the first ``size`` entries."""
-        return merkle.frontier_at(size, self.tree_node)
 
     def inclusion(self, seq: int, size: int | None = None) -> list[bytes]:
         """Return the proof (RFC 6962, section 2.1.1) that an entry stands in the tree of ``size`` entries, or of all.
@@ -205,21 +197,6 @@ class AuditLog:
         if not 0 < seq <= size:
             raise NotFoundError(f"there is no entry {seq} among the first {size}", "see: unledger audit log")
         return merkle.inclusion_proof(seq - 1, size, self.tree_node)
-
-    def consistency(self, first_size: int, size: int | None = None) -> list[bytes]:
-        """Return the proof (RFC 6962, section 2.1.2) that the tree of ``size`` entries continues an earlier one.
-
-        Args:
-            first_size: Entries of the earlier tree.
-            size: Entries of the later one; None for all.
-
-        Raises:
-            NotFoundError: The history is shorter than ``first_size``.
-        """
-        size = self.head().size if size is None else size
-        if not 0 <= first_size <= size:
-            raise NotFoundError(f"the history has {size} entries, fewer than {first_size}", "its end may be missing")
-        return merkle.consistency_proof(first_size, size, self.tree_node)
 
     # -- verifying ------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 import base64
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from ledger.audit.merkle import (
     EMPTY_ROOT,
     Frontier,
-    consistency_proof,
     frontier_at,
     inclusion_proof,
     leaf_hash,
@@ -23,10 +22,10 @@ from ledger.audit.merkle import (
     root_at,
     subtree_over,
     tree_root,
-    verify_consistency,
     verify_inclusion,
 )
 from ledger.audit.tree_builder import BLOCK, STORED_LEVELS, TreeBuilder
+from ledger.certificates.verifier import included
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "rfc6962.json").read_text())
 LEAVES = [leaf_hash(bytes.fromhex(text)) for text in VECTORS["leaves"]]
@@ -44,15 +43,13 @@ def decoded(vector: dict[str, Any]) -> dict[str, Any]:
 
 
 INCLUSION = [decoded(vector) for vector in VECTORS["inclusion"]]
-CONSISTENCY = [decoded(vector) for vector in VECTORS["consistency"]]
+Check = Callable[[bytes, int, int, Sequence[bytes], bytes], bool]
+CHECKS = pytest.mark.parametrize("check", [verify_inclusion, included])
+"""The log's check of inclusion proofs and that of the stand-alone verifier of certificates: two, written apart."""
 
 
-def includes(v: dict[str, Any]) -> bool:
-    return verify_inclusion(v["leafHash"], v["leafIdx"], v["treeSize"], v["proof"], v["root"])
-
-
-def continues(v: dict[str, Any]) -> bool:
-    return verify_consistency(v["size1"], v["size2"], v["root1"], v["root2"], v["proof"])
+def includes(check: Check, v: dict[str, Any]) -> bool:
+    return check(v["leafHash"], v["leafIdx"], v["treeSize"], v["proof"], v["root"])
 
 
 def flipped(part: bytes, bit: int) -> bytes:
@@ -95,79 +92,51 @@ def invalid_inclusion() -> Iterator[Any]:
         yield from (pytest.param({**v, **change}, id=f"{n} {name}") for name, change in changes)
 
 
-def invalid_consistency() -> Iterator[Any]:
-    for n, v in enumerate(CONSISTENCY):
-        first, second = v["size1"], v["size2"]
-        changes: list[tuple[str, dict[str, Any]]] = [
-            ("first less", {"size1": first - 1}),
-            ("first more", {"size1": first + 1}),
-            ("first flipped", {"size1": first ^ 2}),
-            ("second doubled", {"size2": second * 2}),
-            ("second halved", {"size2": second // 2}),
-            ("wrong first root", {"root1": b"WrongRoot"}),
-            ("wrong second root", {"root2": b"WrongRoot"}),
-            *((name, {"proof": proof}) for name, proof in broken_proofs(v["proof"], v["root1"], v["root2"])),
-        ]
-        if v["root1"] != v["root2"]:
-            changes.append(("roots exchanged", {"root1": v["root2"], "root2": v["root1"]}))
-        yield from (pytest.param({**v, **change}, id=f"{n} {name}") for name, change in changes)
-
-
 # -- published vectors --------------------------------------------------------------------------------
 
 
+@CHECKS
 @pytest.mark.parametrize("vector", INCLUSION)
-def test_a_published_inclusion_proof_holds_and_is_the_one_we_make(vector: dict[str, Any]) -> None:
-    assert includes(vector)
+def test_a_published_inclusion_proof_holds_and_is_the_one_we_make(check: Check, vector: dict[str, Any]) -> None:
+    assert includes(check, vector)
     leaves = LEAVES[: vector["treeSize"]]
     assert tree_root(leaves) == vector["root"]
     assert leaves[vector["leafIdx"]] == vector["leafHash"]
     assert inclusion_proof(vector["leafIdx"], vector["treeSize"], subtree_over(leaves)) == vector["proof"]
 
 
-@pytest.mark.parametrize("vector", CONSISTENCY)
-def test_a_published_consistency_proof_holds_and_is_the_one_we_make(vector: dict[str, Any]) -> None:
-    assert continues(vector)
-    assert tree_root(LEAVES[: vector["size1"]]) == vector["root1"]
-    assert tree_root(LEAVES[: vector["size2"]]) == vector["root2"]
-    assert consistency_proof(vector["size1"], vector["size2"], subtree_over(LEAVES)) == vector["proof"]
-
-
+@CHECKS
 @pytest.mark.parametrize("vector", list(invalid_inclusion()))
-def test_an_inclusion_proof_that_was_tampered_with_does_not_hold(vector: dict[str, Any]) -> None:
-    assert not includes(vector)
+def test_an_inclusion_proof_that_was_tampered_with_does_not_hold(check: Check, vector: dict[str, Any]) -> None:
+    assert not includes(check, vector)
 
 
+@CHECKS
 @pytest.mark.parametrize(
-    ("first", "second", "roots", "proof"),
+    ("leaf", "index", "size", "proof", "root"),
     [
-        (0, 1, (EMPTY_ROOT, EMPTY_ROOT), [EMPTY_ROOT]),
-        (0, 1, (b"don't care 1", b"don't care 2"), []),
-        (0, 0, (EMPTY_ROOT, b"don't care 2"), []),
-        (0, 0, (b"don't care 1", b"don't care 1"), [EMPTY_ROOT]),
-        (1, 0, (b"don't care 1", b"don't care 2"), []),
-        (2, 1, (b"don't care 1", b"don't care 2"), []),
-        (1, 2, (b"don't care 1", b"don't care 2"), []),
-        (1, 1, (EMPTY_ROOT, b"don't care 2"), []),
-        (1, 1, (b"don't care 1", b"don't care 1"), [EMPTY_ROOT]),
+        (EMPTY_ROOT, 0, 0, [], EMPTY_ROOT),
+        (LEAVES[0], 0, 0, [], LEAVES[0]),
+        (LEAVES[0], -1, 1, [], LEAVES[0]),
+        (LEAVES[0], 1, 1, [], LEAVES[0]),
+        (LEAVES[0], 0, -1, [], LEAVES[0]),
+        (LEAVES[0], 0, 1, [], EMPTY_ROOT),
+        (LEAVES[0], 0, 1, [EMPTY_ROOT], LEAVES[0]),
+        (LEAVES[0], 0, 2, [], LEAVES[0]),
+        (LEAVES[0], 1, 2, [LEAVES[1]], node_hash(LEAVES[0], LEAVES[1])),
+        (LEAVES[1], 0, 2, [LEAVES[0]], node_hash(LEAVES[0], LEAVES[1])),
+        (b"", 0, 1, [], EMPTY_ROOT),
     ],
 )
-def test_a_degenerate_consistency_proof_does_not_hold(
-    first: int, second: int, roots: tuple[bytes, bytes], proof: list[bytes]
+def test_a_degenerate_inclusion_proof_does_not_hold(
+    check: Check, leaf: bytes, index: int, size: int, proof: list[bytes], root: bytes
 ) -> None:
-    assert not verify_consistency(first, second, *roots, proof)
-
-
-@pytest.mark.parametrize("vector", list(invalid_consistency()))
-def test_a_consistency_proof_that_was_tampered_with_does_not_hold(vector: dict[str, Any]) -> None:
-    assert not continues(vector)
+    assert not check(leaf, index, size, proof, root)
 
 
 def test_the_empty_tree_is_that_of_rfc_6962() -> None:
     assert EMPTY_ROOT.hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert tree_root([]) == Frontier().root == root_at(0, subtree_over([])) == EMPTY_ROOT
-    assert verify_consistency(0, 3, EMPTY_ROOT, b"anything", [])
-    assert not verify_consistency(0, 3, leaf_hash(b""), b"anything", [])
     assert not verify_inclusion(EMPTY_ROOT, 0, 0, [], EMPTY_ROOT)
 
 
@@ -210,20 +179,10 @@ def test_every_inclusion_proof_up_to_size_256_holds() -> None:
             assert verify_inclusion(HASHES[index], index, size, proof, ROOTS[size])
 
 
-def test_every_consistency_proof_up_to_size_256_holds() -> None:
-    for second in range(SIZE + 1):
-        for first in range(second + 1):
-            proof = consistency_proof(first, second, node)
-            assert verify_consistency(first, second, ROOTS[first], ROOTS[second], proof)
-
-
 def test_a_proof_of_what_is_not_there_is_refused() -> None:
     for index, size in ((0, 0), (3, 3), (-1, 3)):
         with pytest.raises(ValueError, match="has no leaf"):
             inclusion_proof(index, size, node)
-    for first, second in ((4, 3), (-1, 3)):
-        with pytest.raises(ValueError, match="does not continue"):
-            consistency_proof(first, second, node)
 
 
 # -- proofs that must not hold ------------------------------------------------------------------------
@@ -257,16 +216,10 @@ def test_no_mutated_proof_holds() -> None:
     rejected = 0
     while rejected < MUTATIONS:
         size = choice.randrange(2, SIZE + 1)
-        if rejected % 2:
-            index = choice.randrange(size)
-            proof = inclusion_proof(index, size, node)
-            changed = mutated(proof, choice)
-            held = verify_inclusion(HASHES[index], index, size, changed, ROOTS[size])
-        else:
-            first = choice.randrange(1, size)
-            proof = consistency_proof(first, size, node)
-            changed = mutated(proof, choice)
-            held = verify_consistency(first, size, ROOTS[first], ROOTS[size], changed)
+        index = choice.randrange(size)
+        proof = inclusion_proof(index, size, node)
+        changed = mutated(proof, choice)
+        held = verify_inclusion(HASHES[index], index, size, changed, ROOTS[size])
         if changed != proof:
             assert not held, (size, proof, changed)
             rejected += 1
