@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import shutil
 import signal
 import sqlite3
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ import torch
 from ledger.errors import AuditError, BusyError, IntegrityError, LedgerError, ObjectError, SchemaVersionError
 from ledger.plugin_manager import build_plugins
 from ledger.weights import tensor_files
+from tests.faults.full_disk import largest_file
 from tests.ledgers.contents import ledger_contents
 
 if TYPE_CHECKING:
@@ -138,20 +138,9 @@ def wide(tmp_path_factory: pytest.TempPathFactory, trained_digits: TrainedDigits
     return [*options, "--arch-option", "width=64", *trained_digits.set_options]
 
 
-@contextmanager
-def no_file_above(size: int) -> Iterator[None]:
-    """Let every write beyond a size fail, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def test_weights_that_do_not_fit_on_the_disk_are_not_registered(cli: Cli, wide: list[str]) -> None:
     # The database may still grow: what is stored is what does not fit.
-    with no_file_above((cli.root / "ledger.db").stat().st_size + 100_000):
+    with largest_file((cli.root / "ledger.db").stat().st_size + 100_000):
         answer = cli.refused(LedgerError, 1, "model", "add", "copy", *wide)
     assert "cannot store an object" in answer.err
     assert "free some space" in answer.err
@@ -163,7 +152,7 @@ def test_work_that_does_not_fit_on_the_disk_fails_and_can_be_retried(cli: Cli, w
     cli("forget", "wide", "-c", "3")
     before = cli.contents()["objects"]
     database = (cli.root / "ledger.db").stat().st_size
-    with no_file_above(database + 100_000):
+    with largest_file(database + 100_000):
         answer = cli("work", code=1)
     assert type(answer.error) is LedgerError
     assert "cannot store an object" in answer.err
@@ -180,7 +169,7 @@ def test_work_that_does_not_fit_on_the_disk_fails_and_can_be_retried(cli: Cli, w
 
 def test_a_database_that_cannot_grow_changes_as_a_whole_or_not_at_all(cli: Cli) -> None:
     before = cli.contents()
-    with no_file_above(8192):
+    with largest_file(8192):
         answer = cli("forget", "digits", "-c", "3", code=1)
     assert isinstance(answer.error, LedgerError)
     assert "database" in answer.err

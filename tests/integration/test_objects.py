@@ -3,12 +3,10 @@
 import errno
 import hashlib
 import os
-import resource
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from ledger.errors import LedgerError, ObjectError
 from ledger.store.objects.encryption import CHUNK, HEADER, TAG, stored_size
 from ledger.store.objects.local_folder import LocalFolder
 from ledger.store.objects.object_store import ObjectStore
+from tests.faults.full_disk import largest_file
 
 DATA = b"weights" * 1000
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -431,17 +430,6 @@ def test_only_a_digest_names_an_object(store: ObjectStore, name: str) -> None:
 
 
 # -- writing that fails -------------------------------------------------------------------------------
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let the kernel refuse to grow any file beyond ``size`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_write_that_the_kernel_refuses_leaves_nothing_behind(store: ObjectStore) -> None:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ledger.errors import LedgerError
 from tests.fixtures.documents import check_output
-from tests.ledgers.contents import ledger_contents
+from tests.ledgers.contents import ledger_contents, unchanged_contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,9 +75,8 @@ class Cli:
     @contextmanager
     def unchanged(self) -> Iterator[None]:
         """Check that the block leaves every row and object as it is, and a history that verifies."""
-        before = self.contents()
-        yield
-        assert self.contents() == before
+        with unchanged_contents(self.root):
+            yield
         self.verified()
 
     def verified(self) -> None:

@@ -2,7 +2,8 @@
 
 import hashlib
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,3 +18,11 @@ def ledger_contents(root: Path) -> dict[str, Any]:
     objects = sorted(path for path in (root / "objects").rglob("*") if path.is_file())
     found["objects"] = {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in objects}
     return found
+
+
+@contextmanager
+def unchanged_contents(root: Path) -> Iterator[None]:
+    """Check that the block leaves every row and object of a ledger as it is."""
+    before = ledger_contents(root)
+    yield
+    assert ledger_contents(root) == before

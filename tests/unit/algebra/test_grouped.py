@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import (
     HALF_PRECISION_ROUNDING,
     GroupedAccumulator,
@@ -22,6 +21,7 @@ from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.projection import projection_delta
 from ledger.algebra.spaces import Space, forget_weights, retain_weights, stack
 from ledger.algebra.strength import Strength
+from tests.unit.algebra.dense import untruncated_space
 
 
 def rows_of(seed: int, groups: int, count: int, width: int) -> Tensor:
@@ -33,12 +33,7 @@ def rows_of(seed: int, groups: int, count: int, width: int) -> Tensor:
 
 def single(rows: Tensor) -> list[Space]:
     """Return each group's space, one by one and without truncation."""
-    found = []
-    for group in rows:
-        accumulator = CovarianceAccumulator(rows.shape[2], max_rank=rows.shape[2])
-        accumulator.update(group)
-        found.append(accumulator.space())
-    return found
+    return [untruncated_space(group) for group in rows]
 
 
 def together(rows: Tensor, batch: int = 10**6) -> GroupedSpace:

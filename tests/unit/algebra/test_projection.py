@@ -12,29 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.projection import projection_delta
 from ledger.algebra.spaces import Space, forget_weights, retain_weights, stack
 from ledger.algebra.strength import Strength
+from tests.unit.algebra.dense import directions, factor_of, normal, untruncated_space
 
 ALPHAS = st.sampled_from([1.0, 1.5, 3.0, 30.0, 1000.0])
-
-
-def normal(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def directions(width: int, count: int, seed: int = 0) -> Tensor:
-    """Return orthonormal columns (width, count)."""
-    basis: Tensor = torch.linalg.qr(normal(width, width, seed=seed))[0]
-    return basis[:, :count]
-
-
-def factor_of(rows: Tensor) -> Tensor:
-    """Return one of the many ``F`` with ``F F^T = X^T X / tr``: the rows themselves, as columns."""
-    factor: Tensor = rows.T / rows.norm()
-    return factor
 
 
 def defined_projection(rows: Tensor, alpha: float) -> Tensor:
@@ -117,11 +101,7 @@ def test_the_whole_way_from_rows_to_delta_equals_the_definition() -> None:
     """Accumulated class spaces of three retained and one forgotten class, summed by their weights."""
     width = 10
     rows = [normal(30, width, seed=k) * (1 + k) for k in range(4)]
-    spaces = []
-    for own in rows:
-        accumulator = CovarianceAccumulator(width, max_rank=width)
-        accumulator.update(own)
-        spaces.append(accumulator.space())
+    spaces = [untruncated_space(own) for own in rows]
     weight = normal(5, width, seed=9)
     factors = MapFactors(
         weight.float(),

@@ -6,8 +6,7 @@ import json
 from ledger.certificates.dsse import key_of, seal, statement_of
 from ledger.certificates.verifier import PAYLOAD_TYPE, envelope_digest, pae
 from ledger.digest import json_digest
-
-from .conftest import new_signer
+from tests.unit.certificates.drafts import new_signer
 
 
 def test_an_envelope_holds_payload_type_and_one_signature() -> None:

@@ -17,14 +17,13 @@ from ledger.audit.signed_notes import Verifier
 from ledger.certificates.files import check_certificate, check_opening
 from ledger.certificates.verifier import Key, RejectedError, included, main, pae, verify, verify_opening, visible
 from ledger.errors import SignatureError
-
-from .conftest import Drafts, new_signer
+from tests.unit.certificates.drafts import Drafts, new_signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from .conftest import Draft
+    from tests.unit.certificates.drafts import Draft
 
 FUZZ = int(os.environ.get("UNLEDGER_FUZZ", "300"))
 """Inputs for each fuzz test; set it higher for a long run."""

@@ -38,7 +38,7 @@ def test_text_wraps_at_the_width_asked_for_but_keeps_some_room(
 def test_a_table_that_just_fits_is_not_made_wider(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", str(len(NAME) + len("size") + 4 + render.NARROWEST))
+    monkeypatch.setenv("COLUMNS", str(len(NAME) + len("size") + 4 + render.LEAST_WRAPPED_WIDTH))
     lines = table(capsys, monkeypatch)
-    assert max(map(len, lines)) <= len(NAME) + len("size") + 4 + render.NARROWEST
+    assert max(map(len, lines)) <= len(NAME) + len("size") + 4 + render.LEAST_WRAPPED_WIDTH
     assert " ".join(line[lines[0].index("why") :] for line in lines[1:-1]) == WORDS.strip()
