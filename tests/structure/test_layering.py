@@ -30,8 +30,6 @@ FILES = {"ledger.durable_files", "ledger.named_files"}
 CLI_MAY_IMPORT = {"ledger.service", "ledger.report", "ledger.domain", "ledger.errors", "ledger.__version__", *FILES}
 CLI_EXCEPTIONS = {"ledger.cli.commands.demo": {"ledger.testing"}}
 """The demonstration trains its model first, which is nothing that a ledger does."""
-TWINS = {"Recipe", "MapChange", "Trial", "Measurement"}
-"""Class names that still have two definitions."""
 PLUGINS_MAY_IMPORT = {"ledger.hookspecs", "ledger.domain", "ledger.errors", "ledger.algebra", "ledger.digest"}
 
 
@@ -177,7 +175,7 @@ def test_every_public_class_has_one_definition() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, set()).add(name)
     assert "Request" in found
-    assert {kind: modules for kind, modules in found.items() if len(modules) > 1 and kind not in TWINS} == {}
+    assert {kind: modules for kind, modules in found.items() if len(modules) > 1} == {}
 
 
 @pytest.mark.parametrize(
