@@ -1,10 +1,7 @@
 """``unledger preview``, ``forget`` and ``request``: file requests and decide about them."""
 
-import json as jsonlib
-import sys
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,26 +9,24 @@ import typer
 from ledger.domain.due import days_left
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, UsageError
-from ledger.named_files import read_text
 
 from ..answers import answer
 from ..dates import parse_date
 from ..documents import requests as documents
 from ..options import Classes, Json, ModelName, OptionalModel, Reason, RequestNumber, WaiveGates
 from ..render import PhaseProgress, emit_table, percent, say
+from ..request_files import read_requests
 from ..session import session
 from .worker import drain_queue
 
 if TYPE_CHECKING:
-    from ledger.domain.labels import LabelMap
-    from ledger.domain.requests import NewRequest, Request
+    from ledger.domain.requests import Request
     from ledger.domain.versions import Version
     from ledger.service.ledger import Ledger
     from ledger.service.requests.claim_end import Outcome
     from ledger.service.requests.filing import Receipt
 
 app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about them.")
-LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
 
 
 def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json: Json = False) -> None:
@@ -104,7 +99,7 @@ def forget(
         owner = get_model(ledger, model)
         labels = owner.labels
         if file is not None:
-            filed = [_from_line(labels, who, where, line) for where, line in _lines(file)]
+            filed = read_requests(file, labels, who)
         else:
             filed = [
                 NewRequest(
@@ -267,35 +262,3 @@ def _table(rows: Any, now: datetime) -> None:
             for name, labels, r in rows
         ),
     )
-
-
-def _lines(file: str) -> list[tuple[str, str]]:
-    try:
-        text = sys.stdin.read() if file == "-" else read_text(Path(file))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"cannot read {file}: {error}") from error
-    lines = [(f"{file}:{n}", line.strip()) for n, line in enumerate(text.splitlines(), 1)]
-    wanted = [(where, line) for where, line in lines if line and not line.startswith("#")]
-    if not wanted:
-        raise UsageError(f"{file} holds no request", "one a line: classes with commas between, or a JSON object")
-    return wanted
-
-
-def _from_line(labels: "LabelMap", who: str, where: str, line: str) -> "NewRequest":
-    from ledger.domain.requests import NewRequest
-
-    try:
-        if not line.startswith("{"):
-            return NewRequest(labels.resolve_all([part.strip() for part in line.split(",")]), who)
-        values = jsonlib.loads(line)
-        texts = values.pop("classes")
-        if not isinstance(texts, list) or not all(isinstance(value, str) for value in values.values()):
-            raise TypeError("classes must be a list, everything else a text")
-        dates = {k: parse_date(values.pop(k)) for k in ("received_at", "due_at") if k in values}
-        return NewRequest(labels.resolve_all([str(text) for text in texts]), who, **(values | dates))
-    except UsageError as error:
-        raise type(error)(f"{where}: {error.message}", error.hint) from error
-    except KeyError as error:
-        raise UsageError(f"{where} is no request: it lacks {error}", LINE_HINT) from error
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{where} is no request: {error}", LINE_HINT) from error

@@ -212,6 +212,22 @@ def test_a_request_that_fails_is_an_outcome(pets: Cli, rows: Rows) -> None:
     assert waited.document["outcomes"][0]["error"]["exit_code"] == waited.code
 
 
+def test_an_error_that_ends_the_work_is_the_last_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ledger.service.requests.claims import claim_next
+
+    claimed: list[bool] = []
+
+    def once(*arguments: Any, **options: Any) -> Any:
+        if claimed:
+            raise BusyError("the database is locked")
+        claimed.append(True)
+        return claim_next(*arguments, **options)
+
+    monkeypatch.setattr("ledger.service.requests.worker.claim_next", once)
+    cli("forget", "digits", "-f", "-", text="3\n7\n")
+    assert check_output(cli("work", "--json", code=75).out) == ["outcome", "error"]
+
+
 def test_waiting_for_requests_adds_what_became_of_them(cli: Cli) -> None:
     said = cli("forget", "digits", "-c", "3", "--wait", "--json").document
     assert [item["state"] for item in said["items"]] == ["queued"]

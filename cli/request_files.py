@@ -1,0 +1,59 @@
+"""Files of requests: one a line, as classes with commas between or as a JSON object."""
+
+import json
+import sys
+from pathlib import Path
+
+from ledger.domain.labels import LabelMap
+from ledger.domain.requests import NewRequest
+from ledger.errors import UsageError
+from ledger.named_files import read_text
+
+from .dates import parse_date
+
+LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
+
+
+def read_requests(file: str, labels: LabelMap, actor: str) -> list[NewRequest]:
+    """Read requests from a file; empty lines and lines that begin with ``#`` are skipped.
+
+    Args:
+        file: A path, or ``-`` for standard input.
+        labels: The classes of the model that they are about.
+        actor: Who files them.
+
+    Raises:
+        NotFoundError: The file does not exist.
+        UsageError: It cannot be read, holds no request, or a line of it is not one.
+    """
+    return [_from_line(labels, actor, where, line) for where, line in _lines(file)]
+
+
+def _lines(file: str) -> list[tuple[str, str]]:
+    try:
+        text = sys.stdin.read() if file == "-" else read_text(Path(file))
+    except UnicodeDecodeError as error:
+        raise UsageError(f"cannot read {file}: {error}") from error
+    lines = [(f"{file}:{n}", line.strip()) for n, line in enumerate(text.splitlines(), 1)]
+    wanted = [(where, line) for where, line in lines if line and not line.startswith("#")]
+    if not wanted:
+        raise UsageError(f"{file} holds no request", "one a line: classes with commas between, or a JSON object")
+    return wanted
+
+
+def _from_line(labels: LabelMap, who: str, where: str, line: str) -> NewRequest:
+    try:
+        if not line.startswith("{"):
+            return NewRequest(labels.resolve_all([part.strip() for part in line.split(",")]), who)
+        values = json.loads(line)
+        texts = values.pop("classes")
+        if not isinstance(texts, list) or not all(isinstance(value, str) for value in values.values()):
+            raise TypeError("classes must be a list, everything else a text")
+        dates = {k: parse_date(values.pop(k)) for k in ("received_at", "due_at") if k in values}
+        return NewRequest(labels.resolve_all([str(text) for text in texts]), who, **(values | dates))
+    except UsageError as error:
+        raise type(error)(f"{where}: {error.message}", error.hint) from error
+    except KeyError as error:
+        raise UsageError(f"{where} is no request: it lacks {error}", LINE_HINT) from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{where} is no request: {error}", LINE_HINT) from error
