@@ -18,32 +18,16 @@ FLOORS = [
     {"ledger.spaces"},
     {"ledger.networks"},
     {"ledger.config", "ledger.images", "ledger.plugin_manager", "ledger.store", "ledger.weights"},
-    {
-        "ledger.hookspecs",
-        "ledger.algebra",
-        "ledger.certificates",
-        "ledger.durable_files",
-        "ledger.named_files",
-        "ledger.durable_files",
-    },
+    {"ledger.hookspecs", "ledger.algebra", "ledger.certificates", "ledger.durable_files", "ledger.named_files"},
     {"ledger.audit"},
     {"ledger.digest", "ledger.json_shapes"},
     {"ledger.domain"},
     {"ledger.errors", "ledger"},
 ]
 """From the top down. A module may import from its own floor and from those below."""
-FILES = {"ledger.durable_files", "ledger.named_files", "ledger.durable_files"}
+FILES = {"ledger.durable_files", "ledger.named_files"}
 """Reading a file that a person names, and writing one whole or not at all: the same everywhere."""
-CLI_MAY_IMPORT = {
-    "ledger.service",
-    "ledger.report",
-    "ledger.domain",
-    "ledger.errors",
-    "ledger.__version__",
-    *FILES,
-    "ledger.named_files",
-}
-"""The last two read and write files that a person names on the command line: writing an answer there needs no service."""
+CLI_MAY_IMPORT = {"ledger.service", "ledger.report", "ledger.domain", "ledger.errors", "ledger.__version__", *FILES}
 CLI_EXCEPTIONS = {"ledger.cli.commands.demo": {"ledger.testing"}}
 """The demonstration trains its model first, which is nothing that a ledger does."""
 PLUGINS_MAY_IMPORT = {"ledger.hookspecs", "ledger.domain", "ledger.errors", "ledger.algebra", "ledger.digest"}
