@@ -229,7 +229,7 @@ def run_in(folder: Path, command: str) -> None:
         assert program == "unledger", command
         # In this process: a new one would spend most of its time importing torch.
         result = CliRunner().invoke(app, arguments)
-        code, said, told = result.exit_code, result.stdout, result.stderr
+        code, said, told = result.exit_code, result.stdout, f"{result.stderr}{result.exception or ''}"
     assert code == 0, f"{command}\n{said}{told}"
     if target:
         (folder / target).write_text(said)

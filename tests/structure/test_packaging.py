@@ -121,11 +121,13 @@ def _dependencies_without_us(folder: Path) -> str:
     return f"{links}\n"
 
 
+@pytest.mark.slow
 def test_the_wheel_is_what_runs(installed: Path) -> None:
     where = run(installed / "python", "-P", "-c", "import ledger.plugins, ledger; print(ledger.__file__)")
     assert str(installed.parent) in where
 
 
+@pytest.mark.slow
 def test_a_ledger_can_be_made_from_the_root_folder(installed: Path, tmp_path: Path) -> None:
     run(installed / "unledger", "init", tmp_path / "ledger")
     checks = json.loads(run(installed / "unledger", "--ledger", tmp_path / "ledger", "audit", "verify", "--json"))
@@ -133,6 +135,7 @@ def test_a_ledger_can_be_made_from_the_root_folder(installed: Path, tmp_path: Pa
     assert "r0002" in run(installed / "unledger", "--ledger", tmp_path / "ledger", "db", "current")
 
 
+@pytest.mark.slow
 def test_plugins_of_strangers_are_found_and_broken_ones_reported(installed: Path) -> None:
     listed = json.loads(run(installed / "unledger", "plugins", "--json"))["items"]
     by_name = {item["name"]: item for item in listed}
@@ -148,6 +151,7 @@ def test_plugins_of_strangers_are_found_and_broken_ones_reported(installed: Path
     assert by_name["layers_conv"]["builtin"] is True
 
 
+@pytest.mark.slow
 def test_plugins_of_strangers_can_be_switched_off(installed: Path) -> None:
     listed = json.loads(run(installed / "unledger", "plugins", "--json", UNLEDGER_PLUGINS=""))["items"]
     assert {item["name"] for item in listed if not item["builtin"]} == set()
