@@ -1,12 +1,13 @@
 """Files of requests: one a line, as classes with commas between or as a JSON object."""
 
-import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from ledger.domain.labels import LabelMap
 from ledger.domain.requests import NewRequest
 from ledger.errors import UsageError
+from ledger.json_shapes import read_json_as, value_as
 from ledger.named_files import read_text
 
 from .dates import parse_date
@@ -41,15 +42,26 @@ def _lines(file: str) -> list[tuple[str, str]]:
     return wanted
 
 
+def _parts(line: str) -> tuple[list[Any], dict[str, Any]]:
+    """Return the classes of a JSON line, and everything else that it says.
+
+    Raises:
+        KeyError: It names no classes.
+        ValueError: It is not JSON, or has another shape.
+    """
+    values = read_json_as(dict[str, Any], line)
+    try:
+        return value_as(list[Any], values.pop("classes")), {**value_as(dict[str, str], values)}
+    except ValueError as error:
+        raise ValueError("classes must be a list, everything else a text") from error
+
+
 def _from_line(labels: LabelMap, who: str, where: str, line: str) -> NewRequest:
     try:
         if not line.startswith("{"):
             return NewRequest(labels.resolve_all([part.strip() for part in line.split(",")]), who)
-        values = json.loads(line)
-        texts = values.pop("classes")
-        if not isinstance(texts, list) or not all(isinstance(value, str) for value in values.values()):
-            raise TypeError("classes must be a list, everything else a text")
-        dates = {k: parse_date(values.pop(k)) for k in ("received_at", "due_at") if k in values}
+        texts, values = _parts(line)
+        dates: dict[str, Any] = {k: parse_date(values.pop(k)) for k in ("received_at", "due_at") if k in values}
         return NewRequest(labels.resolve_all([str(text) for text in texts]), who, **(values | dates))
     except UsageError as error:
         raise type(error)(f"{where}: {error.message}", error.hint) from error

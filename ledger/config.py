@@ -2,12 +2,13 @@
 
 import os
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ledger.durable_files import write_file
 from ledger.errors import ConflictError, LedgerError, NotFoundError, UsageError
+from ledger.json_shapes import value_as
 
 FILE = "unledger.toml"
 HOME = "UNLEDGER_DIR"
@@ -102,11 +103,23 @@ def _read(root: Path) -> Config:
         values: dict[str, Any] = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-    unknown = sorted(values.keys() - {"database", "store", "keys"})
-    values.setdefault("keys", "keys")
-    if unknown or not all(isinstance(values.get(key), str) for key in ("database", "store", "keys")):
-        raise UsageError(f"{path} must set database and store" + (f", not {', '.join(unknown)}" if unknown else ""))
-    return Config(root, values["database"], values["store"], values["keys"])
+    unknown = sorted(values.keys() - {field.name for field in fields(_File)})
+    if unknown:
+        raise UsageError(f"{path} must set database and store, not {', '.join(unknown)}")
+    try:
+        said = value_as(_File, values)
+    except ValueError as error:
+        raise UsageError(f"{path} must set database and store: {error}") from error
+    return Config(root, said.database, said.store, said.keys)
+
+
+@dataclass(frozen=True)
+class _File:
+    """What ``unledger.toml`` may hold."""
+
+    database: str
+    store: str
+    keys: str = "keys"
 
 
 def _quoted(text: str) -> str:

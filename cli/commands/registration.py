@@ -2,12 +2,14 @@
 
 import json as jsonlib
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from ledger.errors import UsageError
+from ledger.json_shapes import read_json_as, value_as
 from ledger.named_files import read_text
 
 from ..answers import answer
@@ -126,41 +128,57 @@ def _sample_settings(count: int | None) -> list[str]:
 def _settings(kind: Any, texts: list[str], options: dict[str, list[Any] | None]) -> Any:
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in map(_pair, texts)}
     values |= {key: tuple(value) for key, value in options.items() if value}
-    known = kind().to_json()
+    known, types = kind().to_json(), get_type_hints(kind)
     unknown = sorted(values.keys() - known.keys())
     if unknown:
         raise UsageError(f"there is no setting called {', '.join(unknown)}", f"settings: {', '.join(known)}")
     for key, value in values.items():
-        if not _fits(value, known[key]):
+        if not _fits(value, types[key]):
             raise UsageError(
                 f"{key} cannot be {value!r}", f"its default is {known[key]!r}; lists are written as [1, 2]"
             )
     return kind(**values)
 
 
-def _fits(value: Any, default: Any) -> bool:
-    """Whether a setting's value is of its default's kind: a whole number, a finite number, or a list of these."""
-    if isinstance(default, tuple):
-        # An empty default does not show the type of its items; only depths, whole numbers, are empty by default.
-        example = default[0] if default else 1
-        return isinstance(value, tuple) and all(_fits(item, example) for item in value)
-    if isinstance(default, str):
-        return isinstance(value, str)
-    kinds = int if isinstance(default, int) else (int, float)
-    return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value has a setting's type and, if it holds numbers, each is finite."""
+    try:
+        value_as(kind, value)
+    except ValueError:
+        return False
+    return all(
+        math.isfinite(one) for one in (value if isinstance(value, tuple) else (value,)) if isinstance(one, float)
+    )
+
+
+@dataclass(frozen=True)
+class _PreprocessingFile:
+    """A file of preprocessing options, in the names that timm gives them."""
+
+    interpolation: str | None = None
+    crop_pct: float | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    input_size: tuple[int, int, int] | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields of :class:`~ledger.domain.settings.Preprocessing` that the file names."""
+        size = zip(("channels", "height", "width"), self.input_size or (), strict=False)
+        names = {
+            "interpolation": self.interpolation,
+            "crop_fraction": self.crop_pct,
+            "mean": self.mean,
+            "std": self.std,
+        }
+        return {name: value for name, value in names.items() if value is not None} | dict(size)
 
 
 def _preprocessing(path: Path | None, input_size: str | None, mean: str | None, std: str | None) -> dict[str, Any]:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            loaded = jsonlib.loads(read_text(path, "preprocessing file"))
-            values = {"interpolation": loaded["interpolation"]} if "interpolation" in loaded else {}
-            values |= {"crop_fraction": float(loaded["crop_pct"])} if "crop_pct" in loaded else {}
-            values |= {k: tuple(float(x) for x in loaded[k]) for k in ("mean", "std") if k in loaded}
-            if "input_size" in loaded:
-                values |= dict(zip(("channels", "height", "width"), map(int, loaded["input_size"]), strict=True))
-        except (ValueError, TypeError, KeyError) as error:
+            values = read_json_as(_PreprocessingFile, read_text(path, "preprocessing file")).values()
+        except ValueError as error:
             raise UsageError(f"cannot read preprocessing from {path}: {error}") from error
     try:
         if input_size is not None:

@@ -7,9 +7,9 @@ the newest signed checkpoint if one was issued, ``{"checkpoint": "..."}``. The f
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from ledger.errors import AuditError
+from ledger.json_shapes import read_json_as
 
 from .chain import Entry
 
@@ -45,18 +45,23 @@ def read_export(text: str, name: str) -> ExportedLog:
     notes: list[str] = []
     for line in text.splitlines():
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            said = read_json_as(_Line, line)
+        except ValueError as error:
             raise AuditError(f"{name} is not an exported history: {error}", seq=len(entries) + 1) from error
-        if _is_entry(value) and not notes:
-            entries.append(Entry(value["seq"], value["leaf"], value["digest"]))
-        elif isinstance(value, dict) and isinstance(value.get("checkpoint"), str):
-            notes.append(value["checkpoint"])
+        if said.seq is not None and said.leaf is not None and said.digest is not None and not notes:
+            entries.append(Entry(said.seq, said.leaf, said.digest))
+        elif said.checkpoint is not None:
+            notes.append(said.checkpoint)
         else:
             raise AuditError(f"{name} is not an exported history", seq=len(entries) + 1)
     return ExportedLog(tuple(entries), tuple(notes))
 
 
-def _is_entry(value: Any) -> bool:
-    kinds = {"seq": int, "leaf": str, "digest": str}
-    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
+@dataclass(frozen=True)
+class _Line:
+    """A line of an export: an entry with its three keys, or a checkpoint."""
+
+    seq: int | None = None
+    leaf: str | None = None
+    digest: str | None = None
+    checkpoint: str | None = None

@@ -3,12 +3,12 @@
 The document and the verifier key are enough to verify it. It reveals no other entry and needs no ledger.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ledger.errors import SignatureError
+from ledger.json_shapes import read_json_as
 
 from .merkle import leaf_hash, verify_inclusion
 from .signed_notes import Checkpoint, Verifier, open_checkpoint
@@ -62,12 +62,18 @@ class Proof:
             SignatureError: The text is not such a document.
         """
         try:
-            value = json.loads(text)
-            path = tuple(bytes.fromhex(part) for part in value["path"])
-            proof = cls(value["leaf"], value["index"], value["size"], path, value["checkpoint"])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise SignatureError(f"this is no proof of an entry: {error}") from error
-        kinds = (str, int, int, tuple, str)
-        if value.get("schema") != SCHEMA or not all(map(isinstance, vars(proof).values(), kinds)):
-            raise SignatureError("this is no proof of an entry", "audit proof writes them")
-        return proof
+            said = read_json_as(_Document, text)
+            path = tuple(bytes.fromhex(part) for part in said.path)
+        except ValueError as error:
+            raise SignatureError(f"this is no proof of an entry: {error}", "audit proof writes them") from error
+        return cls(said.leaf, said.index, said.size, path, said.checkpoint)
+
+
+@dataclass(frozen=True)
+class _Document:
+    schema: Literal["unledger.proof/1"]
+    leaf: str
+    index: int
+    size: int
+    path: list[str]
+    checkpoint: str

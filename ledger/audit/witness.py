@@ -9,8 +9,10 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from ledger.errors import SignatureError
+from ledger.json_shapes import read_json_as
 
 from .signed_notes import Checkpoint, Verifier, open_checkpoint
 from .tree_builder import TreeBuilder
@@ -69,15 +71,27 @@ def read_witness(text: str, verifiers: Sequence[Verifier]) -> Witness:
     return Witness(tuple(digests), tuple(checkpoints))
 
 
+@dataclass(frozen=True)
+class _Line:
+    schema: Literal["unledger.witness/1"]
+
+
+@dataclass(frozen=True)
+class _Visit(_Line):
+    first: int
+    digests: list[str]
+    checkpoint: str
+
+
 def _visit(line: str, number: int, first: int) -> tuple[list[str], str]:
     try:
-        visit = json.loads(line)
-    except (ValueError, RecursionError):
+        read_json_as(_Line, line)
+    except ValueError as error:
+        raise SignatureError(f"line {number} is not one of a witness file", "audit witness writes them") from error
+    try:
+        visit = read_json_as(_Visit, line)
+    except ValueError:
         visit = None
-    if not isinstance(visit, dict) or visit.get("schema") != SCHEMA:
-        raise SignatureError(f"line {number} is not one of a witness file", "audit witness writes them")
-    digests, note = visit.get("digests"), visit.get("checkpoint")
-    whole = isinstance(digests, list) and all(isinstance(d, str) and _DIGEST.fullmatch(d) for d in digests)
-    if not whole or not isinstance(note, str) or visit.get("first") != first:
+    if visit is None or visit.first != first or not all(_DIGEST.fullmatch(digest) for digest in visit.digests):
         raise SignatureError(f"line {number} of the witness file is malformed, or one before it is missing")
-    return digests or [], note
+    return visit.digests, visit.checkpoint

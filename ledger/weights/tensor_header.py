@@ -8,8 +8,10 @@ import json
 import math
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+
+from ledger.json_shapes import value_as
 
 LENGTH_BYTES = 8
 """Number of bytes, at the beginning of the file, that hold the length of the header."""
@@ -96,9 +98,10 @@ def _refused(text: str) -> Any:
 
 
 def _entries(header: dict[str, Any]) -> list[TensorEntry]:
-    metadata = header.pop("__metadata__", {})
-    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise HeaderError("its metadata are no texts")
+    try:
+        value_as(dict[str, str], header.pop("__metadata__", {}))
+    except ValueError as error:
+        raise HeaderError("its metadata are no texts") from error
     entries = [_entry(name, value) for name, value in header.items()]
     if len({unicodedata.normalize("NFC", entry.name) for entry in entries}) < len(entries):
         raise HeaderError("two of its tensors have the same name in different spellings")
@@ -108,18 +111,27 @@ def _entries(header: dict[str, Any]) -> list[TensorEntry]:
 def _entry(name: str, value: Any) -> TensorEntry:
     if not name or len(name) > MOST_NAME_CHARACTERS or not name.isprintable():
         raise HeaderError(f"{name[:50]!r} cannot be a tensor's name")
-    if not isinstance(value, dict) or value.keys() != {"dtype", "shape", "data_offsets"}:
-        raise HeaderError(f"its header does not describe {name}")
-    dtype, shape, offsets = value["dtype"], value["shape"], value["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in ELEMENT_BITS:
-        raise HeaderError(f"{name} has elements of an unknown type, {str(dtype)[:20]}")
-    if not _naturals(shape) or len(shape) > MOST_DIMENSIONS or not _naturals(offsets) or len(offsets) != 2:
+    try:
+        said = value_as(_Description, value)
+    except ValueError as error:
+        raise HeaderError(f"its header does not describe {name}: {error}") from error
+    if len(value) > len(fields(_Description)):
+        raise HeaderError(f"its header says more of {name} than type, shape and place")
+    if said.dtype not in ELEMENT_BITS:
+        raise HeaderError(f"{name} has elements of an unknown type, {said.dtype[:20]}")
+    numbers = (*said.shape, *said.data_offsets)
+    if len(said.shape) > MOST_DIMENSIONS or not all(0 <= number < 2**63 for number in numbers):
         raise HeaderError(f"the shape or place of {name} makes no sense")
-    return TensorEntry(name, dtype, tuple(shape), *offsets)
+    return TensorEntry(name, said.dtype, said.shape, *said.data_offsets)
 
 
-def _naturals(values: Any) -> bool:
-    return isinstance(values, list) and all(type(v) is int and 0 <= v < 2**63 for v in values)
+@dataclass(frozen=True)
+class _Description:
+    """What a header says under a tensor's name."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
 
 
 def _check_layout(entries: list[TensorEntry], size: int) -> None:
