@@ -27,7 +27,15 @@ FLOORS = [
 """From the top down. A module may import from its own floor and from those below."""
 FILES = {"ledger.durable_files", "ledger.named_files"}
 """Reading a file that a person names, and writing one whole or not at all: the same everywhere."""
-CLI_MAY_IMPORT = {"ledger.service", "ledger.report", "ledger.domain", "ledger.errors", "ledger.__version__", *FILES}
+CLI_MAY_IMPORT = {
+    "ledger.service",
+    "ledger.report",
+    "ledger.domain",
+    "ledger.errors",
+    "ledger.__version__",
+    *FILES,
+    "ledger.json_shapes",
+}
 CLI_EXCEPTIONS = {"ledger.cli.commands.demo": {"ledger.testing"}}
 """The demonstration trains its model first, which is nothing that a ledger does."""
 PLUGINS_MAY_IMPORT = {"ledger.hookspecs", "ledger.domain", "ledger.errors", "ledger.algebra", "ledger.digest"}
@@ -193,6 +201,11 @@ def test_pure_packages_import_only(package: str, allowed: set[str]) -> None:
         if name == package or name.startswith(package + "."):
             roots = {target.split(".")[0] for target in imported(name, path)}
             assert roots - sys.stdlib_module_names - {"ledger"} <= allowed, name
+
+
+def test_one_module_checks_the_shape_of_foreign_json() -> None:
+    knowing = {n for n, path in MODULES.items() if "msgspec" in {t.split(".")[0] for t in imported(n, path)}}
+    assert knowing == {"ledger.json_shapes"}
 
 
 def test_sql_stays_in_the_store() -> None:
