@@ -1,4 +1,4 @@
-"""What a command prints to standard output with ``--json``: one document, or one a line; never both, never none.
+"""What a command prints to standard output with ``--json``: one document; ``work`` prints one on each line.
 
 A command that cannot answer prints an ``unledger.error/1`` document instead. The sentence for people goes to standard
 error as always.

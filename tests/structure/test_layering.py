@@ -37,7 +37,7 @@ CLI_MAY_IMPORT = {
     "ledger.json_shapes",
 }
 CLI_EXCEPTIONS = {"ledger.cli.commands.demo": {"ledger.testing"}}
-"""The demonstration trains its model first, which is nothing that a ledger does."""
+"""The demonstration trains a model, and no service does that."""
 PLUGINS_MAY_IMPORT = {"ledger.hookspecs", "ledger.domain", "ledger.errors", "ledger.algebra", "ledger.digest"}
 
 
