@@ -121,11 +121,6 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     return last == 0 and found == root
 
 
-def subtree_over(leaves: Sequence[bytes]) -> Subtree:
-    """Return a ``node`` callable over leaf hashes that are all in memory."""
-    return lambda start, stop: tree_root(leaves[start:stop])
-
-
 def _range_hash(start: int, stop: int, node: Subtree) -> bytes:
     """Return the hash of the inner node over leaves ``[start, stop)``."""
     parts = [node(left, right) for left, right in _complete(start, stop)]

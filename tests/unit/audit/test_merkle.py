@@ -20,12 +20,12 @@ from ledger.audit.merkle import (
     leaf_hash,
     node_hash,
     root_at,
-    subtree_over,
     tree_root,
     verify_inclusion,
 )
 from ledger.audit.tree_builder import BLOCK, STORED_LEVELS, TreeBuilder
 from ledger.certificates.verifier import included
+from tests.unit.merkle_trees import subtree_over
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "rfc6962.json").read_text())
 LEAVES = [leaf_hash(bytes.fromhex(text)) for text in VECTORS["leaves"]]

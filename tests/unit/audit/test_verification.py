@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from ledger.audit.chain import GENESIS, Entry, Head, leaf_digest, leaf_text
 from ledger.audit.exported_log import export_lines, read_export
-from ledger.audit.merkle import EMPTY_ROOT, inclusion_proof, subtree_over, tree_root
+from ledger.audit.merkle import EMPTY_ROOT, inclusion_proof, tree_root
 from ledger.audit.proofs import Proof
 from ledger.audit.signed_notes import Checkpoint, Signer, Verifier, open_checkpoint, sign_checkpoint
 from ledger.audit.tree_builder import BLOCK
 from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.audit.witness import Witness, read_witness, witness_line
 from ledger.errors import AuditError, LedgerError, SignatureError, UsageError
+from tests.unit.merkle_trees import subtree_over
 
 SIGNER = Signer("unledger/1a2b3c4d", Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
 OTHER = Signer("unledger/1a2b3c4d", Ed25519PrivateKey.from_private_bytes(bytes(32)))

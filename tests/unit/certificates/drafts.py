@@ -9,13 +9,14 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.audit.merkle import inclusion_proof, leaf_hash, subtree_over, tree_root
+from ledger.audit.merkle import inclusion_proof, leaf_hash, tree_root
 from ledger.audit.signed_notes import Checkpoint, Signer, sign_checkpoint
 from ledger.certificates.commitment import Opening, commit_to, openings_file
 from ledger.certificates.dsse import key_of
 from ledger.certificates.files import certificate_file, tlog_proof
 from ledger.certificates.verifier import CLAIM, PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, Key, envelope_digest, pae
 from ledger.digest import canonical_json
+from tests.unit.merkle_trees import subtree_over
 
 AT = "2026-01-05T09:00:00+00:00"
 

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.audit.merkle import inclusion_proof, leaf_hash, subtree_over, tree_root, verify_inclusion
+from ledger.audit.merkle import inclusion_proof, leaf_hash, tree_root, verify_inclusion
 from ledger.audit.signed_notes import Verifier
 from ledger.certificates.files import check_certificate, check_opening
 from ledger.certificates.verifier import Key, RejectedError, included, main, pae, verify, verify_opening, visible
 from ledger.errors import SignatureError
 from tests.unit.certificates.drafts import Drafts, new_signer
+from tests.unit.merkle_trees import subtree_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable
