@@ -171,7 +171,7 @@ def _register(ledger: Ledger, weights: Path, network: Network, seed: int) -> flo
 def _live(bench: Workbench) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     with bench.ledger.database.read() as tx:
         live = tx.versions.live(bench.model)
-    return bench.weights(live), live.recipe
+    return bench.weights(live), live.recipe.document
 
 
 def _chosen(recipe: Mapping[str, Any]) -> str:

@@ -139,4 +139,4 @@ def worst_and_drop(before: Tensor, after: Tensor, forgotten: Iterable[int]) -> t
 def describe(version: Version) -> str:
     """Say how a version was made."""
     r = version.recipe
-    return f"{r['solver']}, {r['depth']} of {r['layers']} layers, ({r['alpha_r']:g}, {r['alpha_f']:g})"
+    return f"{r.solver}, {r.depth} of {r.layers} layers, ({r.alpha_r:g}, {r.alpha_f:g})"

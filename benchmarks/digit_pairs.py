@@ -190,7 +190,7 @@ class Bench:
             retained=float(now[retained].mean()),
             drop=float((before - now)[retained].mean()),
             seconds=seconds,
-            chosen={key: live.recipe[key] for key in CHOSEN if key in live.recipe},
+            chosen={key: live.recipe.document[key] for key in CHOSEN if key in live.recipe.document},
             error=outcome.error.message if outcome.error else None,
         )
 

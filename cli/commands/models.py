@@ -63,10 +63,11 @@ def show(ctx: typer.Context, model: ModelReference, json: Json = False) -> None:
         ("forgotten", ", ".join(m.labels.names(version.forgotten)) or "-"),
         ("weights", version.weights),
     ]
-    if "alpha_r" in version.recipe:
-        rows.append(("solver", version.recipe["solver"]))
-        rows.append(("edited", f"the last {version.recipe['depth']} of {version.recipe['layers']} layers"))
-        rows.append(("alphas (r, f)", f"{version.recipe['alpha_r']:g}, {version.recipe['alpha_f']:g}"))
+    recipe = version.recipe
+    if recipe.computed:
+        rows.append(("solver", recipe.solver))
+        rows.append(("edited", f"the last {recipe.depth} of {recipe.layers} layers"))
+        rows.append(("alphas (r, f)", f"{recipe.alpha_r:g}, {recipe.alpha_f:g}"))
     if "accuracy" in measured:
         test = measured["accuracy"].metrics["test"]
         rows.append(("test accuracy", f"retained {percent(test['retained'])}, forgotten {percent(test['forgotten'])}"))

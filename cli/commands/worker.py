@@ -134,8 +134,8 @@ def tell(outcome: "Outcome") -> None:
             f"{what} is ",
             ("fulfilled", "green"),
             f" by version {outcome.version.number} "
-            f"({recipe['solver']} of the last {recipe['depth']} of {recipe['layers']} layers, "
-            f"alpha_r {recipe['alpha_r']:g}, alpha_f {recipe['alpha_f']:g})",
+            f"({recipe.solver} of the last {recipe.depth} of {recipe.layers} layers, "
+            f"alpha_r {recipe.alpha_r:g}, alpha_f {recipe.alpha_f:g})",
         )
 
 

@@ -53,7 +53,7 @@ def version_part(value: Version, owner: Model, live: int) -> Document:
         "restores": value.restores,
         "forgotten": list(owner.labels.names(value.forgotten)),
         "weights": value.weights,
-        "recipe": value.recipe,
+        "recipe": value.recipe.to_json(),
         "created_at": value.created_at,
         "quarantined": value.quarantined,
         "purged_at": value.purged_at,

@@ -1,6 +1,9 @@
 """What a search for a recipe found, and what a version records of it."""
 
 from dataclasses import asdict, dataclass
+from typing import Any
+
+from ledger.domain.recipe import RecordedScores, RecordedTrial, search_record
 
 from .candidate import Candidate
 from .predictions import Scores
@@ -20,11 +23,15 @@ class SearchResult:
     """The retained classes under the anchor weights."""
     trials: tuple[Trial, ...]
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Return what a version's recipe records of the search."""
-        return {
-            "retained": asdict(self.retained),
-            "base_retained": asdict(self.anchor_retained),
-            "forgotten": {str(k): asdict(scores) for k, scores in self.forgotten.items()},
-            "trials": [asdict(trial) for trial in self.trials],
-        }
+        return search_record(
+            retained=_recorded(self.retained),
+            base_retained=_recorded(self.anchor_retained),
+            forgotten={k: _recorded(scores) for k, scores in self.forgotten.items()},
+            trials=[RecordedTrial(**asdict(trial)) for trial in self.trials],
+        )
+
+
+def _recorded(scores: Scores) -> RecordedScores:
+    return RecordedScores(scores.accuracy, scores.confidence)

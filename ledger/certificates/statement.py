@@ -20,6 +20,7 @@ from ledger.domain.certificates import KnownVersion
 from ledger.domain.class_spaces import ClassSpace, Role
 from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import Request
 from ledger.domain.versions import Version
 
@@ -114,7 +115,7 @@ def certificate_statement(facts: CertificateFacts, commitments: Sequence[str]) -
             },
             "procedure": _procedure(facts),
             "inputs": _inputs(facts),
-            "search": _search(facts.version.recipe.get("search", {})),
+            "search": _search(facts.version.recipe),
             "evidence": _evidence(facts),
             "notTested": _not_tested(facts),
             "copies": _copies(facts),
@@ -150,30 +151,25 @@ def _contains(name: str, label: str) -> bool:
 
 
 def _procedure(facts: CertificateFacts) -> dict[str, Any]:
-    recipe, base = facts.version.recipe, facts.base.recipe
+    recipe = facts.version.recipe
     maps = [
-        {
-            "key": item["key"],
-            "change": item["change"],
-            "retainRank": item["retain_rank"],
-            "forgetRank": item["forget_rank"],
-        }
-        for item in recipe.get("maps", [])
+        {"key": one.key, "change": one.change, "retainRank": one.retain_rank, "forgetRank": one.forget_rank}
+        for one in recipe.maps
     ]
     return {
-        "solver": recipe.get("solver"),
-        "depth": recipe.get("depth"),
-        "layers": recipe.get("layers"),
-        "alphaRetain": recipe.get("alpha_r"),
-        "alphaForget": recipe.get("alpha_f"),
-        "effectiveAlphaForget": recipe.get("effective_alpha_f"),
-        "edit": recipe.get("edit"),
+        "solver": recipe.solver,
+        "depth": recipe.depth,
+        "layers": recipe.layers,
+        "alphaRetain": recipe.alpha_r,
+        "alphaForget": recipe.alpha_f,
+        "effectiveAlphaForget": recipe.effective_alpha_f,
+        "edit": recipe.edit,
         "maps": maps,
         "gatesMissed": facts.gates_missed,
-        "recipe": json_digest(recipe),
-        "architectureCode": base.get("code"),
-        "environment": recipe.get("environment", {}),
-        "plugins": recipe.get("plugins", {}),
+        "recipe": json_digest(recipe.to_json()),
+        "architectureCode": facts.base.recipe.code,
+        "environment": recipe.environment,
+        "plugins": recipe.plugins,
     }
 
 
@@ -185,24 +181,28 @@ def _inputs(facts: CertificateFacts) -> dict[str, Any]:
     settings, recipe = facts.model.settings, facts.version.recipe
     return {
         # Older recipes do not name them: those started from version 0 and the data it was registered with.
-        "baseWeights": recipe.get("base", facts.base.weights if "solver" in recipe else None),
-        "data": recipe.get("data", facts.model.data_digest),
+        "baseWeights": recipe.base or (facts.base.weights if recipe.computed else None),
+        "data": recipe.data or facts.model.data_digest,
         "settings": json_digest(settings.to_json()),
         "seed": settings.seed,
         "samples": sorted(samples, key=lambda item: (item["basis"], item["sha256"])),
     }
 
 
-def _search(search: Mapping[str, Any]) -> dict[str, Any]:
+def _search(recipe: VersionRecipe) -> dict[str, Any]:
     """Return the search's figures on calibration images, as shares; for forgotten classes the highest of each."""
-    if not search:
+    if not recipe.searched:
         return {}
-    worst = {key: max(judged[key] for judged in search["forgotten"].values()) for key in ("accuracy", "confidence")}
+    scores = [scores.to_json() for scores in recipe.forgotten.values()]
+    worst = {
+        key: max((one[key] for one in scores if one[key] is not None), default=None)
+        for key in ("accuracy", "confidence")
+    }
     return {
-        "trials": len(search["trials"]),
+        "trials": recipe.trial_count,
         "forgottenWorst": worst,
-        "retained": search["retained"],
-        "retainedBefore": search["base_retained"],
+        "retained": recipe.retained.to_json(),
+        "retainedBefore": recipe.base_retained.to_json(),
     }
 
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+
+from .recipe import VersionRecipe
 
 LIVE = "live"
 """The alias that names the version in use."""
@@ -33,8 +34,8 @@ class Version:
     forgotten: frozenset[int]
     weights: str
     """SHA-256 of the weights file (safetensors)."""
-    recipe: dict[str, Any]
-    """Alphas, search scores, per-map changes, seeds, threads and library versions."""
+    recipe: VersionRecipe
+    """How its weights were computed."""
     created_at: datetime
     quarantined: str | None = None
     """What is wrong with its stored objects; None while nothing is."""

@@ -20,7 +20,7 @@ from ledger.report.charts.svg import named, plain
 from ledger.report.charts.timeline import TimelineVersion, lanes_left_out, timeline
 from ledger.report.data.gathering import gather
 from ledger.report.data.model_report import ModelReport
-from ledger.report.data.recipe_figures import read_recipe
+from ledger.report.sections.computation import single_values
 from ledger.report.sections.verdict import untested, verdict
 from ledger.report.sections.version_section import VersionSection, version_sections
 from ledger.service.ledger import Ledger
@@ -60,7 +60,7 @@ def render(report: ModelReport) -> str:
         nodes=nodes,
         periods={v.number: _periods(report, v) for v in report.history.versions},
         sections=sections,
-        environment=read_recipe(report.live.recipe).environment,
+        environment=single_values(report.live.recipe.environment),
         unmeasured=_unmeasured(report, sections),
         waiting=waiting,
         closed=closed,

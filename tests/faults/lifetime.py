@@ -24,6 +24,7 @@ from ledger.digest import json_digest, sha256_hex
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
 from ledger.domain.events.models import ClassSpaceCollected
 from ledger.domain.models import Model
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError
@@ -141,7 +142,7 @@ def open_shapes(ledger: Ledger, model_name: str) -> Compute:
         terms = tuple(BasisTerm(Role.FORGET, k, _space(ledger, model, k).id) for k in wanted)
         data = weights_of(forgotten, base.weights) if wanted else ledger.objects.get(base.weights)
         digest = store_object(ledger, data)
-        return Proposal(forgotten, digest, len(data), {"strength": 1}, terms, (), base.number)
+        return Proposal(forgotten, digest, len(data), VersionRecipe({"strength": 1}), terms, (), base.number)
 
     return compute
 

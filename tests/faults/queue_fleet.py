@@ -26,6 +26,7 @@ from sqlalchemy import event
 from ledger.audit.events import AuditEvent
 from ledger.config import create_config, find_config
 from ledger.domain.models import Model
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import NewRequest, Request
 from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import Version
@@ -73,7 +74,7 @@ def opener(pace: Pace) -> Callable[[Ledger, str], Compute]:
                 time.sleep(chance.uniform(0, pace.compute / STEPS))
                 progress.step()
             data = weights_of(name, forgotten)
-            return Proposal(forgotten, ledger.objects.put(data), len(data), {"stand-in": True}, (), ())
+            return Proposal(forgotten, ledger.objects.put(data), len(data), VersionRecipe({"stand-in": True}), (), ())
 
         return compute
 

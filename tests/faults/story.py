@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ledger.config import create_config, find_config
 from ledger.domain.events.versions import VersionEvaluated
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, RefusedError
@@ -136,7 +137,7 @@ class Story:
                 raise RefusedError("the images cannot be read")
             missed = ("class 0 is still recognised",) if self.choice.random() < 0.15 else ()
             data = f"weights of {name} without {sorted(forgotten)}".encode()
-            recipe = {"alpha_r": 30.0, "seed": 7}
+            recipe = VersionRecipe({"alpha_r": 30.0, "seed": 7})
             return Proposal(forgotten, ledger.objects.put(data), len(data), recipe, (), missed)
 
         return compute

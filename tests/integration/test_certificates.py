@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from ledger.domain.certificates import Certificate
 from ledger.domain.class_spaces import NewClassSpace
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import NotFoundError
 from tests.fixtures.events import any_event
@@ -38,7 +39,9 @@ def add_version(tx: Transaction, model: Model, number: int, *forgotten: int) -> 
     tx.objects.add(weights, 10, "weights", at=WHEN)
     kind = VersionKind.FORGET if number else VersionKind.BASE
     tx.versions.add(
-        Version(model.id, number, None, kind, None, None, frozenset(forgotten), weights, {"depth": 1}, WHEN)
+        Version(
+            model.id, number, None, kind, None, None, frozenset(forgotten), weights, VersionRecipe({"depth": 1}), WHEN
+        )
     )
     return weights
 

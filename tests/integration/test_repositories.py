@@ -10,6 +10,7 @@ from ledger.domain.class_spaces import BasisTerm, ClassSpace, MapSummary, NewCla
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Model, NewModel
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import Request
 from ledger.domain.settings import Settings
 from ledger.domain.states import OPEN_STATES, Action, RequestState
@@ -31,7 +32,7 @@ def version_of(model: Model, number: int, when: datetime) -> Version:
         restores=None,
         forgotten=frozenset(range(number)),
         weights=str(number) * 64,
-        recipe={"alpha_r": 100.0, "maps": {"fc.weight": [0.5, 1e-17]}, "note": "Zoë", "none": None},
+        recipe=VersionRecipe({"alpha_r": 100.0, "maps": {"fc.weight": [0.5, 1e-17]}, "note": "Zoë", "none": None}),
         created_at=when,
     )
 
@@ -135,9 +136,9 @@ def test_a_version_number_is_used_once(database: Database, new_model: MakeModel,
         model = tx.models.add(new_model())
         add_versions(tx, model, 1, when)
     with pytest.raises(LedgerError, match="the database refused"), database.write() as tx:
-        tx.versions.add(replace(version_of(model, 0, when), recipe={}))
+        tx.versions.add(replace(version_of(model, 0, when), recipe=VersionRecipe()))
     with database.read() as tx:
-        assert tx.versions.get(model, 0).recipe != {}
+        assert tx.versions.get(model, 0).recipe != VersionRecipe()
 
 
 def test_a_version_needs_weights_that_were_stored(database: Database, new_model: MakeModel, when: datetime) -> None:

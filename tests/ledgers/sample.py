@@ -12,6 +12,7 @@ from ledger.domain.events.versions import VersionEvaluated
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import Action, RequestState
@@ -222,7 +223,9 @@ class Sample:
         recipe: dict[str, Any],
     ) -> Version:
         weights = self.ledger.objects.put(repr(sorted(forgotten)).encode())
-        return Version(model.id, number, parent, kind, request, None, forgotten, weights, recipe, self.now[0])
+        return Version(
+            model.id, number, parent, kind, request, None, forgotten, weights, VersionRecipe(recipe), self.now[0]
+        )
 
     def _terms(self, tx: Transaction, model: Model, forgotten: frozenset[int]) -> tuple[BasisTerm, ...]:
         terms = []

@@ -12,6 +12,7 @@ from ledger.config import create_config, find_config
 from ledger.digest import sha256_hex
 from ledger.domain.class_spaces import BasisTerm, NewClassSpace, Role
 from ledger.domain.events.models import ModelPurged
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version, VersionKind
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.objects import store_object
@@ -61,7 +62,7 @@ class Shelf:
                     *(model.id, number, number - 1, kind, None, restores),
                     forgotten=forgotten,
                     weights=self.weights[number],
-                    recipe={},
+                    recipe=VersionRecipe(),
                     created_at=self.now,
                 )
                 append_version(tx, model, version, size=len(weights_of(1)), terms=terms, actor="tester", at=self.now)

@@ -5,6 +5,7 @@ from typing import Any
 
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model, NewModel
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.versions import Version, VersionKind
 from ledger.service.ledger import Ledger
@@ -38,7 +39,9 @@ def stand_in(name: str, labels: tuple[str, ...], *, at: datetime) -> NewModel:
 
 def base_version(model: Model, weights: str, *, at: datetime, recipe: dict[str, Any] | None = None) -> Version:
     """Return version 0 of a stored model: what was registered, with nothing forgotten."""
-    return Version(model.id, 0, None, VersionKind.BASE, None, None, frozenset(), weights, recipe or {}, at)
+    return Version(
+        model.id, 0, None, VersionKind.BASE, None, None, frozenset(), weights, VersionRecipe(recipe or {}), at
+    )
 
 
 def register_stand_in(ledger: Ledger, name: str, labels: tuple[str, ...], weights: bytes, *, at: datetime) -> Model:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import VersionKind
 from ledger.report.charts.dumbbells import DumbbellGroup, DumbbellRow, dumbbells, scale_start
 from ledger.report.charts.heatmap import LEVELS, level
@@ -17,7 +18,6 @@ from ledger.report.charts.svg import element, shorten, shorten_middle, text_widt
 from ledger.report.charts.timeline import TimelineVersion, lanes_left_out, timeline
 from ledger.report.charts.words import listing, percent, points, size
 from ledger.report.data.metrics import ClassAccuracies, read_accuracy, read_confusion
-from ledger.report.data.recipe_figures import read_recipe
 from ledger.report.sections.class_selection import select_classes
 
 texts = st.text(max_size=80)
@@ -87,7 +87,9 @@ def test_reading_metrics_never_fails(metrics: dict[str, Any]) -> None:
 
 @given(st.dictionaries(st.sampled_from(["search", "maps", "alpha_r", "environment", "edit"]), json_values))
 def test_reading_recipes_never_fails(values: Any) -> None:
-    read_recipe(values)
+    recipe = VersionRecipe(values)
+    for name in dir(VersionRecipe):
+        getattr(recipe, name)
 
 
 def test_confusion_is_normalised_by_row() -> None:

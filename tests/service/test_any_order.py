@@ -24,6 +24,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ledger.config import create_config
 from ledger.domain.models import Model
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import NewRequest, Request
 from ledger.domain.settings import Settings
 from ledger.domain.states import OPEN_STATES, PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
@@ -73,7 +74,7 @@ def instant(workbench: Workbench, forgotten: frozenset[int], _progress: Progress
     data = weights_of(forgotten)
     digest = workbench.ledger.objects.put(data)
     missed = ("the gate is missed",) if forgotten >= TOGETHER else ()
-    return Proposal(forgotten, digest, len(data), {"alpha_r": 1.0, "alpha_f": 1.0}, (), missed)
+    return Proposal(forgotten, digest, len(data), VersionRecipe({"alpha_r": 1.0, "alpha_f": 1.0}), (), missed)
 
 
 def interrupted(*_: Any) -> Proposal:

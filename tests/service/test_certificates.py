@@ -77,10 +77,10 @@ def test_it_says_what_was_done_with_what(two_forgotten: Desk) -> None:
         spaces = {space.id: space.samples_digest for space in tx.class_spaces.all(desk.model())}
         assert {s["sha256"] for s in samples} == {spaces[t.class_space_id] for t in tx.versions.basis(version)}
     procedure = said["procedure"]
-    assert (procedure["solver"], procedure["depth"]) == (version.recipe["solver"], version.recipe["depth"])
-    assert procedure["recipe"] == json_digest(version.recipe)
+    assert (procedure["solver"], procedure["depth"]) == (version.recipe.solver, version.recipe.depth)
+    assert procedure["recipe"] == json_digest(version.recipe.to_json())
     assert {"solver_projection", "eval_accuracy"} <= procedure["plugins"].keys()
-    assert said["search"]["trials"] == len(version.recipe["search"]["trials"])
+    assert said["search"]["trials"] == len(version.recipe.trials)
     [measured] = said["evidence"]["measurements"]
     assert measured["evaluator"] == "accuracy"
     assert measured["against"] == "0"

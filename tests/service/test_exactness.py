@@ -115,9 +115,9 @@ def test_what_is_fixed_at_registration_is_what_is_used(desk: Desk) -> None:
     fixed = {"solvers": ("projection",), "depths": (2,), "alpha_r": (100.0,), "alpha_f": (3.0,)}
     desk.register("fixed", Settings(**{**vars(desk.digits.settings), **fixed, "max_forgotten_accuracy": 1.0}))
     recipe = desk.forget(3, model="fixed").recipe
-    assert (recipe["solver"], recipe["depth"], recipe["layers"]) == ("projection", 2, 4)
-    assert (recipe["alpha_r"], recipe["alpha_f"]) == (100.0, 3.0)
-    assert {(trial["solver"], trial["depth"]) for trial in recipe["search"]["trials"]} == {("projection", 2)}
+    assert (recipe.solver, recipe.depth, recipe.layers) == ("projection", 2, 4)
+    assert (recipe.alpha_r, recipe.alpha_f) == (100.0, 3.0)
+    assert {(trial.solver, trial.depth) for trial in recipe.trials} == {("projection", 2)}
 
 
 def test_a_class_is_collected_once_for_all_later_requests(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

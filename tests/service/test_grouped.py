@@ -79,9 +79,10 @@ def test_groups_are_recorded_as_one_map(ledger: Ledger) -> None:
     bench = open_workbench(ledger, "any")
     proposal = propose(bench, frozenset({3}), Noted())
     first, grouped, last = (
-        next(m for m in proposal.recipe["maps"] if m["key"] == key) for key in ("0.weight", "2.weight", "5.weight")
+        next(m for m in proposal.recipe.document["maps"] if m["key"] == key)
+        for key in ("0.weight", "2.weight", "5.weight")
     )
-    assert len(proposal.recipe["maps"]) == 3
+    assert len(proposal.recipe.document["maps"]) == 3
     assert (grouped["groups"], grouped["most"] >= grouped["change"] > 0) == (8, True)
     assert not {"groups", "most"} & (first.keys() | last.keys())
     with ledger.database.read() as tx:

@@ -166,7 +166,7 @@ def test_an_export_never_overwrites(two_forgotten: Desk, tmp_path: Path) -> None
 
 def test_a_difference_names_the_edited_tensors_only(two_forgotten: Desk) -> None:
     differing = diff(two_forgotten.ledger, MODEL, 0, 2)
-    depth = two_forgotten.live().recipe["depth"]
+    depth = two_forgotten.live().recipe.document["depth"]
     assert {d.name for d in differing} == {f"{n}.weight" for n in (0, 2, 6, 8)[-depth:]}
     assert all(0 < d.relative < 2 and d.largest > 0 for d in differing)
     assert diff(two_forgotten.ledger, MODEL, 1, 1) == []
@@ -285,7 +285,7 @@ def test_a_preview_foretells_the_version_and_writes_nothing(desk: Desk) -> None:
     assert foretold.forgotten == {3, 7}
     assert foretold.missed_gates == ()
     version = desk.forget(3, 7)
-    assert (version.recipe["alpha_r"], version.recipe["alpha_f"]) == (foretold.alpha_r, foretold.alpha_f)
+    assert (version.recipe.alpha_r, version.recipe.alpha_f) == (foretold.alpha_r, foretold.alpha_f)
     assert foretold.accuracy["test"]["per_class"] == desk.test_accuracy()
 
 

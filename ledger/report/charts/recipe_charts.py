@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from ledger.report.data.recipe_figures import MapFigures, TrialFigures
+from ledger.domain.recipe import RecordedMapChange, RecordedTrial
 
 from .svg import box, circle, diamond, group, label, line, picture, shorten_middle
 from .words import count, number, percent
@@ -14,7 +14,7 @@ LEFT, RIGHT = 40.0, 346.0
 Scale = Callable[[float], float]
 
 
-def search_chart(uid: str, trials: Sequence[TrialFigures], *, base: float | None, gate: float) -> Markup:
+def search_chart(uid: str, trials: Sequence[RecordedTrial], *, base: float | None, gate: float) -> Markup:
     """Draw the trials, ordered by the size of their edits.
 
     Args:
@@ -23,7 +23,7 @@ def search_chart(uid: str, trials: Sequence[TrialFigures], *, base: float | None
         base: Mean confidence on the retained classes before unlearning, as a share; drawn as a line.
         gate: Highest accuracy allowed on a forgotten class, as a share.
     """
-    most = max((trial.edit for trial in trials), default=0.0) or 1.0
+    most = max((trial.edit or 0.0 for trial in trials), default=0.0) or 1.0
 
     def x(edit: float) -> float:
         return LEFT + 10 + (RIGHT - LEFT - 20) * edit / most
@@ -40,7 +40,7 @@ def search_chart(uid: str, trials: Sequence[TrialFigures], *, base: float | None
         if base is not None:
             parts.append(line(LEFT, y(base), RIGHT, y(base), "mean-before"))
             parts.append(label(RIGHT, y(base) - 4, "before", "tick", text_anchor="end"))
-        parts += [_trial(trial, x(trial.edit), y(trial.retained or 0.0)) for trial in judged]
+        parts += [_trial(trial, x(trial.edit or 0.0), y(trial.retained or 0.0)) for trial in judged]
         top = 128.0
     low, high = 0.0, max(0.05, *(trial.forgotten for trial in trials)) if trials else 1.0
     high = 1.0 if high > 0.5 else 0.5 if high > 0.1 else 0.1
@@ -48,7 +48,7 @@ def search_chart(uid: str, trials: Sequence[TrialFigures], *, base: float | None
     parts.append(label(0, top + 12, "forgotten class still recognised best", "group-title"))
     parts += _axis(y, (low, high))
     parts.append(line(LEFT, y(gate), RIGHT, y(gate), "gate"))
-    parts += [_trial(trial, x(trial.edit), y(trial.forgotten)) for trial in trials]
+    parts += [_trial(trial, x(trial.edit or 0.0), y(trial.forgotten)) for trial in trials]
     foot = top + 130
     parts.append(label(x(0), foot, "0", "tick", text_anchor="middle"))
     parts.append(label(x(most), foot, f"{100 * most:.3g} %", "tick", text_anchor="middle"))
@@ -73,14 +73,14 @@ def _axis(y: Scale, ends: tuple[float, float]) -> list[Markup]:
     return parts
 
 
-def _trial(trial: TrialFigures, x: float, y: float) -> Markup:
+def _trial(trial: RecordedTrial, x: float, y: float) -> Markup:
     parts = [diamond(x, y, 4.6, "mark-after") if trial.passed else circle(x, y, 3.6, "mark-missed")]
     if trial.chosen:
         parts.append(circle(x, y, 9, "ring"))
     return group(*parts, hint=trial_text(trial))
 
 
-def trial_text(trial: TrialFigures) -> str:
+def trial_text(trial: RecordedTrial) -> str:
     """Return a trial in words."""
     text = f"{trial.solver}, " if trial.solver else ""
     text += f"last {count(trial.depth, 'layer')}, " if trial.depth is not None else ""
@@ -91,7 +91,7 @@ def trial_text(trial: TrialFigures) -> str:
     return text + (", chosen" if trial.chosen else "" if trial.passed else ", forgets too little")
 
 
-def _description(trials: Sequence[TrialFigures]) -> str:
+def _description(trials: Sequence[RecordedTrial]) -> str:
     passed = sum(trial.passed for trial in trials)
     chosen = "; ".join(trial_text(trial) for trial in trials if trial.chosen)
     return f"{count(len(trials), 'trial')}, {passed} forget enough. " + (f"Chosen: {chosen}." if chosen else "")
@@ -101,7 +101,7 @@ MOST_MAPS = 40
 """Largest number of linear maps in a chart."""
 
 
-def shown_maps(maps: Sequence[MapFigures]) -> tuple[MapFigures, ...]:
+def shown_maps(maps: Sequence[RecordedMapChange]) -> tuple[RecordedMapChange, ...]:
     """Return the linear maps to draw, in the network's order: all of a few, otherwise those that changed most."""
     if len(maps) <= MOST_MAPS:
         return tuple(maps)
@@ -109,7 +109,7 @@ def shown_maps(maps: Sequence[MapFigures]) -> tuple[MapFigures, ...]:
     return tuple(maps[i] for i in sorted(most))
 
 
-def map_chart(uid: str, maps: Sequence[MapFigures]) -> Markup:
+def map_chart(uid: str, maps: Sequence[RecordedMapChange]) -> Markup:
     """Draw the relative change of each linear map, with the ranks of its retain and forget bases."""
     most = max((item.change for item in maps), default=0.0) or 1.0
     start, end, row = 134.0, 250.0, 18.0

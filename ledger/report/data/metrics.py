@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .numbers import finite_number, mean_of_known
+from ledger.domain.numbers import finite_number
+
+from .numbers import mean_of_known
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,24 @@
 """How a version was computed: the search, the strength, the edited layers and the class spaces."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ledger.domain.class_spaces import Role
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version
 from ledger.report.charts.recipe_charts import MOST_MAPS, map_chart, search_chart, shown_maps
 from ledger.report.charts.words import count, number, percent, size
 from ledger.report.data.model_report import ModelReport
-from ledger.report.data.recipe_figures import RecipeFigures
 
 from .evidence_figures import Figure
 
 FACT_NAMES = {"base": "Computed from the weights", "data": "Digest of the images"}
 """Names of values in recipes, and how the page calls them."""
+SHOWN_APART = ("alpha_r", "alpha_f", "effective_alpha_f", "edit")
+"""Names of values in recipes that the page words by itself."""
 
 
-def computation_figures(report: ModelReport, version: Version, recipe: RecipeFigures) -> Iterator[Figure]:
+def computation_figures(report: ModelReport, version: Version, recipe: VersionRecipe) -> Iterator[Figure]:
     """Yield charts of the search and of the change in each linear map."""
     uid = f"v{version.number}"
     if recipe.trials:
@@ -34,9 +37,11 @@ def computation_figures(report: ModelReport, version: Version, recipe: RecipeFig
         yield Figure(map_chart(f"{uid}-maps", shown), "What changed, layer by layer", caption)
 
 
-def computation_facts(report: ModelReport, recipe: RecipeFigures) -> Iterator[tuple[str, str]]:
+def computation_facts(report: ModelReport, recipe: VersionRecipe) -> Iterator[tuple[str, str]]:
     """Yield the single values of a recipe, each with its name."""
-    settings, others = report.model.settings, dict(recipe.facts)
+    settings, others = report.model.settings, dict(single_values(recipe.document))
+    for name in SHOWN_APART:
+        others.pop(name, None)
     if (solver := others.pop("solver", None)) is not None:
         yield "Solver", solver
     if "depth" in others and "layers" in others:
@@ -59,6 +64,12 @@ def computation_facts(report: ModelReport, recipe: RecipeFigures) -> Iterator[tu
         gate = percent(settings.max_forgotten_accuracy)
         yield "Forgotten classes, calibration images", f"at most {percent(worst)} correct (the gate allows {gate})"
     yield from ((FACT_NAMES.get(name, name), value) for name, value in others.items())
+
+
+def single_values(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the names and texts of all values that are not lists or objects, in the order of their names."""
+    kept = {name: value for name, value in values.items() if isinstance(value, str | int | float | bool)}
+    return tuple((name, str(value)) for name, value in sorted(kept.items()))
 
 
 def class_space_rows(report: ModelReport, version: Version) -> Iterator[tuple[str, ...]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ledger.domain.numbers import finite_number
 from ledger.domain.versions import Version
 from ledger.report.charts.dumbbells import DumbbellGroup, DumbbellRow, dumbbells
 from ledger.report.charts.heatmap import Heatmap, heatmap, legend
@@ -13,7 +14,6 @@ from ledger.report.charts.svg import shorten
 from ledger.report.charts.words import bare_percent, percent, points
 from ledger.report.data.metrics import ClassAccuracies, ConfusionMatrix, ConfusionMetrics, read_accuracy, read_confusion
 from ledger.report.data.model_report import ModelReport, VersionEvidence
-from ledger.report.data.numbers import finite_number
 
 from .class_selection import SHOW_ALL, ClassSelection, retained_summary, select_classes
 

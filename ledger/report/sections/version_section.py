@@ -6,11 +6,11 @@ from typing import Any
 
 from ledger.digest import canonical_json
 from ledger.domain.evidence import Evidence
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version, VersionKind
 from ledger.report.charts.svg import shorten
 from ledger.report.charts.words import count, day, listing, number, short_listing
 from ledger.report.data.model_report import ModelReport, VersionEvidence
-from ledger.report.data.recipe_figures import RecipeFigures, read_recipe
 
 from .computation import class_space_rows, computation_facts, computation_figures
 from .evidence_figures import ClassRow, Destination, EvidenceFigures, Figure
@@ -37,7 +37,7 @@ class VersionSection:
     """One for each forgotten class, the one still recognised most first."""
     rows: tuple[ClassRow, ...]
     others: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
-    recipe: RecipeFigures
+    recipe: VersionRecipe
     facts: tuple[tuple[str, str], ...]
     spaces: tuple[tuple[str, ...], ...]
     sources: tuple[str, ...]
@@ -57,7 +57,7 @@ def version_sections(report: ModelReport) -> tuple[VersionSection, ...]:
 def _section(report: ModelReport, version: Version) -> VersionSection:
     found = report.evidence_on(version) or VersionEvidence(version.number, {})
     figures = EvidenceFigures(report, version, found)
-    recipe = read_recipe(version.recipe)
+    recipe = version.recipe
     others = [(name, tuple(_flat(e.metrics))) for name, e in sorted(found.evidence.items()) if name not in BUILT_IN]
     return VersionSection(
         version=version,

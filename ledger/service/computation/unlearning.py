@@ -5,7 +5,6 @@ that led to it. So requests compose in any order, and withdrawing one gives back
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from ledger.candidates.calibration import Calibration
 from ledger.candidates.calibration_sampling import sample_calibration
@@ -14,6 +13,7 @@ from ledger.candidates.predictor import CandidatePredictor
 from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
+from ledger.domain.recipe import RecordedMapChange, VersionRecipe
 from ledger.errors import PurgedError
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
@@ -42,7 +42,7 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
         raise PurgedError(f"{lost} cannot come back: what it takes was purged", "train the model on it again")
     if forgotten == anchor.forgotten:
         weights = workbench.ledger.objects.get(anchor.weights)
-        recipe = {"environment": computation_environment(workbench.device)}
+        recipe = VersionRecipe.of_unchanged_weights(computation_environment(workbench.device))
         return Proposal(forgotten, anchor.weights, len(weights), recipe, (), (), anchor.number)
     seen: list[ClassSpace] = []
     spaces = noting_records(ClassSpaceCache(workbench).collect_and_store(forgotten, progress), seen)
@@ -154,26 +154,24 @@ def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
         )
 
 
-def _recipe(workbench: Workbench, result: SearchResult, seen: Sequence[ClassSpace]) -> dict[str, Any]:
-    recipe = result.candidate.recipe
-    strength = recipe.strength
-    return {
-        "solver": recipe.solver,
-        "depth": recipe.depth,
-        "layers": len(workbench.network.layers),
-        "alpha_r": strength.alpha_r,
-        "alpha_f": strength.alpha_f,
-        "effective_alpha_f": strength.effective_alpha_f,
-        "edit": result.candidate.size,
-        "maps": [
-            {"key": c.key, "change": c.relative, "retain_rank": c.retain_rank, "forget_rank": c.forget_rank}
-            | ({"groups": c.groups, "most": c.most} if c.groups > 1 else {})
-            for c in result.candidate.changes
+def _recipe(workbench: Workbench, result: SearchResult, seen: Sequence[ClassSpace]) -> VersionRecipe:
+    chosen = result.candidate
+    strength = chosen.recipe.strength
+    return VersionRecipe.of_computation(
+        solver=chosen.recipe.solver,
+        depth=chosen.recipe.depth,
+        layers=len(workbench.network.layers),
+        alpha_r=strength.alpha_r,
+        alpha_f=strength.alpha_f,
+        effective_alpha_f=strength.effective_alpha_f,
+        edit=chosen.size,
+        maps=[
+            RecordedMapChange(c.key, c.relative, c.retain_rank, c.forget_rank, c.groups, c.most) for c in chosen.changes
         ],
-        "search": result.to_json(),
-        "class_spaces": {str(space.class_index): space.object_digest for space in seen},
-        "base": workbench.anchor.weights,
-        "data": workbench.model.data_digest,
-        "plugins": {p.name: p.version for p in workbench.ledger.plugins.infos if p.error is None},
-        "environment": computation_environment(workbench.device),
-    }
+        search=result.to_json(),
+        class_spaces={space.class_index: space.object_digest for space in seen},
+        base=workbench.anchor.weights,
+        data=workbench.model.data_digest,
+        plugins={p.name: p.version for p in workbench.ledger.plugins.infos if p.error is None},
+        environment=computation_environment(workbench.device),
+    )

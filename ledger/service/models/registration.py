@@ -8,6 +8,7 @@ from typing import Any
 
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model, NewModel
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import (
@@ -103,7 +104,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
             restores=None,
             forgotten=frozenset(),
             weights=digest,
-            recipe={"environment": computation_environment(network.device), "code": network.code_digest},
+            recipe=VersionRecipe.of_registration(computation_environment(network.device), network.code_digest),
             created_at=now,
         )
         append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=now)

@@ -110,7 +110,7 @@ def append_version(
             version_kind=version.kind,
             forgotten=tuple(sorted(version.forgotten)),
             weights=version.weights,
-            recipe=json_digest(version.recipe),
+            recipe=json_digest(version.recipe.to_json()),
             restores=version.restores,
         ),
         at=at,

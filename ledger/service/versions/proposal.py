@@ -1,9 +1,9 @@
 """What a computation hands to a commit."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ledger.domain.class_spaces import BasisTerm
+from ledger.domain.recipe import VersionRecipe
 from ledger.errors import GateError
 
 
@@ -16,7 +16,7 @@ class Proposal:
     """Digest of the stored weights."""
     size: int
     """Their bytes."""
-    recipe: dict[str, Any]
+    recipe: VersionRecipe
     terms: tuple[BasisTerm, ...]
     missed_gates: tuple[str, ...]
     """Why a person has to decide, one sentence each; empty if all gates passed."""

@@ -6,6 +6,7 @@ from ledger.domain.class_spaces import ClassSpace, MapSummary, NewClassSpace
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import Request
 from ledger.domain.settings import Settings, preprocessing_from_json
 from ledger.domain.states import RequestState
@@ -65,7 +66,7 @@ def version(row: VersionRow) -> Version:
         restores=row.restores,
         forgotten=frozenset(row.forgotten),
         weights=row.weights,
-        recipe=row.recipe,
+        recipe=VersionRecipe(row.recipe),
         created_at=row.created_at,
         quarantined=row.quarantined,
         purged_at=row.purged_at,

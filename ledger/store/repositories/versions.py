@@ -34,7 +34,7 @@ class Versions:
                 restores=version.restores,
                 forgotten=sorted(version.forgotten),
                 weights=version.weights,
-                recipe=version.recipe,
+                recipe=version.recipe.to_json(),
                 created_at=version.created_at,
             )
         )

@@ -25,6 +25,7 @@ from ledger.domain.class_spaces import ClassSpace, Role
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Model, NewModel
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version, VersionKind
@@ -81,7 +82,8 @@ def _version(number: int, forgotten: frozenset[int], **changes: Any) -> Version:
         "recipe": RECIPE if number else {"code": "c0" * 32},
         "created_at": NOW,
     }
-    return Version(**{**values, **changes})
+    said = {**values, **changes}
+    return Version(**{**said, "recipe": VersionRecipe(said["recipe"])})
 
 
 def _space(number: int, class_index: int, digest: str) -> ClassSpace:
