@@ -12,7 +12,7 @@
     |   |-- IdempotencyConflictError     one key, two different bodies
     |   `-- SchemaVersionError           the database belongs to another release
     |-- IntegrityError               5   bytes are not what the ledger recorded
-    |   |-- AuditError                   the audit history does not verify
+    |   |-- AuditError                   the audit log does not verify
     |   |-- SignatureError               a signed statement is malformed or not genuine
     |   `-- ObjectError                  a stored object is missing or altered
     |-- GateError                    6   the candidate missed a quality gate
@@ -106,7 +106,7 @@ class IntegrityError(LedgerError):
 
 
 class AuditError(IntegrityError):
-    """The audit history does not verify.
+    """The audit log does not verify.
 
     Args:
         message: What is wrong, in one sentence.

@@ -15,7 +15,7 @@ from ..render import emit_file, emit_table, say
 from ..session import session
 
 if TYPE_CHECKING:
-    from ledger.service.audit.verification import VerifiedHistory
+    from ledger.service.audit.verification import VerifiedLog
 
 app = typer.Typer(no_args_is_help=True, help="Read, verify, sign and export the audit history.")
 
@@ -76,14 +76,14 @@ def verify(
         say("keep a checkpoint elsewhere: only --against one proves that no end was cut off and nothing was rewritten")
 
 
-def _verify(ctx: typer.Context, against: str | None, key: str | None, file: Path | None) -> "VerifiedHistory | int":
+def _verify(ctx: typer.Context, against: str | None, key: str | None, file: Path | None) -> "VerifiedLog | int":
     """Return what was verified of a log, or the number of the entry that a proof is about."""
     from ledger.service.audit.proofs import check_proof, is_proof
-    from ledger.service.audit.verification import read_text, verify_export, verify_history
+    from ledger.service.audit.verification import read_text, verify_export, verify_log
 
     if file is None:
         with session(ctx).ledger() as ledger:
-            return verify_history(ledger, against, key)
+            return verify_log(ledger, against, key)
     contents = read_text(file)
     if not is_proof(contents):
         return verify_export(contents, str(file), against, key)
@@ -156,12 +156,12 @@ def witness(
 @app.command()
 def export(ctx: typer.Context, output: Output = None, json: Json = False) -> None:
     """Write the history and its newest checkpoint as JSON lines, to be verified anywhere; notes are left out."""
-    from ledger.service.audit.copies import export_history
+    from ledger.service.audit.copies import export_log
 
     if json and output is None:
         raise UsageError("without a file, standard output holds the export itself", "name a file with -o")
     with session(ctx).ledger() as ledger:
-        lines = export_history(ledger)
+        lines = export_log(ledger)
     emit_file("".join(lines).encode(), output)
     if output is not None:
         if json:
@@ -180,16 +180,16 @@ def import_(
     json: Json = False,
 ) -> None:
     """Import an exported history into an archive, if it verifies and continues the archive's history."""
-    from ledger.service.audit.copies import create_archive, import_history
+    from ledger.service.audit.copies import create_archive, import_log
     from ledger.service.ledger import open_ledger
 
     if into is None:
         with session(ctx).ledger() as ledger:
-            before, after = import_history(ledger, file, key)
+            before, after = import_log(ledger, file, key)
     else:
         ledger = open_ledger(create_archive(into, file, key), session(ctx).who)
         try:
-            before, after = import_history(ledger, file, key)
+            before, after = import_log(ledger, file, key)
         finally:
             ledger.close()
     if json:

@@ -97,10 +97,10 @@ def _run(ctx: typer.Context, comment: str, line: str) -> None:
 
 def _conclude(ctx: typer.Context, folder: Path) -> None:
     """Print what the recorded evidence shows, and fail if it does not show that the classes were forgotten."""
-    from ledger.service.versions.model_history import history
+    from ledger.service.versions.model_history import read_model_history
 
     with session(ctx).ledger() as ledger:
-        known = history(ledger, MODEL)
+        known = read_model_history(ledger, MODEL)
     metrics: dict[str, Any] = known.evidence[known.live.number]["accuracy"].metrics
     after, before = metrics["test"], metrics["base_test"]
     say("")

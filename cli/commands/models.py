@@ -16,7 +16,7 @@ from ..session import session, split_reference
 from . import registration
 
 if TYPE_CHECKING:
-    from ledger.service.versions.model_history import History
+    from ledger.service.versions.model_history import ModelHistory
 
 app = typer.Typer(no_args_is_help=True, help="Register models and look at them.")
 app.command("add")(registration.add)
@@ -230,14 +230,14 @@ def spaces(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
     )
 
 
-def _history(ctx: typer.Context, name: str) -> "History":
-    from ledger.service.versions.model_history import history
+def _history(ctx: typer.Context, name: str) -> "ModelHistory":
+    from ledger.service.versions.model_history import read_model_history
 
     with session(ctx).ledger() as ledger:
-        return history(ledger, name)
+        return read_model_history(ledger, name)
 
 
-def _version(known: "History", number: int) -> Version:
+def _version(known: "ModelHistory", number: int) -> Version:
     found = [version for version in known.versions if version.number == number]
     if not found:
         raise NotFoundError(f"{known.model.name} has no version {number}", f"its last is {known.versions[-1].number}")

@@ -66,7 +66,7 @@ def add(
     from ledger.domain.models import Architecture
     from ledger.domain.settings import Settings
     from ledger.service.models.registration import Registration, register
-    from ledger.service.versions.model_history import history
+    from ledger.service.versions.model_history import read_model_history
 
     if Path(weights).is_dir():
         raise UsageError(f"{weights} is a folder", "name the safetensors file in it")
@@ -87,7 +87,7 @@ def add(
     with session(ctx).ledger() as ledger:
         model = register(ledger, registration)
         if json:
-            live = history(ledger, model.name).live
+            live = read_model_history(ledger, model.name).live
             answer(ctx, model_document(model, live, live, ()))
     say(f"registered {model.name} with {len(model.labels)} classes as version 0")
     say(f"next: unledger preview {model.name} -c CLASS")

@@ -10,7 +10,7 @@ from .document import Document, document, listing
 
 if TYPE_CHECKING:
     from ledger.audit.events import AuditEvent
-    from ledger.service.audit.verification import VerifiedHistory
+    from ledger.service.audit.verification import VerifiedLog
     from ledger.store.repositories.checkpoints import StoredCheckpoint
 
 
@@ -35,7 +35,7 @@ def audit_document(events: "Iterable[AuditEvent]") -> Document:
     return listing("audit", (event_part(event) for event in events))
 
 
-def verified_log_document(found: "VerifiedHistory") -> Document:
+def verified_log_document(found: "VerifiedLog") -> Document:
     """Return how far a log was verified."""
     body = {"size": found.head.size, "head": str(found.head), "root": found.root, "signed": found.signed}
     return document("verification", {"ok": True, **body})

@@ -71,10 +71,10 @@ class Database:
 
     @contextmanager
     def touch(self) -> Iterator[Transaction]:
-        """Open a transaction that writes one row, without a trace in the audit history; commit it at the end.
+        """Open a transaction that writes one row, without a trace in the audit log; commit it at the end.
 
         On PostgreSQL it waits for no other writer, and with its single row it can be in nobody's way: heartbeats
-        come through while a long transaction holds the lock on the history.
+        come through while a long transaction holds the lock on the audit log.
         """
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield Transaction(session, self.holder)

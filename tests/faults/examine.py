@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import LedgerError
-from ledger.service.audit.verification import verify_history
+from ledger.service.audit.verification import verify_log
 from ledger.service.progress import Silent
 from ledger.service.upkeep.fsck import fsck
 from tests.faults.lifetime import STEPS, Life
@@ -95,7 +95,7 @@ def unsound(root: Path) -> list[str]:
     """Return what is wrong with a ledger in itself: database, history, checkpoints, rows, and every byte stored."""
     life = Life(root)
     try:
-        verify_history(life.ledger)
+        verify_log(life.ledger)
         report = fsck(life.ledger, Silent(), read_data=True)
     except LedgerError as error:
         return [f"{type(error).__name__}: {error.message}"]

@@ -25,9 +25,9 @@ from ledger.errors import (
     UsageError,
 )
 from ledger.service.audit.checkpoints import MEMORY, issue_checkpoint
-from ledger.service.audit.copies import create_archive, export_history, import_history, witness
+from ledger.service.audit.copies import create_archive, export_log, import_log, witness
 from ledger.service.audit.proofs import prove
-from ledger.service.audit.verification import verify_history
+from ledger.service.audit.verification import verify_log
 from ledger.service.ledger import open_ledger
 from ledger.service.requests.listing import list_requests
 from ledger.service.signing import FILE, create_signer, load_signer
@@ -116,7 +116,7 @@ def test_a_lost_key_is_not_replaced_once_something_was_signed(story: Any) -> Non
     (story.ledger.config.keys_path / FILE).unlink()
     with pytest.raises(NotFoundError, match="no signing key"):
         issue_checkpoint(story.ledger)
-    assert verify_history(story.ledger).signed == 0
+    assert verify_log(story.ledger).signed == 0
 
 
 # -- checkpoints --------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ def test_a_checkpoint_signs_what_there_is_once(story: Any) -> None:
     with story.ledger.database.read() as tx:
         assert tx.checkpoints.all() == [first, second]
     assert (story.ledger.config.keys_path / MEMORY).read_text() == second.note
-    assert verify_history(story.ledger).signed == second.size
+    assert verify_log(story.ledger).signed == second.size
 
 
 def test_a_checkpoint_that_was_not_remembered_is_the_next_time(story: Any) -> None:
@@ -156,7 +156,7 @@ def test_an_old_database_that_was_put_back_is_not_signed(story: Any, tmp_path: P
         assert caught.value.seq == size + 1
         assert (story.ledger.config.keys_path / MEMORY).read_text() == kept.note
     with pytest.raises(AuditError, match="its end is missing"):
-        verify_history(story.ledger)
+        verify_log(story.ledger)
     # Even once as many entries were written again: they are others.
     story.chat(5)
     with pytest.raises(AuditError, match="nothing was signed"):
@@ -196,7 +196,7 @@ def test_a_witness_names_what_was_changed_after_everything_was_signed_again(stor
     intruder.resign()
     intruder.close()
     with pytest.raises(AuditError, match="entry 6 is not the one that the witness saw") as caught:
-        verify_history(story.ledger, str(path), key)
+        verify_log(story.ledger, str(path), key)
     assert caught.value.seq == 6
     before = path.read_text()
     with pytest.raises(AuditError, match="entry 6"):
@@ -208,28 +208,28 @@ def test_an_archive_takes_over_what_continues_it(story: Any, tmp_path: Path) -> 
     key = str(load_signer(story.ledger.config).verifier)
     issue_checkpoint(story.ledger)
     first, second, other = tmp_path / "first", tmp_path / "second", tmp_path / "other"
-    first.write_text("".join(export_history(story.ledger)))
+    first.write_text("".join(export_log(story.ledger)))
     size = story.size
     story.chat(300)
     issue_checkpoint(story.ledger)
-    second.write_text("".join(export_history(story.ledger)))
+    second.write_text("".join(export_log(story.ledger)))
     lines = second.read_text().splitlines(keepends=True)
     other.write_text("".join([*lines[:4], lines[4].replace("tester", "nobody"), *lines[5:]]))
     with pytest.raises(AuditError, match="entry 5 was altered"):
         create_archive(tmp_path / "archive", other, key)
     assert not (tmp_path / "archive").exists()
     archive = open_ledger(create_archive(tmp_path / "archive", first, key), "auditor")
-    assert import_history(archive, first, key) == (0, size)
-    assert import_history(archive, second, key) == (size, size + 300)
-    assert import_history(archive, second, key) == (size + 300, size + 300)
+    assert import_log(archive, first, key) == (0, size)
+    assert import_log(archive, second, key) == (size, size + 300)
+    assert import_log(archive, second, key) == (size + 300, size + 300)
     with pytest.raises(AuditError, match="its end is missing"):
-        import_history(archive, first, key)
-    assert verify_history(archive, key=key).signed == size + 300
+        import_log(archive, first, key)
+    assert verify_log(archive, key=key).signed == size + 300
     assert prove(archive, 3).check([load_signer(story.ledger.config).verifier]).size == size + 300
     with pytest.raises(NotFoundError, match="no signing key"):
         issue_checkpoint(archive)
     with pytest.raises(ConflictError, match="has models"):
-        import_history(story.ledger, second, key)
+        import_log(story.ledger, second, key)
     archive.close()
 
 

@@ -24,7 +24,7 @@ from ledger.service.requests.status import status
 from ledger.service.upkeep.doctor import doctor
 from ledger.service.versions.export import export
 from ledger.service.versions.integrity import verify
-from ledger.service.versions.model_history import history, list_models
+from ledger.service.versions.model_history import list_models, read_model_history
 from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def test_what_was_live_is_known_for_every_moment(two_forgotten: Desk) -> None:
     start = two_forgotten.now
     two_forgotten.later(days=3)
     two_forgotten.withdraw(1)
-    known = history(two_forgotten.ledger, MODEL)
+    known = read_model_history(two_forgotten.ledger, MODEL)
     assert known.live_at(start - timedelta(microseconds=1)) is None
     assert known.live_at(start) == 2
     assert known.live_at(start + timedelta(days=3, microseconds=-1)) == 2
@@ -111,7 +111,7 @@ def test_the_doctor_looks_no_further_in_a_database_that_is_none(two_forgotten: D
 @pytest.mark.parametrize("victim", ["version 1", "a class space"])
 def test_one_flipped_bit_is_found_and_named(two_forgotten: Desk, victim: str) -> None:
     assert {problem for _, problem in verify(two_forgotten.ledger, MODEL)} == {""}
-    known = history(two_forgotten.ledger, MODEL)
+    known = read_model_history(two_forgotten.ledger, MODEL)
     digest = known.versions[1].weights if victim == "version 1" else known.spaces[0].object_digest
     path = two_forgotten.root / "objects" / digest[:2] / digest[2:]
     data = bytearray(path.read_bytes())
@@ -147,7 +147,7 @@ def test_what_is_exported_can_be_registered_again(two_forgotten: Desk, tmp_path:
         preprocessing=size | {name: tuple(pretrained[name]) for name in ("mean", "std")},
     )
     assert two_forgotten.live("again").weights == version.weights
-    assert again.preprocessing == history(two_forgotten.ledger, MODEL).model.preprocessing
+    assert again.preprocessing == read_model_history(two_forgotten.ledger, MODEL).model.preprocessing
 
     measured = evaluate(two_forgotten.ledger, "again", 0, Silent(), only=["accuracy"], train_per_class=1)
     assert measured.evidence["accuracy"].metrics["test"]["per_class"] == two_forgotten.test_accuracy(2)
@@ -205,7 +205,7 @@ def test_weights_of_another_precision_stay_in_it(desk: Desk, tmp_path: Path, pre
 def test_evidence_is_kept_with_what_it_was_measured_on(two_forgotten: Desk) -> None:
     measured = evaluate(two_forgotten.ledger, MODEL, 2, Silent(), train_per_class=20)
     assert set(measured.evidence) == {"accuracy", "confusion", "membership"}
-    kept = history(two_forgotten.ledger, MODEL).evidence
+    kept = read_model_history(two_forgotten.ledger, MODEL).evidence
     assert kept == {0: {}, 1: {}, 2: measured.evidence}
     accuracy = measured.evidence["accuracy"]
     assert accuracy.samples == {"train images": 200, "test images": 450}

@@ -13,7 +13,7 @@ from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import VersionKind
 from ledger.errors import ConflictError, NotFoundError, ObjectError
 from ledger.service.requests.filing import enqueue
-from ledger.service.versions.model_history import history
+from ledger.service.versions.model_history import read_model_history
 from ledger.service.versions.rollback import plan_rollback, roll_back
 from ledger.store.audit.log import AuditLog
 from ledger.store.repositories.versions import Versions
@@ -176,7 +176,7 @@ def test_what_was_live_when_is_answered_across_a_rollback(two_forgotten: Desk) -
     two_forgotten.roll_back(0)
     two_forgotten.later(days=1)
     two_forgotten.retry(2)
-    known = history(two_forgotten.ledger, MODEL)
+    known = read_model_history(two_forgotten.ledger, MODEL)
     assert known.live_at(start - timedelta(seconds=1)) is None
     assert known.live_at(start) == 2
     assert known.live_at(start + timedelta(days=1, seconds=-1)) == 2

@@ -9,7 +9,7 @@ from ledger.domain.events.versions import VersionEvaluated
 from ledger.errors import AuditError
 from ledger.service.ledger import Ledger
 from ledger.service.requests.listing import list_requests
-from ledger.service.versions.model_history import history
+from ledger.service.versions.model_history import read_model_history
 from ledger.store.unit_of_work import Transaction
 
 from .model_report import AuditFacts, AuditStatus, ModelReport
@@ -28,7 +28,7 @@ def gather(ledger: Ledger, model_name: str) -> ModelReport:
     for _ in range(TRIES):
         # Versions and requests are read in two transactions. If anything was written in between, both are read again.
         before = _head(ledger)
-        versions = history(ledger, model_name)
+        versions = read_model_history(ledger, model_name)
         requests = tuple(request for _, request in list_requests(ledger, model_name))
         if _head(ledger) == before:
             break  # on a ledger that changes all the time, the last reading is used

@@ -9,7 +9,7 @@ from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.versions import LIVE, Version
-from ledger.service.versions.model_history import History
+from ledger.service.versions.model_history import ModelHistory
 
 REGISTERED = "the registered weights"
 """How the page calls the weights of version 0."""
@@ -61,7 +61,7 @@ class VersionEvidence:
 class ModelReport:
     """One model at one time: its versions, requests and evidence, and the state of the audit log."""
 
-    history: History
+    history: ModelHistory
     requests: tuple[Request, ...]
     audit: AuditStatus
     audit_facts: AuditFacts

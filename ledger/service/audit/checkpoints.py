@@ -1,6 +1,6 @@
 """Sign checkpoints of the audit log.
 
-Signing follows the auditor's rule: a checkpoint is only issued where the history continues the last one. The signer
+Signing follows the auditor's rule: a checkpoint is only issued where the audit log continues the last one. The signer
 remembers that one beside its key, outside the database, so that putting back an old database is noticed.
 """
 
@@ -20,10 +20,10 @@ MEMORY = "checkpoint"
 
 
 def issue_checkpoint(ledger: Ledger) -> StoredCheckpoint:
-    """Sign the history as it is now; nothing new is signed where nothing was appended.
+    """Sign the audit log as it is now; nothing new is signed where nothing was appended.
 
     Raises:
-        AuditError: The history does not continue the last checkpoint. Nothing is signed or forgotten.
+        AuditError: The audit log does not continue the last checkpoint. Nothing is signed or forgotten.
         NotFoundError: Checkpoints were issued, but their key is gone.
         RefusedError: Others may read the key.
     """

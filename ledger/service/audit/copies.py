@@ -1,4 +1,4 @@
-"""Copies of the history that others keep: exports, witness files, and archives made of exports."""
+"""Copies of the audit log that others keep: exports, witness files, and archives made of exports."""
 
 import os
 from pathlib import Path
@@ -19,7 +19,7 @@ from .checkpoints import issue_checkpoint
 from .verification import open_export, read_text, verify_export
 
 
-def export_history(ledger: Ledger) -> list[str]:
+def export_log(ledger: Ledger) -> list[str]:
     """Return the lines of an export: every entry, and the newest checkpoint."""
     with ledger.database.read() as tx:
         last = tx.checkpoints.last()
@@ -38,7 +38,7 @@ def witness(ledger: Ledger, path: Path, key: str | None = None) -> tuple[int, in
         How many entries the file knew, and how many it knows now.
 
     Raises:
-        AuditError: The history is not the one that the file saw; names the first entry that differs.
+        AuditError: The audit log is not the one that the file saw; names the first entry that differs.
         SignatureError: The file is no witness file, or not genuine.
     """
     seen = Witness()
@@ -87,7 +87,7 @@ def create_archive(folder: Path, path: Path, key: str | None) -> Config:
     return config
 
 
-def import_history(ledger: Ledger, path: Path, key: str | None) -> tuple[int, int]:
+def import_log(ledger: Ledger, path: Path, key: str | None) -> tuple[int, int]:
     """Take over an exported history into an archive, if it continues what the archive holds.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Prove that single entries stand in the history that a checkpoint signs."""
+"""Prove that single entries stand in the audit log that a checkpoint signs."""
 
 from ledger.audit.proofs import SCHEMA, Proof
 from ledger.audit.signed_notes import Verifier
@@ -8,7 +8,7 @@ from ledger.service.signing import own_verifier
 
 
 def prove(ledger: Ledger, seq: int) -> Proof:
-    """Return a proof that an entry stands in the history that the newest checkpoint signs.
+    """Return a proof that an entry stands in the audit log that the newest checkpoint signs.
 
     Raises:
         NotFoundError: There is no such entry.

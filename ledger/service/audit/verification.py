@@ -1,4 +1,4 @@
-"""Verify the history, of a ledger or exported, against what was kept elsewhere."""
+"""Verify the audit log, of a ledger or exported, against what was kept elsewhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from .checkpoints import last_signed
 
 
 @dataclass(frozen=True)
-class VerifiedHistory:
+class VerifiedLog:
     """What a verification found in order."""
 
     head: Head
@@ -27,7 +27,7 @@ class VerifiedHistory:
     """Entries that a checkpoint signed by a known key covers."""
 
 
-def verify_history(ledger: Ledger, against: str | None = None, key: str | None = None) -> VerifiedHistory:
+def verify_log(ledger: Ledger, against: str | None = None, key: str | None = None) -> VerifiedLog:
     """Verify the ledger's history, its stored tree and checkpoints, and that it agrees with what was kept.
 
     Args:
@@ -50,10 +50,10 @@ def verify_history(ledger: Ledger, against: str | None = None, key: str | None =
         head = tx.audit.verify(kept, verifiers=verifiers)
         stored = [checkpoint.size for checkpoint in tx.checkpoints.all()] if verifiers else []
         signed = max([0, *stored, *(checkpoint.size for checkpoint in kept.checkpoints)])
-        return VerifiedHistory(head, tx.audit.root().hex(), signed)
+        return VerifiedLog(head, tx.audit.root().hex(), signed)
 
 
-def verify_export(text: str, name: str, against: str | None = None, key: str | None = None) -> VerifiedHistory:
+def verify_export(text: str, name: str, against: str | None = None, key: str | None = None) -> VerifiedLog:
     """Verify an exported history, without any ledger.
 
     Args:
@@ -71,7 +71,7 @@ def verify_export(text: str, name: str, against: str | None = None, key: str | N
     walk = LogVerification(read_kept(against, verifiers) | ExternalRecord(checkpoints=said))
     walk.verify_page(export.entries)
     signed = max([0, *(checkpoint.size for checkpoint in said)]) if key else 0
-    return VerifiedHistory(walk.finish(), walk.frontier.root.hex(), signed)
+    return VerifiedLog(walk.finish(), walk.frontier.root.hex(), signed)
 
 
 def open_export(text: str, name: str, verifiers: Sequence[Verifier]) -> tuple[ExportedLog, tuple[Checkpoint, ...]]:

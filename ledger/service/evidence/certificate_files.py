@@ -1,4 +1,4 @@
-"""Write certificates out, each with the proof that the history holds the entry which records it."""
+"""Write certificates out, each with the proof that the audit log holds the entry which records it."""
 
 import json
 
@@ -20,7 +20,7 @@ def bundle(ledger: Ledger, certificate: Certificate) -> bytes:
 
     Raises:
         SignatureError: What is stored does not verify with the ledger's key: it was altered.
-        AuditError: The history does not continue the last checkpoint.
+        AuditError: The audit log does not continue the last checkpoint.
     """
     seq = certificate.audit_seq
     with ledger.database.read() as tx:

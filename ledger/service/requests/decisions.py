@@ -28,7 +28,7 @@ def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waiv
         ledger: The ledger.
         request_id: Which request.
         action: Approve, deny, cancel, hold, release, retry, or withdraw (of a reopened request).
-        reason: Why, kept as a note beside the audit history.
+        reason: Why, kept as a note beside the audit log.
         waive_gates: With retry: accept the result even if it misses a quality gate.
 
     Raises:

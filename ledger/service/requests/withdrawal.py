@@ -24,7 +24,7 @@ def withdraw(
     waive_gates: bool = False,
     open_model: OpenModel = open_unlearning,
 ) -> tuple[Request, Version | None]:
-    """Withdraw a request, from the middle of the history if need be.
+    """Withdraw a request, from the middle of the model's history if need be.
 
     The new version forgets what all other fulfilled requests ask for: its weights are those the
     model would have had if this request had never been filed. Classes that the live version forgets

@@ -4,7 +4,7 @@ The order is a promise, then the destruction, then the record of it: first one t
 purged, and from then on nobody gets them; then each object's key is destroyed, then its bytes; then it is noted. A
 crash in between leaves objects that are promised to go and still there: the next purge, of anything, goes on with them.
 
-Rows, digests and audit entries stay, so the history still verifies. The oldest version that is kept becomes the
+Rows, digests and audit entries stay, so the audit log still verifies. The oldest version that is kept becomes the
 *anchor*: later requests are computed from its weights and need nothing of what it has forgotten.
 """
 

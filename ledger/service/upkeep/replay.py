@@ -1,8 +1,8 @@
-"""Rebuild models, requests, versions and aliases from the audit history alone, and say which stored rows differ.
+"""Rebuild models, requests, versions and aliases from the audit log alone, and say which stored rows differ.
 
-The history is what counts: rows are its projection, kept for quick answers. Whoever edits a row and leaves the history
-alone is found here; whoever edits the history is found by ``audit verify``. What a column says is either rebuilt from
-the entries or named in :data:`NOT_EVIDENCE` with the reason.
+The audit log counts. Rows are its projection, kept for quick answers. An edited row is found here; an edited audit log
+is found by ``audit verify``. Each column is either rebuilt from the entries, or named in :data:`NOT_EVIDENCE` with the
+reason.
 """
 
 from collections.abc import Iterable, Mapping
@@ -37,7 +37,7 @@ KEYS = {
     "aliases": ("model_id", "name"),
     "alias_moves": ("audit_seq",),
 }
-"""What names a row in the history."""
+"""What names a row in the audit log."""
 NOT_EVIDENCE = {
     ("models", "id"): "numbers rows; the name is what the history knows",
     ("models", "options"): "in no entry as such; the digest of the set-up covers it",
@@ -59,13 +59,13 @@ NOT_EVIDENCE = {
 
 @dataclass(frozen=True)
 class Difference:
-    """One column of one row that is not what the history says; of a missing or unaccounted row, the whole."""
+    """One column of one row that is not what the audit log says; of a missing or unaccounted row, the whole."""
 
     table: str
     key: Key
     column: str | None
     recorded: Any
-    """What the history says; None if it knows of no such row."""
+    """What the audit log says; None if it knows of no such row."""
     stored: Any
 
     def __str__(self) -> str:
@@ -180,9 +180,9 @@ class Replayed:
 
 
 def replay(tx: Transaction) -> list[Difference]:
-    """Rebuild models, requests, versions, aliases and their moves from the history; return what the rows say otherwise.
+    """Rebuild models, requests, versions, aliases and their moves from the audit log; return where the rows differ.
 
-    The history itself is taken as it is: verify it first.
+    The audit log itself is taken as it is: verify it first.
     """
     replayed = Replayed()
     found = []
@@ -202,7 +202,7 @@ def replay(tx: Transaction) -> list[Difference]:
 
 
 def differences(ledger: Ledger) -> list[str]:
-    """Return one sentence for each stored row or column that the audit history contradicts."""
+    """Return one sentence for each stored row or column that the audit log contradicts."""
     with ledger.database.read() as tx:
         try:
             return [str(difference) for difference in replay(tx)]

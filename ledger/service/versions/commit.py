@@ -1,4 +1,4 @@
-"""Write a new model or version: the one place where such a row, the alias and the audit history change together."""
+"""Write a new model or version: the one place where such a row, the alias and the audit log change together."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -25,7 +25,7 @@ def append_model(
     code: str | None = None,
     unhandled_allowed: int | None = None,
 ) -> Model:
-    """Add a model, without a version yet, and tell the audit history of it; return it with its id.
+    """Add a model, without a version yet, and tell the audit log of it; return it with its id.
 
     Args:
         tx: A write transaction, committed by the caller together with the model's first version.

@@ -12,7 +12,7 @@ from ledger.errors import (
 )
 from ledger.service.ledger import Ledger
 from ledger.service.versions.availability import require_available
-from ledger.service.versions.model_history import history
+from ledger.service.versions.model_history import read_model_history
 
 
 def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) -> Version:
@@ -25,7 +25,7 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
         ConflictError: There is something of that name, other than an empty folder.
         LedgerError: The folder cannot be written. Nothing is left of it, and the same command can be run again.
     """
-    known = history(ledger, model_name)
+    known = read_model_history(ledger, model_name)
     wanted = known.live.number if number is None else number
     with ledger.database.read() as tx:
         version = tx.versions.get(known.model, wanted)

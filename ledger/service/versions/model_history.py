@@ -1,4 +1,4 @@
-"""What the ledger holds about a model, version by version. Reads SQL only: no torch, no weights."""
+"""A model's history: what the ledger holds about its versions. Reads SQL only: no torch, no weights."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ def list_models(ledger: Ledger) -> list[tuple[Model, Version]]:
 
 
 @dataclass(frozen=True)
-class History:
+class ModelHistory:
     """Everything the ledger holds about one model's versions."""
 
     model: Model
@@ -35,12 +35,16 @@ class History:
         return past[-1] if past else None
 
 
-def history(ledger: Ledger, model_name: str) -> History:
-    """Return a model's versions and what belongs to them."""
+def read_model_history(ledger: Ledger, model_name: str) -> ModelHistory:
+    """Return a model's versions and what belongs to them.
+
+    Raises:
+        NotFoundError: There is no such model.
+    """
     with ledger.database.read() as tx:
         model = tx.models.get(model_name)
         versions = tx.versions.all(model)
-        return History(
+        return ModelHistory(
             model=model,
             versions=tuple(versions),
             live=tx.versions.live(model),

@@ -1,4 +1,4 @@
-"""The head of the audit history: one row that says how far it reaches, locked by whoever appends."""
+"""The head of the audit log: one row that says how far it reaches, locked by whoever appends."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -22,7 +22,7 @@ WRITE = update(HEAD).where(HEAD.c.id == HEAD_ID)
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the row says; nothing in it is trusted before the history was verified."""
+    """What the row says; nothing in it is trusted before the audit log was verified."""
 
     head: Head
     root: str
@@ -62,7 +62,7 @@ def read_head(session: Session, *, lock: bool) -> Recorded:
 
 
 def write_head(session: Session, recorded: Recorded) -> None:
-    """Record where the history ends now."""
+    """Record where the audit log ends now."""
     values = {
         "size": recorded.head.size,
         "digest": recorded.head.digest,

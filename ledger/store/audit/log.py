@@ -1,4 +1,4 @@
-"""The audit history in SQL: appended in the transaction of the change it records, never edited."""
+"""The audit log in SQL: appended in the transaction of the change it records, never edited."""
 
 import json
 import secrets
@@ -22,7 +22,7 @@ from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 
 from .head import Recorded, read_head, write_head
 from .tree import AuditTree
-from .verification import note_digest, verify_history, verify_since
+from .verification import note_digest, verify_log, verify_since
 
 PAGE = 1000
 EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
@@ -31,7 +31,7 @@ ADD_EVENT, ADD_NOTE = insert(EVENTS), insert(NOTES)
 
 
 class AuditLog:
-    """Append to, read, prove and verify the history inside one transaction."""
+    """Append to, read, prove and verify the audit log inside one transaction."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -42,7 +42,7 @@ class AuditLog:
     # -- appending ------------------------------------------------------------------------------------
 
     def head(self, *, lock: bool = False) -> Head:
-        """Return where the history ends; with ``lock``, nobody else appends until this transaction ends."""
+        """Return where the audit log ends; with ``lock``, nobody else appends until this transaction ends."""
         return self._recorded(lock=lock).head
 
     def append(
@@ -213,10 +213,10 @@ class AuditLog:
         """
         if not isinstance(kept, ExternalRecord):
             kept = ExternalRecord(() if kept is None else (kept,))
-        return verify_history(self._session, kept, verifiers)
+        return verify_log(self._session, kept, verifiers)
 
     def verify_since(self, checkpoint: Checkpoint) -> Head:
-        """Check that the history continues a checkpoint, reading only the entries after it.
+        """Check that the audit log continues a checkpoint, reading only the entries after it.
 
         Raises:
             AuditError: It does not; names the first entry that is not proven.

@@ -1,4 +1,4 @@
-"""The stored part of the Merkle tree over the audit history: subtrees of 256, 65,536 and 16,777,216 entries.
+"""The stored part of the Merkle tree over the audit log: subtrees of 256, 65,536 and 16,777,216 entries.
 
 Every proof asks for a handful of subtrees. With these, each is answered from at most 256 rows, however long the
 history is. What is stored saves time and proves nothing by itself: :meth:`AuditLog.verify` compares it with

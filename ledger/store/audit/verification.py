@@ -1,4 +1,4 @@
-"""Verify the stored audit history: the entries, and everything the database keeps beside them."""
+"""Verify the stored audit log: the entries, and everything the database keeps beside them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def note_digest(salt: str, text: str) -> str:
     return hashlib.sha256(f"{salt}\x00{text}".encode()).hexdigest()
 
 
-def verify_history(session: Session, kept: ExternalRecord, verifiers: Sequence[Verifier]) -> Head:
+def verify_log(session: Session, kept: ExternalRecord, verifiers: Sequence[Verifier]) -> Head:
     """Check chain, columns, notes, hash tree, head, and the checkpoints that were issued.
 
     Raises:
@@ -58,7 +58,7 @@ def verify_history(session: Session, kept: ExternalRecord, verifiers: Sequence[V
 
 
 def verify_since(session: Session, checkpoint: Checkpoint) -> Head:
-    """Check that the history continues a checkpoint, reading only the entries after it.
+    """Check that the audit log continues a checkpoint, reading only the entries after it.
 
     Raises:
         AuditError: It does not; names the first entry that is not proven.

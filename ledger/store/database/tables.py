@@ -252,7 +252,7 @@ class EvidenceRow(Base):
 
 
 class AuditEventRow(Base):
-    """One entry of the audit history. Triggers refuse to change or delete it."""
+    """One entry of the audit log. Triggers refuse to change or delete it."""
 
     __tablename__ = "audit_events"
 
@@ -275,7 +275,7 @@ class AuditNoteRow(Base):
 
 
 class AuditHeadRow(Base):
-    """The end of the audit history: one row, locked by whoever appends."""
+    """The end of the audit log: one row, locked by whoever appends."""
 
     __tablename__ = "audit_head"
 

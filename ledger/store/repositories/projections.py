@@ -1,4 +1,4 @@
-"""The rows that the audit history accounts for, as plain values: what a replay of the history is compared with."""
+"""The rows that the audit log accounts for, as plain values: what a replay of the audit log is compared with."""
 
 from collections.abc import Iterator
 from typing import Any

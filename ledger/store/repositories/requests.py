@@ -3,7 +3,7 @@
 A claim is a lease with an epoch, on the database's clock. Both are conditions of the statement that ends the
 claim, in the transaction that records the result: a worker that was presumed dead cannot write any more.
 
-Every transaction that claims or ends a claim appends to the audit history and so holds the lock on its head:
+Every transaction that claims or ends a claim appends to the audit log and so holds the lock on its head:
 claims happen one after another, and there is nothing for ``SKIP LOCKED`` to skip. A heartbeat appends nothing
 and waits for nobody; the conditions are written so that it may come between.
 """
