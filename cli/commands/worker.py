@@ -1,6 +1,5 @@
 """``unledger work`` and ``status``: carry out requests, and show which are open."""
 
-import traceback
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from ..options import Json, JsonLines, OptionalModel
 from ..render import PhaseProgress, emit_table, say
 from ..session import session
 from ..signals import StopSignals
+from ..worker_log import log_to_stderr
 
 if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
@@ -68,22 +68,15 @@ def stay(
     from ledger.service.models.lookup import get_model
     from ledger.service.requests.daemon import Trouble, run_daemon
 
-    what = get_model(ledger, model).name if model else "every model"
-    say(f"waiting for requests for {what}; Ctrl-C or SIGTERM ends it")
-    with StopSignals() as stop, PhaseProgress() as progress:
+    if model is not None:
+        get_model(ledger, model)
+    say("Ctrl-C or SIGTERM ends it")
+    with StopSignals() as stop, PhaseProgress() as progress, log_to_stderr(before=progress.end):
         for event in run_daemon(ledger, progress, stop, model_name=model, poll=poll):
-            progress.end()
             if not isinstance(event, Trouble):
                 on_outcome(event)
-                tell(event)
-                continue
-            if json:
+            elif json:
                 answer_line(documents.trouble_document(event))
-            if isinstance(event.error, LedgerError):
-                say(("warning:", "yellow"), f" {event.error.message}; trying again in {event.pause:.1f} s")
-            else:
-                say(*(line for line in traceback.format_exception(event.error)))
-                say(("warning:", "yellow"), f" that failed its request; going on in {event.pause:.1f} s")
     say("stopped; what was in progress is back in the queue")
 
 
@@ -122,21 +115,8 @@ def drain_queue(
 
 def tell(outcome: "Outcome") -> None:
     """Say what became of a request."""
-    labels = ", ".join(outcome.model.labels.names(outcome.request.classes))
-    what = f"request {outcome.request.id} ({outcome.model.name}: {labels})"
-    if outcome.error is not None:
-        say(f"{what} is ", (outcome.request.state.value, "red"), f": {outcome.error.message}")
-    elif outcome.version is None:
-        say(f"{what} is fulfilled: already forgotten in version {outcome.request.version}")
-    else:
-        recipe = outcome.version.recipe
-        say(
-            f"{what} is ",
-            ("fulfilled", "green"),
-            f" by version {outcome.version.number} "
-            f"({recipe.solver} of the last {recipe.depth} of {recipe.layers} layers, "
-            f"alpha_r {recipe.alpha_r:g}, alpha_f {recipe.alpha_f:g})",
-        )
+    colour = "green" if outcome.error is None else "red"
+    say(f"{outcome.about} is ", (outcome.request.state.value, colour), outcome.detail)
 
 
 def status(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import threading
 import time
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from ledger.domain.states import RequestState
 from ledger.errors import (
     BusyError,
     DataError,
+    GateError,
     LeaseLostError,
     NotFoundError,
     RetryLaterError,
@@ -230,6 +233,24 @@ def test_trouble_with_the_database_gives_the_request_back_and_is_outlived(
         2,
         [RequestState.FULFILLED],
     )
+
+
+def test_what_happens_is_logged(ledger: Ledger, fleet: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "unledger.worker")
+    file(ledger, "north", 1)
+    stay(ledger, fleet, Bell(patience=2), open_model=Broken(fleet, BusyError("locked")))
+    file(ledger, "north", 2)
+    stay(ledger, fleet, Bell(patience=1), open_model=Broken(fleet, GateError("still recognised")))
+    file(ledger, "north", 3)
+    stay(ledger, fleet, Bell(patience=2), open_model=Broken(fleet, ZeroDivisionError("a plugin's")))
+    logged = [(r.levelname, r.getMessage()) for r in caplog.records if "waits for requests" not in r.getMessage()]
+    assert [level for level, _ in logged] == ["WARNING", "INFO", "WARNING", "ERROR"]
+    assert re.fullmatch(r"locked; trying again in 0\.\d s", logged[0][1])
+    assert re.fullmatch(r"request 1 \(north: .*\) is fulfilled by version 1", logged[1][1])
+    assert re.fullmatch(r"request 2 \(north: .*\) is blocked: still recognised", logged[2][1])
+    assert "a plugin's" in (caplog.records[-1].exc_text or str(caplog.records[-1].exc_info))
+    # Each time, the worker and what it works for were named first.
+    assert sum("waits for requests for every model" in r.getMessage() for r in caplog.records) == 3
 
 
 @pytest.mark.postgres

@@ -38,6 +38,27 @@ class Outcome:
     error: LedgerError | None = None
     """Why it failed or was blocked."""
 
+    @property
+    def about(self) -> str:
+        """The request, with its model and classes."""
+        labels = ", ".join(self.model.labels.names(self.request.classes))
+        return f"request {self.request.id} ({self.model.name}: {labels})"
+
+    @property
+    def detail(self) -> str:
+        """What belongs behind the name of the state: why it failed, or which version fulfils it."""
+        if self.error is not None:
+            return f": {self.error.message}"
+        if self.version is None:
+            return f": already forgotten in version {self.request.version}"
+        by_version, recipe = f" by version {self.version.number}", self.version.recipe
+        if not recipe.computed:
+            return by_version
+        return (
+            f"{by_version} ({recipe.solver} of the last {recipe.depth} of {recipe.layers} layers, "
+            f"alpha_r {recipe.alpha_r:g}, alpha_f {recipe.alpha_f:g})"
+        )
+
 
 class ClaimEnd:
     """Ends one claim, in one of four ways.

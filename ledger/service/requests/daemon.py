@@ -1,5 +1,6 @@
 """A worker that stays: it waits for requests, outlives trouble, and leaves when it is told to."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from .claim_end import Outcome
 from .claims import LEASE_SECONDS
 from .heartbeat import repeatedly
 from .worker import work
+
+logger = logging.getLogger("unledger.worker")
+# Whoever embeds the daemon decides where its log goes.
+logger.addHandler(logging.NullHandler())
 
 POLL_SECONDS = 5.0
 LONGEST_PAUSE = 60.0
@@ -62,7 +67,7 @@ def run_daemon(
     """Carry out requests as they come, until told to stop: a request in progress then goes back to the queue.
 
     Yields what became of each request, and troubles: a lease that was lost, a database that is busy, full or away,
-    a plugin that broke (its request has failed).
+    a plugin that broke (its request has failed). All of that is logged as ``unledger.worker`` too.
 
     Args:
         ledger: The ledger.
@@ -84,6 +89,7 @@ def run_daemon(
 
     owner = new_holder()
     idle, troubled = _idle(poll), _troubled(poll)
+    logger.info("worker %s waits for requests for %s", owner, model_name or "every model")
     with _present(ledger, owner, model_name):
         while not stop.wanted:
             try:
@@ -99,6 +105,7 @@ def run_daemon(
                     check=check,
                 ):
                     idle, troubled = _idle(poll), _troubled(poll)
+                    _log_outcome(outcome)
                     yield outcome
                     if stop.wanted:
                         return
@@ -108,10 +115,24 @@ def run_daemon(
                 if stop.wanted:
                     return
                 pause = next(troubled)
+                _log_trouble(error, pause)
                 yield Trouble(error, pause)
             else:
                 pause = next(idle)
             stop.wait(pause)
+
+
+def _log_outcome(outcome: Outcome) -> None:
+    level = logging.INFO if outcome.error is None else logging.WARNING
+    logger.log(level, "%s is %s%s", outcome.about, outcome.request.state.value, outcome.detail)
+
+
+def _log_trouble(error: Exception, pause: float) -> None:
+    if isinstance(error, LedgerError):
+        logger.warning("%s; trying again in %.1f s", error.message, pause)
+    else:
+        # Not an error of ours: a plugin's, most likely, and its author needs the traceback.
+        logger.error("that failed its request; going on in %.1f s", pause, exc_info=error)
 
 
 def _idle(poll: float) -> Iterator[float]:
