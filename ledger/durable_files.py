@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, flushed, checked, and only then given their name.
+"""Write files and folders whole or not at all: beside their place first, flushed, checked, and only then renamed.
 
 Writing order: exclusive temporary file in the same directory, write, flush to disk, check what was written,
 link under the final name without replacing, flush the directory. A crash at any point leaves at most a
@@ -19,9 +19,9 @@ from typing import BinaryIO
 from ledger.errors import ObjectError
 
 TEMPORARY = ".partial-"
-"""What names of temporary files begin with."""
+"""How the names of temporary files begin."""
 Check = Callable[[BinaryIO], bool]
-"""Says whether an opened file holds what it should."""
+"""Returns whether an opened file holds what it should."""
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY) -> BinaryIO:
@@ -40,7 +40,7 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> BinaryIO:
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether there is a regular file; a link to one is none."""
+    """Return whether there is a regular file; a link to one does not count."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:

@@ -1,4 +1,4 @@
-"""Waiting for others: a bounded number of attempts, further and further apart, never in step with anybody else's."""
+"""Retry when the database is busy: a bounded number of attempts, with random pauses that grow."""
 
 import random
 import time
@@ -25,7 +25,7 @@ def pauses(first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> Iterat
 
 
 def retry_when_busy(transaction: Callable[[], T], *, sleep: Callable[[float], None] = time.sleep) -> T:
-    """Run a transaction, again and again while the database is too busy for it, but not for ever.
+    """Run a transaction, and run it again a few times while the database is too busy for it.
 
     Args:
         transaction: Opens, writes and commits one transaction. The database undid a busy one wholly, so

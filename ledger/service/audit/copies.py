@@ -39,7 +39,7 @@ def witness(ledger: Ledger, path: Path, key: str | None = None) -> tuple[int, in
 
     Raises:
         AuditError: The audit log is not the one that the file saw; names the first entry that differs.
-        SignatureError: The file is no witness file, or not genuine.
+        SignatureError: The file is not a witness file, or not genuine.
     """
     seen = Witness()
     if path.exists():

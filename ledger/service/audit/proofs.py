@@ -39,8 +39,8 @@ def check_proof(text: str, key: str) -> Proof:
     """Return a proof once it leads to a checkpoint that a key signed; asks no ledger.
 
     Raises:
-        UsageError: The key is none.
-        SignatureError: The document is none, or does not hold.
+        UsageError: This is not a verifier key.
+        SignatureError: The document is not a proof, or does not prove its entry.
     """
     proof = Proof.parse(text)
     proof.check([Verifier.parse(key)])

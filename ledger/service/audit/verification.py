@@ -78,7 +78,7 @@ def open_export(text: str, name: str, verifiers: Sequence[Verifier]) -> tuple[Ex
     """Return what an exported file holds, and what its checkpoints say.
 
     Raises:
-        AuditError: It is no export.
+        AuditError: It is not an export.
         SignatureError: A checkpoint is malformed; with ``verifiers``, also if none of them signed it.
     """
     export = read_export(text, name)

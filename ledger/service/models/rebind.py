@@ -21,7 +21,7 @@ def rebind(ledger: Ledger, model_name: str, data_spec: str | None = None) -> Mod
 
     Raises:
         ConflictError: The model was never purged: what it computes rests on the images as they were.
-        DataError: A class has no images, or is none of the model's.
+        DataError: A class has no images, or is not one of the model's.
     """
     with ledger.database.read() as tx:
         model = tx.models.get(model_name)

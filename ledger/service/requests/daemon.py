@@ -1,4 +1,4 @@
-"""A worker that stays: it waits for requests, outlives trouble, and leaves when it is told to."""
+"""The daemon: a worker that waits for requests, continues after failures, and ends when it is told to."""
 
 import logging
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ logger.addHandler(logging.NullHandler())
 
 POLL_SECONDS = 5.0
 LONGEST_PAUSE = 60.0
-"""Between attempts while something is wrong."""
+"""Seconds between attempts while something is wrong."""
 PRESENT_SECONDS = 60.0
-"""A worker not heard of for longer is taken for dead; it says that it is there three times as often."""
+"""Seconds after which a daemon that was not heard of is taken for dead; it reports three times as often."""
 FATAL = (UsageError, NotFoundError, ConflictError, IntegrityError)
-"""Waiting mends none of these: no such model, another release's schema, a damaged database."""
+"""Waiting does not help: there is no such model, another release upgraded the database, or it is damaged."""
 
 
 class Stop(Protocol):
@@ -47,7 +47,7 @@ class Stop(Protocol):
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something went wrong that is no request's outcome; the worker goes on after a pause."""
+    """Something went wrong that is not the outcome of a request; the worker continues after a pause."""
 
     error: Exception
     pause: float
@@ -145,11 +145,11 @@ def _troubled(poll: float) -> Iterator[float]:
 
 @contextmanager
 def _present(ledger: Ledger, owner: str, model_name: str | None) -> Iterator[None]:
-    """Be listed among the workers while the block runs."""
+    """List this worker among those that are there while the block runs."""
     started = ledger.clock()
 
     def seen() -> None:
-        # Presence is a courtesy: without it, status warns, and nothing else changes.
+        # Presence only informs people: without it, status warns, and nothing else changes.
         with suppress(LedgerError), ledger.database.touch() as tx:
             tx.workers.seen(owner, model_name, started_at=started)
 

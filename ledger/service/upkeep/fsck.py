@@ -1,4 +1,4 @@
-"""Check a whole ledger: database, history, and every stored object; set apart the versions that are affected.
+"""Check a whole ledger: database, history, and every stored object; quarantine the versions that are affected.
 
 What is found is named; nothing is repaired. A version whose weights are not what was recorded is *quarantined*:
 nobody gets it until its object is restored and a later check finds it whole. A damaged class space quarantines
@@ -48,9 +48,9 @@ class FsckResult:
     """Objects checked."""
     findings: tuple[Finding, ...]
     quarantined: tuple[str, ...]
-    """Versions that were set apart by this check, as ``MODEL:N``."""
+    """Versions that this check quarantined, as ``MODEL:N``."""
     released: tuple[str, ...]
-    """Versions that were set apart earlier and are whole again."""
+    """Versions that were quarantined earlier and are whole again."""
 
     @property
     def sound(self) -> bool:
@@ -112,7 +112,7 @@ def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, r
         progress.step()
     if model_name is None:
         findings += _left_over(ledger, there, referred, destroyed, leased)
-    quarantined, released = _settle(ledger, uses, problems, proven)
+    quarantined, released = _quarantine(ledger, uses, problems, proven)
     return FsckResult(len(uses), tuple(findings), quarantined, released)
 
 
@@ -177,7 +177,7 @@ def _left_over(
             yield Finding(fault, garbage.name, "unledger gc removes it", severe=False)
 
 
-def _settle(
+def _quarantine(
     ledger: Ledger, uses: dict[str, _Uses], problems: dict[str, ObjectError], proven: set[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Quarantine the versions whose weights are damaged; release those whose weights were read and are whole."""

@@ -1,4 +1,4 @@
-"""Which versions' weights are handed out: those whose bytes are there and as they were recorded."""
+"""Which versions are available: those whose weights are there and are the bytes that were recorded."""
 
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
@@ -6,7 +6,7 @@ from ledger.errors import IntegrityError, PurgedError
 
 
 def require_available(model: Model, version: Version) -> None:
-    """Refuse a version whose weights nobody gets.
+    """Refuse a version whose weights are not available.
 
     Raises:
         PurgedError: They were destroyed.

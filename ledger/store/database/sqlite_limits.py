@@ -1,4 +1,4 @@
-"""What SQLite is trusted with: which of its versions, which of their journals, and on which file systems."""
+"""Where SQLite is safe to use: which versions, which journal modes, and which file systems."""
 
 import os
 import re

@@ -1,6 +1,7 @@
 """The tables, as SQLAlchemy typed models. Private to this package: callers see ``ledger.domain`` values.
 
-Migrations create them; ``alembic check`` proves that both agree.
+Migrations create them; ``alembic check`` proves that both agree. The module is long because
+the schema is read as a whole, and foreign keys cross every border that one could draw.
 """
 
 from datetime import UTC, datetime

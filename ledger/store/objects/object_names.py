@@ -14,7 +14,7 @@ def require_digest(name: str) -> str:
     """Return a name that is a SHA-256 digest.
 
     Raises:
-        ObjectError: It is none.
+        ObjectError: It is not a digest.
     """
     if not is_digest(name):
         raise ObjectError(f"{name!r} is not a SHA-256 digest", fault="no digest")

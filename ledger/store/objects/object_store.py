@@ -47,7 +47,7 @@ class ObjectStore:
         """Reach the store once, so that a wrong address is noticed early.
 
         Raises:
-            UsageError: Its driver is not installed, or there is none for such a URL.
+            UsageError: Its driver is not installed, or no driver fits such a URL.
             LedgerError: It cannot be reached.
         """
         with self._reached():

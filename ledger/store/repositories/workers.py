@@ -1,4 +1,4 @@
-"""Workers that stay, and when each was last heard of: presence, not evidence, so without audit entries."""
+"""Daemons, and when each was last heard of. This is presence, not evidence, so the audit log has no entries of it."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from ledger.store.database.engine import database_time
 from ledger.store.database.tables import WorkerRow
 
 FORGOTTEN_AFTER = 86_400.0
-"""Seconds after which a worker that left without a word is no longer listed at all."""
+"""Seconds after which a worker that vanished is no longer listed at all."""
 
 
 class Workers:
