@@ -31,7 +31,7 @@ class Session:
     @property
     def who(self) -> str:
         """The actor to record."""
-        return self.actor or os.environ.get(ACTOR) or getpass.getuser()
+        return self.actor or os.environ.get(ACTOR) or _login_name()
 
     @property
     def config(self) -> "Config":
@@ -62,6 +62,15 @@ class Session:
             raise UsageError(f"a number is too large: {error}", "check the numbers on the command line") from error
         finally:
             opened.close()
+
+
+def _login_name() -> str:
+    """Return the login name, or ``uid-1234`` where the account has none, as in many containers."""
+    try:
+        return getpass.getuser()
+    # Which of them it is depends on the release of Python.
+    except (KeyError, OSError, ImportError):
+        return f"uid-{os.getuid()}"
 
 
 def session(ctx: typer.Context) -> Session:

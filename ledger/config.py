@@ -1,5 +1,6 @@
 """Where a ledger lives: a folder with ``unledger.toml``, a database and an object store."""
 
+import json
 import os
 import tomllib
 from dataclasses import dataclass, fields
@@ -13,7 +14,6 @@ from ledger.json_shapes import value_as
 FILE = "unledger.toml"
 HOME = "UNLEDGER_DIR"
 """Environment variable that names the ledger's folder."""
-SQLITE = "sqlite:///"
 
 TEMPLATE = """\
 # An unledger ledger. Paths are relative to this file.
@@ -34,14 +34,6 @@ class Config:
     store: str
     """A folder, relative to ``root``, or a URL that fsspec knows."""
     keys: str = "keys"
-
-    @property
-    def database_url(self) -> str:
-        """The database URL with an absolute path."""
-        path = self.database.removeprefix(SQLITE)
-        if path == self.database or path.startswith("/"):
-            return self.database
-        return f"{SQLITE}{self.root / path}"
 
     @property
     def store_path(self) -> Path:
@@ -66,16 +58,52 @@ def create_config(root: Path, database: str, store: str) -> Config:
         ConflictError: The folder already holds a ledger.
         LedgerError: The folder cannot be written.
     """
-    config = Config(root.resolve(), database, store)
+    config = plan_config(root, database, store)
+    write_config(config)
+    return config
+
+
+def plan_config(root: Path, database: str, store: str) -> Config:
+    """Return the settings of a ledger that is about to be created, and make its folder; nothing is written into it.
+
+    Raises:
+        ConflictError: The folder already holds a ledger.
+        LedgerError: The folder cannot be made.
+    """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        text = TEMPLATE.format(**{name: _quoted(value) for name, value in vars(config).items() if name != "root"})
-        write_file(root / FILE, [text.encode()])
-    except FileExistsError:
-        raise ConflictError(f"{root} already holds a ledger", f"use it with --ledger {root}") from None
     except OSError as error:
-        raise LedgerError(f"cannot create a ledger in {root}: {error.strerror}") from error
-    return config
+        raise _uncreated(root, error) from error
+    if os.path.lexists(root / FILE):
+        raise _taken(root)
+    return Config(root.resolve(), database, store)
+
+
+def write_config(config: Config) -> None:
+    """Write the ``unledger.toml`` of a new ledger; from then on, its folder holds one.
+
+    Raises:
+        ConflictError: The folder already holds a ledger.
+        LedgerError: The folder cannot be written.
+        UsageError: A setting is not text.
+    """
+    try:
+        text = TEMPLATE.format(**{name: _quoted(value) for name, value in vars(config).items() if name != "root"})
+        write_file(config.root / FILE, [text.encode()])
+    except UnicodeEncodeError as error:
+        raise UsageError(f"a setting of the new ledger is not text: {error.object!r}", "use names in UTF-8") from error
+    except FileExistsError:
+        raise _taken(config.root) from None
+    except OSError as error:
+        raise _uncreated(config.root, error) from error
+
+
+def _taken(root: Path) -> ConflictError:
+    return ConflictError(f"{root} already holds a ledger", f"use it with --ledger {root}")
+
+
+def _uncreated(root: Path, error: OSError) -> LedgerError:
+    return LedgerError(f"cannot create a ledger in {root}: {error.strerror}")
 
 
 def find_config(folder: Path | None = None) -> Config:
@@ -123,5 +151,5 @@ class _File:
 
 
 def _quoted(text: str) -> str:
-    # A TOML basic string escapes the same two characters as JSON here; newlines cannot occur in either value.
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # A TOML basic string is written as a JSON string is, but for one more control character.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -97,9 +97,16 @@ def _absolute(spec: str) -> str:
     """Return ``KIND:PATH`` or ``FILE.py:factory`` with an absolute path: later commands run elsewhere."""
     kind, colon, path = spec.partition(":")
     if colon and kind in ("folder", "npz"):
-        return f"{kind}:{Path(path).expanduser().resolve()}"
+        return f"{kind}:{_expanded(path).resolve()}"
     file, _, factory = spec.rpartition(":")
-    return f"{Path(file).expanduser().resolve()}:{factory}" if file.endswith(".py") else spec
+    return f"{_expanded(file).resolve()}:{factory}" if file.endswith(".py") else spec
+
+
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{path} cannot be expanded: {error}", "write the path without ~") from error
 
 
 def _label_lines(path: Path | None) -> tuple[str, ...] | None:

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from ledger.config import FILE, Config, create_config, find_config
+from ledger.config import Config, find_config, plan_config, write_config
 from ledger.domain.events.ledgers import LedgerCreated
-from ledger.errors import LedgerError
 from ledger.plugin_manager import Plugins, build_plugins
+from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import check_schema, upgrade_schema
 from ledger.store.objects.object_store import ObjectStore, open_objects
@@ -69,7 +69,7 @@ def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_
     Raises:
         SchemaVersionError: Its database is empty, older or newer than this release.
     """
-    engine = open_engine(config.database_url)
+    engine = open_engine(database_url(config))
     check_schema(engine)
     return Ledger(config, Database(engine), open_objects(config), actor, clock, device)
 
@@ -78,7 +78,7 @@ def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = ut
     """Create the schema of a new ledger (or upgrade an older one) and open it."""
     objects = open_objects(config)
     objects.probe()
-    engine = open_engine(config.database_url)
+    engine = open_engine(database_url(config))
     upgrade_schema(engine)
     ledger = Ledger(config, Database(engine), objects, actor, clock)
     with ledger.database.write() as tx:
@@ -91,6 +91,9 @@ def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = ut
 def init_ledger(folder: Path, database: str, store: str, actor: str) -> Config:
     """Create a new ledger in a folder; where that fails, the folder holds no ledger afterwards.
 
+    ``unledger.toml``, which makes a folder a ledger, is written last. What an attempt that was cut short leaves, the
+    next one goes on with.
+
     Args:
         folder: Created if need be.
         database: SQLAlchemy URL; a relative SQLite path counts from the folder.
@@ -101,10 +104,7 @@ def init_ledger(folder: Path, database: str, store: str, actor: str) -> Config:
         ConflictError: The folder already holds a ledger.
         LedgerError: Folder, database or object store cannot be written.
     """
-    config = create_config(folder, database, store)
-    try:
-        create_ledger(config, actor).close()
-    except LedgerError:
-        (config.root / FILE).unlink()
-        raise
+    config = plan_config(folder, database, store)
+    create_ledger(config, actor).close()
+    write_config(config)
     return config

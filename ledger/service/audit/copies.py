@@ -7,10 +7,11 @@ from ledger.audit.exported_log import export_lines
 from ledger.audit.signed_notes import Verifier
 from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.audit.witness import Witness, read_witness, witness_line
-from ledger.config import Config, create_config
+from ledger.config import Config, plan_config, write_config
 from ledger.errors import ConflictError, LedgerError
 from ledger.service.ledger import Ledger
 from ledger.service.signing import own_verifier
+from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import upgrade_schema
 from ledger.store.repositories.checkpoints import StoredCheckpoint
@@ -80,10 +81,11 @@ def create_archive(folder: Path, path: Path, key: str | None) -> Config:
         ConflictError: The folder already holds a ledger.
     """
     verify_export(read_text(path), str(path), key=key)
-    config = create_config(folder, "sqlite:///ledger.db", "objects")
-    engine = open_engine(config.database_url)
+    config = plan_config(folder, "sqlite:///ledger.db", "objects")
+    engine = open_engine(database_url(config))
     upgrade_schema(engine)
     engine.dispose()
+    write_config(config)
     return config
 
 

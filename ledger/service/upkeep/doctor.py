@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from ledger.config import Config
 from ledger.errors import LedgerError
 from ledger.plugin_manager import build_plugins
+from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import check_schema
 from ledger.store.objects.object_store import open_objects
@@ -33,7 +34,7 @@ def doctor(config: Config) -> list[Check]:
         checks.append(Check(name, ok, detail))
         return ok
 
-    engine = open_engine(config.database_url)
+    engine = open_engine(database_url(config))
     database, store = Database(engine), open_objects(config)
 
     def schema() -> str:

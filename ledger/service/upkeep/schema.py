@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ledger.config import Config
 from ledger.service.ledger import create_ledger
+from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import HEAD, check_schema, current_revision
 
@@ -19,7 +20,7 @@ class SchemaState:
 
 def schema_state(config: Config) -> SchemaState:
     """Return the schema revision of a ledger's database."""
-    engine = open_engine(config.database_url)
+    engine = open_engine(database_url(config))
     try:
         return SchemaState(current_revision(engine), HEAD)
     finally:
@@ -32,7 +33,7 @@ def require_current_schema(config: Config) -> SchemaState:
     Raises:
         SchemaVersionError: The database is empty, older, or newer than this release.
     """
-    engine = open_engine(config.database_url)
+    engine = open_engine(database_url(config))
     try:
         check_schema(engine)
     finally:

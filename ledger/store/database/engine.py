@@ -1,19 +1,21 @@
 """Open a database safely: SQLite settings that are read back, one clock, errors in our own words."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Float, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy import URL, Connection, Engine, Float, create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
 from ledger.errors import BusyError, IntegrityError, LedgerError, SchemaVersionError, UnreachableError, UsageError
 
+from .address import database_file, read_url
 from .sqlite_limits import check_file_system, check_journal
 
 BUSY_TIMEOUT_MS = 30_000
@@ -52,7 +54,7 @@ def _postgres_time(_element: Any, _compiler: Any, **_: Any) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str | URL) -> Engine:
     """Return an engine for ``sqlite:///PATH[?journal_mode=wal]`` or ``postgresql+psycopg://...``.
 
     Raises:
@@ -61,7 +63,7 @@ def open_engine(url: str) -> Engine:
     """
     journal = str(PRAGMAS[JOURNAL_MODE])
     try:
-        parsed = make_url(url)
+        parsed = read_url(url) if isinstance(url, str) else url
         backend = parsed.get_backend_name()
         if backend not in ("sqlite", "postgresql"):
             raise UsageError(f"{backend} is not supported", "use sqlite:///PATH or postgresql+psycopg://...")
@@ -72,13 +74,23 @@ def open_engine(url: str) -> Engine:
             parsed = parsed.difference_update_query([JOURNAL_MODE])
         engine = create_engine(parsed)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
-        raise UsageError(f"{url!r} is not a database URL: {error}") from error
+        raise UsageError(f"{str(url)!r} is not a database URL: {error}") from error
     except ModuleNotFoundError as error:
         raise UsageError(f"the database driver {error.name} is missing", "pip install 'unledger[postgres]'") from error
     if backend == "sqlite":
+        file = database_file(parsed)
+        if file is not None:
+            event.listen(engine, "do_connect", partial(_make_private, file))
         event.listen(engine, "connect", partial(_prepare_sqlite, {**PRAGMAS, JOURNAL_MODE: journal}))
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_private(file: Path, *_: object) -> None:
+    """Create the file of a new database for its owner alone; SQLite gives its journals the same permissions."""
+    # What stands in the way of that, SQLite says better when it opens the file.
+    with suppress(OSError):
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _prepare_sqlite(pragmas: dict[str, int | str], connection: sqlite3.Connection, _record: object) -> None:

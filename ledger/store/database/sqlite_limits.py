@@ -15,6 +15,7 @@ SAFE_WAL = (3, 51, 3)
 (sqlite.org/wal.html#walresetbug)."""
 PATCHED_WAL = {(3, 50): 7, (3, 44): 6}
 """Older series that the repair was brought to, and the patch level it came with."""
+URI = "file:"
 MOUNTS = Path("/proc/self/mounts")
 NETWORK = frozenset(
     {"afs", "beegfs", "ceph", "cifs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "smb3", "smbfs"}
@@ -65,7 +66,9 @@ def check_file_system(database: str | None, mounts: str | None = None) -> None:
         if not MOUNTS.exists():
             return
         mounts = MOUNTS.read_text(errors="replace")
-    path = Path(os.path.realpath(database.removeprefix("file:").partition("?")[0]))
+    # Only in a URI does a question mark end the path.
+    named = database.removeprefix(URI).partition("?")[0] if database.startswith(URI) else database
+    path = Path(os.path.realpath(named))
     kind = file_system(path, mounts)
     if kind in NETWORK:
         raise RefusedError(
