@@ -1,12 +1,14 @@
 """Where a ledger lives: a folder with ``unledger.toml``, a database and an object store."""
 
 import json
+import math
 import os
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
 from ledger.durable_files import write_file
 from ledger.errors import ConflictError, LedgerError, NotFoundError, UsageError
 from ledger.json_shapes import value_as
@@ -34,6 +36,8 @@ class Config:
     store: str
     """A folder, relative to ``root``, or a URL that fsspec knows."""
     keys: str = "keys"
+    plugins: PluginPolicy = DEFAULT_POLICY
+    """What installed plugins may do."""
 
     @property
     def store_path(self) -> Path:
@@ -88,7 +92,7 @@ def write_config(config: Config) -> None:
         UsageError: A setting is not text.
     """
     try:
-        text = TEMPLATE.format(**{name: _quoted(value) for name, value in vars(config).items() if name != "root"})
+        text = TEMPLATE.format(**{name: _quoted(getattr(config, name)) for name in ("database", "store", "keys")})
         write_file(config.root / FILE, [text.encode()])
     except UnicodeEncodeError as error:
         raise UsageError(f"a setting of the new ledger is not text: {error.object!r}", "use names in UTF-8") from error
@@ -134,11 +138,18 @@ def _read(root: Path) -> Config:
     unknown = sorted(values.keys() - {field.name for field in fields(_File)})
     if unknown:
         raise UsageError(f"{path} must set database and store, not {', '.join(unknown)}")
+    known = {field.name for field in fields(PluginPolicy)}
+    unknown = sorted(values.get("plugins", {}).keys() - known) if isinstance(values.get("plugins", {}), dict) else []
+    if unknown:
+        raise UsageError(f"[plugins] in {path} holds {', '.join(unknown)}", f"it may hold {', '.join(sorted(known))}")
     try:
         said = value_as(_File, values)
     except ValueError as error:
         raise UsageError(f"{path} must set database and store: {error}") from error
-    return Config(root, said.database, said.store, said.keys)
+    seconds = said.plugins.evaluator_seconds
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise UsageError(f"evaluator_seconds in {path} must be above 0, not {seconds}", "leave it out for no limit")
+    return Config(root, said.database, said.store, said.keys, said.plugins)
 
 
 @dataclass(frozen=True)
@@ -148,6 +159,7 @@ class _File:
     database: str
     store: str
     keys: str = "keys"
+    plugins: PluginPolicy = DEFAULT_POLICY
 
 
 def _quoted(text: str) -> str:

@@ -1,4 +1,9 @@
-"""Find, load and call plugins. Nothing is loaded at import, and a broken plugin never stops a command."""
+"""Find, load and call plugins. Nothing is loaded at import, and a plugin that cannot be loaded never stops a command.
+
+A plugin that offers something under a name which another one has is refused when that name is looked up, unless the
+ledger's ``unledger.toml`` lets it replace the other: what a name stands for must not change because a package came
+along.
+"""
 
 import importlib
 import os
@@ -10,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import pluggy
 
 from ledger import hookspecs
+from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
 from ledger.errors import LedgerError, PluginError, UnknownDataSpecError, UsageError
 from ledger.hookspecs import DataSource, Evaluator, LayerHandler, LoadedModel, Solver
 
@@ -48,6 +54,7 @@ PLUGINS_VARIABLE = "UNLEDGER_PLUGINS"
 """Environment variable: unset loads every installed plugin, empty none, else a comma-separated list."""
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -68,19 +75,28 @@ class Plugins:
     Args:
         manager: With the hook specifications and all plugins registered.
         infos: Every plugin that was found, loaded or not.
+        policy: Which of them may replace others.
     """
 
-    def __init__(self, manager: pluggy.PluginManager, infos: Sequence[PluginInfo]) -> None:
+    def __init__(
+        self, manager: pluggy.PluginManager, infos: Sequence[PluginInfo], policy: PluginPolicy = DEFAULT_POLICY
+    ) -> None:
         self._manager = manager
+        self._policy = policy
         self.infos = tuple(infos)
+        # What could not be loaded may bear the name of a plugin that is.
+        self._loaded = {info.name: info for info in infos if info.error is None}
+        self._origins: dict[tuple[str, str], PluginInfo] = {}
+        """Who answered last, by hook and specification."""
 
     def load_model(self, spec: str, options: Mapping[str, Any], num_classes: int) -> LoadedModel:
         """Build the network that ``spec`` names.
 
         Raises:
             UsageError: No plugin knows the specification.
+            PluginError: A plugin failed, or an installed one answers in the place of another.
         """
-        loaded = self._first("unledger_load_model", spec=spec, options=options, num_classes=num_classes)
+        loaded = self._first("unledger_load_model", spec, options=options, num_classes=num_classes)
         if loaded is None:
             raise UsageError(
                 f"no plugin builds the architecture {spec!r}", "use timm/ARCH, pkg.mod:factory or FILE.py:factory"
@@ -92,8 +108,9 @@ class Plugins:
 
         Raises:
             UnknownDataSpecError: No plugin knows the specification.
+            PluginError: A plugin failed, or an installed one answers in the place of another.
         """
-        source = self._first("unledger_data_source", spec=spec)
+        source = self._first("unledger_data_source", spec)
         if source is None:
             raise UnknownDataSpecError(
                 f"no plugin reads the data specification {spec!r}",
@@ -101,69 +118,137 @@ class Plugins:
             )
         return cast(DataSource, source)
 
+    def origins(self, architecture: str, data: str) -> tuple[str, ...]:
+        """Return name and version of the plugins that last answered for an architecture and a data source, sorted."""
+        asked = (("unledger_load_model", architecture), ("unledger_data_source", data))
+        answered = {self._origins[one] for one in asked if one in self._origins}
+        return tuple(sorted(f"{info.name} {info.version}" for info in answered))
+
     def layer_handlers(self) -> dict["type[nn.Module]", LayerHandler]:
-        """Return the handler of each layer class; a third party's replaces a built-in's."""
-        found: dict[type[nn.Module], LayerHandler] = {}
-        for _, handlers in self._each("unledger_layer_handlers"):
-            found.update({handler.module_type: handler for handler in handlers})
-        return found
+        """Return the handler of each layer class.
+
+        Raises:
+            PluginError: A plugin failed, or offers one for a class that another plugin handles.
+        """
+        found = self._named("unledger_layer_handlers", lambda handler: handler.module_type, "a layer handler for")
+        return {kind: handler for kind, (handler, _) in found.items()}
 
     def solvers(self, names: Sequence[str]) -> dict[str, Solver]:
         """Return the solvers of these names.
 
         Raises:
             UsageError: No plugin offers one of them.
+            PluginError: A plugin failed, or offers one under a name that another plugin has.
         """
-        found = {solver.name: solver for _, solvers in self._each("unledger_solvers") for solver in solvers}
+        found = self._named("unledger_solvers", lambda solver: str(solver.name), "a solver called")
         unknown = sorted(set(names) - found.keys())
         if unknown:
             raise UsageError(f"no solver is called {', '.join(unknown)}", f"solvers: {', '.join(sorted(found))}")
-        return {name: found[name] for name in names}
+        return {name: found[name][0] for name in names}
 
     def evaluators(self) -> dict[str, tuple[Evaluator, PluginInfo]]:
-        """Return every evaluator by name, with the plugin it comes from."""
-        found: dict[str, tuple[Evaluator, PluginInfo]] = {}
-        for info, evaluators in self._each("unledger_evaluators"):
-            found.update({evaluator.name: (evaluator, info) for evaluator in evaluators})
+        """Return every evaluator by name, with the plugin it comes from.
+
+        Raises:
+            PluginError: A plugin failed, or offers one under a name that another plugin has.
+        """
+        return self._named("unledger_evaluators", lambda evaluator: str(evaluator.name), "an evaluator called")
+
+    def require_distinct(self) -> None:
+        """Ask every plugin what it offers by name.
+
+        Raises:
+            PluginError: A plugin failed, or offers something under a name that another plugin has.
+        """
+        self.evaluators()
+        self.solvers(())
+        self.layer_handlers()
+
+    def _named(self, hook: str, name_of: Callable[[Any], K], what: str) -> dict[K, tuple[Any, PluginInfo]]:
+        found: dict[K, tuple[Any, PluginInfo]] = {}
+        for impl in getattr(self._manager.hook, hook).get_hookimpls():
+            info = self._loaded[impl.plugin_name]
+            offered = self._guarded(impl, hook, {}, lambda result: [(name_of(one), one) for one in result or ()])
+            for name, one in offered:
+                if name in found:
+                    label = name.__qualname__ if isinstance(name, type) else name
+                    self._require_replacing(info, found[name][1], f"{what} {label}")
+                found[name] = one, info
         return found
 
-    def _first(self, hook: str, **arguments: Any) -> Any:
+    def _first(self, hook: str, spec: str, **arguments: Any) -> Any:
         # Asked one by one rather than through the hook's own firstresult loop, to know who failed.
-        for impl in reversed(getattr(self._manager.hook, hook).get_hookimpls()):
-            result = self._guarded(impl, hook, arguments)
-            if result is not None:
-                return result
+        rest = list(getattr(self._manager.hook, hook).get_hookimpls())
+        while rest:
+            impl = rest.pop()
+            result = self._guarded(impl, hook, {"spec": spec, **arguments})
+            if result is None:
+                continue
+            info = self._loaded[impl.plugin_name]
+            if not info.builtin and info.name not in self._policy.replace:
+                for other in rest:
+                    if self._answers(other, hook, {"spec": spec, **arguments}):
+                        self._require_replacing(info, self._loaded[other.plugin_name], f"an answer for {spec!r}")
+            self._origins[hook, spec] = info
+            return result
         return None
 
-    def _each(self, hook: str) -> Iterable[tuple[PluginInfo, Sequence[Any]]]:
-        infos = {info.name: info for info in self.infos}
-        for impl in getattr(self._manager.hook, hook).get_hookimpls():
-            yield infos[impl.plugin_name], self._guarded(impl, hook, {}) or ()
+    def _answers(self, impl: pluggy.HookImpl, hook: str, arguments: Mapping[str, Any]) -> bool:
+        """Whether a plugin answers as well; a specification that it finds wrong is not its own."""
+        try:
+            return self._guarded(impl, hook, arguments) is not None
+        except UsageError:
+            return False
+        except LedgerError:
+            return True
+
+    def _require_replacing(self, info: PluginInfo, other: PluginInfo, what: str) -> None:
+        if info.name == other.name or info.name not in self._policy.replace:
+            whose = "itself" if info.name == other.name else f"plugin {other.name}"
+            raise PluginError(
+                f"plugin {info.name} offers {what}, which {whose} offers as well",
+                f"uninstall it, leave it out with {PLUGINS_VARIABLE}, or let it: [plugins] replace = "
+                f'["{info.name}"] in unledger.toml',
+            )
 
     @staticmethod
-    def _guarded(impl: pluggy.HookImpl, hook: str, arguments: Mapping[str, Any]) -> Any:
+    def _guarded(
+        impl: pluggy.HookImpl,
+        hook: str,
+        arguments: Mapping[str, Any],
+        read: Callable[[Any], Any] = lambda result: result,
+    ) -> Any:
         return guarded(
-            lambda: impl.function(*(arguments[name] for name in impl.argnames)), f"plugin {impl.plugin_name} in {hook}"
+            lambda: read(impl.function(*(arguments[name] for name in impl.argnames))),
+            f"plugin {impl.plugin_name} in {hook}",
         )
 
 
 def guarded(call: Callable[[], T], culprit: str) -> T:
-    """Call into a plugin; an exception that is not ours becomes a :class:`PluginError` naming ``culprit``."""
+    """Call into a plugin; an exception that is not ours becomes a :class:`PluginError` naming ``culprit``.
+
+    So does a plugin's try to end the program (``sys.exit``). A KeyboardInterrupt is taken for the person's, since
+    nobody can tell the difference; and ``os._exit`` ends the process before anybody is asked.
+    """
     try:
         return call()
-    except (LedgerError, MemoryError):
+    except (LedgerError, MemoryError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:
         raise PluginError(
             f"{culprit} failed: {type(error).__name__}: {error}",
             f"report it to the plugin's author; {PLUGINS_VARIABLE}= (empty) runs without installed plugins",
         ) from error
 
 
-def build_plugins() -> Plugins:
+def build_plugins(policy: PluginPolicy = DEFAULT_POLICY) -> Plugins:
     """Load the built-in plugins, then the installed ones that work.
 
-    pluggy asks the last registered first, so an installed plugin may answer before a built-in.
+    pluggy asks the last registered first, so an installed plugin is asked before a built-in.
+
+    Args:
+        policy: Which installed plugins to load, and which may replace others. The environment variable
+            :data:`PLUGINS_VARIABLE`, where it is set, decides instead which to load.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -174,16 +259,29 @@ def build_plugins() -> Plugins:
         manager.register(module, name=name)
         infos.append(PluginInfo(name, ours, builtin=True, hooks=_hooks(manager, module)))
     manager.check_pending()
-    infos += [_load(manager, point) for point in _wanted(entry_points(group=ENTRY_POINT_GROUP))]
-    return Plugins(manager, infos)
+    infos += [_load(manager, point) for point in _wanted(entry_points(group=ENTRY_POINT_GROUP), policy)]
+    return Plugins(manager, infos, policy)
 
 
-def _wanted(points: Iterable[EntryPoint]) -> list[EntryPoint]:
+def selection(policy: PluginPolicy) -> str:
+    """Say in a sentence which installed plugins are loaded, and what decides it."""
+    switch = os.environ.get(PLUGINS_VARIABLE)
+    if switch is not None:
+        return f"of the installed ones, {PLUGINS_VARIABLE} loads {switch or 'none'}"
+    if policy.allow is None:
+        return "all that are installed are loaded; [plugins] allow in unledger.toml can limit them"
+    return f"of the installed ones, unledger.toml allows {', '.join(policy.allow) or 'none'}"
+
+
+def _wanted(points: Iterable[EntryPoint], policy: PluginPolicy) -> list[EntryPoint]:
     ordered = sorted(points, key=lambda point: point.name)
     switch = os.environ.get(PLUGINS_VARIABLE)
-    if switch is None:
+    if switch is not None:
+        names = {name.strip() for name in switch.split(",")}
+    elif policy.allow is not None:
+        names = set(policy.allow)
+    else:
         return ordered
-    names = {name.strip() for name in switch.split(",")}
     return [point for point in ordered if point.name in names]
 
 
@@ -195,8 +293,10 @@ def _load(manager: pluggy.PluginManager, point: EntryPoint) -> PluginInfo:
         manager.register(plugin, name=point.name)
         manager.check_pending()
         return PluginInfo(point.name, release, builtin=False, hooks=_hooks(manager, plugin))
+    except KeyboardInterrupt:
+        raise
     # Whatever a third party's import does, the command must go on and say so.
-    except (Exception, SystemExit) as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001
         if plugin is not None and manager.is_registered(plugin):
             manager.unregister(plugin)
         reason = f"{type(error).__name__}: {error}"

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ledger.errors import ConflictError
+from ledger.errors import ConflictError, NotFoundError
 
 from ..answers import answer
 from ..documents import upkeep as documents
@@ -92,7 +92,12 @@ def plugins(
     """List plugins: model loaders, data sources, layer handlers, evaluators."""
     from ledger.service.upkeep.plugins import list_plugins
 
-    infos = list_plugins()
+    try:
+        config = session(ctx).config
+    except NotFoundError:
+        config = None
+    listed = list_plugins(config)
+    infos = listed.infos
     if json:
         answer(ctx, documents.plugins_document(infos))
     else:
@@ -106,6 +111,7 @@ def plugins(
             for i in infos
         )
         emit_table(["plugin", "version", "origin", "~hooks"], rows)
+        say(listed.selection)
     broken = [info for info in infos if info.error]
     for info in broken:
         say(("warning:", "yellow"), f" plugin {info.name} is not in use: {info.error}")

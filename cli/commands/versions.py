@@ -1,9 +1,12 @@
 """``unledger evaluate``, ``rollback`` and ``report``: evidence on versions, and the way back."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ledger.errors import UsageError
 
 from ..answers import answer
 from ..documents.models import evaluation_document, report_document
@@ -23,15 +26,30 @@ def evaluate(
         str, typer.Option(help="What to compare with: base, a version number, or a safetensors file.")
     ] = "base",
     train_per_class: Annotated[int, typer.Option(help="Training images per class to measure; 0 for all.")] = 200,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", help="Stop an evaluator after this time. Else evaluator_seconds in unledger.toml."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure a version and record the evidence."""
     from ledger.service.evidence.evaluation import evaluate as measure
 
     name, number = split_reference(model)
+    if time_limit is not None and not 0 < time_limit < math.inf:
+        raise UsageError(f"a time limit of {time_limit} s makes no sense", "e.g. --time-limit 600")
     with session(ctx).ledger() as ledger, PhaseProgress() as progress:
         result = measure(
-            ledger, name, number, progress, only=only or (), against=against, train_per_class=train_per_class or None
+            ledger,
+            name,
+            number,
+            progress,
+            only=only or (),
+            against=against,
+            train_per_class=train_per_class or None,
+            time_limit=time_limit,
         )
     if json:
         answer(ctx, evaluation_document(result))

@@ -46,7 +46,7 @@ class Ledger:
     @cached_property
     def plugins(self) -> Plugins:
         """The plugins, loaded when first needed: most commands never do."""
-        return build_plugins()
+        return build_plugins(self.config.plugins)
 
     def close(self) -> None:
         """Close the database's connections."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,10 +12,10 @@ from ledger.config import find_config
 from ledger.digest import sha256_hex
 from ledger.domain.models import Architecture
 from ledger.domain.states import Action, RequestState
-from ledger.errors import ConflictError, NotFoundError, PluginError, UsageError, WeightsError
+from ledger.errors import ConflictError, NotFoundError, UsageError, WeightsError
 from ledger.networks.coverage import Treatment
 from ledger.service.computation.diff import diff
-from ledger.service.evidence.evaluation import evaluate, measure
+from ledger.service.evidence.evaluation import evaluate
 from ledger.service.models.coverage import coverage
 from ledger.service.progress import Silent
 from ledger.service.requests.listing import list_requests
@@ -262,18 +262,6 @@ def test_what_cannot_be_compared_with_is_refused(two_forgotten: Desk, tmp_path: 
             evaluate(two_forgotten.ledger, MODEL, None, Silent(), against=against)
     with two_forgotten.unchanged(), pytest.raises(UsageError, match="guesswork"):
         evaluate(two_forgotten.ledger, MODEL, None, Silent(), only=["accuracy", "guesswork"])
-
-
-@pytest.mark.parametrize("answer", [{"value": float("nan")}, {"value": object()}, {1: 2}])
-def test_an_evaluator_must_return_finite_json(answer: dict[Any, Any]) -> None:
-    class Odd:
-        name = "odd"
-
-        def evaluate(self, data: object) -> dict[Any, Any]:
-            return answer
-
-    with pytest.raises(PluginError, match="odd"):
-        measure(Odd(), None)  # type: ignore[arg-type]
 
 
 # -- preview ------------------------------------------------------------------------------------------

@@ -25,6 +25,8 @@ class ModelRegistered(Event):
     """Digest of the source code that builds the network, where there is any."""
     unhandled_allowed: int | None = None
     """Number of weights that may stay unedited although no layer handler covers them."""
+    plugins: tuple[str, ...] | None = None
+    """Name and version of the plugins that built the network and opened the images."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,26 +3,27 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ledger.digest import canonical_json, json_digest, sha256_hex
+from ledger.digest import json_digest, sha256_hex
 from ledger.domain.events.versions import VersionEvaluated
 from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
-from ledger.errors import PluginError, UsageError
+from ledger.errors import UsageError
 from ledger.hookspecs import EvaluationInput, Evaluator, Outputs, Split
 from ledger.images.sampling import evaluation_samples
 from ledger.networks.inference import logits
-from ledger.plugin_manager import PluginInfo, guarded
+from ledger.plugin_manager import PluginInfo
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, counted
 from ledger.weights import tensor_files
+
+from .measuring import measure, read_only_outputs
 
 TRAIN_PER_CLASS = 200
 """Training images per class that are measured by default; test images are measured all."""
@@ -46,6 +47,7 @@ def evaluate(
     only: Sequence[str] = (),
     against: str = "base",
     train_per_class: int | None = TRAIN_PER_CLASS,
+    time_limit: float | None = None,
 ) -> Evaluation:
     """Measure a version and record the evidence.
 
@@ -58,10 +60,12 @@ def evaluate(
         against: What to compare with: ``base`` (the version that computations start from), a version number, or the
             path of a safetensors file, for example of a model retrained without the forgotten classes.
         train_per_class: Training images per class; None for all.
+        time_limit: Most seconds that one evaluator may take; None takes what ``unledger.toml`` says, if anything.
 
     Raises:
         UsageError: An evaluator is unknown.
-        PluginError: An evaluator failed, or returned something other than JSON values.
+        PluginError: An evaluator failed, took too long, or returned something other than JSON values. Then nothing is
+            recorded, of the other evaluators neither.
     """
     bench = open_workbench(ledger, model_name)
     evaluators = _chosen(ledger.plugins.evaluators(), only)
@@ -75,13 +79,14 @@ def evaluate(
         {"version": version.weights, "against": compared, "data": bench.model.data_digest, "samples": samples}
     )
     progress.phase("evaluators", len(evaluators))
+    seconds = ledger.config.plugins.evaluator_seconds if time_limit is None else time_limit
     now = ledger.clock()
     measured = {
         name: Evidence(
             evaluator=name,
             plugin=info.name,
             plugin_version=info.version,
-            metrics=measure(evaluator, data),
+            metrics=measure(evaluator, info, data, name=name, seconds=seconds),
             samples=samples,
             inputs_digest=inputs_digest,
             created_at=now,
@@ -145,24 +150,7 @@ def answers(
 
 
 def _outputs(split: Split, indices: Sequence[int], answers: Tensor) -> Outputs:
-    labels = np.asarray(split.labels, dtype=np.int64)[list(indices)]
-    return Outputs(labels, torch.softmax(answers.double(), dim=1).numpy())
-
-
-def measure(evaluator: Evaluator, data: EvaluationInput) -> dict[str, Any]:
-    """Ask one evaluator.
-
-    Raises:
-        PluginError: It failed, or returned something other than finite JSON values.
-    """
-    metrics = guarded(lambda: evaluator.evaluate(data), f"evaluator {evaluator.name}")
-    try:
-        canonical_json(metrics)
-    except Exception as error:
-        raise PluginError(
-            f"evaluator {evaluator.name} returned something other than finite JSON values: {error}"
-        ) from error
-    return metrics
+    return read_only_outputs(np.asarray(split.labels, dtype=np.int64)[list(indices)], answers)
 
 
 def _record(ledger: Ledger, bench: Workbench, version: Version, measured: Mapping[str, Evidence], against: str) -> None:

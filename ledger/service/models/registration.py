@@ -94,6 +94,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
             weights=digest,
             code=network.code_digest,
             unhandled_allowed=len(registration.allow_unhandled),
+            plugins=ledger.plugins.origins(registration.architecture.spec, registration.data_spec),
         )
         base = Version(
             model_id=model.id,

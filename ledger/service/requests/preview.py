@@ -7,7 +7,8 @@ from ledger.domain.models import Model
 from ledger.service.computation.class_space_cache import ClassSpaceCache
 from ledger.service.computation.unlearning import missed_gates, search
 from ledger.service.computation.workbench import open_workbench
-from ledger.service.evidence.evaluation import answers, measure
+from ledger.service.evidence.evaluation import answers
+from ledger.service.evidence.measuring import measure
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
 
@@ -54,7 +55,7 @@ def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: P
     result = search(bench, ClassSpaceCache(bench).collect_only(forgotten, progress), forgotten, progress)
     recipe = result.candidate.recipe
     data, _ = answers(bench, result.candidate.state, bench.anchor_state, forgotten, progress, train_per_class=1)
-    evaluators = ledger.plugins.evaluators()
+    evaluators, seconds = ledger.plugins.evaluators(), ledger.config.plugins.evaluator_seconds
     return Preview(
         model=bench.model,
         forgotten=forgotten,
@@ -62,7 +63,7 @@ def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: P
         depth=recipe.depth,
         alpha_r=recipe.strength.alpha_r,
         alpha_f=recipe.strength.alpha_f,
-        accuracy=measure(evaluators["accuracy"][0], data),
-        confusion=measure(evaluators["confusion"][0], data),
+        accuracy=measure(*evaluators["accuracy"], data, name="accuracy", seconds=seconds),
+        confusion=measure(*evaluators["confusion"], data, name="confusion", seconds=seconds),
         missed_gates=tuple(missed_gates(bench, result)),
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ledger.config import Config
 from ledger.errors import LedgerError
-from ledger.plugin_manager import build_plugins
+from ledger.plugin_manager import build_plugins, selection
 from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import check_schema
@@ -61,14 +61,15 @@ def doctor(config: Config) -> list[Check]:
         check("writable", writable)
         check("audit history", audit)
         check("object store", objects)
-    check("plugins", _plugins)
+    check("plugins", lambda: _plugins(config))
     database.close()
     return checks
 
 
-def _plugins() -> str:
-    infos = build_plugins().infos
-    broken = [f"{info.name}: {info.error}" for info in infos if info.error]
+def _plugins(config: Config) -> str:
+    plugins = build_plugins(config.plugins)
+    broken = [f"{info.name}: {info.error}" for info in plugins.infos if info.error]
     if broken:
         raise LedgerError("; ".join(broken), "update or uninstall them; the other plugins work")
-    return f"{len(infos)} loaded"
+    plugins.require_distinct()
+    return f"{len(plugins.infos)} loaded: {selection(config.plugins)}"

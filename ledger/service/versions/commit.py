@@ -24,6 +24,7 @@ def append_model(
     weights: str,
     code: str | None = None,
     unhandled_allowed: int | None = None,
+    plugins: tuple[str, ...] | None = None,
 ) -> Model:
     """Add a model, without a version yet, and tell the audit log of it; return it with its id.
 
@@ -34,6 +35,7 @@ def append_model(
         weights: Digest of its registered weights.
         code: Digest of the source code that builds its network.
         unhandled_allowed: Number of weights that may stay unedited although no layer handler covers them.
+        plugins: Name and version of the plugins that built the network and opened the images.
 
     Raises:
         ConflictError: The name is taken.
@@ -49,6 +51,7 @@ def append_model(
         classes=len(model.labels),
         code=code,
         unhandled_allowed=unhandled_allowed,
+        plugins=plugins,
     )
     tx.audit.append(registered, at=model.created_at, actor=actor, model=model.name)
     return added

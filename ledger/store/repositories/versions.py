@@ -128,10 +128,14 @@ class Versions:
         )
 
     def evidence(self, version: Version) -> dict[str, Evidence]:
-        """Return the newest evidence on a version, by evaluator."""
+        """Return the newest evidence on a version, by evaluator.
+
+        Earlier releases recorded whatever an evaluator returned; what is not a mapping tells nothing and is left out.
+        """
         query = (
             select(EvidenceRow)
             .where(EvidenceRow.model_id == version.model_id, EvidenceRow.version == version.number)
             .order_by(EvidenceRow.id)
         )
-        return {row.evaluator: convert.evidence(row) for row in self._session.scalars(query)}
+        rows = self._session.scalars(query)
+        return {row.evaluator: convert.evidence(row) for row in rows if isinstance(row.metrics, dict)}

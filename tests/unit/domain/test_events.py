@@ -38,6 +38,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     int | None: st.none() | SAFE_INTEGERS,
     str | None: st.none() | TEXTS,
     tuple[int, ...] | None: st.none() | st.lists(SAFE_INTEGERS, max_size=5).map(tuple),
+    tuple[str, ...] | None: st.none() | st.lists(TEXTS, max_size=5).map(tuple),
 }
 FACTS = {"state": "fulfilled", "version": 3, "no_op": False}
 
