@@ -28,6 +28,9 @@ WaiveGates = Annotated[bool, typer.Option(help="Accept the result even if it mis
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what it would do, and stop.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file; default: stdout.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace another file of that name; files of a ledger and links never.")
+]
 VerifierKey = Annotated[
     str | None, typer.Option("--key", metavar="VERIFIERKEY", help="Who must have signed, as audit key prints it.")
 ]

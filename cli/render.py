@@ -1,11 +1,9 @@
 """Output for people: tables on stdout, sentences on stderr, progress bars on a terminal only."""
 
 import os
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
@@ -14,9 +12,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
-
-from ledger.durable_files import write_file
-from ledger.errors import LedgerError
 
 LEAST_WRAPPED_WIDTH = 16
 """Characters that a wrapped column needs before a table is made wider than the terminal."""
@@ -38,21 +33,6 @@ def say(*parts: str | tuple[str, str]) -> None:
     """
     pairs = ((part, "") if isinstance(part, str) else part for part in parts)
     err.print(Text.assemble(*((_visible(text), style) for text, style in pairs)))
-
-
-def emit_file(data: bytes, output: Path | None, *, hint: str = "") -> None:
-    """Write a document to stdout, or to a new file that is whole or not there.
-
-    Raises:
-        LedgerError: The file is there already, or cannot be written.
-    """
-    if output is None:
-        sys.stdout.write(data.decode())
-        return
-    try:
-        write_file(output, [data])
-    except OSError as error:
-        raise LedgerError(f"cannot write {output}: {error.strerror}", hint) from error
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:

@@ -10,8 +10,9 @@ from ledger.errors import AuditError, UsageError
 from ..answers import answer
 from ..documents import audit as documents
 from ..documents.document import Document, text
-from ..options import Json, OptionalModel, Output, VerifierKey
-from ..render import emit_file, emit_table, say
+from ..options import Force, Json, OptionalModel, Output, VerifierKey
+from ..output import emit_file, require_outside_ledgers
+from ..render import emit_table, say
 from ..session import session
 
 if TYPE_CHECKING:
@@ -105,14 +106,15 @@ def key(ctx: typer.Context, json: Json = False) -> None:
 
 
 @app.command()
-def checkpoint(ctx: typer.Context, output: Output = None, json: Json = False) -> None:
+def checkpoint(ctx: typer.Context, output: Output = None, force: Force = False, json: Json = False) -> None:
     """Sign how far the history reaches and what it holds; refused if it does not continue the last checkpoint."""
     from ledger.service.audit.checkpoints import issue_checkpoint
 
+    require_outside_ledgers(ctx, output)
     with session(ctx).ledger() as ledger:
         issued = issue_checkpoint(ledger)
     if output is not None or not json:
-        emit_file(issued.note.encode(), output)
+        emit_file(ctx, issued.note.encode(), output, force=force)
     if json:
         answer(ctx, documents.checkpoint_document(issued, output))
     say(f"signed {issued.size} entries; keep this where nobody who writes the database can reach it")
@@ -123,15 +125,17 @@ def proof(
     ctx: typer.Context,
     seq: Annotated[int, typer.Argument(metavar="SEQ", help="An entry's number.")],
     output: Output = None,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Prove that an entry is in the signed history, without showing other entries; a JSON document."""
     from ledger.service.audit.proofs import prove
 
+    require_outside_ledgers(ctx, output)
     with session(ctx).ledger() as ledger:
         document: Document = prove(ledger, seq).to_json()
     if output is not None or not json:
-        emit_file(text(document).encode(), output)
+        emit_file(ctx, text(document).encode(), output, force=force)
     if json:
         answer(ctx, document)
 
@@ -154,15 +158,16 @@ def witness(
 
 
 @app.command()
-def export(ctx: typer.Context, output: Output = None, json: Json = False) -> None:
+def export(ctx: typer.Context, output: Output = None, force: Force = False, json: Json = False) -> None:
     """Write the history and its newest checkpoint as JSON lines, to be verified anywhere; notes are left out."""
     from ledger.service.audit.copies import export_log
 
     if json and output is None:
         raise UsageError("without a file, standard output holds the export itself", "name a file with -o")
+    require_outside_ledgers(ctx, output)
     with session(ctx).ledger() as ledger:
         lines = export_log(ledger)
-    emit_file("".join(lines).encode(), output)
+    emit_file(ctx, "".join(lines).encode(), output, force=force)
     if output is not None:
         if json:
             answer(ctx, documents.audit_export_document(len(lines), output))

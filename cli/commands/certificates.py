@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from ledger.errors import ConflictError, SignatureError
+from ledger.errors import SignatureError
 
 from ..answers import answer
 from ..completion import request_numbers
 from ..documents import certificates as documents
-from ..options import Json, Output, Yes
-from ..render import emit_file, emit_table, say
+from ..options import Force, Json, Output, Yes
+from ..output import emit_file, require_free
+from ..render import emit_table, say
 from ..session import confirm, session
 
 Number = Annotated[int, typer.Argument(metavar="ID", help="The certificate's number.")]
@@ -27,6 +28,7 @@ def issue(
     openings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write what opens the commitments to class names.")
     ] = None,
+    force: Force = False,
     renew: Annotated[bool, typer.Option(help="Issue another one even if nothing changed since the last.")] = False,
     json: Json = False,
 ) -> None:
@@ -34,7 +36,7 @@ def issue(
     from ledger.service.evidence.certificate_files import bundle, openings_of
     from ledger.service.evidence.certificates import issue as issue_certificate
 
-    _require_new(output, openings)
+    require_free(ctx, output, openings, force=force)
     with session(ctx).ledger() as ledger:
         issued = issue_certificate(ledger, request, renew=renew)
         number = issued.certificate.id
@@ -44,9 +46,9 @@ def issue(
             say(f"issued certificate {number} for request {request}, version {issued.certificate.version}")
         data = bundle(ledger, issued.certificate)
         if openings is not None:
-            _write(openings_of(issued.certificate), openings)
+            _write(ctx, openings_of(issued.certificate), openings, force=force)
         if output is not None or not json:
-            _write(data, output)
+            _write(ctx, data, output, force=force)
     if json:
         answer(ctx, documents.issued_document(issued, data, output))
     say(f"next: unledger certificate verify {output or 'FILE'}")
@@ -86,6 +88,7 @@ def show(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the certificate to a new file.")
     ] = None,
+    force: Force = False,
     openings: Annotated[
         bool, typer.Option("--openings", help="Instead, what opens its commitments to class names, as JSON.")
     ] = False,
@@ -96,14 +99,14 @@ def show(
     from ledger.service.evidence.certificates import get_certificate
     from ledger.service.evidence.verification import read_statement
 
-    _require_new(output)
+    require_free(ctx, output, force=force)
     with session(ctx).ledger() as ledger:
         found = get_certificate(ledger, certificate)
         data = openings_of(found) if openings else bundle(ledger, found)
     if output is not None:
-        _write(data, output)
+        _write(ctx, data, output, force=force)
     if json or (openings and output is None):
-        _write(data, None)
+        _write(ctx, data, None, force=False)
     if openings or json or output is not None:
         return
     _table(read_statement(found), None)
@@ -188,14 +191,7 @@ def _table(statement: dict[str, Any], opened: Sequence[tuple[int, str]] | None) 
     emit_table(["", "~"], rows.items())
 
 
-def _require_new(*files: Path | None) -> None:
-    """Refuse to overwrite, before anything is signed."""
-    for file in files:
-        if file is not None and file.exists():
-            raise ConflictError(f"{file} exists", "name a new file")
-
-
-def _write(data: bytes, file: Path | None) -> None:
-    emit_file(data, file, hint="unledger certificate show writes it again")
+def _write(ctx: typer.Context, data: bytes, file: Path | None, *, force: bool) -> None:
+    emit_file(ctx, data, file, force=force, hint="unledger certificate show writes it again")
     if file is not None:
         say(f"wrote {file}")

@@ -11,7 +11,7 @@ from ledger.errors import UsageError
 from ..answers import answer
 from ..documents.models import evaluation_document, report_document
 from ..documents.requests import rollback_document
-from ..options import DryRun, Json, ModelName, ModelReference, Reason, Yes
+from ..options import DryRun, Force, Json, ModelName, ModelReference, Reason, Yes
 from ..render import PhaseProgress, emit_table, percent, say
 from ..session import confirm, session, split_reference
 
@@ -134,13 +134,14 @@ def report(
     ctx: typer.Context,
     model: ModelName,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Write a self-contained HTML report: versions, evidence, requests, recipe."""
     from ledger.report.page import write_report
 
     with session(ctx).ledger() as ledger:
-        write_report(ledger, model, output)
+        write_report(ledger, model, output, force=force)
     if json:
         answer(ctx, report_document(model, output))
     say(f"wrote {output}")

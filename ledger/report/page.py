@@ -12,8 +12,6 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from ledger.domain.versions import Version
-from ledger.durable_files import Existing, write_file
-from ledger.errors import LedgerError
 from ledger.report.charts import words
 from ledger.report.charts.deadlines import deadlines
 from ledger.report.charts.svg import named, plain
@@ -24,18 +22,28 @@ from ledger.report.sections.computation import single_values
 from ledger.report.sections.verdict import untested, verdict
 from ledger.report.sections.version_section import VersionSection, version_sections
 from ledger.service.ledger import Ledger
+from ledger.service.output_files import require_outside_ledgers, write_output
 
 TEMPLATE, STYLE = "page.html.j2", "page.css"
 
 
-def write_report(ledger: Ledger, model_name: str, output: Path) -> None:
-    """Write a report on a model. An existing file is replaced atomically.
+def write_report(ledger: Ledger, model_name: str, output: Path, *, force: bool = False) -> None:
+    """Write a report on a model. An earlier report is replaced atomically, another file only with ``force``.
 
     Raises:
         NotFoundError: There is no such model.
-        LedgerError: The file cannot be written.
+        RefusedError: The file belongs to a ledger, or is a link.
+        LedgerError: The file is not a report, or cannot be written.
     """
-    _write(output, render(gather(ledger, model_name)).encode())
+    require_outside_ledgers(ledger.config, output)
+    write_output(
+        ledger.config,
+        output,
+        render(gather(ledger, model_name)).encode(),
+        force=force,
+        own_kind=_is_report,
+        hint="check that the folder exists and can be written",
+    )
 
 
 def render(report: ModelReport) -> str:
@@ -119,14 +127,5 @@ def _unmeasured(report: ModelReport, sections: Sequence[VersionSection]) -> tupl
     return tuple(v.number for v in report.history.versions if v.number not in drawn)
 
 
-def _write(output: Path, data: bytes) -> None:
-    # Symbolic links are followed, so that a link stays a link and only a regular file is replaced.
-    target = output.resolve()
-    try:
-        if target.exists() and not target.is_file():
-            raise LedgerError(f"cannot write {output}: it is not a file", "name an HTML file with -o")
-        write_file(target, [data], existing=Existing.REPLACE)
-    except OSError as error:
-        raise LedgerError(
-            f"cannot write {output}: {error.strerror}", "check that the folder exists and can be written"
-        ) from error
+def _is_report(beginning: bytes) -> bool:
+    return beginning.startswith(b"<!DOCTYPE html>") and b"<title>Unlearning report: " in beginning

@@ -20,7 +20,7 @@ import pytest
 
 from ledger.domain.events.requests import RequestFulfilled
 from ledger.domain.states import RequestState
-from ledger.errors import LedgerError, NotFoundError
+from ledger.errors import LedgerError, NotFoundError, RefusedError
 from ledger.report.data.gathering import gather
 from ledger.report.page import render, write_report
 
@@ -440,17 +440,22 @@ def test_failed_write_leaves_the_old_file(sample: Sample, tmp_path: Path, monkey
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(LedgerError, match="No space left"):
-        write_report(sample.ledger, sample.name, output)
+        write_report(sample.ledger, sample.name, output, force=True)
     assert output.read_text() == "old"
     assert [path.name for path in tmp_path.glob(".partial*")] == []
 
 
-def test_replaced_file_keeps_its_permissions_and_links(sample: Sample, tmp_path: Path) -> None:
+def test_only_a_report_is_replaced_unasked_and_it_keeps_its_permissions(sample: Sample, tmp_path: Path) -> None:
     output, link = tmp_path / "report.html", tmp_path / "latest.html"
     output.write_text("old")
     output.chmod(0o600)
     link.symlink_to(output)
-    write_report(sample.ledger, sample.name, link)
-    assert link.is_symlink()
+    with pytest.raises(LedgerError, match="it exists"):
+        write_report(sample.ledger, sample.name, output)
+    with pytest.raises(RefusedError, match="symbolic link"):
+        write_report(sample.ledger, sample.name, link, force=True)
+    assert output.read_text() == "old"
+    write_report(sample.ledger, sample.name, output, force=True)
+    write_report(sample.ledger, sample.name, output)
     assert output.read_text().startswith("<!DOCTYPE html>")
     assert stat.S_IMODE(output.stat().st_mode) == 0o600

@@ -10,6 +10,7 @@ from ledger.audit.witness import Witness, read_witness, witness_line
 from ledger.config import Config, plan_config, write_config
 from ledger.errors import ConflictError, LedgerError
 from ledger.service.ledger import Ledger
+from ledger.service.output_files import require_outside_ledgers
 from ledger.service.signing import own_verifier
 from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
@@ -41,7 +42,9 @@ def witness(ledger: Ledger, path: Path, key: str | None = None) -> tuple[int, in
     Raises:
         AuditError: The audit log is not the one that the file saw; names the first entry that differs.
         SignatureError: The file is not a witness file, or not genuine.
+        RefusedError: The file belongs to a ledger, or is a link.
     """
+    require_outside_ledgers(ledger.config, path)
     seen = Witness()
     if path.exists():
         verifier = Verifier.parse(key) if key else own_verifier(ledger.config)

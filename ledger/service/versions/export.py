@@ -11,6 +11,7 @@ from ledger.errors import (
     LedgerError,
 )
 from ledger.service.ledger import Ledger
+from ledger.service.output_files import require_outside_ledgers
 from ledger.service.versions.availability import require_available
 from ledger.service.versions.model_history import read_model_history
 
@@ -23,8 +24,10 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
 
     Raises:
         ConflictError: There is something of that name, other than an empty folder.
+        RefusedError: The folder belongs to a ledger, or is a link.
         LedgerError: The folder cannot be written. Nothing is left of it, and the same command can be run again.
     """
+    require_outside_ledgers(ledger.config, folder)
     known = read_model_history(ledger, model_name)
     wanted = known.live.number if number is None else number
     with ledger.database.read() as tx:
