@@ -21,6 +21,7 @@
     |   |-- WeightsError                 weights that do not fit, or may run code
     |   |-- DataError                    unreadable, empty or mismatched data
     |   |-- NonFiniteError               NaN or infinity in weights or activations
+    |   |-- ImpureNetworkError           a network whose answer depends on more than the image
     |   `-- UnsupportedLayerError        a weight that no handler edits
     |-- OverdueError                 8   a due date has passed
     |-- PluginError                  1   a plugin broke its contract
@@ -163,6 +164,10 @@ class DataError(RefusedError):
 
 class NonFiniteError(RefusedError):
     """Weights or activations hold NaN or infinity."""
+
+
+class ImpureNetworkError(RefusedError):
+    """The network's answer for an image depends on chance, on the other images of its batch, or on earlier ones."""
 
 
 class UnsupportedLayerError(RefusedError):

@@ -22,6 +22,7 @@ from ledger.images.loading import load_images
 from ledger.images.relabelled import require_images
 from ledger.networks.coverage import ParameterCoverage, Treatment
 from ledger.networks.opening import open_network
+from ledger.networks.trial import IMAGES, require_function_of_image
 from ledger.service.computation.environment import computation_environment
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
@@ -56,6 +57,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
         NonFiniteError: Weights or outputs hold NaN or infinity.
         DataError: A class has no images, or the label map disagrees with the data.
         UnsupportedLayerError: A weight that no layer handler edits was not allowed by name.
+        ImpureNetworkError: The network's answer for an image depends on more than that image.
     """
     _check_name(ledger, registration.name)
     data = tensor_files.read_file(registration.weights)
@@ -75,6 +77,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     _check_coverage(network.coverage, registration.allow_unhandled)
     if not network.layers:
         raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
+    require_function_of_image(network, load_images(source.train, _spread(len(source.train.labels)), preprocessing))
     digest = store_object(ledger, data)
     now = ledger.clock()
     with ledger.database.write() as tx:
@@ -110,6 +113,11 @@ def register(ledger: Ledger, registration: Registration) -> Model:
         )
         append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=now)
     return model
+
+
+def _spread(count: int) -> list[int]:
+    """Return indices of images for the trial, evenly spread over a split of ``count``, so over its classes."""
+    return sorted({round(place * (count - 1) / (IMAGES - 1)) for place in range(IMAGES)})
 
 
 def _check_name(ledger: Ledger, name: str) -> None:
