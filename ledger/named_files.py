@@ -1,10 +1,46 @@
-"""Read files that a person named: one error, and so one exit code, for each way in which that can fail."""
+"""Read files that a person named: regular files, with a limit, and one error for each way in which that can fail."""
 
+import errno
+import io
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ledger.errors import NotFoundError, UsageError
+
+MOST_BYTES = 16 * 2**20
+"""Largest file that is read whole, in bytes, unless the caller says otherwise. Parsed, it can take thirty times as much
+memory."""
+
+
+def open_named(path: Path) -> io.BufferedReader:
+    """Open a regular file for reading. A link to one is followed: the person named it.
+
+    Anything else is refused without waiting: a pipe for its other end, a device for data without end.
+
+    Raises:
+        FileNotFoundError: There is no such file, or a link leads nowhere.
+        OSError: It is not a regular file, or cannot be opened.
+    """
+    # Before it is opened: opening some devices has effects.
+    _require_regular(path.stat())
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        # Again: another one may have its name by now.
+        _require_regular(os.fstat(descriptor))
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _require_regular(status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 @contextmanager
@@ -17,7 +53,8 @@ def reading(path: Path, what: str = "file") -> Iterator[None]:
 
     Raises:
         NotFoundError: There is no such file.
-        UsageError: It is there, but it cannot be read: it is a folder, permissions forbid it, or the disk fails.
+        UsageError: It is there, but it cannot be read: it is a folder, a pipe or a device, permissions forbid it, or
+            the disk fails.
     """
     try:
         yield
@@ -29,24 +66,39 @@ def reading(path: Path, what: str = "file") -> Iterator[None]:
         ) from error
 
 
-def read_bytes(path: Path, what: str = "file") -> bytes:
+def read_bytes(path: Path, what: str = "file", *, most: int = MOST_BYTES) -> bytes:
     """Return a file's contents.
 
+    Args:
+        path: The file.
+        what: What to call it, e.g. ``labels file``.
+        most: Largest size that is read, in bytes.
+
     Raises:
         NotFoundError: There is no such file.
-        UsageError: It cannot be read.
+        UsageError: It is larger, or cannot be read.
     """
-    with reading(path, what):
-        return path.read_bytes()
+    with reading(path, what), open_named(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        # Not by its size alone: somebody may be writing to it, and files of /proc say 0.
+        data = b"" if size > most else file.read(most + 1)
+    if max(size, len(data)) > most:
+        raise UsageError(f"{what} {path} has more than {most:,} bytes", "check that it is the file you meant")
+    return data
 
 
-def read_text(path: Path, what: str = "file") -> str:
+def read_text(path: Path, what: str = "file", *, most: int = MOST_BYTES) -> str:
     """Return a text file's contents.
 
+    Args:
+        path: The file.
+        what: What to call it, e.g. ``labels file``.
+        most: Largest size that is read, in bytes.
+
     Raises:
         NotFoundError: There is no such file.
-        UsageError: It cannot be read.
+        UsageError: It is larger, or cannot be read.
         UnicodeDecodeError: It is not text; the caller says what that means for a file of its kind.
     """
-    with reading(path, what):
-        return path.read_text()
+    data = read_bytes(path, what, most=most)
+    return io.TextIOWrapper(io.BytesIO(data)).read()

@@ -3,7 +3,6 @@
 import io
 import os
 import shlex
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -13,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ledger.errors import NonFiniteError, UsageError, WeightsError
-from ledger.named_files import reading
+from ledger.errors import NonFiniteError, WeightsError
+from ledger.named_files import open_named, reading
 
 from .tensor_header import HeaderError, read_header
 
@@ -33,22 +32,17 @@ def read_file(path: Path) -> bytes:
         UsageError: It cannot be read, or is not a regular file.
         WeightsError: It is a pickle by its name or its first bytes, or does not fit into memory.
     """
-    with reading(path, "weights file"):
-        # A pipe would make us wait for its other end. A link is followed: the person named it.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(descriptor, "rb") as file:
-            return _read(file, path)
+    with reading(path, "weights file"), open_named(path) as file:
+        return _read(file, path)
 
 
 def _read(file: BinaryIO, path: Path) -> bytes:
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        raise UsageError(f"cannot read weights file {path}: it is not a regular file", "name a safetensors file")
+    size = os.fstat(file.fileno()).st_size
     _refuse_pickle(path, file.read(max(map(len, PICKLE_MAGICS))))
-    if status.st_size > MACHINE_MEMORY_BYTES:
-        raise WeightsError(f"{path} has {status.st_size} bytes, more than this machine's memory")
+    if size > MACHINE_MEMORY_BYTES:
+        raise WeightsError(f"{path} has {size} bytes, more than this machine's memory")
     file.seek(0)
-    _header(file.read, status.st_size, str(path))
+    _header(file.read, size, str(path))
     # The same file that was checked: another one may have its name by now.
     file.seek(0)
     return file.read()

@@ -1,6 +1,7 @@
 """Data source ``npz:PATH``: one NumPy archive with ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,22 @@ import numpy as np
 from ledger.errors import DataError
 from ledger.hookspecs import DataSource, hookimpl
 
+from .array_archive import read_arrays
 from .image_arrays import ArraySplit
 
 PREFIX = "npz:"
+MOST_IMAGES = 4_000_000
+"""Most images of a split. Several Python objects are made for each."""
+MOST_CLASSES = 65_536
+"""Most classes: a network is built with an output for each."""
+MOST_VALUES = 48_000_000
+"""Most values of one image: 4,000 x 4,000 pixels of three channels."""
+MOST_SIDE = 65_535
+"""Largest height and width in pixels, as for image files."""
+PIECE_BYTES = 2**24
+"""About how many bytes of an array are looked at at once."""
+FLOATING = {np.dtype(name) for name in ("float16", "float32", "float64")}
+"""Types of floating images, in this machine's order of bytes: what torch takes."""
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -21,39 +35,46 @@ class NpzSource:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            # Opened here: numpy leaves a file open that turns out to be no archive.
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                arrays = {name: archive[name] for name in (*ARRAYS, "labels") if name in archive}
-        except FileNotFoundError:
-            raise DataError(f"there is no file {path}", "check the path after npz:") from None
-        # What the readers of broken archives raise is not written down anywhere.
-        except Exception as error:
-            raise DataError(f"{path} is not a readable .npz archive of plain arrays: {error}") from error
+        arrays = read_arrays(path, (*ARRAYS, "labels"))
         missing = [name for name in ARRAYS if name not in arrays]
         if missing:
             raise DataError(f"{path} lacks {', '.join(missing)}", f"an npz source holds {', '.join(ARRAYS)}")
         for split in ("train", "test"):
             _check_labels(path, split, arrays[f"x_{split}"], arrays[f"y_{split}"])
-        highest = int(max(arrays["y_train"].max(initial=-1), arrays["y_test"].max(initial=-1)))
+        highest = max(int(labels.max()) if len(labels) else -1 for labels in (arrays["y_train"], arrays["y_test"]))
+        if "labels" in arrays and arrays["labels"].ndim != 1:
+            raise DataError(f"labels in {path} is not a list of names", "store texts of shape (K,)")
         if "labels" not in arrays and highest >= len(arrays["y_train"]):
             raise DataError(f"{path} has class {highest} but only {len(arrays['y_train'])} training images")
-        self.labels = [str(x) for x in arrays.get("labels", np.arange(highest + 1))]
-        if highest >= len(self.labels):
-            raise DataError(f"{path} has class {highest} but names only {len(self.labels)} classes")
+        count = len(arrays["labels"]) if "labels" in arrays else highest + 1
+        if highest >= count:
+            raise DataError(f"{path} has class {highest} but names only {count} classes")
+        if count > MOST_CLASSES:
+            raise DataError(f"{path} has {count:,} classes, more than {MOST_CLASSES:,}")
+        self.labels = [str(label) for label in arrays.get("labels", np.arange(count))]
         self.train = ArraySplit(_images(path, arrays["x_train"]), arrays["y_train"])
         self.test = ArraySplit(_images(path, arrays["x_test"]), arrays["y_test"])
         hasher = hashlib.sha256()
         for name in ARRAYS:
-            hasher.update(np.ascontiguousarray(arrays[name]).data)
+            for piece in _pieces(arrays[name]):
+                hasher.update(np.ascontiguousarray(piece).data)
         self.digest = hasher.hexdigest()
+
+
+def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield an array row by row, or many small rows at once: nothing of its whole size is made beside it."""
+    rows = max(1, PIECE_BYTES * len(array) // max(1, array.nbytes))
+    for start in range(0, len(array), rows):
+        yield array[start : start + rows]
 
 
 def _check_labels(path: Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
         raise DataError(f"y_{split} in {path} is not a list of class indices from 0", "store integers of shape (n,)")
-    if len(images) != len(labels):
-        raise DataError(f"{path} has {len(images)} images in x_{split} but {len(labels)} labels in y_{split}")
+    if images.ndim == 0 or len(images) != len(labels):
+        raise DataError(f"{path} has images of shape {images.shape} in x_{split} but {len(labels)} labels in y_{split}")
+    if len(labels) > MOST_IMAGES:
+        raise DataError(f"{path} has {len(labels):,} images in x_{split}, more than {MOST_IMAGES:,}")
 
 
 def _images(path: Path, images: np.ndarray) -> np.ndarray:
@@ -61,8 +82,13 @@ def _images(path: Path, images: np.ndarray) -> np.ndarray:
         images = images[..., None]
     if images.ndim != 4:
         raise DataError(f"images in {path} have shape {images.shape}, not (n, height, width, channels)")
-    floating = np.issubdtype(images.dtype, np.floating)
-    if images.dtype != np.uint8 and not (floating and ((images >= 0) & (images <= 1)).all()):
+    if images[:1].size > MOST_VALUES or max(images.shape[1:]) > MOST_SIDE:
+        raise DataError(
+            f"images in {path} have shape {images.shape[1:]}; "
+            f"at most {MOST_VALUES:,} values are read, and {MOST_SIDE:,} in a row"
+        )
+    floating = images.dtype in FLOATING and all(((x >= 0) & (x <= 1)).all() for x in _pieces(images))
+    if images.dtype != np.uint8 and not floating:
         raise DataError(f"images in {path} must be uint8, or floating values in [0, 1]")
     return images
 

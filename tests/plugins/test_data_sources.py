@@ -1,10 +1,16 @@
 """The built-in data sources: what they yield, that it is always the same, and what they refuse."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ledger.plugins.data import image_arrays, image_files
+from ledger.plugins.data.image_files import MODES, RESAMPLING, decode
+from ledger.plugins.data.memory_budget import MemoryBudget
 from PIL import Image
 
 from ledger.domain.settings import Preprocessing
@@ -160,3 +166,105 @@ def test_images_are_normalised_per_channel(plugins: Plugins, photos: Path) -> No
 def test_an_unknown_specification_is_refused(plugins: Plugins) -> None:
     with pytest.raises(UnknownDataSpecError, match="tape:drive"):
         plugins.data_source("tape:drive")
+
+
+def formerly(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+    """Return what releases before the limits made of an image."""
+    height, width = preprocessing.height, preprocessing.width
+    with Image.open(path) as opened:
+        image = opened.convert(MODES[preprocessing.channels])
+    if image.size != (width, height):
+        scale = max(width / image.width, height / image.height) / preprocessing.crop_fraction
+        enlarged = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+        image = image.resize(enlarged, RESAMPLING.get(preprocessing.interpolation, Image.Resampling.BICUBIC))
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+        image = image.crop((left, top, left + width, top + height))
+    array = np.asarray(image)
+    return array[..., None] if array.ndim == 2 else array
+
+
+KINDS = [
+    *(("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+    *(("JPEG", mode) for mode in ("L", "RGB", "CMYK")),
+    *(("TIFF", mode) for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "F", "I", "I;16")),
+    *(("WEBP", mode) for mode in ("RGB", "RGBA")),
+    *(("GIF", mode) for mode in ("L", "P")),
+    *(("BMP", mode) for mode in ("L", "P", "RGB")),
+    *(("PPM", mode) for mode in ("L", "RGB")),
+]
+
+
+@pytest.mark.parametrize(("kind", "mode"), KINDS)
+@pytest.mark.parametrize("size", [(37, 80), (224, 224), (300, 7)])
+def test_images_within_the_limits_give_the_same_bytes_as_ever(
+    tmp_path: Path, kind: str, mode: str, size: tuple[int, int]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    picture = Image.fromarray(values)
+    picture = picture.convert("I").convert("I;16") if mode == "I;16" else picture.convert(mode)
+    picture.save(tmp_path / "x.png", kind)
+    for channels in (1, 3, 4):
+        for interpolation, fraction in (("bicubic", 0.875), ("nearest", 1.0), ("lanczos", 0.5)):
+            expected = Preprocessing(channels, 32, 24, interpolation=interpolation, crop_fraction=fraction)
+            assert np.array_equal(decode(tmp_path / "x.png", expected), formerly(tmp_path / "x.png", expected))
+
+
+@pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
+def test_photographs_give_the_same_bytes_as_ever(name: str) -> None:
+    path = Path(str(files("sklearn.datasets.images").joinpath(name)))
+    for side, fraction in ((224, 0.875), (32, 1.0), (640, 0.9)):
+        expected = Preprocessing(3, side, side, crop_fraction=fraction)
+        assert np.array_equal(decode(path, expected), formerly(path, expected))
+
+
+def test_only_the_crop_of_a_long_and_narrow_image_is_computed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (400, 3, 3), dtype=np.uint8)
+    Image.fromarray(values).save(tmp_path / "x.png")
+    wanted = Preprocessing(3, 32, 32, crop_fraction=0.875)
+    whole = decode(tmp_path / "x.png", wanted).astype(int)
+    monkeypatch.setattr(image_files, "MOST_RESIZED_PIXELS", 0)
+    part = decode(tmp_path / "x.png", wanted).astype(int)
+    # Positions are rounded in another way, which may change the last bit.
+    assert np.abs(whole - part).max() <= 1
+
+
+def test_the_first_frame_is_taken(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "x.png", "GIF", save_all=True, append_images=frames[1:])
+    assert decode(tmp_path / "x.png", RGB)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_links_are_followed_and_folders_are_searched_whatever_they_are_called(plugins: Plugins, photos: Path) -> None:
+    paint(photos / "elsewhere.png", (0, 255, 0))
+    (photos / "train" / "red" / "link.png").symlink_to(photos / "elsewhere.png")
+    paint(photos / "train" / "red" / "more.jpg" / "x.png", (0, 0, 255))
+    (photos / "train" / "red" / "loop").symlink_to(photos / "train" / "red")
+    source = plugins.data_source(f"folder:{photos}")
+    assert list(source.train.labels) == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert source.train.pixels([6, 7], RGB)[:, :, 0, 0].tolist() == [[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+def test_a_budget_lets_wait_what_does_not_fit_beside_the_rest() -> None:
+    budget, began = MemoryBudget(10), threading.Event()
+
+    def work() -> None:
+        with budget.reserved(5):
+            began.set()
+
+    with budget.reserved(100):
+        waiting = threading.Thread(target=work)
+        waiting.start()
+        assert not began.wait(0.1)
+    waiting.join()
+    with budget.reserved(5), ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result(timeout=10)
+
+
+def test_large_arrays_are_resized_in_parts_with_the_same_result(
+    plugins: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = plugins.data_source(archive(tmp_path / "a.npz"))
+    wanted = Preprocessing(3, 9, 9)
+    whole = source.train.pixels(range(6), wanted)
+    monkeypatch.setattr(image_arrays, "MOST_BYTES", 400)
+    assert torch.equal(source.train.pixels(range(6), wanted), whole)

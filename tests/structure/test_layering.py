@@ -38,7 +38,14 @@ CLI_MAY_IMPORT = {
 }
 CLI_EXCEPTIONS = {"ledger.cli.commands.demo": {"ledger.testing"}}
 """The demonstration trains a model, and no service does that."""
-PLUGINS_MAY_IMPORT = {"ledger.hookspecs", "ledger.domain", "ledger.errors", "ledger.algebra", "ledger.digest"}
+PLUGINS_MAY_IMPORT = {
+    "ledger.hookspecs",
+    "ledger.domain",
+    "ledger.errors",
+    "ledger.algebra",
+    "ledger.digest",
+    "ledger.named_files",
+}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
