@@ -12,6 +12,9 @@ from ledger.named_files import read_text
 
 from .dates import parse_date
 
+MOST_LINES = 100_000
+"""Most lines of one file: all its requests are filed in one transaction."""
+MOST_CHARACTERS = 16 * 2**20
 LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
 
 
@@ -32,10 +35,13 @@ def read_requests(file: str, labels: LabelMap, actor: str) -> list[NewRequest]:
 
 def _lines(file: str) -> list[tuple[str, str]]:
     try:
-        text = sys.stdin.read() if file == "-" else read_text(Path(file))
+        text = sys.stdin.read(MOST_CHARACTERS + 1) if file == "-" else read_text(Path(file))
     except UnicodeDecodeError as error:
         raise UsageError(f"cannot read {file}: {error}") from error
-    lines = [(f"{file}:{n}", line.strip()) for n, line in enumerate(text.splitlines(), 1)]
+    split = text.splitlines()
+    if len(text) > MOST_CHARACTERS or len(split) > MOST_LINES:
+        raise UsageError(f"{file} has more than {MOST_LINES:,} lines or {MOST_CHARACTERS:,} characters", "split it")
+    lines = [(f"{file}:{n}", line.strip()) for n, line in enumerate(split, 1)]
     wanted = [(where, line) for where, line in lines if line and not line.startswith("#")]
     if not wanted:
         raise UsageError(f"{file} holds no request", "one a line: classes with commas between, or a JSON object")

@@ -12,7 +12,10 @@ from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
 from ledger.durable_files import write_file
 from ledger.errors import ConflictError, LedgerError, NotFoundError, UsageError
 from ledger.json_shapes import value_as
+from ledger.named_files import read_text
 
+MOST_BYTES = 2**16
+"""Largest ``unledger.toml`` that is read."""
 FILE = "unledger.toml"
 HOME = "UNLEDGER_DIR"
 """Environment variable that names the ledger's folder."""
@@ -132,8 +135,8 @@ def find_config(folder: Path | None = None) -> Config:
 def _read(root: Path) -> Config:
     path = root / FILE
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        values: dict[str, Any] = tomllib.loads(read_text(path, most=MOST_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     unknown = sorted(values.keys() - {field.name for field in fields(_File)})
     if unknown:

@@ -126,6 +126,8 @@ def _pair(text: str) -> tuple[str, Any]:
         return key, jsonlib.loads(value)
     except ValueError:
         return key, value
+    except RecursionError:
+        raise UsageError(f"the value of {key} is nested too deeply") from None
 
 
 def _sample_settings(count: int | None) -> list[str]:

@@ -2,10 +2,16 @@
 
 import difflib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ledger.errors import AmbiguousClassError, UnknownClassError
+
+MOST_SHOWN = 100
+"""Characters of an unknown name that an error repeats."""
+MOST_COMPARED = 10**8
+"""Largest product of characters up to which similar labels are looked for: a word against ten thousand long labels."""
 
 
 def _normal(text: str) -> str:
@@ -20,7 +26,7 @@ class LabelMap:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(_normal(label) for label in self.labels))
-        twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
+        twice = sorted(label for label, count in Counter(self.labels).items() if count > 1)
         if twice:
             raise AmbiguousClassError(
                 f"label map names {', '.join(map(repr, twice))} more than once",
@@ -65,7 +71,8 @@ class LabelMap:
                 f"{text!r} is the label of class {by_name} and the index of {self.labels[int(wanted)]!r}",
                 f"write name:{text} or index:{text}",
             )
-        raise UnknownClassError(f"no class is called {text!r}", self._suggestion(wanted))
+        shown = text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "..."
+        raise UnknownClassError(f"no class is called {shown!r}", self._suggestion(wanted))
 
     def resolve_all(self, texts: Sequence[str]) -> frozenset[int]:
         """Return the indices of several classes; a class may be named twice."""
@@ -82,6 +89,9 @@ class LabelMap:
 
     def _suggestion(self, wanted: str) -> str:
         folded = {label.casefold(): label for label in self.labels}
+        # Comparing takes a time that grows with both lengths.
+        if len(wanted) * sum(map(len, folded)) > MOST_COMPARED:
+            folded = {}
         near = difflib.get_close_matches(wanted.casefold(), list(folded), n=3, cutoff=0.5)
         if near:
             return "did you mean " + " or ".join(repr(folded[n]) for n in near) + "?"

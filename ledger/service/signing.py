@@ -14,6 +14,7 @@ from ledger.audit.signed_notes import Signer, Verifier, read_key, write_key
 from ledger.config import Config
 from ledger.durable_files import Existing, make_folder, write_file
 from ledger.errors import LedgerError, NotFoundError, RefusedError, SignatureError
+from ledger.named_files import open_named
 
 FILE = "signing.key"
 PREFIX = "PRIVATE+KEY+"
@@ -32,7 +33,7 @@ def load_signer(config: Config) -> Signer:
     """
     path = config.keys_path / FILE
     try:
-        with path.open("rb") as file:
+        with open_named(path) as file:
             mode = os.fstat(file.fileno()).st_mode
             if mode & OTHERS:
                 raise RefusedError(

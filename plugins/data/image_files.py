@@ -168,7 +168,7 @@ def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
     # Pillow resizes rows first, so there is an image of the new width and the old height in between.
     if enlarged[0] * max(enlarged[1], image.height) <= _most_resized(preprocessing):
         return image.resize(enlarged, resampling).crop((left, top, left + width, top + height))
-    # A long and narrow image: only what is cropped is computed. The last bit of a pixel may differ from the way above.
+    # A long and narrow image: only what is cropped is computed. Values may differ a little from the way above.
     across, down = image.width / enlarged[0], image.height / enlarged[1]
     right, bottom = min((left + width) * across, image.width), min((top + height) * down, image.height)
     box = (left * across, top * down, right, bottom)

@@ -34,9 +34,7 @@ def build(num_classes, kind):
 
 
 @pytest.mark.parametrize(("kind", "layer"), [("noisy", r"layer 1 \(Noisy\)"), ("batch", r"layer 1 \(BatchNorm2d\)")])
-def test_an_impure_network_is_refused_and_a_sound_one_is_not(
-    desk: Desk, tmp_path: Path, kind: str, layer: str
-) -> None:
+def test_an_impure_network_is_refused_and_a_sound_one_is_not(desk: Desk, tmp_path: Path, kind: str, layer: str) -> None:
     (tmp_path / "factory.py").write_text(FACTORY)
     spec, weights = f"{tmp_path}/factory.py:build", tmp_path / "weights.safetensors"
 

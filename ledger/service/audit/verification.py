@@ -16,6 +16,9 @@ from ledger.service.signing import own_verifier
 
 from .checkpoints import last_signed
 
+MOST_BYTES = 2**31
+"""Largest checkpoint, witness file or export that is read: an export holds about five hundred bytes for each entry."""
+
 
 @dataclass(frozen=True)
 class VerifiedLog:
@@ -121,6 +124,6 @@ def read_text(path: Path) -> str:
         SignatureError: It is not text.
     """
     try:
-        return named_files.read_text(path)
+        return named_files.read_text(path, most=MOST_BYTES)
     except UnicodeDecodeError:
         raise SignatureError(f"{path} is not text") from None

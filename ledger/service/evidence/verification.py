@@ -1,5 +1,6 @@
 """Verify certificate files, for whoever holds them; no ledger is needed when the issuer's key is known."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any
 from ledger.audit.signed_notes import Verifier
 from ledger.certificates.dsse import statement_of
 from ledger.certificates.files import check_certificate, check_opening
-from ledger.certificates.verifier import Verified, file_digest
+from ledger.certificates.verifier import Verified
 from ledger.config import find_config
 from ledger.domain.certificates import Certificate
 from ledger.errors import NotFoundError, UsageError
-from ledger.named_files import read_bytes, reading
+from ledger.named_files import open_named, read_bytes, reading
 from ledger.service.signing import load_signer
 
 
@@ -77,5 +78,5 @@ def read_statement(certificate: Certificate) -> dict[str, Any]:
 
 
 def _weights_digest(weights: Path) -> str:
-    with reading(weights, "weights file"):
-        return file_digest(weights)
+    with reading(weights, "weights file"), open_named(weights) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -29,6 +29,14 @@ from ledger.service.objects import store_object
 from ledger.service.versions.commit import append_model, append_version
 from ledger.weights import tensor_files
 
+MOST_CLASSES = 65_536
+"""Most classes of a model: a network is built with an output for each, before its weights are compared."""
+MOST_LABEL_CHARACTERS = 1_000
+MOST_INPUT_VALUES = 3 * 4096 * 4096
+"""Most values of one input of a network."""
+LEAST_CROP = 0.01
+"""Smallest share of an image that the crop keeps."""
+
 
 @dataclass(frozen=True)
 class Registration:
@@ -129,13 +137,18 @@ def _check_name(ledger: Ledger, name: str) -> None:
 
 
 def _labels(registration: Registration, source: DataSource) -> LabelMap:
-    labels = LabelMap(registration.labels or tuple(source.labels))
-    named = LabelMap(tuple(source.labels))
-    if labels != named:
+    named = registration.labels or tuple(source.labels)
+    if len(named) > MOST_CLASSES or max(map(len, named), default=0) > MOST_LABEL_CHARACTERS:
+        raise UsageError(
+            f"at most {MOST_CLASSES:,} classes can be told apart, with labels of {MOST_LABEL_CHARACTERS:,} characters"
+        )
+    labels = LabelMap(named)
+    found = LabelMap(tuple(source.labels))
+    if labels != found:
         differing = [
-            f"{i}: {a!r} / {b!r}" for i, (a, b) in enumerate(zip(labels.labels, named.labels, strict=False)) if a != b
+            f"{i}: {a!r} / {b!r}" for i, (a, b) in enumerate(zip(labels.labels, found.labels, strict=False)) if a != b
         ]
-        detail = ", ".join(differing[:3]) or f"{len(labels)} labels, {len(named)} classes in the data"
+        detail = ", ".join(differing[:3]) or f"{len(labels)} labels, {len(found)} classes in the data"
         raise DataError(
             f"the label map disagrees with the data: {detail}",
             "labels must stand in the order of the model's outputs and equal the data's class names",
@@ -154,6 +167,10 @@ def _preprocessing(registration: Registration, expected: Preprocessing | None) -
     shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
     if min(shape) < 1:
         raise UsageError(f"an input size of {'x'.join(map(str, shape))} holds no pixel", "e.g. --input-size 3x32x32")
+    if math.prod(shape) > MOST_INPUT_VALUES:
+        raise UsageError(f"an input size of {'x'.join(map(str, shape))} is larger than any image that is read")
+    if not LEAST_CROP <= preprocessing.crop_fraction <= 1 / LEAST_CROP:
+        raise UsageError(f"crop_pct cannot be {preprocessing.crop_fraction}", "it is a share, e.g. 0.875")
     for name in ("mean", "std"):
         values = getattr(preprocessing, name)
         if len(values) not in (1, preprocessing.channels):
