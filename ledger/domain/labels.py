@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ledger.errors import AmbiguousClassError, UnknownClassError
 
-MOST_SHOWN = 100
+MOST_SHOWN = 10_000
 """Characters of an unknown name that an error repeats."""
 MOST_COMPARED = 10**8
 """Largest product of characters up to which similar labels are looked for: a word against ten thousand long labels."""
