@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from ledger import __version__
 from ledger.errors import LedgerError, UsageError
 
-from . import answers, session
+from . import answers, session, signals
 from .commands import audit, certificates, demo, models, purge, requests, setup, store, versions, worker
 from .render import say
 
@@ -46,9 +46,10 @@ class ErrorBoundary(TyperGroup):
                 say(("hint:", "cyan"), f" {error.hint}")
             raise typer.Exit(error.exit_code) from error
         except (KeyboardInterrupt, typer.Abort) as error:
-            answers.answer_error(ctx, error, message=INTERRUPTED, exit_code=130)
+            code = signals.exit_code(error)
+            answers.answer_error(ctx, error, message=INTERRUPTED, exit_code=code)
             say(INTERRUPTED)
-            raise typer.Exit(130) from None
+            raise typer.Exit(code) from None
         except BrokenPipeError:
             # The reader closed the pipe; without this, Python prints an error at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,7 +68,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="An unlearning ledger: make an image classifier forget classes, on request, and account for it.",
     epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 state conflict, 5 integrity, 6 gate failed, "
-    "7 refused, 8 overdue, 75 retry later, 130 interrupted.",
+    "7 refused, 8 overdue, 75 retry later, 130 interrupted (other signals: 128 and their number).",
 )
 
 

@@ -25,12 +25,15 @@
     |   `-- UnsupportedLayerError        a weight that no handler edits
     |-- OverdueError                 8   a due date has passed
     |-- PluginError                  1   a plugin broke its contract
-    `-- RetryLaterError             75   somebody else holds what we need
+    `-- RetryLaterError             75   the same call may succeed later
         |-- BusyError                      the database is locked by others; nothing was written
+        |-- LeaseHeldError                 another worker carries the request out
         |-- LeaseLostError                 another worker may carry the request out by now
+        |-- TransientError                 work met with a full disk, no memory, an object store out of reach
         `-- UnreachableError               the database went away; whether a last commit took effect is unknown
 
-``message`` says what is wrong, ``hint`` what to do next. Exit code 130 (interrupted) has no class.
+``message`` says what is wrong, ``hint`` what to do next. A signal that interrupts a command has no class; the exit code
+is 128 plus its number, 130 for Ctrl-C.
 """
 
 
@@ -185,7 +188,7 @@ class PluginError(LedgerError):
 
 
 class RetryLaterError(LedgerError):
-    """Somebody else holds what we need; the same call may succeed later."""
+    """The same call may succeed later, e.g. because somebody else holds what we need now."""
 
     exit_code = 75
 
@@ -194,8 +197,20 @@ class BusyError(RetryLaterError):
     """The database is locked by others, or chose to undo this transaction; nothing was written."""
 
 
+class LeaseHeldError(RetryLaterError):
+    """A request cannot be carried out now, because another worker holds the lease on it or on one before it."""
+
+
 class LeaseLostError(RetryLaterError):
     """The lease on a request is no longer held; another worker may carry it out by now."""
+
+
+class TransientError(RetryLaterError):
+    """Work on a request met with something that says nothing about the request and that passes.
+
+    That is a full disk, a failing disk, a lack of memory, or an object store or a database that cannot be reached. The
+    request is back in the queue.
+    """
 
 
 class UnreachableError(RetryLaterError):

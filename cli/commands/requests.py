@@ -13,10 +13,10 @@ from ledger.errors import LedgerError, UsageError
 from ..answers import answer
 from ..dates import parse_date
 from ..documents import requests as documents
-from ..options import Classes, Json, ModelName, OptionalModel, Reason, RequestNumber, WaiveGates
+from ..options import Classes, Json, ModelName, OptionalModel, Reason, RequestNumber, WaiveGates, Yes
 from ..render import PhaseProgress, emit_table, percent, say
 from ..request_files import read_requests
-from ..session import session
+from ..session import confirm, session
 from .worker import drain_queue
 
 if TYPE_CHECKING:
@@ -202,7 +202,36 @@ _decision(Action.APPROVE, "Approve a request that waits for it.")
 _decision(Action.DENY, "Turn a request down.")
 _decision(Action.CANCEL, "Cancel a request that is no longer wanted.")
 _decision(Action.HOLD, "Take a request out of the queue for a while.")
-_decision(Action.RELEASE, "Put a held request back in the queue.")
+
+
+@app.command()
+def release(
+    ctx: typer.Context,
+    request: RequestNumber,
+    reason: Reason = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Take a running request from the worker that holds it; needs --reason.")
+    ] = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Put a held request back in the queue."""
+    from ledger.service.requests.decisions import decide
+    from ledger.service.requests.leases import break_lease, show_lease
+
+    with session(ctx).ledger() as ledger:
+        lease = show_lease(ledger, request) if force else None
+        if lease is None:
+            done = decide(ledger, request, Action.RELEASE, reason)
+        else:
+            if not reason:
+                raise UsageError("--force needs a reason", "say with --reason why the lease is broken")
+            say(("warning:", "yellow"), f" {lease}; if that worker is alive, what it computed is lost")
+            confirm(f"Take request {request} from {lease.owner}?", yes=yes)
+            done = break_lease(ledger, request, reason)
+        if json:
+            _answer_decision(ctx, ledger, Action.RELEASE, done)
+    say(f"request {request} is {done.state.value}")
 
 
 @app.command()

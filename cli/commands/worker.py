@@ -13,7 +13,7 @@ from ..documents import requests as documents
 from ..options import Json, JsonLines, OptionalModel
 from ..render import PhaseProgress, emit_table, say
 from ..session import session
-from ..signals import StopSignals
+from ..signals import InterruptingSignals, StopSignals
 from ..worker_log import log_to_stderr
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ def work(
         bool,
         typer.Option(
             "--forever",
-            help="Stay and carry out requests as they come. SIGTERM or Ctrl-C puts the one in progress back in the "
-            "queue and ends with 0.",
+            help="Stay and carry out requests as they come. SIGTERM, SIGHUP or Ctrl-C puts the one in progress back in "
+            "the queue and ends with 0.",
         ),
     ] = False,
     poll: Annotated[
@@ -93,21 +93,30 @@ def drain_queue(
 
     Returns:
         Why requests failed; the caller raises the first, which decides the exit code.
+
+    Raises:
+        LeaseHeldError: Nothing is left but what another worker holds, and what waits behind that.
+        RetryLaterError: Something came in between; the request in progress is back in the queue.
+        KeyboardInterrupt: A signal did; the request in progress is back in the queue.
     """
+    from ledger.service.requests.leases import require_no_lease
     from ledger.service.requests.worker import work as work_off
 
     failures = []
     done = 0
-    with PhaseProgress() as progress:
-        for outcome in work_off(ledger, progress, model_name=model):
+    with InterruptingSignals() as signals, PhaseProgress() as progress:
+        for outcome in work_off(ledger, progress, model_name=model, check=signals.check):
             progress.end()
             done += 1
             if outcome.error is not None:
                 failures.append(outcome.error)
             on_outcome(outcome)
             tell(outcome)
+            signals.check()
             if once:
-                break
+                return failures
+    if not failures:
+        require_no_lease(ledger, model)
     if not done:
         say("nothing to do")
     return failures
@@ -166,6 +175,9 @@ def status(
         if found.workers:
             workers = ((w.owner, w.model or "all", w.started_at, f"{w.idle:.0f} s ago") for w in found.workers)
             emit_table(["~worker", "model", "since", "last heard of"], workers, title="workers")
+        if found.leases:
+            held = ((x.request.id, x.model.name, x.owner, f"in {x.remaining:.0f} s") for x in found.leases)
+            emit_table(["#id", "model", "~worker", "runs out"], held, title="leases")
     _warn(found)
     if overdue and found.overdue:
         raise OverdueError(f"{len(found.overdue)} requests are past their due dates", "carry them out or deny them")
@@ -179,6 +191,11 @@ def _warn(found: "Status") -> None:
             f" requests for {', '.join(unattended)} wait and no worker is there: run unledger work, or keep one with "
             "unledger work --forever",
         )
+    for doubt in found.clock:
+        say(("warning:", "yellow"), f" {doubt}")
+    for lease in found.leases:
+        if lease.from_future:
+            say(("warning:", "yellow"), f" {lease}; {lease.hint}")
     if found.overdue:
         numbers = ", ".join(str(request.id) for request in found.overdue)
         say(("warning:", "yellow"), f" past their due dates: requests {numbers}")

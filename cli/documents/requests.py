@@ -134,7 +134,26 @@ def status_document(found: "Status", shown: "Iterable[tuple[ModelStatus, Sequenc
         }
         for status, requests in shown
     ]
-    return document("status", {"now": found.now, "workers": [vars(one) for one in found.workers], "models": models})
+    leases = [
+        {
+            "request": lease.request.id,
+            "model": lease.model.name,
+            "owner": lease.owner,
+            "epoch": lease.epoch,
+            "remaining": lease.remaining,
+            "expires": lease.expires,
+            "from_future": lease.from_future,
+        }
+        for lease in found.leases
+    ]
+    body = {
+        "now": found.now,
+        "workers": [vars(one) for one in found.workers],
+        "leases": leases,
+        "clock": list(found.clock),
+        "models": models,
+    }
+    return document("status", body)
 
 
 def rollback_document(plan: "RollbackPlan", made: Version | None) -> Document:

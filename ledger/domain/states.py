@@ -110,11 +110,20 @@ def next_state(state: RequestState, action: Action, *, request_id: int) -> Reque
     try:
         return TRANSITIONS[state, action]
     except KeyError:
-        allowed = sorted(a.value for s, a in TRANSITIONS if s is state and a in PERSONAL_ACTIONS)
         raise TransitionError(
-            f"request {request_id} is {state.value}; it cannot {action.value} from there",
-            f"allowed now: {', '.join(allowed)}" if allowed else "this state is final",
+            f"request {request_id} is {state.value}; it cannot {action.value} from there", _way_on(state, request_id)
         ) from None
+
+
+def _way_on(state: RequestState, request_id: int) -> str:
+    """Return what a person can do about a request in a state that does not allow what they asked for."""
+    if state is RequestState.RUNNING:
+        return (
+            "a worker carries it out, or held it when it died: wait until it is done or its lease has run out; "
+            f"to take it from the worker: unledger request release {request_id} --force --reason TEXT"
+        )
+    allowed = sorted(a.value for s, a in TRANSITIONS if s is state and a in PERSONAL_ACTIONS)
+    return f"allowed now: {', '.join(allowed)}" if allowed else "this state is final"
 
 
 PERSONAL_ACTIONS = frozenset({_A.APPROVE, _A.DENY, _A.CANCEL, _A.HOLD, _A.RELEASE, _A.RETRY, _A.WITHDRAW})

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from ledger.store.audit.log import AuditLog
-from ledger.store.database.engine import WRITER, translated
+from ledger.store.database.engine import WRITER, database_time, translated
 from ledger.store.database.integrity import database_problems
 from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
@@ -25,6 +25,7 @@ class Transaction:
     """The repositories of one open transaction."""
 
     def __init__(self, session: Session, holder: str) -> None:
+        self._session = session
         self.leases = ObjectLeases(session, holder)
         self.models = Models(session)
         self.versions = Versions(session)
@@ -36,6 +37,10 @@ class Transaction:
         self.checkpoints = Checkpoints(session)
         self.projections = Projections(session)
         self.workers = Workers(session)
+
+    def time(self) -> float:
+        """Return the time on the database's clock, in seconds since 1970."""
+        return float(self._session.scalar(select(database_time())) or 0.0)
 
 
 class Database:

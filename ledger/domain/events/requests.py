@@ -72,9 +72,16 @@ class RequestHeld(RequestDecision):
 
 @dataclass(frozen=True, kw_only=True)
 class RequestReleased(RequestDecision):
-    """Written when a request on hold is put back in the queue."""
+    """Written when a person puts a request back in the queue: one that is on hold, or one that a worker holds.
+
+    Of a request that is taken from a worker it holds ``worker`` and ``epoch``.
+    """
 
     kind: ClassVar[str] = EventKind.REQUEST_RELEASED
+    worker: str | None = None
+    """Name of the worker that the request is taken from."""
+    epoch: int | None = None
+    """Number after that of the claim that ends, so that nothing counts that the worker may still write."""
 
 
 @dataclass(frozen=True, kw_only=True)

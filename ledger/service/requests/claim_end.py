@@ -121,11 +121,14 @@ class ClaimEnd:
         """
         return self._unsuccessful(model, Action.FAIL, RequestFailed, error)
 
-    def interrupt(self) -> None:
+    def interrupt(self, why: str = "") -> None:
         """Put the request back in the queue; the attempt does not count.
 
-        If the lease was lost, nothing changes. If the database is away, the lease runs out, and the next worker takes
-        the request over.
+        If the lease was lost, nothing changes. If the database cannot be written, the lease runs out, and the next
+        worker takes the request over.
+
+        Args:
+            why: What came in between; kept as a note beside the audit log.
         """
 
         def transaction() -> None:
@@ -134,11 +137,11 @@ class ClaimEnd:
                 attempts = self._claim.request.attempts - 1
                 back = tx.requests.finish(self._claim, Action.INTERRUPT, at=now, attempts=attempts)
                 event = RequestInterrupted(state=back.state, epoch=self._claim.epoch)
-                record(tx, self._ledger, event, back, at=now)
+                record(tx, self._ledger, event, back, at=now, note=why)
 
         try:
             retry_when_busy(transaction)
-        except RetryLaterError:
+        except LedgerError:
             return
 
     def _commit(self, model: Model, parent: Version, proposal: Proposal | None) -> Outcome:

@@ -1,5 +1,6 @@
 """Claim the next request that a worker may carry out."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from ledger.domain.events.requests import RequestClaimed, RequestEvent, RequestQuarantined
@@ -15,7 +16,12 @@ MOST_CRASHES = 3
 
 
 def claim_next(
-    ledger: Ledger, owner: str, model_name: str | None = None, *, lease: float = LEASE_SECONDS
+    ledger: Ledger,
+    owner: str,
+    model_name: str | None = None,
+    *,
+    lease: float = LEASE_SECONDS,
+    avoid: Collection[int] = (),
 ) -> Claim | None:
     """Claim the oldest request that may be carried out now; None if there is none.
 
@@ -26,6 +32,7 @@ def claim_next(
         owner: Name of the worker.
         model_name: Only this model's requests.
         lease: Seconds after which the claim expires unless a heartbeat prolongs it.
+        avoid: Ids of models whose requests are left alone for now.
 
     Raises:
         NotFoundError: There is no such model.
@@ -38,7 +45,7 @@ def claim_next(
             for request in tx.requests.quarantine_vanished(attempts=MOST_CRASHES, at=now, model=model):
                 gone = RequestQuarantined(state=request.state, attempts=request.attempts)
                 record(tx, ledger, gone, request, at=now)
-            claim = tx.requests.claim(owner=owner, ttl=lease, at=now, attempts=MOST_CRASHES, model=model)
+            claim = tx.requests.claim(owner=owner, ttl=lease, at=now, attempts=MOST_CRASHES, model=model, avoid=avoid)
             if claim is not None:
                 taken = RequestClaimed(state=claim.request.state, worker=owner, epoch=claim.epoch)
                 record(tx, ledger, taken, claim.request, at=now)
@@ -47,7 +54,9 @@ def claim_next(
     return retry_when_busy(transaction)
 
 
-def record(tx: Transaction, ledger: Ledger, event: RequestEvent, request: Request, *, at: datetime) -> None:
+def record(
+    tx: Transaction, ledger: Ledger, event: RequestEvent, request: Request, *, at: datetime, note: str = ""
+) -> None:
     """Append what happened to a request to the audit log."""
     name = tx.models.by_id(request.model_id).name
-    tx.audit.append(event, at=at, actor=ledger.actor, model=name, request_id=request.id)
+    tx.audit.append(event, at=at, actor=ledger.actor, model=name, request_id=request.id, note=note)

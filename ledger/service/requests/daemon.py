@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from ledger.errors import ConflictError, IntegrityError, LedgerError, NotFoundError, RetryLaterError, UsageError
@@ -66,8 +67,10 @@ def run_daemon(
 ) -> Iterator[Outcome | Trouble]:
     """Carry out requests as they come, until told to stop: a request in progress then goes back to the queue.
 
-    Yields what became of each request, and troubles: a lease that was lost, a database that is busy, full or away,
-    a plugin that broke (its request has failed). All of that is logged as ``unledger.worker`` too.
+    Yields what became of each request, and troubles: a lease that was lost, a database that is busy, full or away, a
+    full disk, no memory, an object store out of reach (the request is back in the queue), a plugin that broke (its
+    request has failed). All of that is logged as ``unledger.worker`` too. After a trouble with one model's request, the
+    requests of other models come first.
 
     Args:
         ledger: The ledger.
@@ -82,13 +85,9 @@ def run_daemon(
         LedgerError: Nothing that waiting could mend: no such model, another release's schema, a damaged database.
         KeyboardInterrupt: After the request in progress went back to the queue.
     """
-
-    def check() -> None:
-        if stop.wanted:
-            raise RetryLaterError("the worker was told to stop", "the request is back in the queue")
-
     owner = new_holder()
     idle, troubled = _idle(poll), _troubled(poll)
+    avoid: set[int] = set()
     logger.info("worker %s waits for requests for %s", owner, model_name or "every model")
     with _present(ledger, owner, model_name):
         while not stop.wanted:
@@ -102,7 +101,8 @@ def run_daemon(
                     open_model=open_model,
                     owner=owner,
                     lease=lease,
-                    check=check,
+                    check=partial(_go_on, stop),
+                    avoid=avoid,
                 ):
                     idle, troubled = _idle(poll), _troubled(poll)
                     _log_outcome(outcome)
@@ -118,8 +118,17 @@ def run_daemon(
                 _log_trouble(error, pause)
                 yield Trouble(error, pause)
             else:
-                pause = next(idle)
+                # Where nothing is left but the models that trouble was met with, their turn comes again.
+                pause = 0.0 if avoid else next(idle)
+                avoid.clear()
+            if not pause:
+                continue
             stop.wait(pause)
+
+
+def _go_on(stop: Stop) -> None:
+    if stop.wanted:
+        raise RetryLaterError("the worker was told to stop", "the request is back in the queue")
 
 
 def _log_outcome(outcome: Outcome) -> None:

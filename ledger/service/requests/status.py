@@ -9,9 +9,11 @@ from ledger.domain.requests import Request
 from ledger.domain.states import OPEN_STATES, RequestState
 from ledger.domain.versions import Version
 from ledger.domain.workers import Worker
+from ledger.service.clock import read_clocks
 from ledger.service.ledger import Ledger
 
 from .daemon import PRESENT_SECONDS
+from .leases import HeldLease, held_leases
 
 WANTING = frozenset({RequestState.QUEUED, RequestState.RUNNING})
 """States that only a worker leads out of."""
@@ -38,6 +40,10 @@ class Status:
     models: tuple[ModelStatus, ...]
     workers: tuple[Worker, ...]
     """Those that stay and were heard of lately."""
+    leases: tuple[HeldLease, ...] = ()
+    """What workers hold now, on the models that are listed."""
+    clock: tuple[str, ...] = ()
+    """What speaks against the clock, a sentence each."""
 
     @property
     def overdue(self) -> tuple[Request, ...]:
@@ -68,4 +74,7 @@ def status(ledger: Ledger, model_name: str | None = None) -> Status:
                     and not attended & {None, model.name},
                 )
             )
-    return Status(now, tuple(found), workers)
+        listed = {model.id for model in models}
+        leases = tuple(lease for lease in held_leases(tx) if lease.model.id in listed)
+        clock = read_clocks(tx, ledger.clock).doubts
+    return Status(now, tuple(found), workers, leases, clock)

@@ -21,6 +21,8 @@ from .claim_end import ClaimEnd, Outcome
 from .claims import LEASE_SECONDS, claim_next
 from .filing import check_retained
 from .heartbeat import LeaseHeartbeat
+from .leases import give_back
+from .transient import as_transient
 
 
 def work(
@@ -32,10 +34,12 @@ def work(
     owner: str | None = None,
     lease: float = LEASE_SECONDS,
     check: Callable[[], None] = lambda: None,
+    avoid: set[int] | None = None,
 ) -> Iterator[Outcome]:
     """Carry out claimable requests one after another until none is left.
 
-    A request that fails is recorded as failed and yielded with its error; the others go on.
+    A request that fails is recorded as failed and yielded with its error; the others go on. Where the surroundings are
+    at fault (:mod:`.transient`), the request goes back to the queue and the work ends.
 
     Args:
         ledger: The ledger.
@@ -45,25 +49,39 @@ def work(
         owner: Name of the worker; None invents one.
         lease: Seconds after which others may take over, unless a heartbeat comes first.
         check: Called at every step of the work; what it raises puts the request back in the queue.
+        avoid: Ids of models to leave alone. The model whose request went back to the queue is added.
 
     Raises:
-        RetryLaterError: The lease was lost, another version became live, or the database was away.
+        RetryLaterError: The lease was lost, another version became live, the database was away, a disk was full, ...
         KeyboardInterrupt: After the request in progress went back to the queue.
     """
     owner = owner or new_holder()
+    avoid = set() if avoid is None else avoid
     opened: dict[int, tuple[Model, Compute]] = {}
-    while (claim := claim_next(ledger, owner, model_name, lease=lease)) is not None:
-        try:
-            with ledger.database.read() as tx:
-                model = tx.models.by_id(claim.request.model_id)
-        except LedgerError:
-            ClaimEnd(ledger, claim).interrupt()
+    try:
+        while (claim := claim_next(ledger, owner, model_name, lease=lease, avoid=avoid)) is not None:
+            avoid.add(claim.request.model_id)
+            try:
+                with ledger.database.read() as tx:
+                    model = tx.models.by_id(claim.request.model_id)
+            except LedgerError:
+                ClaimEnd(ledger, claim).interrupt()
+                raise
+            # A model is laid out again when its record changed.
+            known = opened.get(model.id)
+            if known is None or known[0] != model:
+                known = opened[model.id] = model, _when_needed(ledger, model, open_model)
+            outcome = carry_out(ledger, *known, claim, progress, check=check)
+            avoid.clear()
+            yield outcome
+    except LedgerError as error:
+        if isinstance(error, RetryLaterError) or (transient := as_transient(error)) is None:
             raise
-        # A model is laid out again when its record changed.
-        known = opened.get(model.id)
-        if known is None or known[0] != model:
-            known = opened[model.id] = model, _when_needed(ledger, model, open_model)
-        yield carry_out(ledger, *known, claim, progress, check=check)
+        raise transient from error
+    except (KeyboardInterrupt, SystemExit):
+        # The signal may have come just after a claim was committed, before anything could hold on to it.
+        give_back(ledger, owner)
+        raise
 
 
 def _when_needed(ledger: Ledger, model: Model, open_model: OpenModel) -> Compute:
@@ -91,8 +109,8 @@ def carry_out(
 
     Raises:
         RetryLaterError: The lease was lost and somebody else carries the request out; or another version became
-            live, or the database was away, or ``check`` said so: then the request is back in the queue, now or
-            when its lease has run out.
+            live, or the database was away, or a disk was full and the like, or ``check`` said so: then the request is
+            back in the queue, now or when its lease has run out.
         KeyboardInterrupt: The request is back in the queue.
     """
     end = ClaimEnd(ledger, claim)
@@ -104,16 +122,22 @@ def carry_out(
             return end.fulfil(model, parent, proposal)
     except RetryLaterError as error:
         # The lease is still ours unless that is what was lost: then this changes nothing.
-        end.interrupt()
+        end.interrupt(error.message)
         raise error from None
     except GateError as error:
         return end.block(model, error)
     except LedgerError as error:
+        if (transient := as_transient(error)) is not None:
+            end.interrupt(transient.message)
+            raise transient from error
         return end.fail(model, error)
     except (KeyboardInterrupt, SystemExit):
         end.interrupt()
         raise
     except Exception as error:
+        if (transient := as_transient(error)) is not None:
+            end.interrupt(transient.message)
+            raise transient from error
         end.fail(model, LedgerError(f"{type(error).__name__}: {error}"))
         raise
 

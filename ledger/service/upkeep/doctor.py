@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ledger.config import Config
 from ledger.errors import LedgerError
 from ledger.plugin_manager import build_plugins, selection
+from ledger.service.clock import read_clocks
 from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import check_schema
@@ -60,10 +62,19 @@ def doctor(config: Config) -> list[Check]:
     if check("database", schema):
         check("writable", writable)
         check("audit history", audit)
+        check("clock", partial(_clock, database))
         check("object store", objects)
     check("plugins", lambda: _plugins(config))
     database.close()
     return checks
+
+
+def _clock(database: Database) -> str:
+    with database.read() as tx:
+        doubts = read_clocks(tx).doubts
+    if doubts:
+        raise LedgerError("; ".join(doubts), "set the clock right before anything else is done")
+    return "nothing was recorded later than now"
 
 
 def _plugins(config: Config) -> str:

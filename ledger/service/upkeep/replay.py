@@ -17,6 +17,7 @@ from ledger.domain.events.requests import (
     RequestEvent,
     RequestFulfilled,
     RequestReceived,
+    RequestReleased,
     RequestReopened,
     RequestRetried,
 )
@@ -169,6 +170,8 @@ class Replayed:
         match event:
             case RequestClaimed():
                 row |= {"lease_owner": event.worker, "lease_epoch": event.epoch}
+            case RequestReleased() if event.epoch is not None:
+                row |= {"lease_epoch": event.epoch}
             case RequestFulfilled():
                 row |= {"version": event.version, "no_op": event.no_op}
             case RequestReopened():

@@ -39,6 +39,17 @@ class Claim:
     """Seconds that the lease lasts after each heartbeat."""
 
 
+@dataclass(frozen=True)
+class Lease:
+    """A worker's hold on a request that is running."""
+
+    request: Request
+    owner: str
+    epoch: int
+    remaining: float
+    """Seconds until it runs out, on the database's clock; it did if this is not positive."""
+
+
 class Requests:
     """Requests, which are also the work queue."""
 
@@ -103,7 +114,14 @@ class Requests:
         return convert.request(row)
 
     def claim(
-        self, *, owner: str, ttl: float, at: datetime, attempts: int | None = None, model: Model | None = None
+        self,
+        *,
+        owner: str,
+        ttl: float,
+        at: datetime,
+        attempts: int | None = None,
+        model: Model | None = None,
+        avoid: Collection[int] = (),
     ) -> Claim | None:
         """Take the oldest request that may be carried out now, in one statement; None if there is none.
 
@@ -118,6 +136,7 @@ class Requests:
             attempts: How many attempts a request is permitted: one that vanished in its last is not offered,
                 even if its lease ran out only just now; None permits any number.
             model: Only this model's requests.
+            avoid: Ids of models whose requests are left alone.
         """
         waiting, rival = aliased(RequestRow), aliased(RequestRow)
         ahead = exists().where(
@@ -129,6 +148,8 @@ class Requests:
         offered = select(waiting.id).where(vanished | ((waiting.state == QUEUED) & ~ahead))
         if model is not None:
             offered = offered.where(waiting.model_id == model.id)
+        if avoid:
+            offered = offered.where(waiting.model_id.not_in(list(avoid)))
         row = self._update(
             # What the inner query saw must still hold where it is written: PostgreSQL may have waited in between.
             (RequestRow.id == offered.order_by(waiting.id).limit(1).scalar_subquery())
@@ -182,6 +203,26 @@ class Requests:
         if row is None:
             raise _lost(claim)
         return convert.request(row)
+
+    def break_lease(self, request_id: int, *, at: datetime, outcome: str) -> Request:
+        """Take a running request from whoever holds it, back to the queue; the epoch rises.
+
+        Raises:
+            TransitionError: The request is not running.
+        """
+        row = self._row(request_id)
+        changes = {"lease_owner": None, "lease_expires": None, "lease_epoch": row.lease_epoch + 1, "outcome": outcome}
+        return self.act(request_id, Action.INTERRUPT, at=at, **changes)
+
+    def leases(self, model: Model | None = None) -> list[Lease]:
+        """Return the leases on running requests, those that ran out included, in the order of the requests."""
+        query = select(RequestRow, RequestRow.lease_expires - database_time()).where(RequestRow.state == RUNNING)
+        if model is not None:
+            query = query.where(RequestRow.model_id == model.id)
+        return [
+            Lease(convert.request(row), row.lease_owner or "", row.lease_epoch, remaining or 0.0)
+            for row, remaining in self._session.execute(query.order_by(RequestRow.id))
+        ]
 
     def leased(self) -> set[int]:
         """Return the ids of the models that a worker holds a live lease on."""
