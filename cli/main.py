@@ -12,7 +12,7 @@ from ledger import __version__
 from ledger.errors import LedgerError, UsageError
 
 from . import answers, session, signals
-from .commands import audit, certificates, demo, models, purge, requests, setup, store, versions, worker
+from .commands import audit, backup, certificates, demo, models, purge, requests, setup, store, versions, worker
 from .render import say
 
 # Typer exports no other name of the error that its parser raises.
@@ -120,6 +120,8 @@ app.add_typer(certificates.app, name="certificate", rich_help_panel="The ledger 
 app.add_typer(setup.db_app, name="db", rich_help_panel="The ledger itself")
 app.command("fsck", rich_help_panel="The ledger itself")(store.fsck)
 app.command("gc", rich_help_panel="The ledger itself")(store.gc)
+app.command("backup", rich_help_panel="The ledger itself")(backup.backup)
+app.command("restore", rich_help_panel="The ledger itself")(backup.restore)
 app.command("plugins", rich_help_panel="The ledger itself")(setup.plugins)
 
 

@@ -86,8 +86,26 @@ def plan_config(root: Path, database: str, store: str) -> Config:
     return Config(root.resolve(), database, store)
 
 
-def write_config(config: Config) -> None:
+def other_settings(config: Config) -> str:
+    """Return what ``unledger.toml`` says besides where database, objects and keys are.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    try:
+        lines = (config.root / FILE).read_text().splitlines(keepends=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {config.root / FILE}: {error}") from error
+    own = {line.partition("=")[0].strip() for line in TEMPLATE.splitlines()}
+    return "".join(line for line in lines if line.partition("=")[0].strip() not in own)
+
+
+def write_config(config: Config, settings: str = "") -> None:
     """Write the ``unledger.toml`` of a new ledger; from then on, its folder holds one.
+
+    Args:
+        config: Where database, objects and keys are.
+        settings: What else it says, as :func:`other_settings` returns it.
 
     Raises:
         ConflictError: The folder already holds a ledger.
@@ -96,7 +114,7 @@ def write_config(config: Config) -> None:
     """
     try:
         text = TEMPLATE.format(**{name: _quoted(getattr(config, name)) for name in ("database", "store", "keys")})
-        write_file(config.root / FILE, [text.encode()])
+        write_file(config.root / FILE, [(text + settings).encode()])
     except UnicodeEncodeError as error:
         raise UsageError(f"a setting of the new ledger is not text: {error.object!r}", "use names in UTF-8") from error
     except FileExistsError:

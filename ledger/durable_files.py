@@ -236,6 +236,12 @@ def reason(error: OSError) -> str:
     return "no space left" if full else error.strerror or type(error).__name__
 
 
+def sync_file(path: Path) -> None:
+    """Flush a regular file's bytes to disk, where something else than this module wrote them."""
+    with open_regular(path, os.O_RDWR) as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk."""
     descriptor = os.open(folder, os.O_RDONLY)

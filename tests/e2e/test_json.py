@@ -80,6 +80,8 @@ request list -> requests
 status -> status
 fsck --read-data -> fsck
 gc --older-than 0 -> gc
+backup FOLDER/backup --with-keys FOLDER/keys -> backup
+restore FOLDER/backup --into FOLDER/restored --keys FOLDER/keys -> restored
 purge digits --older-than 0 --dry-run -> purge
 purge digits --older-than 0 --yes -> purge
 model rebind digits -> model

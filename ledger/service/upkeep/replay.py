@@ -207,10 +207,15 @@ def replay(tx: Transaction) -> list[Difference]:
 def differences(ledger: Ledger) -> list[str]:
     """Return one sentence for each stored row or column that the audit log contradicts."""
     with ledger.database.read() as tx:
-        try:
-            return [str(difference) for difference in replay(tx)]
-        except (LedgerError, LookupError, TypeError, ValueError) as error:
-            return [f"the audit history cannot be replayed: {error}"]
+        return differences_in(tx)
+
+
+def differences_in(tx: Transaction) -> list[str]:
+    """Return what :func:`differences` does, as an open transaction sees it."""
+    try:
+        return [str(difference) for difference in replay(tx)]
+    except (LedgerError, LookupError, TypeError, ValueError) as error:
+        return [f"the audit history cannot be replayed: {error}"]
 
 
 def _compare(table: str, recorded: Mapping[Key, Row], stored: Mapping[Key, Row]) -> Iterable[Difference]:

@@ -73,8 +73,8 @@ def _known_revisions(engine: Engine) -> set[str]:
         return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
 
 
-def upgrade_schema(engine: Engine) -> str:
-    """Create or upgrade the schema in one transaction; return the revision reached.
+def upgrade_schema(engine: Engine, revision: str = HEAD) -> str:
+    """Create or upgrade the schema in one transaction, up to a revision; return the revision reached.
 
     Raises:
         SchemaVersionError: The database belongs to a newer release.
@@ -89,5 +89,5 @@ def upgrade_schema(engine: Engine) -> str:
         if connection.dialect.name == "postgresql":
             # SQLite's writer holds the only lock already; here, others that upgrade at once must wait.
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-        command.upgrade(config, "head")
-    return HEAD
+        command.upgrade(config, revision)
+    return revision

@@ -58,7 +58,7 @@ class ObjectKeys:
             key = secrets.token_bytes(KEY)
             write_file(
                 self._path(digest),
-                [key + _seal(digest, key)],
+                [key_file(digest, key)],
                 existing=Existing.KEEP,
                 mode=0o600,
                 check=lambda file: _genuine(file, digest),
@@ -126,6 +126,11 @@ class ObjectKeys:
 
     def _path(self, digest: str) -> Path:
         return self.folder / digest
+
+
+def key_file(digest: str, key: bytes) -> bytes:
+    """Return the contents of the file of an object's key."""
+    return key + _seal(digest, key)
 
 
 def _seal(digest: str, key: bytes) -> bytes:

@@ -41,7 +41,7 @@ class RemoteFolder:
     @cached_property
     def _opened(self) -> tuple[Any, str]:
         # When first needed: most commands look at no object, and drivers take their time.
-        return _open(self.url)
+        return open_remote(self.url)
 
     @property
     def _files(self) -> Any:
@@ -59,7 +59,7 @@ class RemoteFolder:
             ConnectionError: It cannot be reached, or not with these credentials.
         """
         try:
-            _translated(lambda: self._files.ls(self._root))
+            translated(lambda: self._files.ls(self._root))
         except FileNotFoundError:
             # No such prefix yet; whether there is such a bucket, writing will tell.
             return
@@ -69,13 +69,13 @@ class RemoteFolder:
 
     def open(self, digest: str) -> BinaryIO:
         """Open an object for reading."""
-        file = _translated(lambda: self._files.open(self._path(digest), "rb", block_size=READ_AHEAD))
+        file = translated(lambda: self._files.open(self._path(digest), "rb", block_size=READ_AHEAD))
         return io.BufferedReader(_Reader(file), CHUNK)
 
     def write(self, digest: str, content: Iterable[bytes], check: Check) -> None:
         """Write an object and check what the store returns of it."""
         path, data = self._path(digest), b"".join(content)
-        _translated(lambda: self._files.pipe_file(path, data))
+        translated(lambda: self._files.pipe_file(path, data))
         with self.open(digest) as file:
             if not check(file):
                 raise ObjectError(f"{self.url} returned other bytes than were written")
@@ -86,14 +86,14 @@ class RemoteFolder:
     def size(self, digest: str) -> int | None:
         """Return an object's stored bytes, or None if there is none."""
         try:
-            info = _translated(lambda: self._files.info(self._path(digest)))
+            info = translated(lambda: self._files.info(self._path(digest)))
         except FileNotFoundError:
             return None
         return int(info["size"]) if info["type"] == "file" else None
 
     def modified(self, digest: str) -> float:
         """Return when an object was written, in seconds since 1970."""
-        return float(_translated(lambda: self._files.modified(self._path(digest))).timestamp())
+        return float(translated(lambda: self._files.modified(self._path(digest))).timestamp())
 
     def overwrite(self, digest: str) -> None:
         """Do nothing: an object store keeps or drops old bytes as it likes."""
@@ -101,14 +101,14 @@ class RemoteFolder:
     def remove(self, digest: str) -> None:
         """Remove an object; a missing one is fine."""
         try:
-            _translated(lambda: self._files.rm_file(self._path(digest)))
+            translated(lambda: self._files.rm_file(self._path(digest)))
         except FileNotFoundError:
             return
 
     def digests(self) -> Iterator[str]:
         """Yield the digests of everything that is named like an object, in order."""
         try:
-            found = _translated(lambda: self._files.find(self._root))
+            found = translated(lambda: self._files.find(self._root))
         except FileNotFoundError:
             return
         for path in sorted(found):
@@ -144,7 +144,7 @@ class _Reader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go somewhere."""
-        return _translated(lambda: int(self._file.seek(offset, whence)))
+        return translated(lambda: int(self._file.seek(offset, whence)))
 
     def tell(self) -> int:
         """Say where."""
@@ -152,7 +152,7 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Read as much as fits."""
-        data: bytes = _translated(lambda: self._file.read(len(buffer)))
+        data: bytes = translated(lambda: self._file.read(len(buffer)))
         buffer[: len(data)] = data
         return len(data)
 
@@ -162,7 +162,13 @@ class _Reader(io.RawIOBase):
         super().close()
 
 
-def _open(url: str) -> tuple[Any, str]:
+def open_remote(url: str) -> tuple[Any, str]:
+    """Return the driver of a URL, and the path that the URL names there.
+
+    Raises:
+        UsageError: fsspec does not know the protocol, or its driver is not installed.
+        LedgerError: It cannot be reached.
+    """
     protocol = url.split("://", 1)[0]
     # Imported here: a ledger with a local store does without.
     try:
@@ -184,7 +190,7 @@ def _options(protocol: str) -> dict[str, Any]:
     return {"use_listings_cache": False} if protocol in EXTRAS else {}
 
 
-def _translated(call: Callable[[], T]) -> T:
+def translated(call: Callable[[], T]) -> T:
     """Call a driver; drivers raise whatever their libraries do.
 
     Raises:
