@@ -136,7 +136,9 @@ def test_a_backup_can_be_restored_into_the_other_kind_of_database(
     bring_back(shelf, other)
     assert rows(tmp_path / "restored") == rows(shelf.root)
     shelf.close()
-    assert fsck(open_ledger(find_config(tmp_path / "restored"), "tester"), QUIET, read_data=True).sound
+    restored = open_ledger(find_config(tmp_path / "restored"), "tester")
+    assert fsck(restored, QUIET, read_data=True).sound
+    restored.close()
 
 
 def test_a_second_backup_copies_only_what_is_new(shelf: Shelf, empty_database: Callable[[], str | None]) -> None:

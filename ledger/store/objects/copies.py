@@ -1,7 +1,6 @@
 """Copy stored objects as they are, encrypted, to another folder and back; each copy is authenticated."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -89,9 +88,13 @@ def _form(file: BinaryIO, key: bytes | None) -> StoredForm:
 
 
 def _opens(file: BinaryIO, digest: str, key: bytes | None, size: int) -> bool:
-    file.seek(0, os.SEEK_SET)
+    # The magic is not among the encrypted bytes: it is what tells the two forms apart.
+    encrypted = _begins_encrypted(file)
+    file.seek(0)
     if key is None:
-        return hashlib.sha256(file.read()).hexdigest() == digest and not _begins_encrypted(file)
+        return not encrypted and hashlib.sha256(file.read()).hexdigest() == digest
+    if not encrypted:
+        return False
     try:
         decrypt(key, digest, file, size)
     except ObjectError:
