@@ -230,6 +230,19 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
         sync_folder(folder.parent)
 
 
+def try_writing(folder: Path) -> None:
+    """Write a file into a folder, read it back and remove it; where there is no such folder yet, into the one above.
+
+    Raises:
+        OSError: The folder cannot be written, whatever its permissions say.
+    """
+    while not folder.is_dir():
+        folder = folder.parent
+    probe = folder / (TEMPORARY + secrets.token_hex(6))
+    write_file(probe, [b"probe"], mode=0o600, check=lambda file: file.read() == b"probe")
+    remove_file(probe)
+
+
 def reason(error: OSError) -> str:
     """Say in a few words why something cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from ledger.store.audit.log import AuditLog
 from ledger.store.database.engine import WRITER, database_time, translated
 from ledger.store.database.integrity import database_problems
+from ledger.store.database.tables import AuditHeadRow
 from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
 from ledger.store.repositories.class_spaces import ClassSpaces
@@ -83,6 +84,16 @@ class Database:
         """
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield Transaction(session, self.holder)
+
+    def try_writing(self) -> None:
+        """Write a row as it is, in a transaction that is then undone.
+
+        Raises:
+            LedgerError: The database cannot be written.
+        """
+        with translated(), Session(self._writer) as session:
+            session.execute(update(AuditHeadRow).values(size=AuditHeadRow.size))
+            session.rollback()
 
     def problems(self) -> list[str]:
         """Return what the database finds wrong with its own file, and rows that refer to nothing."""

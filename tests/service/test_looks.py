@@ -89,7 +89,9 @@ def test_requests_are_listed_by_model_and_state(two_forgotten: Desk) -> None:
 def test_the_doctor_finds_nothing_wrong(two_forgotten: Desk) -> None:
     with two_forgotten.unchanged():
         checks = doctor(find_config(two_forgotten.root))
-    assert [check.name for check in checks] == ["database", "writable", "audit history", "object store", "plugins"]
+    assert [check.name for check in checks] == [
+        *("database", "writable", "audit history", "object store", "permissions", "plugins")
+    ]
     assert all(check.ok for check in checks), checks
 
 
@@ -105,7 +107,7 @@ def test_the_doctor_looks_no_further_in_a_database_that_is_none(two_forgotten: D
     two_forgotten.close()
     (two_forgotten.root / "ledger.db").write_bytes(b"not a database" * 100)
     checks = {check.name: check.ok for check in doctor(find_config(two_forgotten.root))}
-    assert checks == {"database": False, "plugins": True}
+    assert checks == {"database": False, "permissions": True, "plugins": True}
 
 
 @pytest.mark.parametrize("victim", ["version 1", "a class space"])

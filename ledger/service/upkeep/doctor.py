@@ -14,6 +14,8 @@ from ledger.store.database.schema import check_schema
 from ledger.store.objects.object_store import open_objects
 from ledger.store.unit_of_work import Database
 
+from .places import check_permissions, try_places
+
 
 @dataclass(frozen=True)
 class Check:
@@ -44,8 +46,8 @@ def doctor(config: Config) -> list[Check]:
         return f"{engine.dialect.name}, schema up to date"
 
     def writable() -> str:
-        with database.write():
-            return "a write transaction can begin"
+        database.try_writing()
+        return f"a row was written and taken back; so were files in {', '.join(try_places(config, store))}"
 
     def audit() -> str:
         with database.read() as tx:
@@ -64,6 +66,7 @@ def doctor(config: Config) -> list[Check]:
         check("audit history", audit)
         check("clock", partial(_clock, database))
         check("object store", objects)
+    check("permissions", lambda: check_permissions(config))
     check("plugins", lambda: _plugins(config))
     database.close()
     return checks

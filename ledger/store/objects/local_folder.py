@@ -14,6 +14,7 @@ from ledger.durable_files import (
     overwrite_file,
     remove_file,
     sync_folder,
+    try_writing,
     write_file,
 )
 
@@ -35,6 +36,10 @@ class LocalFolder:
 
     def probe(self) -> None:
         """Do nothing: the folder is made when it is first written to."""
+
+    def try_writing(self) -> None:
+        """Write a file and remove it."""
+        try_writing(self.root)
 
     def open(self, digest: str) -> BinaryIO:
         """Open an object for reading; regular files only, never through a link."""

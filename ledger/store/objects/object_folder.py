@@ -18,6 +18,10 @@ class Folder(Protocol):
         """Raise unless it can be reached."""
         ...
 
+    def try_writing(self) -> None:
+        """Write something and remove it; raise if that does not work."""
+        ...
+
     def open(self, digest: str) -> BinaryIO:
         """Open an object for reading; ``FileNotFoundError`` if it is missing."""
         ...

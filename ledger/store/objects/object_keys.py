@@ -54,6 +54,7 @@ class ObjectKeys:
                 # Whoever wrote it may have died before its name was durable.
                 sync_folder(self.folder)
                 return known
+            make_folder(self.folder.parent, mode=0o700)
             make_folder(self.folder, mode=0o700)
             key = secrets.token_bytes(KEY)
             write_file(

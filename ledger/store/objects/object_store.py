@@ -53,6 +53,20 @@ class ObjectStore:
         with self._reached():
             self.folder.probe()
 
+    def try_writing(self) -> None:
+        """Write something where the objects are, and remove it.
+
+        Raises:
+            LedgerError: It cannot be written or reached.
+        """
+        try:
+            with self._reached():
+                self.folder.try_writing()
+        except OSError as error:
+            raise LedgerError(
+                f"{self.folder} cannot be written: {reason(error)}", "check permissions, and how the disk is mounted"
+            ) from error
+
     def put(self, data: bytes) -> str:
         """Store bytes durably and return their digest; storing them again changes nothing.
 

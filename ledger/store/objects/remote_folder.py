@@ -8,6 +8,7 @@ write the same bytes, since they share its key.
 import errno
 import io
 import os
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from importlib import import_module
@@ -63,6 +64,12 @@ class RemoteFolder:
         except FileNotFoundError:
             # No such prefix yet; whether there is such a bucket, writing will tell.
             return
+
+    def try_writing(self) -> None:
+        """Write an object and remove it."""
+        path = f"{self._root}/.probe-{secrets.token_hex(6)}"
+        translated(lambda: self._files.pipe_file(path, b"probe"))
+        translated(lambda: self._files.rm_file(path))
 
     def __str__(self) -> str:
         return self.url
