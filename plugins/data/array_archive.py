@@ -52,7 +52,8 @@ def read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise DataError(f"there is no file {path}", "check the path after npz:") from None
     except DataError as error:
-        raise DataError(f"{path} cannot be read: {error.message}", error.hint) from error.__cause__
+        detail = f"{path} is not a readable .npz archive of plain arrays: {error.message}"
+        raise DataError(detail, error.hint) from error.__cause__
     # What the readers of broken archives raise is not written down anywhere.
     except Exception as error:
         raise DataError(f"{path} is not a readable .npz archive of plain arrays: {str(error)[:200]}") from error

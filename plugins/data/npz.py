@@ -71,8 +71,9 @@ def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
 def _check_labels(path: Path, split: str, images: np.ndarray, labels: np.ndarray) -> None:
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
         raise DataError(f"y_{split} in {path} is not a list of class indices from 0", "store integers of shape (n,)")
-    if images.ndim == 0 or len(images) != len(labels):
-        raise DataError(f"{path} has images of shape {images.shape} in x_{split} but {len(labels)} labels in y_{split}")
+    count = len(images) if images.ndim else 0
+    if count != len(labels):
+        raise DataError(f"{path} has {count} images in x_{split} but {len(labels)} labels in y_{split}")
     if len(labels) > MOST_IMAGES:
         raise DataError(f"{path} has {len(labels):,} images in x_{split}, more than {MOST_IMAGES:,}")
 
