@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from ledger.store.audit.log import AuditLog
 from ledger.store.database.engine import WRITER, database_time, translated
+from ledger.store.database.erasure import erasing
 from ledger.store.database.integrity import database_problems
 from ledger.store.database.tables import AuditHeadRow
 from ledger.store.repositories.certificates import Certificates
@@ -72,6 +73,19 @@ class Database:
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             transaction = Transaction(session, self.holder)
             # One lock, taken first and always: writers queue up here instead of deadlocking later.
+            transaction.audit.head(lock=True)
+            yield transaction
+
+    @contextmanager
+    def erase(self) -> Iterator[Transaction]:
+        """Open a transaction as :meth:`write` does, for what no SQLite file may hold afterwards, journals included."""
+        with (
+            translated(),
+            erasing(self._writer) as connection,
+            Session(connection, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            transaction = Transaction(session, self.holder)
             transaction.audit.head(lock=True)
             yield transaction
 

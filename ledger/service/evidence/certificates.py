@@ -126,13 +126,15 @@ def get_certificate(ledger: Ledger, number: int) -> Certificate:
 def erase_openings(ledger: Ledger, number: int) -> bool:
     """Erase what opens a certificate's commitments; the certificate goes on to verify.
 
+    Done again, it finishes what a crash interrupted between the commit and the overwriting of the journal.
+
     Returns:
         False if that was done before.
 
     Raises:
         NotFoundError: There is no such certificate.
     """
-    with ledger.database.write() as tx:
+    with ledger.database.erase() as tx:
         certificate = tx.certificates.get(number)
         if certificate.openings is None:
             return False
