@@ -13,6 +13,7 @@
     |   `-- SchemaVersionError           the database belongs to another release
     |-- IntegrityError               5   bytes are not what the ledger recorded
     |   |-- AuditError                   the audit log does not verify
+    |   |-- RowError                     a row is not what the audit log says
     |   |-- SignatureError               a signed statement is malformed or not genuine
     |   `-- ObjectError                  a stored object is missing or altered
     |-- GateError                    6   the candidate missed a quality gate
@@ -121,6 +122,10 @@ class AuditError(IntegrityError):
     def __init__(self, message: str, hint: str = "", *, seq: int) -> None:
         super().__init__(message, hint)
         self.seq = seq
+
+
+class RowError(IntegrityError):
+    """A row of the database is not what the audit history says, or no entry of it covers the row."""
 
 
 class SignatureError(IntegrityError):

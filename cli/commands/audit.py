@@ -10,10 +10,10 @@ from ledger.errors import AuditError, UsageError
 from ..answers import answer
 from ..documents import audit as documents
 from ..documents.document import Document, text
-from ..options import Force, Json, OptionalModel, Output, VerifierKey
+from ..options import DryRun, Force, Json, ModelName, OptionalModel, Output, VerifierKey, Yes
 from ..output import emit_file, require_outside_ledgers
 from ..render import emit_table, say
-from ..session import session
+from ..session import confirm, session
 
 if TYPE_CHECKING:
     from ledger.service.audit.verification import VerifiedLog
@@ -91,6 +91,34 @@ def _verify(ctx: typer.Context, against: str | None, key: str | None, file: Path
     if key is None:
         raise UsageError("a proof is checked against a key", "name it with --key")
     return check_proof(contents, key).index + 1
+
+
+@app.command()
+def adopt(
+    ctx: typer.Context,
+    model: ModelName,
+    reason: Annotated[str, typer.Option(help="Why the rows are believed; kept beside the entry.")] = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Bind to the log what an earlier release stored of a model without a digest in any entry."""
+    from ledger.service.audit.adoption import adopt as bind
+    from ledger.service.audit.adoption import plan_adoption
+
+    with session(ctx).ledger() as ledger:
+        plan = plan_adoption(ledger, model)
+        if plan.rows and not json:
+            emit_table(["~row"], ((row,) for row in plan.rows), title="rows that no entry covers whole")
+        if plan.rows and not dry_run:
+            confirm(f"Bind {len(plan.rows)} rows of {model} to the log as they are now?", yes=yes)
+            plan = bind(ledger, plan, reason)
+    if json:
+        answer(ctx, documents.adopted_document(plan, dry_run=dry_run))
+    if not plan.rows:
+        say(f"the log covers every row of {model}: there is nothing to bind")
+    elif not dry_run:
+        say(f"bound {len(plan.rows)} rows of {model} to the log")
 
 
 @app.command()

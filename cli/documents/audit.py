@@ -10,6 +10,7 @@ from .document import Document, document, listing
 
 if TYPE_CHECKING:
     from ledger.audit.events import AuditEvent
+    from ledger.service.audit.adoption import Adoption
     from ledger.service.audit.verification import VerifiedLog
     from ledger.store.repositories.checkpoints import StoredCheckpoint
 
@@ -49,6 +50,11 @@ def verified_entry_document(seq: int) -> Document:
 def rejected_log_document(error: AuditError) -> Document:
     """Return the first bad entry of a log that does not verify."""
     return document("verification", {"ok": False, "first_bad": error.seq, "problem": error.message})
+
+
+def adopted_document(plan: "Adoption", *, dry_run: bool) -> Document:
+    """Return the rows that were bound to the log, or would be."""
+    return document("adopted", {"model": plan.model, "rows": list(plan.rows), "dry_run": dry_run})
 
 
 def key_document(key: str) -> Document:

@@ -15,7 +15,7 @@ from ledger.store.database.schema import check_schema, upgrade_schema
 from ledger.store.objects.object_store import ObjectStore, open_objects
 from ledger.store.unit_of_work import Database
 
-from .signing import create_signer
+from .signing import create_signer, kept_record
 
 
 def utc_now() -> datetime:
@@ -71,7 +71,7 @@ def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_
     """
     engine = open_engine(database_url(config))
     check_schema(engine)
-    return Ledger(config, Database(engine), open_objects(config), actor, clock, device)
+    return Ledger(config, Database(engine, lambda: kept_record(config)), open_objects(config), actor, clock, device)
 
 
 def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now) -> Ledger:
@@ -80,7 +80,7 @@ def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = ut
     objects.probe()
     engine = open_engine(database_url(config))
     upgrade_schema(engine)
-    ledger = Ledger(config, Database(engine), objects, actor, clock)
+    ledger = Ledger(config, Database(engine, lambda: kept_record(config)), objects, actor, clock)
     with ledger.database.write() as tx:
         if tx.audit.head().size == 0:
             key = str(create_signer(config).verifier)

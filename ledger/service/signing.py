@@ -10,7 +10,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.audit.signed_notes import Signer, Verifier, read_key, write_key
+from ledger.audit.signed_notes import Signer, Verifier, open_checkpoint, read_key, write_key
+from ledger.audit.verification import ExternalRecord
 from ledger.config import Config
 from ledger.durable_files import Existing, make_folder, write_file
 from ledger.errors import LedgerError, NotFoundError, RefusedError, SignatureError
@@ -18,6 +19,8 @@ from ledger.named_files import open_named
 
 FILE = "signing.key"
 PREFIX = "PRIVATE+KEY+"
+MEMORY = "checkpoint"
+"""File beside the signing key that holds the last checkpoint it signed."""
 OTHERS = 0o077
 """Permission bits of everybody but the owner."""
 
@@ -83,6 +86,29 @@ def own_verifier(config: Config) -> Verifier | None:
         raise
     except LedgerError:
         return None
+
+
+def last_signed(config: Config) -> str | None:
+    """Return the note of the last checkpoint that this ledger signed, as its signer remembers it."""
+    try:
+        return (config.keys_path / MEMORY).read_text()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise LedgerError(f"cannot read {config.keys_path / MEMORY}: {error}") from error
+
+
+def kept_record(config: Config) -> ExternalRecord:
+    """Return what is known of the audit log from outside the database: the last checkpoint that this ledger signed.
+
+    Raises:
+        SignatureError: The remembered checkpoint was not signed with this ledger's key.
+        RefusedError: Others than its owner may read the key.
+    """
+    note, verifier = last_signed(config), own_verifier(config)
+    if note is None or verifier is None:
+        return ExternalRecord()
+    return ExternalRecord(checkpoints=(open_checkpoint(note, [verifier]),))
 
 
 def _text(signer: Signer) -> str:

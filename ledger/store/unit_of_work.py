@@ -1,16 +1,18 @@
 """One transaction with its repositories: committed as a whole or not at all."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
+from ledger.audit.verification import ExternalRecord
 from ledger.store.audit.log import AuditLog
 from ledger.store.database.engine import WRITER, database_time, translated
 from ledger.store.database.erasure import erasing
 from ledger.store.database.integrity import database_problems
 from ledger.store.database.tables import AuditHeadRow
+from ledger.store.replay.trusted_state import TrustedRows, TrustedState
 from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
 from ledger.store.repositories.class_spaces import ClassSpaces
@@ -26,7 +28,7 @@ from ledger.store.repositories.workers import Workers
 class Transaction:
     """The repositories of one open transaction."""
 
-    def __init__(self, session: Session, holder: str) -> None:
+    def __init__(self, session: Session, holder: str, state: TrustedState) -> None:
         self._session = session
         self.leases = ObjectLeases(session, holder)
         self.models = Models(session)
@@ -39,6 +41,8 @@ class Transaction:
         self.checkpoints = Checkpoints(session)
         self.projections = Projections(session)
         self.workers = Workers(session)
+        self.trusted = TrustedRows(state, self.audit, self.projections)
+        """Checks rows against the audit log before something rests on them."""
 
     def time(self) -> float:
         """Return the time on the database's clock, in seconds since 1970."""
@@ -50,10 +54,12 @@ class Database:
 
     Args:
         engine: From :func:`ledger.store.database.engine.open_engine`.
+        kept: Returns what is known of the audit log from outside the database.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, kept: Callable[[], ExternalRecord] = ExternalRecord) -> None:
         self.engine = engine
+        self._state = TrustedState(kept)
         self.holder = new_holder()
         """Who holds the leases on objects that are taken through this."""
         self._writer = engine.execution_options(**{WRITER: True})
@@ -65,13 +71,13 @@ class Database:
     def read(self) -> Iterator[Transaction]:
         """Open a transaction that sees one state of the database and is never committed."""
         with translated(), Session(self._reader, expire_on_commit=False) as session:
-            yield Transaction(session, self.holder)
+            yield Transaction(session, self.holder, self._state)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Open a transaction that excludes other writers; commit it unless the block raises."""
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
-            transaction = Transaction(session, self.holder)
+            transaction = Transaction(session, self.holder, self._state)
             # One lock, taken first and always: writers queue up here instead of deadlocking later.
             transaction.audit.head(lock=True)
             yield transaction
@@ -97,7 +103,7 @@ class Database:
         come through while a long transaction holds the lock on the audit log.
         """
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
-            yield Transaction(session, self.holder)
+            yield Transaction(session, self.holder, self._state)
 
     def try_writing(self) -> None:
         """Write a row as it is, in a transaction that is then undone.

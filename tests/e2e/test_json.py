@@ -82,6 +82,7 @@ fsck --read-data -> fsck
 gc --older-than 0 -> gc
 backup FOLDER/backup --with-keys FOLDER/keys -> backup
 restore FOLDER/backup --into FOLDER/restored --keys FOLDER/keys -> restored
+audit adopt digits --dry-run -> adopted
 purge digits --older-than 0 --dry-run -> purge
 purge digits --older-than 0 --yes -> purge
 model rebind digits -> model

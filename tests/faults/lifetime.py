@@ -22,7 +22,6 @@ from ledger.audit.events import AuditEvent
 from ledger.config import create_config, find_config
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
-from ledger.domain.events.models import ClassSpaceCollected
 from ledger.domain.models import Model
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import NewRequest
@@ -40,6 +39,7 @@ from ledger.service.requests.worker import work
 from ledger.service.upkeep.garbage import collect_garbage
 from ledger.service.upkeep.purge import plan_purge, purge
 from ledger.service.versions.proposal import Proposal
+from ledger.service.versions.recording import append_class_space
 from ledger.service.versions.rollback import plan_rollback, roll_back
 from ledger.store.database.engine import translated
 from ledger.store.unit_of_work import Transaction
@@ -168,13 +168,7 @@ def _space(ledger: Ledger, model: Model, class_index: int) -> ClassSpace:
         anchor=model.anchor,
     )
     with ledger.database.write() as tx:
-        tx.objects.add(digest, len(data), "class space", at=now)
-        kept = tx.class_spaces.add(space)
-        collected = ClassSpaceCollected(
-            class_index=class_index, images=1, samples=space.samples_digest, spec=spec, blob=digest
-        )
-        tx.audit.append(collected, at=now, actor=ledger.actor, model=model.name)
-    return kept
+        return append_class_space(tx, model, space, actor=ledger.actor, save=tx.class_spaces.add)
 
 
 # -- the steps ---------------------------------------------------------------------------------------

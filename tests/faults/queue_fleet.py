@@ -36,7 +36,7 @@ from ledger.service.progress import Progress, Silent
 from ledger.service.requests.daemon import Trouble, run_daemon
 from ledger.service.requests.decisions import decide
 from ledger.service.requests.filing import enqueue
-from ledger.service.versions.commit import append_version
+from ledger.service.versions.commit import append_model, append_version
 from ledger.service.versions.proposal import Proposal
 from tests.ledgers.stand_in import base_version, stand_in
 
@@ -89,7 +89,8 @@ def found_ledger(root: Path, url: str, models: tuple[str, ...], classes: int) ->
         for name in models:
             data = weights_of(name, frozenset())
             digest = ledger.objects.put(data)
-            model = tx.models.add(stand_in(name, tuple(f"class {k}" for k in range(classes)), at=now))
+            value = stand_in(name, tuple(f"class {k}" for k in range(classes)), at=now)
+            model = append_model(tx, value, actor="founder", weights=digest)
             base = base_version(model, digest, at=now)
             append_version(tx, model, base, size=len(data), terms=(), actor="founder", at=now)
     ledger.close()

@@ -21,11 +21,13 @@ from sqlalchemy import Engine, MetaData, create_engine, event, func, inspect, se
 from ledger.audit.merkle import Frontier
 from ledger.config import create_config, find_config
 from ledger.domain.states import Action, RequestState
-from ledger.errors import ConflictError, SchemaVersionError
+from ledger.errors import ConflictError, RowError, SchemaVersionError
+from ledger.service.audit.adoption import adopt, plan_adoption
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.progress import Silent
 from ledger.service.requests.decisions import decide
 from ledger.service.requests.worker import work
+from ledger.service.upkeep.replay import differences
 from ledger.store.database.engine import WRITER, open_engine
 from ledger.store.database.schema import HEAD, VERSION_TABLE, check_schema, current_revision, upgrade_schema
 from ledger.store.unit_of_work import Database
@@ -33,7 +35,7 @@ from ledger.store.unit_of_work import Database
 # Read once at import: tests run with the environment guarded.
 FULL_SIZE = os.environ.get("FULL_SIZE") == "1"
 GOLDEN = sorted(path.parent for path in (Path(__file__).parents[1] / "golden").glob("*/ledger.sql"))
-REVISIONS = ("r0001", "r0002")
+REVISIONS = ("r0001", "r0002", "r0003")
 """In order; a test compares the last with the release's."""
 
 Rows = dict[str, list[tuple[Any, ...]]]
@@ -100,6 +102,9 @@ def golden(
     for folder in ("objects", "keys"):
         if (kept / folder).exists():
             shutil.copytree(kept / folder, root / folder)
+    for path in (root / "keys").rglob("*"):
+        # A checkout does not keep who may read them.
+        path.chmod(0o700 if path.is_dir() else 0o600)
     expected = json.loads((kept / "expected.json").read_text())
     engine = open_engine(database_url)
     if engine.dialect.name == "sqlite":
@@ -200,6 +205,12 @@ def test_the_tree_that_an_upgrade_grows_is_the_one_over_the_old_entries(golden: 
 def test_work_goes_on_in_an_upgraded_ledger(golden: Restored) -> None:
     create_ledger(find_config(golden.root), "tester").close()
     ledger = open_ledger(find_config(golden.root), "tester", device="cpu")
+    # What the old release stored without a digest in any entry: nothing rests on it before somebody says that it holds.
+    with pytest.raises(RowError, match="covers whole") as refused:
+        decide(ledger, 2, Action.RETRY, "once more")
+    assert refused.value.exit_code == 5
+    adopt(ledger, plan_adoption(ledger, "digits"), "compared with the backup")
+    assert plan_adoption(ledger, "digits").rows == ()
     decide(ledger, 2, Action.RETRY, "once more")
     outcomes = list(work(ledger, Silent()))
     assert [(done.request.id, done.request.state) for done in outcomes] == [
@@ -211,6 +222,7 @@ def test_work_goes_on_in_an_upgraded_ledger(golden: Restored) -> None:
         tx.audit.verify()
     assert live.forgotten == {3, 5, 7, 8}
     # What the old release collected is not collected again; 7 is forgotten for the first time.
+    assert differences(ledger) == []
     with ledger.database.read() as tx:
         since = list(tx.audit.events(after=int(golden.expected["head"].partition(":")[0])))
     assert [entry.data["class"] for entry in since if entry.kind == "class_space.collected"] == [7]
@@ -344,7 +356,8 @@ def test_a_migration_killed_at_any_statement_leaves_what_was_there(golden: Resto
         assert (rows(golden.engine), structure(golden.engine)) == contents[there]
         points += killed
     sys.stdout.write(f"{points} kills\n")
-    assert points >= 20
+    # Of this revision: reading where the schema is, a column, an index, writing where it is.
+    assert points >= 12
     database = Database(golden.engine)
     with database.read() as tx:
         assert tx.audit.verify().size == root[0]

@@ -24,6 +24,7 @@ from ledger.service.upkeep.fsck import fsck
 from ledger.service.upkeep.garbage import collect_garbage
 from ledger.store.objects.encryption import CHUNK, stored_size
 from ledger.store.objects.object_store import ObjectStore, open_objects
+from tests.ledgers.stand_in import register_stand_in
 
 DATA = os.urandom(CHUNK + 1000)
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -187,11 +188,10 @@ def test_a_ledger_on_a_bucket_is_checked_and_cleaned_like_any(s3_url: str, tmp_p
     objects = open_objects(config)
     with fsspec.open(f"{s3_url}/unrelated", "wb") as file:
         file.write(b"somebody else's")
-    kept, garbage = objects.put(DATA), objects.put(b"garbage")
+    garbage = objects.put(b"garbage")
     ledger = create_ledger(config, "tester")
     try:
-        with ledger.database.write() as tx:
-            tx.objects.add(kept, len(DATA), "weights", at=ledger.clock())
+        register_stand_in(ledger, "cars", ("owl", "jay"), DATA, at=ledger.clock())
         report = fsck(ledger, Silent(), read_data=True)
         assert [(f.fault, f.what) for f in report.findings] == [("unreferenced", garbage)]
         assert [g.name for g in collect_garbage(ledger, grace=-60)] == [garbage]

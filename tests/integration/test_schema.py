@@ -144,7 +144,14 @@ def test_a_populated_ledger_can_be_taken_down_and_set_up_again(
     with database.write() as tx:
         file_request(tx, tx.models.add(new_model()))
         tx.audit.append(any_event("request.filed"), at=when, actor="alice", note="why")
+    with (
+        pytest.raises(ConflictError, match="covers labels of models"),
+        engine.execution_options(**{WRITER: True}).begin() as connection,
+    ):
+        command.downgrade(config_for(scripts, connection), "base")
     with engine.execution_options(**{WRITER: True}).begin() as connection:
+        # As if the model came from an earlier release.
+        connection.execute(text("UPDATE models SET salt = ''"))
         command.downgrade(config_for(scripts, connection), "base")
     assert inspect(engine).get_table_names() == [VERSION_TABLE]
     assert current_revision(engine) is None

@@ -7,8 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ledger.domain.class_spaces import BasisTerm, MapSummary, NewClassSpace, Role
-from ledger.domain.events.requests import RequestFulfilled
-from ledger.domain.events.versions import VersionEvaluated
+from ledger.domain.events.requests import RequestFulfilled, RequestWithdrawn
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model
@@ -19,7 +18,8 @@ from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import Version, VersionKind
 from ledger.service.ledger import Ledger
 from ledger.service.requests.filing import enqueue
-from ledger.service.versions.commit import append_version, next_number
+from ledger.service.versions.commit import append_model, append_version, next_number
+from ledger.service.versions.recording import append_class_space, append_evidence
 from ledger.service.versions.rollback import plan_rollback, roll_back
 from ledger.store.unit_of_work import Transaction
 from tests.ledgers.stand_in import model_value
@@ -41,7 +41,8 @@ class Sample:
     def register(self, labels: Sequence[str]) -> Model:
         """Register a model with its base version."""
         with self.ledger.database.write() as tx:
-            model = tx.models.add(
+            model = append_model(
+                tx,
                 model_value(
                     self.name,
                     architecture=Architecture("timm/test_resnet", {"in_chans": 1}),
@@ -49,7 +50,9 @@ class Sample:
                     preprocessing=Preprocessing(channels=1, mean=(0.5,), std=(0.25,)),
                     settings=Settings(seed=7),
                     created_at=self.now[0],
-                )
+                ),
+                actor="ada",
+                weights="0" * 64,
             )
             base = self._version(
                 model, 0, None, VersionKind.BASE, None, frozenset(), {"environment": {"torch": "2.6.0"}}
@@ -103,6 +106,13 @@ class Sample:
             version = self._version(model, number, live.number, kind, request, forgotten, self.recipe(forgotten))
             append_version(tx, model, version, size=10, terms=(), actor="ada", at=self.now[0])
             tx.requests.act(request, Action.WITHDRAW, at=self.now[0], outcome="consent given again")
+            withdrawn = RequestWithdrawn(
+                previous=RequestState.FULFILLED,
+                state=RequestState.WITHDRAWN,
+                version=number,
+                readmitted=tuple(sorted(live.forgotten - forgotten)),
+            )
+            tx.audit.append(withdrawn, at=self.now[0], actor="ada", model=self.name, request_id=request)
         return version
 
     def roll_back(self, number: int, reason: str = "") -> Version:
@@ -116,24 +126,11 @@ class Sample:
     def record(self, version: Version, evaluator: str, metrics: dict[str, Any], against: str = "0") -> None:
         """Record evidence."""
         with self.ledger.database.write() as tx:
-            tx.versions.add_evidence(
-                version,
-                Evidence(evaluator, f"eval_{evaluator}", "0.1.0", metrics, {"test images": 90}, "e" * 64, self.now[0]),
+            evidence = Evidence(
+                evaluator, f"eval_{evaluator}", "0.1.0", metrics, {"test images": 90}, "e" * 64, self.now[0]
             )
-            tx.audit.append(
-                VersionEvaluated(
-                    version=version.number,
-                    evaluator=evaluator,
-                    plugin=f"eval_{evaluator}",
-                    plugin_version="0.1.0",
-                    metrics="0" * 64,
-                    inputs="e" * 64,
-                    against=against,
-                ),
-                at=self.now[0],
-                actor="ada",
-                model=self.name,
-            )
+            model = tx.models.get(self.name)
+            append_evidence(tx, model, version, evidence, actor="ada", against=against)
 
     def measure(self, version: Version) -> None:
         """Record plausible evidence of the three built-in evaluators."""
@@ -231,11 +228,11 @@ class Sample:
         terms = []
         for k in range(len(model.labels)):
             role, digest = (Role.FORGET if k in forgotten else Role.RETAIN), f"{k:064x}"
-            tx.objects.add(digest, 2_000_000, "class space", at=self.now[0])
             maps = tuple(MapSummary(key, 64, 32 + i, 1000, 1.0, 1e-4) for i, key in enumerate(MAPS))
             samples = tuple(range(90 if k in forgotten else 10))
-            space = NewClassSpace(model.id, k, f"{role}{k}", samples, "s" * 64, digest, 0, maps, self.now[0])
-            terms.append(BasisTerm(role, k, tx.class_spaces.add(space).id))
+            space = NewClassSpace(model.id, k, f"{role}{k}", samples, "s" * 64, digest, 2_000_000, maps, self.now[0])
+            stored = append_class_space(tx, model, space, actor="ada", save=tx.class_spaces.add)
+            terms.append(BasisTerm(role, k, stored.id))
         return tuple(terms)
 
 

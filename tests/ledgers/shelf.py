@@ -11,12 +11,14 @@ import torch
 from ledger.config import create_config, find_config
 from ledger.digest import sha256_hex
 from ledger.domain.class_spaces import BasisTerm, NewClassSpace, Role
+from ledger.domain.events.ledgers import ObjectDestroyed
 from ledger.domain.events.models import ModelPurged
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version, VersionKind
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.objects import store_object
 from ledger.service.versions.commit import append_version
+from ledger.service.versions.recording import append_class_space
 from ledger.weights import tensor_files
 from tests.ledgers.stand_in import model_value, register_value
 
@@ -67,6 +69,12 @@ class Shelf:
                 )
                 append_version(tx, model, version, size=len(weights_of(1)), terms=terms, actor="tester", at=self.now)
 
+    def note_destroyed(self, digest: str) -> None:
+        """Note that an object was destroyed, as a purge does."""
+        with self.ledger.database.write() as tx:
+            tx.objects.note_destroyed(digest, at=self.now)
+            tx.audit.append(ObjectDestroyed(object=digest), at=self.now, actor="tester")
+
     def note_purged(self, number: int) -> None:
         """Promise that a version's weights go, as a purge does."""
         with self.ledger.database.write() as tx:
@@ -85,7 +93,6 @@ class Shelf:
         data = weights_of(100 + class_index)
         # Within the transaction: this stands for one that was committed long ago.
         digest = self.ledger.objects.put(data)
-        tx.objects.add(digest, len(data), "class space", at=self.now)
         space = NewClassSpace(
             *(model.id, class_index, str(class_index) * 64, (1, 2), "e" * 64),
             object_digest=digest,
@@ -93,7 +100,7 @@ class Shelf:
             maps=(),
             created_at=self.now,
         )
-        stored = tx.class_spaces.add(space)
+        stored = append_class_space(tx, model, space, actor="tester", save=tx.class_spaces.add)
         if class_index == 1:
             self.space = digest
         return BasisTerm(Role.RETAIN, class_index, stored.id)

@@ -208,7 +208,7 @@ def test_waived_gates_are_told(new_sample: NewSample) -> None:
     version = sample.forget(1)
     with sample.ledger.database.write() as tx:
         event = RequestFulfilled(version=version.number, no_op=False, state=RequestState.FULFILLED, gates_missed=2)
-        tx.audit.append(event, at=sample.now[0], actor="ada", model=sample.name)
+        tx.audit.append(event, at=sample.now[0], actor="ada", model=sample.name, request_id=1)
     assert "although it missed 2 quality gates" in page(sample).text
 
 
@@ -272,7 +272,7 @@ def test_audit_head_is_printed_when_it_verifies(sample: Sample) -> None:
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE audit_events SET leaf = replace(leaf, 'ada', 'eve') WHERE seq = 4",
+        "UPDATE audit_events SET leaf = replace(leaf, 'bob', 'eve') WHERE seq = 4",
         "UPDATE audit_events SET leaf = 'not JSON' WHERE seq = 4",
         "DELETE FROM audit_events WHERE seq = 4",
     ],

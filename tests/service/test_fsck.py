@@ -227,8 +227,7 @@ def test_an_unencrypted_object_is_a_warning(shelf: Shelf) -> None:
 
 
 def test_a_destroyed_object_that_something_needs_is_dangling(shelf: Shelf) -> None:
-    with shelf.ledger.database.write() as tx:
-        tx.objects.note_destroyed(shelf.weights[1], at=shelf.now)
+    shelf.note_destroyed(shelf.weights[1])
     shelf.ledger.objects.destroy(shelf.weights[1])
     report = check(shelf)
     assert (only(report).fault, report.quarantined) == ("dangling", ("shelf:1",))
@@ -236,8 +235,7 @@ def test_a_destroyed_object_that_something_needs_is_dangling(shelf: Shelf) -> No
 
 def test_a_destroyed_object_that_is_back_is_an_error(shelf: Shelf) -> None:
     shelf.note_purged(1)
-    with shelf.ledger.database.write() as tx:
-        tx.objects.note_destroyed(shelf.weights[1], at=shelf.now)
+    shelf.note_destroyed(shelf.weights[1])
     found = only(check(shelf))
     assert (found.fault, found.what, found.severe) == ("not destroyed", shelf.weights[1], True)
     shelf.ledger.objects.destroy(shelf.weights[1])
@@ -248,7 +246,9 @@ def test_a_wrong_size_in_the_rows_is_no_damage_of_the_object(shelf: Shelf) -> No
     shelf.execute(f"UPDATE blobs SET size = size + 1 WHERE digest = '{shelf.weights[1]}'")
     for read in (False, True):
         report = check(shelf, read=read)
-        assert (only(report).fault, report.sound, report.quarantined) == ("other size", False, ())
+        assert [f.fault for f in report.findings] == ["altered", "other size"]
+        assert f"blobs {shelf.weights[1]}: size" in report.findings[0].detail
+        assert (report.sound, report.quarantined) == (False, ())
 
 
 @pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
@@ -300,7 +300,7 @@ def test_a_row_that_refers_to_nothing_is_named(shelf: Shelf) -> None:
         connection.execute("DELETE FROM blobs WHERE digest = ?", (shelf.weights[1],))
         connection.commit()
     report = check(shelf)
-    assert {f.fault for f in report.findings} == {"damaged", "dangling"}
+    assert {f.fault for f in report.findings} == {"damaged", "dangling", "altered"}
     assert report.quarantined == ("shelf:1",)
 
 

@@ -19,6 +19,7 @@ from ledger.service.progress import Silent
 from ledger.service.upkeep.fsck import fsck
 from ledger.service.upkeep.garbage import collect_garbage
 from ledger.service.upkeep.purge import destroy_promised
+from ledger.service.versions.recording import append_class_space
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -82,8 +83,9 @@ def test_a_class_space_that_was_collected_to_other_bytes_leaves_the_old_ones_to_
     shelf.cut(old.object_digest, 30)
     digest = store_object(shelf.ledger, b"others")
     with shelf.ledger.database.write() as tx:
-        tx.objects.add(digest, 6, "class space", at=shelf.now)
-        renewed = tx.class_spaces.renew(replace(old, object_digest=digest, samples_digest="f" * 64))
+        model = tx.models.get("shelf")
+        collected = replace(old, object_digest=digest, size=6, samples_digest="f" * 64)
+        renewed = append_class_space(tx, model, collected, actor="tester", save=tx.class_spaces.renew)
         assert (renewed.id, renewed.object_digest, renewed.size, renewed.samples_digest) == (
             old.id,
             digest,

@@ -132,7 +132,7 @@ def test_a_ledger_can_be_made_from_the_root_folder(installed: Path, tmp_path: Pa
     run(installed / "unledger", "init", tmp_path / "ledger")
     checks = json.loads(run(installed / "unledger", "--ledger", tmp_path / "ledger", "audit", "verify", "--json"))
     assert checks["ok"] is True
-    assert "r0002" in run(installed / "unledger", "--ledger", tmp_path / "ledger", "db", "current")
+    assert "r0003" in run(installed / "unledger", "--ledger", tmp_path / "ledger", "db", "current")
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
             models.ModelDataChanged,
             models.ModelPurged,
             models.ModelRolledBack,
+            models.ModelAdopted,
             models.ClassSpaceCollected,
             ledgers.ObjectDestroyed,
             versions.VersionCreated,

@@ -17,6 +17,7 @@ class EventKind(StrEnum):
     MODEL_DATA_CHANGED = "model.data_changed"
     MODEL_PURGED = "model.purged"
     MODEL_ROLLED_BACK = "model.rolled_back"
+    MODEL_ADOPTED = "model.adopted"
     CLASS_SPACE_COLLECTED = "class_space.collected"
     OBJECT_DESTROYED = "object.destroyed"
     VERSION_CREATED = "version.created"

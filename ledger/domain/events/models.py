@@ -27,6 +27,8 @@ class ModelRegistered(Event):
     """Number of weights that may stay unedited although no layer handler covers them."""
     plugins: tuple[str, ...] | None = None
     """Name and version of the plugins that built the network and opened the images."""
+    row: str | None = None
+    """Digest of the stored row, labels and data specification included. Absent before replay covered them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class ModelDataChanged(Event):
     """Digest of the images before."""
     data: str
     """Digest of the images from now on."""
+    row: str | None = None
+    """Digest of the stored row from now on. Absent before replay covered it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +88,24 @@ class ClassSpaceCollected(Event):
     """Digest of everything that decides the stored bytes, beside the machine."""
     blob: str
     """SHA-256 of the stored bytes."""
+    size: int | None = None
+    """Number of the stored bytes. Absent before replay covered it."""
+    row: str | None = None
+    """Digest of the stored row, sample indices and maps included. Absent before replay covered it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAdopted(Event):
+    """Written when a person binds to the audit log what earlier releases stored without a digest in any entry."""
+
+    kind: ClassVar[str] = EventKind.MODEL_ADOPTED
+    row: str
+    """Digest of the model's row."""
+    class_spaces: tuple[tuple[int, str, str], ...]
+    """Of each class space: class index, digest of its specification, digest of its row."""
+    bases: tuple[tuple[int, str], ...]
+    """Of each version: number, digest of its bases."""
+    evidence: tuple[tuple[int, tuple[str, ...]], ...]
+    """Of each version that was measured: number, digests of the rows in the order they were recorded."""
+    keys: tuple[tuple[int, str], ...]
+    """Of each request with an idempotency key: number, digest of the key."""

@@ -32,6 +32,8 @@ class RequestReceived(RequestEvent):
     """By when it has to be fulfilled, in the time zone of whoever filed it."""
     body: str
     """Digest of all that was sent (:class:`ledger.domain.requests.RequestBody`)."""
+    idempotency: str | None = None
+    """Digest of the idempotency key, or of there being none. Absent before replay covered it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,10 @@ class VersionCreated(Event):
     """Digest of its recipe. Absent before replay covered it."""
     restores: int | None = None
     """Of a rollback: the version whose weights it has."""
+    size: int | None = None
+    """Number of bytes of its weights file. Absent before replay covered it."""
+    basis: str | None = None
+    """Digest of the class spaces that its bases are sums of. Absent before replay covered them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,8 @@ class VersionEvaluated(Event):
     """Digest of what it was given: both weights, the data and the number of images."""
     against: str
     """What the version was compared with: ``base`` (version 0), a version's number, or ``file``."""
+    row: str | None = None
+    """Digest of the stored row, image counts included. Absent before replay covered them."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from ledger.audit.events import AuditEvent
 from ledger.domain.events.models import ModelRolledBack
 from ledger.domain.events.requests import RequestFulfilled
 from ledger.domain.events.versions import VersionEvaluated
-from ledger.errors import AuditError
+from ledger.errors import AuditError, RowError
 from ledger.service.ledger import Ledger
 from ledger.service.requests.listing import list_requests
-from ledger.service.versions.model_history import read_model_history
+from ledger.service.versions.model_history import read_stored_history
 from ledger.store.unit_of_work import Transaction
 
 from .model_report import AuditFacts, AuditStatus, ModelReport
@@ -28,12 +28,12 @@ def gather(ledger: Ledger, model_name: str) -> ModelReport:
     for _ in range(TRIES):
         # Versions and requests are read in two transactions. If anything was written in between, both are read again.
         before = _head(ledger)
-        versions = read_model_history(ledger, model_name)
+        versions = read_stored_history(ledger, model_name)
         requests = tuple(request for _, request in list_requests(ledger, model_name))
         if _head(ledger) == before:
             break  # on a ledger that changes all the time, the last reading is used
     with ledger.database.read() as tx:
-        audit = _verified(tx)
+        audit = _verified(tx, model_name)
         remarks = _remarks(tx, model_name) if audit.verified else AuditFacts()
     return ModelReport(versions, requests, audit, remarks, now)
 
@@ -50,11 +50,18 @@ def _stated_head(tx: Transaction) -> str | None:
         return None
 
 
-def _verified(tx: Transaction) -> AuditStatus:
+def _verified(tx: Transaction, model_name: str) -> AuditStatus:
+    """Verify the log, and that the rows which the report shows are what it says."""
     try:
-        return AuditStatus(str(tx.audit.verify()))
+        head = str(tx.audit.verify())
+        tx.trusted.model(model_name)
+        for check in (tx.trusted.requests, tx.trusted.class_spaces, tx.trusted.evidence):
+            check(model_name)
     except AuditError as error:
         return AuditStatus(_stated_head(tx), error.message, error.hint, error.seq)
+    except RowError as error:
+        return AuditStatus(_stated_head(tx), error.message, error.hint)
+    return AuditStatus(head)
 
 
 def _remarks(tx: Transaction, model_name: str) -> AuditFacts:

@@ -11,12 +11,9 @@ from ledger.config import Config
 from ledger.durable_files import Existing, write_file
 from ledger.errors import AuditError, LedgerError, SignatureError
 from ledger.service.ledger import Ledger
-from ledger.service.signing import create_signer, load_signer
+from ledger.service.signing import MEMORY, create_signer, last_signed, load_signer
 from ledger.store.repositories.checkpoints import StoredCheckpoint
 from ledger.store.unit_of_work import Transaction
-
-MEMORY = "checkpoint"
-"""File beside the signing key that holds the last checkpoint it signed."""
 
 
 def issue_checkpoint(ledger: Ledger) -> StoredCheckpoint:
@@ -96,13 +93,3 @@ def _remember(config: Config, note: bytes) -> None:
         mode=0o600,
         check=lambda file: file.read() == note,
     )
-
-
-def last_signed(config: Config) -> str | None:
-    """Return the note of the last checkpoint that this ledger signed, as its signer remembers it."""
-    try:
-        return (config.keys_path / MEMORY).read_text()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LedgerError(f"cannot read {config.keys_path / MEMORY}: {error}") from error

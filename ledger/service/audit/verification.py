@@ -12,9 +12,7 @@ from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.audit.witness import read_witness
 from ledger.errors import SignatureError
 from ledger.service.ledger import Ledger
-from ledger.service.signing import own_verifier
-
-from .checkpoints import last_signed
+from ledger.service.signing import last_signed, own_verifier
 
 MOST_BYTES = 2**31
 """Largest checkpoint, witness file or export that is read: an export holds about five hundred bytes for each entry."""

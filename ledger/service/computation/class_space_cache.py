@@ -6,10 +6,10 @@ from typing import Generic, TypeVar
 
 from ledger.digest import json_digest
 from ledger.domain.class_spaces import ClassSpace, NewClassSpace
-from ledger.domain.events.models import ClassSpaceCollected
 from ledger.errors import ObjectError
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
+from ledger.service.versions.recording import append_class_space
 from ledger.spaces import files
 from ledger.store.unit_of_work import Transaction
 
@@ -117,6 +117,8 @@ class ClassSpaceCache:
             digest = json_digest({"spec": wanted.spec_digest, "maps": sorted(m.key for m in network.maps)})
             wanted = replace(wanted, spec_digest=digest)
             record = tx.class_spaces.find(model, wanted.class_index, digest)
+        if record is not None:
+            tx.trusted.class_space(model.name, wanted.class_index, wanted.spec_digest)
         return wanted, record
 
     def _read(self, record: ClassSpace) -> bytes | None:
@@ -149,28 +151,17 @@ class ClassSpaceCache:
 
     def _add(self, record: NewClassSpace, data: bytes) -> ClassSpace:
         """Store a class space that the ledger lacks; return its record as stored."""
-        return self._store(record, data, lambda tx: tx.class_spaces.add(record))
+        return self._store(record, data, lambda tx: tx.class_spaces.add)
 
     def _renew(self, record: NewClassSpace, data: bytes) -> ClassSpace:
         """Store a class space again whose bytes were lost; return its record as stored."""
-        return self._store(record, data, lambda tx: tx.class_spaces.renew(record))
+        return self._store(record, data, lambda tx: tx.class_spaces.renew)
 
-    def _store(self, record: NewClassSpace, data: bytes, save: Callable[[Transaction], ClassSpace]) -> ClassSpace:
+    def _store(
+        self, record: NewClassSpace, data: bytes, how: Callable[[Transaction], Callable[[NewClassSpace], ClassSpace]]
+    ) -> ClassSpace:
         """Store the bytes of a class space, then its record together with the audit event."""
         store_object(self._ledger, data)
         with self._ledger.database.write() as tx:
-            tx.objects.add(record.object_digest, record.size, "class space", at=record.created_at)
-            stored = save(tx)
-            tx.audit.append(
-                ClassSpaceCollected(
-                    class_index=record.class_index,
-                    images=len(record.samples),
-                    samples=record.samples_digest,
-                    spec=record.spec_digest,
-                    blob=record.object_digest,
-                ),
-                at=record.created_at,
-                actor=self._ledger.actor,
-                model=self._workbench.model.name,
-            )
-        return stored
+            model, actor = self._workbench.model, self._ledger.actor
+            return append_class_space(tx, model, record, actor=actor, save=how(tx))

@@ -105,7 +105,9 @@ def open_workbench(ledger: Ledger, model_name: str) -> Workbench:
 
     Raises:
         NotFoundError: There is no such model.
+        RowError: A row of the model is not what the audit log says.
     """
     with ledger.database.read() as tx:
         model = tx.models.get(model_name)
+        tx.trusted.covered(model.name)
         return Workbench(ledger, model, tx.versions.get(model, model.anchor))

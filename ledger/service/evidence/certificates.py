@@ -69,12 +69,14 @@ def issue(
     Raises:
         NotFoundError: There is no such request, or the signing key is missing.
         ConflictError: The request is not fulfilled, no longer stands, or its version is damaged.
+        RowError: A row that the certificate would state something of is not what the audit log says.
     """
     evaluators = tuple(ledger.plugins.evaluators())
     with ledger.database.write() as tx:
         now = ledger.clock()
         request = tx.requests.get(request_id)
         model = tx.models.by_id(request.model_id)
+        _check_rows(tx, model, request)
         version = _version(tx, model, request)
         signer = own_signer(tx, ledger.config)
         facts = _facts(tx, model, request, version, signer, evaluators, now)
@@ -120,7 +122,9 @@ def get_certificate(ledger: Ledger, number: int) -> Certificate:
         NotFoundError: There is none with this number.
     """
     with ledger.database.read() as tx:
-        return tx.certificates.get(number)
+        certificate = tx.certificates.get(number)
+        tx.trusted.certificate(number)
+        return certificate
 
 
 def erase_openings(ledger: Ledger, number: int) -> bool:
@@ -148,6 +152,17 @@ def erase_openings(ledger: Ledger, number: int) -> bool:
             request_id=request.id,
         )
     return True
+
+
+def _check_rows(tx: Transaction, model: Model, request: Request) -> None:
+    tx.trusted.covered(model.name)
+    tx.trusted.request(request.id)
+    tx.trusted.class_spaces(model.name)
+    tx.trusted.evidence(model.name)
+    tx.trusted.objects(model.name)
+    known = tx.certificates.newest(request)
+    if known is not None:
+        tx.trusted.certificate(known.id)
 
 
 def _version(tx: Transaction, model: Model, request: Request) -> Version:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ledger.digest import json_digest, sha256_hex
-from ledger.domain.events.versions import VersionEvaluated
 from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
@@ -21,6 +20,7 @@ from ledger.plugin_manager import PluginInfo
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, counted
+from ledger.service.versions.recording import append_evidence
 from ledger.weights import tensor_files
 
 from .measuring import measure, read_only_outputs
@@ -157,20 +157,7 @@ def _record(ledger: Ledger, bench: Workbench, version: Version, measured: Mappin
     if against == "base" and bench.anchor.number:
         # After a purge, what computations start from is no longer the registered weights.
         against = str(bench.anchor.number)
+    compared = against if against.isdecimal() or against == "base" else "file"
     with ledger.database.write() as tx:
         for evidence in measured.values():
-            tx.versions.add_evidence(version, evidence)
-            tx.audit.append(
-                VersionEvaluated(
-                    version=version.number,
-                    evaluator=evidence.evaluator,
-                    plugin=evidence.plugin,
-                    plugin_version=evidence.plugin_version,
-                    metrics=json_digest(evidence.metrics),
-                    inputs=evidence.inputs_digest,
-                    against=against if against.isdecimal() or against == "base" else "file",
-                ),
-                at=evidence.created_at,
-                actor=ledger.actor,
-                model=bench.model.name,
-            )
+            append_evidence(tx, bench.model, version, evidence, actor=ledger.actor, against=compared)

@@ -38,7 +38,11 @@ def rebind(ledger: Ledger, model_name: str, data_spec: str | None = None) -> Mod
     with ledger.database.write() as tx:
         tx.models.use_data(model, spec, source.digest)
         tx.audit.append(
-            ModelDataChanged(previous=model.data_digest, data=source.digest),
+            ModelDataChanged(
+                previous=model.data_digest,
+                data=source.digest,
+                row=tx.projections.digest("models", name=model.name),
+            ),
             at=now,
             actor=ledger.actor,
             model=model.name,

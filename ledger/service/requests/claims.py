@@ -36,6 +36,8 @@ def claim_next(
 
     Raises:
         NotFoundError: There is no such model.
+        AuditError: The audit log does not verify.
+        RowError: A row that the work would rest on is not what the audit log says. Nothing is claimed.
     """
 
     def transaction() -> Claim | None:
@@ -47,6 +49,8 @@ def claim_next(
                 record(tx, ledger, gone, request, at=now)
             claim = tx.requests.claim(owner=owner, ttl=lease, at=now, attempts=MOST_CRASHES, model=model, avoid=avoid)
             if claim is not None:
+                tx.trusted.claimable(claim.request)
+                tx.trusted.covered(tx.models.by_id(claim.request.model_id).name)
                 taken = RequestClaimed(state=claim.request.state, worker=owner, epoch=claim.epoch)
                 record(tx, ledger, taken, claim.request, at=now)
         return claim

@@ -34,6 +34,7 @@ def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waiv
     Raises:
         TransitionError: The request's state does not allow it.
         TooFewRetainedError: Retrying would leave too few classes.
+        RowError: A row of the request or its model is not what the audit log says.
     """
     return retry_when_busy(lambda: _decide(ledger, request_id, action, reason, waive_gates=waive_gates))
 
@@ -43,6 +44,8 @@ def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, wai
     with ledger.database.write() as tx:
         before = tx.requests.get(request_id)
         model = tx.models.by_id(before.model_id)
+        tx.trusted.request(request_id)
+        tx.trusted.covered(model.name)
         changes: dict[str, object] = {"outcome": reason}
         if action is Action.RETRY:
             check_retained(model, tx.versions.live(model).forgotten | before.classes)

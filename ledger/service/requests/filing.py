@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ledger.audit.row_digests import idempotency_digest
 from ledger.digest import json_digest
 from ledger.domain.due import add_months
 from ledger.domain.events.requests import RequestFulfilled, RequestReceived
@@ -67,6 +68,7 @@ def enqueue(
     def transaction() -> list[Receipt]:
         with ledger.database.write() as tx:
             model = tx.models.get(model_name)
+            tx.trusted.covered(model.name)
             now = ledger.clock()
             return [_enqueue(tx, model, request, now, approval) for request in requests]
 
@@ -84,6 +86,7 @@ def _enqueue(tx: Transaction, model: Model, new: NewRequest, now: datetime, appr
     if new.idempotency_key is not None:
         known = tx.requests.by_key(new.idempotency_key)
         if known is not None:
+            tx.trusted.request(known[0].id)
             return _repeat(*known, digest, new.idempotency_key)
     live = tx.versions.live(model)
     check_retained(model, live.forgotten | tx.requests.awaited(model) | new.classes)
@@ -118,6 +121,7 @@ def _enqueue(tx: Transaction, model: Model, new: NewRequest, now: datetime, appr
             due_at=due,
             state=state,
             body=digest,
+            idempotency=idempotency_digest(digest, new.idempotency_key),
         ),
         at=now,
         actor=new.actor,

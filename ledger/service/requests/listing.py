@@ -42,6 +42,7 @@ def show_request(ledger: Ledger, request_id: int) -> tuple[Model, Request]:
     """
     with ledger.database.read() as tx:
         request = tx.requests.get(request_id)
+        tx.trusted.request(request_id)
         return tx.models.by_id(request.model_id), request
 
 

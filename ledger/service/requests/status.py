@@ -58,6 +58,8 @@ def status(ledger: Ledger, model_name: str | None = None) -> Status:
         workers = tuple(worker for worker in tx.workers.all() if worker.idle <= PRESENT_SECONDS)
         attended, leased = {worker.model for worker in workers}, tx.requests.leased()
         models = [tx.models.get(model_name)] if model_name else tx.models.all()
+        for model in models:
+            tx.trusted.model(model.name)
         found = []
         for model in models:
             requests = tx.requests.all(model)

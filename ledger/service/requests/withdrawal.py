@@ -44,6 +44,8 @@ def withdraw(
         request = tx.requests.get(request_id)
         next_state(request.state, Action.WITHDRAW, request_id=request_id)
         model = tx.models.by_id(request.model_id)
+        tx.trusted.covered(model.name)
+        tx.trusted.requests(model.name)
         parent = tx.versions.live(model)
         readmitted, anchor = _readmitted(tx, request, parent), tx.versions.get(model, model.anchor)
     if request.state is RequestState.REOPENED:
@@ -56,6 +58,8 @@ def withdraw(
             proposal.require_gates()
     now = ledger.clock()
     with ledger.database.write() as tx:
+        tx.trusted.covered(model.name)
+        tx.trusted.requests(model.name)
         if tx.versions.live(model) != parent or _readmitted(tx, request, parent) != readmitted:
             raise RetryLaterError(f"{model.name} or its requests changed meanwhile", "run the same command again")
         version = None

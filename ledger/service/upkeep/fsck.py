@@ -13,7 +13,7 @@ from ledger.domain.class_spaces import ClassSpace
 from ledger.domain.events.versions import VersionQuarantined, VersionReleased
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
-from ledger.errors import AuditError, ObjectError
+from ledger.errors import AuditError, ObjectError, RowError
 from ledger.service.ledger import Ledger
 from ledger.service.objects import disk_errors
 from ledger.service.progress import Progress
@@ -91,10 +91,14 @@ def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, r
     findings = [*_database(ledger), *_history(ledger)]
     # Objects are listed before the rows are read: what is stored meanwhile is not taken for garbage.
     there = set(ledger.objects.digests())
-    with ledger.database.read() as tx:
-        models = [tx.models.get(model_name)] if model_name else tx.models.all()
-        uses, destroyed, leased = _uses(tx, models), tx.objects.destroyed(), tx.leases.live()
-        referred = tx.objects.referred()
+    try:
+        with ledger.database.read() as tx:
+            models = [tx.models.get(model_name)] if model_name else tx.models.all()
+            uses, destroyed, leased = _uses(tx, models), tx.objects.destroyed(), tx.leases.live()
+            referred = tx.objects.referred()
+    except RowError as error:
+        # What the rows do not say, nothing can be compared with.
+        return FsckResult(0, (*findings, Finding("damaged", "rows", error.message)), (), ())
     progress.phase("objects", len(uses))
     problems: dict[str, ObjectError] = {}
     proven: set[str] = set()

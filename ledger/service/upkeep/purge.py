@@ -112,6 +112,9 @@ def _promise(tx: Transaction, ledger: Ledger, plan: PurgePlan) -> None:
 
 def _plan(tx: Transaction, ledger: Ledger, model_name: str, older_than: timedelta) -> PurgePlan:
     model, now = tx.models.get(model_name), ledger.clock()
+    tx.trusted.covered(model_name)
+    tx.trusted.requests(model_name)
+    tx.trusted.class_spaces(model_name)
     versions, anchor = tx.versions.all(model), _anchor(tx, model, now - older_than)
     returned = [v for v in versions[anchor.number + 1 :] if v.purged_at is None and not anchor.forgotten <= v.forgotten]
     if returned:

@@ -52,6 +52,7 @@ def append_model(
         code=code,
         unhandled_allowed=unhandled_allowed,
         plugins=plugins,
+        row=tx.projections.digest("models", name=model.name),
     )
     tx.audit.append(registered, at=model.created_at, actor=actor, model=model.name)
     return added
@@ -115,6 +116,8 @@ def append_version(
             weights=version.weights,
             recipe=json_digest(version.recipe.to_json()),
             restores=version.restores,
+            size=size,
+            basis=tx.projections.basis_digest(model.name, version.number),
         ),
         at=at,
         actor=actor,

@@ -31,6 +31,7 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
     known = read_model_history(ledger, model_name)
     wanted = known.live.number if number is None else number
     with ledger.database.read() as tx:
+        tx.trusted.covered(model_name)
         version = tx.versions.get(known.model, wanted)
     require_available(known.model, version)
     data = ledger.objects.get(version.weights)

@@ -40,6 +40,21 @@ def read_model_history(ledger: Ledger, model_name: str) -> ModelHistory:
 
     Raises:
         NotFoundError: There is no such model.
+        RowError: A row is not what the audit log says.
+    """
+    with ledger.database.read() as tx:
+        tx.models.get(model_name)
+        tx.trusted.model(model_name)
+        tx.trusted.evidence(model_name)
+        tx.trusted.class_spaces(model_name)
+    return read_stored_history(ledger, model_name)
+
+
+def read_stored_history(ledger: Ledger, model_name: str) -> ModelHistory:
+    """Return what the rows say of a model, checked or not: for who says beside it what does not hold.
+
+    Raises:
+        NotFoundError: There is no such model.
     """
     with ledger.database.read() as tx:
         model = tx.models.get(model_name)

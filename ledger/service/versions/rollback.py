@@ -105,6 +105,8 @@ def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
 
 def _plan(tx: Transaction, ledger: Ledger, model_name: str, number: int) -> RollbackPlan:
     model = tx.models.get(model_name)
+    tx.trusted.covered(model_name)
+    tx.trusted.requests(model_name)
     live, target = tx.versions.live(model), tx.versions.get(model, number)
     require_available(model, target)
     if target.weights == live.weights and target.forgotten == live.forgotten:

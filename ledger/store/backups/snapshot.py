@@ -16,6 +16,7 @@ from ledger.errors import ConflictError
 from ledger.store.database.address import sqlite_url
 from ledger.store.database.engine import WRITER, open_engine, translated
 from ledger.store.database.schema import HEAD, current_revision, upgrade_schema
+from ledger.store.replay.trusted_state import TrustedState
 from ledger.store.unit_of_work import Database, Transaction
 
 from .manifest import ROWS, SQLITE
@@ -58,7 +59,7 @@ def take_snapshot(engine: Engine, target: Path, look: Callable[[Transaction], T]
     with translated(), engine.execution_options(isolation_level="REPEATABLE READ").connect() as connection:
         write_file(target, dump_rows(connection, schema), mode=0o600)
         with Session(connection) as session:
-            return ROWS, look(Transaction(session, ""))
+            return ROWS, look(Transaction(session, "", TrustedState()))
 
 
 def require_empty(engine: Engine) -> None:

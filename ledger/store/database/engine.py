@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, Float, create_engine, event
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoResultFound, NoSuchModuleError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
-from ledger.errors import BusyError, IntegrityError, LedgerError, SchemaVersionError, UnreachableError, UsageError
+from ledger.errors import (
+    BusyError,
+    IntegrityError,
+    LedgerError,
+    RowError,
+    SchemaVersionError,
+    UnreachableError,
+    UsageError,
+)
 
 from .address import database_file, read_url
 from .sqlite_limits import check_file_system, check_journal
@@ -115,6 +123,11 @@ def translated() -> Iterator[None]:
     """Turn driver errors into the ledger's own."""
     try:
         yield
+    except NoResultFound as error:
+        raise RowError(
+            "a row of the database refers to one that is not there",
+            "see all differences with: unledger fsck, and restore the row or the database",
+        ) from error
     except DBAPIError as error:
         text = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
         lowered = text.lower()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 VERSION_TABLE = "unledger_schema"
 UPGRADE_LOCK = 0x756E6C64
 """Number of the advisory lock that upgrades of a PostgreSQL database take; ASCII for "unld"."""
-HEAD = "r0002"
+HEAD = "r0003"
 """The revision this release works with: the newest under ``migrations/versions``, which a test compares."""
 
 

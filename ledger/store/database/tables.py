@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -79,6 +80,8 @@ class ModelRow(Base):
     created_at: Mapped[datetime]
     anchor: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     """Version whose weights computations start from: 0, or the one that was live at the last purge."""
+    salt: Mapped[str] = mapped_column(String(32), default="", server_default=text("''"))
+    """Random, hexadecimal: keeps the digest of the row, which the audit log holds, from being guessed."""
 
 
 class ObjectRow(Base):
@@ -263,6 +266,8 @@ class AuditEventRow(Base):
     request_id: Mapped[int | None]
     leaf: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (Index(None, "request_id"),)
 
 
 class AuditNoteRow(Base):

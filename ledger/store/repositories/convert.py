@@ -1,6 +1,9 @@
 """Rows to domain values, explicitly, at the edge of the store."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 from ledger.domain.class_spaces import ClassSpace, MapSummary, NewClassSpace
 from ledger.domain.evidence import Evidence
@@ -11,9 +14,30 @@ from ledger.domain.requests import Request
 from ledger.domain.settings import Settings, preprocessing_from_json
 from ledger.domain.states import RequestState
 from ledger.domain.versions import AliasMove, Version, VersionKind
+from ledger.errors import RowError
 from ledger.store.database.tables import AliasMoveRow, ClassSpaceRow, EvidenceRow, ModelRow, RequestRow, VersionRow
 
+P = ParamSpec("P")
+T = TypeVar("T")
 
+
+def _readable(convert: Callable[P, T]) -> Callable[P, T]:
+    """Turn what a row cannot be read for into our own error: somebody wrote to the database by other means."""
+
+    @wraps(convert)
+    def converted(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return convert(*args, **kwargs)
+        except (LookupError, TypeError, ValueError) as error:
+            raise RowError(
+                f"a {convert.__name__.replace('_', ' ')} in the database cannot be read: {error}",
+                "see all differences with: unledger fsck, and restore the row or the database",
+            ) from error
+
+    return converted
+
+
+@_readable
 def model(row: ModelRow) -> Model:
     """Return the model a row holds."""
     return Model(
@@ -30,6 +54,7 @@ def model(row: ModelRow) -> Model:
     )
 
 
+@_readable
 def request(row: RequestRow) -> Request:
     """Return the request a row holds."""
     return Request(
@@ -55,6 +80,7 @@ def request(row: RequestRow) -> Request:
     )
 
 
+@_readable
 def version(row: VersionRow) -> Version:
     """Return the version a row holds."""
     return Version(
@@ -73,11 +99,13 @@ def version(row: VersionRow) -> Version:
     )
 
 
+@_readable
 def alias_move(row: AliasMoveRow) -> AliasMove:
     """Return the alias move a row holds."""
     return AliasMove(row.name, row.version, row.previous, row.moved_at, row.audit_seq)
 
 
+@_readable
 def class_space(row: ClassSpaceRow, size: int) -> ClassSpace:
     """Return the class space a row holds; ``size`` is that of its object, in bytes."""
     return ClassSpace(
@@ -100,6 +128,7 @@ def map_summaries(space: NewClassSpace) -> list[dict[str, object]]:
     return [asdict(summary) for summary in space.maps]
 
 
+@_readable
 def evidence(row: EvidenceRow) -> Evidence:
     """Return the evidence a row holds."""
     return Evidence(

@@ -1,5 +1,7 @@
 """Registered models: queries only."""
 
+import secrets
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -34,6 +36,7 @@ class Models:
             data_digest=model.data_digest,
             settings=model.settings.to_json(),
             created_at=model.created_at,
+            salt=secrets.token_hex(16),
         )
         self._session.add(row)
         self._session.flush()
@@ -67,6 +70,12 @@ class Models:
         """Let a model read its images elsewhere."""
         row = self._session.get_one(ModelRow, model.id)
         row.data_spec, row.data_digest = spec, digest
+        self._session.flush()
+
+    def ensure_salt(self, model: Model) -> None:
+        """Give a model of an earlier release the salt that keeps the digest of its row from being guessed."""
+        row = self._session.get_one(ModelRow, model.id)
+        row.salt = row.salt or secrets.token_hex(16)
         self._session.flush()
 
     def all(self) -> list[Model]:

@@ -52,6 +52,11 @@ class Objects:
         """Return digests of objects that were destroyed on purpose."""
         return frozenset(self._session.scalars(select(ObjectRow.digest).where(ObjectRow.destroyed_at.is_not(None))))
 
+    def is_destroyed(self, digest: str) -> bool:
+        """Whether an object was destroyed."""
+        row = self._session.get(ObjectRow, digest)
+        return row is not None and row.destroyed_at is not None
+
     def doomed(self, digest: str | None = None) -> list[str]:
         """Return digests of objects that only purged versions and outdated class spaces refer to, and are still there.
 

@@ -1,0 +1,230 @@
+"""What the verified audit log says every row must be, kept up to date entry by entry, and checked before rows are used.
+
+Rows are a cache of the log. Before work, a signature, a copy or an answer rests on one, it is compared with what the
+log says. The log is verified on the way: its chain from the first entry on, and its root at the last checkpoint that
+was kept outside the database. A process verifies each entry once, so a daemon pays for new entries only.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from ledger.audit.chain import Head
+from ledger.audit.events import AuditEvent
+from ledger.audit.verification import ExternalRecord, LogVerification
+from ledger.domain.requests import Request
+from ledger.domain.states import RequestState
+from ledger.errors import AuditError, RowError
+from ledger.store.audit.log import AuditLog
+from ledger.store.repositories.projections import Projections
+
+from .differences import Difference, compare
+from .replayed import Key, Replayed
+
+PAGE = 1024
+
+
+class TrustedState:
+    """Follows one ledger's audit log.
+
+    Args:
+        kept: Returns what is known of the log from outside the database; asked when the log is read from its start.
+    """
+
+    def __init__(self, kept: Callable[[], ExternalRecord] = ExternalRecord) -> None:
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
+        self._walk: LogVerification | None = None
+        self.replayed = Replayed()
+
+    def catch_up(self, log: AuditLog) -> Replayed:
+        """Verify the entries that are new, and take them into account.
+
+        Raises:
+            AuditError: The log does not verify, or holds an entry that makes no sense; names the first bad entry.
+        """
+        with self._lock:
+            try:
+                return self._catch_up(log)
+            except AuditError:
+                self._start()
+                raise
+
+    def _catch_up(self, log: AuditLog) -> Replayed:
+        if self._walk is not None and not _continues(log, self._walk.head):
+            # Entries of a transaction that was undone, or a database that was put back: read everything again.
+            self._start()
+        if self._walk is None:
+            self._walk = LogVerification(self._kept())
+        walk = self._walk
+        page: list[tuple[int, str, str]] = []
+        for entry in log.entries(walk.head.size):
+            page.append(entry)
+            if len(page) == PAGE:
+                self._take(walk, page)
+                page = []
+        self._take(walk, page)
+        walk.finish()
+        return self.replayed
+
+    def _take(self, walk: LogVerification, page: list[tuple[int, str, str]]) -> None:
+        for (seq, leaf, digest), event in zip(page, walk.verify_page(page), strict=True):
+            entry = event_of(seq, leaf, digest, event)
+            try:
+                self.replayed.apply(entry)
+            except KeyError as error:
+                raise AuditError(
+                    f"entry {seq} tells of a row that no entry before it tells of: {error}",
+                    "see: unledger audit verify",
+                    seq=seq,
+                ) from error
+
+
+class TrustedRows:
+    """Checks rows inside one transaction; each method raises :class:`~ledger.errors.RowError` for one that differs.
+
+    Args:
+        state: What the log says, up to the last transaction that looked.
+        log: The log as this transaction sees it.
+        projections: The rows as this transaction sees them.
+    """
+
+    def __init__(self, state: TrustedState, log: AuditLog, projections: Projections) -> None:
+        self._state = state
+        self._log = log
+        self._projections = projections
+
+    def model(self, name: str) -> None:
+        """Check a model, its versions and their bases, and the alias in use.
+
+        Raises:
+            AuditError: The log does not verify.
+            RowError: A row is not what the log says.
+        """
+        replayed = self._state.catch_up(self._log)
+        _require(compare(replayed, self._projections, "models", name=name))
+        for table in ("versions", "aliases", "basis_terms"):
+            _require(compare(replayed, self._projections, table, model_id=name))
+
+    def covered(self, name: str) -> None:
+        """Check a model as :meth:`model` does, and that entries cover all of its rows.
+
+        Raises:
+            AuditError: The log does not verify.
+            RowError: A row is not what the log says, or an earlier release stored it and no entry covers all of it.
+        """
+        self.model(name)
+        unbound = self.unbound(name)
+        if unbound:
+            table, key = unbound[0]
+            raise RowError(
+                f"an earlier release stored {len(unbound)} rows of {name} that no entry of the audit log covers whole: "
+                f"the first is {table} {'/'.join(str(part) for part in key)}",
+                f"look at them, then bind them to the log: unledger audit adopt {name}",
+            )
+
+    def unbound(self, name: str) -> list[tuple[str, Key]]:
+        """Return table and key of each row of a model that no entry covers whole."""
+        return self._state.catch_up(self._log).unbound_rows(name)
+
+    def request(self, number: int) -> None:
+        """Check a request."""
+        _require(compare(self._state.catch_up(self._log), self._projections, "requests", id=number))
+
+    def claimable(self, request: Request) -> None:
+        """Check a request that was just claimed, before that is recorded.
+
+        Raises:
+            RowError: The log tells of no such request, of another one, or of one that no worker may claim.
+        """
+        replayed = self._state.catch_up(self._log)
+        recorded = replayed.rows["requests"].get((request.id,), {})
+        moved = {"state", "lease_owner", "lease_epoch", "updated_at"}
+        found = compare(replayed, self._projections, "requests", id=request.id)
+        _require(difference for difference in found if difference.column not in moved)
+        if recorded["state"] not in (RequestState.QUEUED, RequestState.RUNNING):
+            state = Difference("requests", (request.id,), "state", recorded["state"], RequestState.QUEUED.value)
+            _require(iter([state]))
+
+    def requests(self, model: str) -> None:
+        """Check all requests of a model."""
+        _require(compare(self._state.catch_up(self._log), self._projections, "requests", model_id=model))
+
+    def class_space(self, model: str, class_index: int, spec_digest: str) -> None:
+        """Check a class space."""
+        replayed = self._state.catch_up(self._log)
+        key = {"model_id": model, "class_index": class_index, "spec_digest": spec_digest}
+        _require(compare(replayed, self._projections, "class_spaces", **key))
+
+    def class_spaces(self, model: str) -> None:
+        """Check all class spaces of a model."""
+        _require(compare(self._state.catch_up(self._log), self._projections, "class_spaces", model_id=model))
+
+    def objects(self, model: str) -> None:
+        """Check what the rows say of the stored objects of a model: whether they were destroyed, and when."""
+        replayed = self._state.catch_up(self._log)
+        digests = {row["weights"] for key, row in replayed.rows["versions"].items() if key[0] == model}
+        digests |= {row["blob"] for key, row in replayed.rows["class_spaces"].items() if key[0] == model}
+        for digest in sorted(digests):
+            _require(compare(replayed, self._projections, "blobs", digest=digest))
+
+    def evidence(self, model: str) -> None:
+        """Check all evidence on a model's versions."""
+        _require(compare(self._state.catch_up(self._log), self._projections, "evidence", model_id=model))
+
+    def certificate(self, number: int) -> None:
+        """Check a certificate."""
+        _require(compare(self._state.catch_up(self._log), self._projections, "certificates", id=number))
+
+
+def rebuild(log: AuditLog) -> tuple[Replayed, list[AuditEvent]]:
+    """Return the rows that a log amounts to, and the entries that make no sense; the log is taken as it is."""
+    replayed, odd = Replayed(), []
+    for entry in log.events():
+        try:
+            replayed.apply(entry)
+        except (KeyError, ValueError, AuditError):
+            odd.append(entry)
+    return replayed, odd
+
+
+def _require(differences: Iterator[Difference]) -> None:
+    difference = next(differences, None)
+    if difference is not None:
+        raise RowError(
+            f"the database was changed behind the audit log: {difference}",
+            "nothing was done; see all differences with: unledger fsck, and restore the row or the database",
+        )
+
+
+def event_of(seq: int, leaf: str, digest: str, event: dict[str, Any]) -> AuditEvent:
+    """Return an entry as an event, read from its hashed text alone.
+
+    Raises:
+        AuditError: The text lacks what every entry has.
+    """
+    try:
+        return AuditEvent(
+            seq=seq,
+            at=datetime.fromisoformat(event["at"]),
+            kind=event["kind"],
+            actor=event["actor"],
+            model=event.get("model"),
+            request_id=event.get("request"),
+            data=event["data"],
+            leaf=leaf,
+            digest=digest,
+        )
+    except (LookupError, TypeError, ValueError) as error:
+        raise AuditError(f"entry {seq} is not an event: {error}", seq=seq) from error
+
+
+def _continues(log: AuditLog, head: Head) -> bool:
+    """Whether the log as it is seen now still has the last entry that was taken into account."""
+    if head.size == 0:
+        return True
+    return log.head().size >= head.size and log.entry(head.size).digest == head.digest

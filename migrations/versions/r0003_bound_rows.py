@@ -1,0 +1,28 @@
+"""Rows that the audit log covers whole: the salt that keeps the digest of a model's labels from being guessed."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from ledger.errors import ConflictError
+
+revision = "r0003"
+down_revision = "r0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the salt, and indexes for questions about one request and about what is overdue."""
+    op.add_column("models", sa.Column("salt", sa.String(length=32), server_default=sa.text("''"), nullable=False))
+    op.create_index(op.f("ix_audit_events_request_id"), "audit_events", ["request_id"], unique=False)
+
+
+def downgrade() -> None:
+    """Drop both, unless the audit log holds digests that nothing could be compared with any more."""
+    if op.get_bind().scalar(sa.text("SELECT count(*) FROM models WHERE salt <> ''")):
+        raise ConflictError(
+            "the audit log covers labels of models, which the schema before cannot show",
+            "nothing was changed; stay with this release, or go back to a backup from before the upgrade",
+        )
+    op.drop_index(op.f("ix_audit_events_request_id"), table_name="audit_events")
+    op.drop_column("models", "salt")
