@@ -106,7 +106,7 @@ def _check_header(archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) 
     if len(shape) > MOST_DIMENSIONS or any(type(side) is not int or side < 0 for side in shape):
         raise DataError(f"{name} has a shape that makes no sense: {str(shape)[:100]}")
     if begin + math.prod(shape) * dtype.itemsize != member.file_size:
-        raise DataError(f"{name} has {member.file_size:,} bytes, which its shape {shape} does not explain")
+        raise DataError(f"{name} has {member.file_size:,} bytes, which its shape {str(shape)[:100]} does not explain")
 
 
 def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

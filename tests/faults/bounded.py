@@ -63,7 +63,7 @@ def _attempt(name: str, call: Callable[[], object]) -> Outcome:
     except BaseException as caught:  # noqa: BLE001 - whatever it is, it is reported
         error = caught
     seconds = time.process_time() - began
-    said = "" if error is None else str(getattr(error, "message", error))[:300]
+    said = "" if error is None else str(getattr(error, "message", error))[:1000]
     kind = "" if error is None else type(error).__name__
     return Outcome(name, kind, isinstance(error, LedgerError), said, seconds, _memory("VmHWM") - before)
 

@@ -138,7 +138,7 @@ def test_there_are_enough_of_them(outcomes: list[Outcome]) -> None:
 
 def test_every_error_is_ours_and_short(outcomes: list[Outcome]) -> None:
     assert [o for o in outcomes if o.error and o.error != "DataError"] == []
-    assert [o for o in outcomes if o.error and (not o.message.isprintable() or len(o.message) >= 300)] == []
+    assert [o for o in outcomes if o.error and (not o.message.isprintable() or len(o.message) >= 600)] == []
 
 
 def test_what_is_no_image_is_refused(outcomes: list[Outcome]) -> None:
