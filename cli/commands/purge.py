@@ -19,6 +19,9 @@ def purge(
         str, typer.Option(metavar="AGE", help="Keep what was live since then: 30d, 12h, 4w.")
     ] = "30d",
     dry_run: DryRun = False,
+    clock_is_right: Annotated[
+        bool, typer.Option("--clock-is-right", help="Go on although the ledger doubts the clock.")
+    ] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
@@ -39,13 +42,17 @@ def purge(
                 title="requests that can be withdrawn no more",
             )
         if dry_run:
+            if plan.clock_doubt:
+                say(("warning:", "yellow"), f" the clock may be wrong: {plan.clock_doubt}")
             if json:
                 answer(ctx, purge_document(plan, None))
             return
+        if not clock_is_right:
+            plan.require_clock()
         if numbers:
             confirm(f"Destroy {len(numbers)} versions of {model} for good?", yes=yes)
         with PhaseProgress() as progress:
-            destroyed = purge_versions(ledger, plan, age, progress)
+            destroyed = purge_versions(ledger, plan, age, progress, clock_is_right=clock_is_right)
     if json:
         answer(ctx, purge_document(plan, destroyed))
     say(f"destroyed {len(destroyed)} objects; the history of {model} still verifies: unledger audit verify")

@@ -113,7 +113,7 @@ def test_destroyed_weights_are_no_copies_any_more(two_forgotten: Desk) -> None:
 def test_a_purge_is_seen_in_the_next_certificate(two_forgotten: Desk) -> None:
     desk = two_forgotten
     before = issue(desk.ledger, 1)
-    purge(desk.ledger, plan_purge(desk.ledger, MODEL, timedelta(0)), timedelta(0), Silent())
+    purge(desk.ledger, plan_purge(desk.ledger, MODEL, timedelta(0)), timedelta(0), Silent(), clock_is_right=True)
     after = issue(desk.ledger, 1)
     assert not after.repeated
     said = [predicate(issued.certificate)["copies"] for issued in (before, after)]

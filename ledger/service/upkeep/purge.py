@@ -18,9 +18,14 @@ from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version
 from ledger.errors import ConflictError
+from ledger.service.clock import read_clocks
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, counted
 from ledger.store.unit_of_work import Transaction
+
+LONGEST_QUIET = timedelta(days=7)
+"""A clock that is further ahead of everything recorded is not believed without a person's word. Nor is one that is
+ahead by more than the age of what a purge destroys: all that it would destroy may be minutes old."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,20 @@ class PurgePlan:
     spaces: int
     """Stored class spaces that go."""
     now: datetime
+    clock_doubt: str = ""
+    """Why the clock may be wrong, which decides how old versions are; empty if nothing speaks against it."""
+
+    def require_clock(self) -> None:
+        """Return if nothing speaks against the clock, or if nothing would be destroyed by it.
+
+        Raises:
+            ConflictError: Says what does.
+        """
+        if self.clock_doubt and self.purged:
+            raise ConflictError(
+                f"the clock decides what is old enough to be destroyed, and it may be wrong: {self.clock_doubt}",
+                "set the clock right; if it is right now, run the same command with --clock-is-right",
+            )
 
 
 def plan_purge(ledger: Ledger, model_name: str, older_than: timedelta) -> PurgePlan:
@@ -55,16 +74,28 @@ def plan_purge(ledger: Ledger, model_name: str, older_than: timedelta) -> PurgeP
         return _plan(tx, ledger, model_name, older_than)
 
 
-def purge(ledger: Ledger, plan: PurgePlan, older_than: timedelta, progress: Progress) -> list[str]:
+def purge(
+    ledger: Ledger, plan: PurgePlan, older_than: timedelta, progress: Progress, *, clock_is_right: bool = False
+) -> list[str]:
     """Carry out a plan that a person has seen, and whatever an interrupted purge left; return the digests destroyed.
 
+    Args:
+        ledger: The ledger.
+        plan: From :func:`plan_purge`.
+        older_than: How long a superseded version is kept.
+        progress: Follows the work.
+        clock_is_right: A person looked at the clock.
+
     Raises:
-        ConflictError: The ledger changed since the plan was made, or a request is being carried out.
+        ConflictError: The ledger changed since the plan was made, a request is being carried out, or the clock may be
+            wrong.
     """
     with ledger.database.write() as tx:
         current = _plan(tx, ledger, plan.model.name, older_than)
         if (current.anchor, current.purged) != (plan.anchor, plan.purged):
             raise ConflictError("the ledger changed since this purge was shown", "run the command again")
+        if not clock_is_right:
+            current.require_clock()
         if current.purged:
             _promise(tx, ledger, current)
     return destroy_promised(ledger, progress)
@@ -128,7 +159,18 @@ def _plan(tx: Transaction, ledger: Ledger, model_name: str, older_than: timedelt
         request for request in tx.requests.all(model, [RequestState.FULFILLED]) if request.classes & anchor.forgotten
     )
     outdated = [s for s in tx.class_spaces.all(model) if s.anchor < anchor.number]
-    return PurgePlan(model, anchor, purged, final, len(outdated) if purged else 0, now)
+    doubt = _clock_doubt(tx, ledger, model, older_than)
+    return PurgePlan(model, anchor, purged, final, len(outdated) if purged else 0, now, doubt)
+
+
+def _clock_doubt(tx: Transaction, ledger: Ledger, model: Model, older_than: timedelta) -> str:
+    clocks = read_clocks(tx, ledger.clock, recorded=(move.moved_at for move in tx.versions.moves(model)))
+    doubts = list(clocks.doubts)
+    if older_than and clocks.newest is not None and clocks.now - clocks.newest > min(LONGEST_QUIET, older_than):
+        doubts.append(
+            f"nothing was recorded since {clocks.newest:%Y-%m-%d %H:%M} UTC, as if the clock had been set forward"
+        )
+    return "; ".join(doubts)
 
 
 def _anchor(tx: Transaction, model: Model, moment: datetime) -> Version:
