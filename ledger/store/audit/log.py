@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from ledger.audit.chain import Entry, Head, leaf_digest, leaf_text, verify_chain
 from ledger.audit.events import AuditEvent
 from ledger.audit.merkle import Frontier
 from ledger.audit.signed_notes import Checkpoint, Verifier
-from ledger.audit.tree_builder import STORED_LEVELS, TreeBuilder
+from ledger.audit.tree_builder import TreeBuilder
 from ledger.audit.verification import ExternalRecord
 from ledger.domain.events.event import Event
 from ledger.errors import NotFoundError
@@ -28,6 +29,38 @@ PAGE = 1000
 EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
 # Built once: putting a statement together costs more than carrying it out.
 ADD_EVENT, ADD_NOTE = insert(EVENTS), insert(NOTES)
+
+
+@dataclass(frozen=True)
+class NewEntry:
+    """An event to append, with what every entry has."""
+
+    event: Event
+    at: datetime
+    actor: str
+    model: str | None = None
+    request_id: int | None = None
+    note: str = ""
+
+    def to_json(self, salt: str) -> dict[str, Any]:
+        """Return what its leaf says, apart from its place in the chain.
+
+        Args:
+            salt: Keeps the digest of the note from being guessed.
+        """
+        said: dict[str, Any] = {
+            "at": self.at.isoformat(),
+            "kind": str(self.event.kind),
+            "actor": self.actor,
+            "data": self.event.to_json(),
+        }
+        if self.model is not None:
+            said["model"] = self.model
+        if self.request_id is not None:
+            said["request"] = self.request_id
+        if self.note:
+            said["note"] = note_digest(salt, self.note)
+        return said
 
 
 class AuditLog:
@@ -66,27 +99,34 @@ class AuditLog:
             request_id: Number of the request concerned.
             note: Free text. Only a salted digest of it is chained; the text lies beside it.
         """
+        entry = NewEntry(event, at=at, actor=actor, model=model, request_id=request_id, note=note)
+        return self.append_all([entry])
+
+    def append_all(self, entries: Sequence[NewEntry]) -> int:
+        """Append events in order and return the sequence number of the last one.
+
+        The number of statements does not depend on the number of events. Nothing happens without any.
+        """
         recorded = self._recorded(lock=True)
-        seq = recorded.head.size + 1
-        kind = str(event.kind)
-        entry: dict[str, Any] = {"at": at.isoformat(), "kind": kind, "actor": actor, "data": event.to_json()}
-        if model is not None:
-            entry["model"] = model
-        if request_id is not None:
-            entry["request"] = request_id
-        salt = secrets.token_hex(16)
-        if note:
-            entry["note"] = note_digest(salt, note)
-        leaf = leaf_text(seq, recorded.head.digest, entry)
-        digest = leaf_digest(leaf)
-        row = {"seq": seq, "kind": kind, "model": model, "request_id": request_id, "leaf": leaf, "digest": digest}
-        self._session.connection().execute(ADD_EVENT, row)
-        if note:
-            self._session.connection().execute(ADD_NOTE, {"seq": seq, "salt": salt, "text": note})
-        frontier, completed = recorded.frontier.append(bytes.fromhex(digest))
-        subtrees = [(level, (seq >> level) - 1, node) for level, node in completed if level in STORED_LEVELS]
-        self._advance(Head(seq, digest), frontier, subtrees)
-        return seq
+        head, growth = recorded.head, TreeBuilder(recorded.frontier)
+        rows, notes, leaves = [], [], []
+        for entry in entries:
+            seq, salt = head.size + 1, secrets.token_hex(16)
+            leaf = leaf_text(seq, head.digest, entry.to_json(salt))
+            head = Head(seq, leaf_digest(leaf))
+            columns = {"kind": str(entry.event.kind), "model": entry.model, "request_id": entry.request_id}
+            rows.append({"seq": seq, "leaf": leaf, "digest": head.digest, **columns})
+            leaves.append(bytes.fromhex(head.digest))
+            if entry.note:
+                notes.append({"seq": seq, "salt": salt, "text": entry.note})
+        if rows:
+            connection = self._session.connection()
+            connection.execute(ADD_EVENT, rows)
+            if notes:
+                connection.execute(ADD_NOTE, notes)
+            subtrees = growth.extend(leaves)
+            self._advance(head, growth.frontier, subtrees)
+        return head.size
 
     def adopt(self, entries: Sequence[Entry]) -> Head:
         """Append entries of another ledger's history as they are, and return where it ends now.
