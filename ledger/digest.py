@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 import rfc8785
 
-
 LARGEST_WHOLE = 2**53 - 1
 """The largest whole number that RFC 8785 permits, and the smallest with its sign changed."""
 
@@ -28,9 +27,12 @@ def _plainly_ordered(value: Any) -> bool:
     if kind is str or kind is bool or value is None:
         return True
     if kind is int:
-        return -LARGEST_WHOLE <= value <= LARGEST_WHOLE
+        return bool(-LARGEST_WHOLE <= value <= LARGEST_WHOLE)
     if kind is dict:
-        return all(type(key) is str and key.isascii() and _plainly_ordered(item) for key, item in value.items())
+        for key, item in value.items():
+            if type(key) is not str or not key.isascii() or not (type(item) is str or _plainly_ordered(item)):
+                return False
+        return True
     return (kind is list or kind is tuple) and all(map(_plainly_ordered, value))
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ledger.service.requests.claim_end import Outcome
     from ledger.service.requests.status import Status
 
+MOST_SHOWN = 50
+"""Requests of each model that are listed for a person."""
+
 
 def work(
     ctx: typer.Context,
@@ -140,7 +143,8 @@ def status(
     from ledger.service.requests.status import status as look
 
     with session(ctx).ledger() as ledger:
-        found = look(ledger, model)
+        # A person reads no thousands of lines; a program gets everything.
+        found = look(ledger, model, most=None if json else MOST_SHOWN)
     shown = [(s, s.overdue if overdue else s.open) for s in found.models]
     if json:
         answer(ctx, documents.status_document(found, shown))
@@ -152,10 +156,10 @@ def status(
                     s.model.name,
                     s.live.number,
                     ", ".join(s.model.labels.names(s.live.forgotten)) or "-",
-                    len(s.open),
-                    len(s.overdue),
+                    s.open_count,
+                    s.overdue_count,
                 )
-                for s in (status for status, _ in shown)
+                for s in found.models
             ),
         )
         rows = [
@@ -168,10 +172,13 @@ def status(
                 days_left(r.due_at, found.now),
             )
             for s, requests in shown
-            for r in sorted(requests, key=lambda r: (r.due_at, r.id))
+            for r in requests
         ]
         if rows:
             emit_table(["#id", "model", "~classes", "state", "due", "#days left"], rows, title="open requests")
+        more = sum(s.overdue_count if overdue else s.open_count for s in found.models) - len(rows)
+        if more:
+            say(f"{more} more are due later: unledger request list")
         if found.workers:
             workers = ((w.owner, w.model or "all", w.started_at, f"{w.idle:.0f} s ago") for w in found.workers)
             emit_table(["~worker", "model", "since", "last heard of"], workers, title="workers")
@@ -179,8 +186,8 @@ def status(
             held = ((x.request.id, x.model.name, x.owner, f"in {x.remaining:.0f} s") for x in found.leases)
             emit_table(["#id", "model", "~worker", "runs out"], held, title="leases")
     _warn(found)
-    if overdue and found.overdue:
-        raise OverdueError(f"{len(found.overdue)} requests are past their due dates", "carry them out or deny them")
+    if overdue and found.overdue_count:
+        raise OverdueError(f"{found.overdue_count} requests are past their due dates", "carry them out or deny them")
 
 
 def _warn(found: "Status") -> None:
@@ -196,6 +203,10 @@ def _warn(found: "Status") -> None:
     for lease in found.leases:
         if lease.from_future:
             say(("warning:", "yellow"), f" {lease}; {lease.hint}")
-    if found.overdue:
-        numbers = ", ".join(str(request.id) for request in found.overdue)
-        say(("warning:", "yellow"), f" past their due dates: requests {numbers}")
+    if found.overdue_count:
+        listed = found.overdue[:MOST_SHOWN]
+        numbers = ", ".join(str(request.id) for request in listed)
+        more = found.overdue_count - len(listed)
+        say(
+            ("warning:", "yellow"), f" past their due dates: requests {numbers}" + (f" and {more} more" if more else "")
+        )

@@ -128,8 +128,9 @@ def status_document(found: "Status", shown: "Iterable[tuple[ModelStatus, Sequenc
         {
             **model_part(status.model, status.live),
             "requests": {state.value: count for state, count in status.states.items()},
-            "open": [request_part(request, status.model, found.now) for request in requests],
-            "overdue": [request.id for request in status.overdue],
+            # In the order they were filed.
+            "open": [request_part(r, status.model, found.now) for r in sorted(requests, key=lambda one: one.id)],
+            "overdue": sorted(request.id for request in status.overdue),
             "unattended": status.unattended,
         }
         for status, requests in shown

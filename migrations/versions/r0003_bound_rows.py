@@ -12,9 +12,13 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the salt, and indexes for questions about one request and about what is overdue."""
+    """Add the salt, and indexes for questions about one request, what is live and what is overdue."""
     op.add_column("models", sa.Column("salt", sa.String(length=32), server_default=sa.text("''"), nullable=False))
     op.create_index(op.f("ix_audit_events_request_id"), "audit_events", ["request_id"], unique=False)
+    op.create_index(op.f("ix_audit_events_model_kind_seq"), "audit_events", ["model", "kind", "seq"], unique=False)
+    op.create_index(
+        op.f("ix_requests_model_id_state_due_at"), "requests", ["model_id", "state", "due_at"], unique=False
+    )
 
 
 def downgrade() -> None:
@@ -24,5 +28,7 @@ def downgrade() -> None:
             "the audit log covers labels of models, which the schema before cannot show",
             "nothing was changed; stay with this release, or go back to a backup from before the upgrade",
         )
+    op.drop_index(op.f("ix_requests_model_id_state_due_at"), table_name="requests")
+    op.drop_index(op.f("ix_audit_events_model_kind_seq"), table_name="audit_events")
     op.drop_index(op.f("ix_audit_events_request_id"), table_name="audit_events")
     op.drop_column("models", "salt")

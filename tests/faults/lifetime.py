@@ -98,7 +98,7 @@ class Life:
     def number(self, key: str) -> int:
         """Return the number of the request filed under a key; 0 if there is none."""
         with self.read() as tx:
-            known = tx.requests.by_key(key)
+            known = tx.requests.by_keys([key]).get(key)
         return known[0].id if known else 0
 
     def events(self, kind: str, key: str | None = None) -> list[AuditEvent]:

@@ -298,8 +298,7 @@ def test_an_idempotency_key_finds_its_request_and_is_used_once(
         file_request(tx, model)
         file_request(tx, model)
     with database.read() as tx:
-        assert tx.requests.by_key("key-1") == (filed, "c" * 64)
-        assert tx.requests.by_key("KEY-1") is None
+        assert tx.requests.by_keys(["key-1", "KEY-1"]) == {"key-1": (filed, "c" * 64)}
     with pytest.raises(LedgerError, match="the database refused"), database.write() as tx:
         file_request(tx, model, idempotency_key="key-1")
     with database.read() as tx:

@@ -48,7 +48,7 @@ def test_a_block_that_raises_leaves_nothing(
     with database.read() as tx:
         assert tx.models.all() == []
         assert tx.requests.all() == []
-        assert tx.requests.by_key("key") is None
+        assert tx.requests.by_keys(["key"]) == {}
         assert tx.objects.kept() == []
         assert tx.audit.verify().size == 0
 

@@ -41,6 +41,8 @@ def claim_next(
     """
 
     def transaction() -> Claim | None:
+        # Before anybody has to wait for it.
+        ledger.database.catch_up()
         now = ledger.clock()
         with ledger.database.write() as tx:
             model = tx.models.get(model_name) if model_name else None

@@ -41,6 +41,8 @@ def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waiv
 
 def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool) -> Request:
     now = ledger.clock()
+    # Before anybody has to wait for it.
+    ledger.database.catch_up()
     with ledger.database.write() as tx:
         before = tx.requests.get(request_id)
         model = tx.models.by_id(before.model_id)

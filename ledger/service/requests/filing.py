@@ -1,8 +1,15 @@
-"""File requests. Carrying them out is the worker's part."""
+"""File requests. Carrying them out is the worker's part.
 
+Filing takes time that grows with the number of requests and no faster: what an answer depends on is read once for all
+of them, and rows and entries are written together.
+"""
+
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from ledger.audit.row_digests import idempotency_digest
 from ledger.digest import json_digest
@@ -11,10 +18,17 @@ from ledger.domain.events.requests import RequestFulfilled, RequestReceived
 from ledger.domain.models import Model
 from ledger.domain.requests import NewRequest, Request, RequestBody
 from ledger.domain.states import RequestState
-from ledger.errors import IdempotencyConflictError, TooFewRetainedError, UsageError
+from ledger.domain.versions import Version
+from ledger.errors import IdempotencyConflictError, LedgerError, TooFewRetainedError, UsageError
 from ledger.service.ledger import Ledger
 from ledger.service.retry import retry_when_busy
+from ledger.store.audit.log import NewEntry
 from ledger.store.unit_of_work import Transaction
+
+PART = 2000
+"""Requests that are filed in one transaction. Other writers wait for it: about a fifth of a second."""
+PAUSE = 0.15
+"""Seconds between two parts. SQLite lets a waiting writer look at most 0.1 seconds apart whether it is its turn."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +58,12 @@ def check_retained(model: Model, forgotten: frozenset[int]) -> None:
 def enqueue(
     ledger: Ledger, model_name: str, requests: Sequence[NewRequest], *, approval: bool = False
 ) -> list[Receipt]:
-    """File one or several requests, all or none.
+    """File one or several requests: up to :data:`PART` all or none, more in parts of that many, in order.
 
-    Classes that the live version has already forgotten make a request a no-op: it is recorded,
-    fulfilled at once and answered with that version, so that withdrawing an earlier request for the
-    same class cannot bring it back.
+    Classes that the live version has already forgotten make a request a no-op: it is recorded, fulfilled at once and
+    answered with that version, so that withdrawing an earlier request for the same class cannot bring it back.
+
+    All requests are checked before the first is filed. Other writers get their turn between two parts.
 
     Args:
         ledger: The ledger.
@@ -60,90 +75,179 @@ def enqueue(
         UsageError: A request names no class, or its dates contradict each other.
         TooFewRetainedError: With all open requests fulfilled, too few classes would be left.
         IdempotencyConflictError: A key was used before, for something else.
-        BusyError: The database was too busy for too long; nothing was filed.
-        UnreachableError: The database went away: whether the requests were filed is unknown, and sending them
-            again is safe where each has an idempotency key.
+        AuditError: The audit log does not verify.
+        RowError: A row that the answer rests on is not what the audit log says.
+        BusyError: The database was too busy for too long.
+        UnreachableError: The database went away: whether the requests (of many, the next part) were filed is unknown,
+            and sending them again is safe where each has an idempotency key.
     """
+    sent = [_Sent(new, json_digest(RequestBody.of(model_name, new).to_json())) for new in requests]
+    # Verifying the log and the requests may take long: it happens once before anybody has to wait for it.
+    with ledger.database.read() as tx:
+        counter = _Counter.open(tx, model_name, ledger.clock(), approval=approval)
+        checked = counter.known_numbers(tx, sent, frozenset())
+        for one in sent:
+            counter.take(one)
 
-    def transaction() -> list[Receipt]:
+    def transaction(part: Sequence[_Sent]) -> list[Receipt]:
+        ledger.database.catch_up()
         with ledger.database.write() as tx:
-            model = tx.models.get(model_name)
-            tx.trusted.covered(model.name)
-            now = ledger.clock()
-            return [_enqueue(tx, model, request, now, approval) for request in requests]
+            counter = _Counter.open(tx, model_name, ledger.clock(), approval=approval)
+            counter.known_numbers(tx, part, checked)
+            return _file(tx, counter, part)
 
-    return retry_when_busy(transaction)
+    receipts: list[Receipt] = []
+    for start in range(0, len(sent), PART):
+        if start:
+            time.sleep(PAUSE)
+        try:
+            receipts += retry_when_busy(partial(transaction, sent[start : start + PART]))
+        except LedgerError as error:
+            if start:
+                error.hint = (
+                    f"the first {start} of {len(sent)} requests were filed; those with an idempotency key may be sent "
+                    f"again, the others not" + (f"; {error.hint}" if error.hint else "")
+                )
+            raise
+    return receipts
 
 
-def _enqueue(tx: Transaction, model: Model, new: NewRequest, now: datetime, approval: bool) -> Receipt:  # noqa: FBT001
-    if not new.classes:
-        raise UsageError("a request must name at least one class", "name one with -c CLASS")
-    received = new.received_at or now
-    due = new.due_at or add_months(received)
-    if due < received:
-        raise UsageError(f"due {due:%Y-%m-%d} lies before received {received:%Y-%m-%d}")
-    digest = json_digest(RequestBody.of(model.name, new).to_json())
-    if new.idempotency_key is not None:
-        known = tx.requests.by_key(new.idempotency_key)
-        if known is not None:
-            tx.trusted.request(known[0].id)
-            return _repeat(*known, digest, new.idempotency_key)
-    live = tx.versions.live(model)
-    check_retained(model, live.forgotten | tx.requests.awaited(model) | new.classes)
-    no_op = new.classes <= live.forgotten
-    waiting_state = RequestState.AWAITING_APPROVAL if approval else RequestState.QUEUED
-    state = RequestState.FULFILLED if no_op else waiting_state
-    request = tx.requests.add(
-        {
-            "model_id": model.id,
+@dataclass(frozen=True)
+class _Sent:
+    """A request as it came in."""
+
+    new: NewRequest
+    digest: str
+    """Of its body."""
+
+
+@dataclass
+class _Counter:
+    """Takes requests in, one after another. What answers depend on is read once and kept up to date in memory."""
+
+    model: Model
+    live: Version
+    expected: frozenset[int]
+    """Classes that the model will have forgotten with all open requests fulfilled."""
+    at: datetime
+    waiting: RequestState
+    """The state of a request that is not fulfilled at once."""
+    known: dict[str, tuple[Request | None, str]]
+    """By idempotency key: the request under it (None for one that was taken in just now) and the digest of its body."""
+
+    @classmethod
+    def open(cls, tx: Transaction, model_name: str, at: datetime, *, approval: bool) -> "_Counter":
+        model = tx.models.get(model_name)
+        tx.trusted.covered(model.name)
+        live = tx.versions.live(model)
+        waiting = RequestState.AWAITING_APPROVAL if approval else RequestState.QUEUED
+        return cls(model, live, live.forgotten | tx.requests.awaited(model), at, waiting, {})
+
+    def known_numbers(self, tx: Transaction, sent: Sequence[_Sent], checked: frozenset[int]) -> frozenset[int]:
+        """Look up the idempotency keys, check the requests under them, and return the numbers of those requests.
+
+        Args:
+            tx: The transaction.
+            sent: The requests with the keys.
+            checked: Numbers of requests that were checked already.
+        """
+        keys = [one.new.idempotency_key for one in sent if one.new.idempotency_key is not None]
+        self.known = {**tx.requests.by_keys(keys)}
+        numbers = frozenset(request.id for request, _ in self.known.values() if request is not None)
+        tx.trusted.requests_of(numbers - checked)
+        return numbers
+
+    def take(self, sent: _Sent) -> dict[str, Any] | None:
+        """Return the row of a request; None if it was filed before.
+
+        Raises:
+            UsageError: It names no class, or its dates contradict each other.
+            TooFewRetainedError: Too few classes would be left.
+            IdempotencyConflictError: Its key was used before, for something else.
+        """
+        new, key = sent.new, sent.new.idempotency_key
+        if not new.classes:
+            raise UsageError("a request must name at least one class", "name one with -c CLASS")
+        received = new.received_at or self.at
+        due = new.due_at or add_months(received)
+        if due < received:
+            raise UsageError(f"due {due:%Y-%m-%d} lies before received {received:%Y-%m-%d}")
+        if key is not None:
+            if key in self.known:
+                _require_same(*self.known[key], sent.digest, key)
+                return None
+            self.known[key] = None, sent.digest
+        no_op = new.classes <= self.live.forgotten
+        if not new.classes <= self.expected:
+            self.expected |= new.classes
+        check_retained(self.model, self.expected)
+        return {
+            "model_id": self.model.id,
             "classes": sorted(new.classes),
-            "state": state.value,
+            "state": (RequestState.FULFILLED if no_op else self.waiting).value,
             "actor": new.actor,
             "reason": new.reason,
             "basis": new.basis,
             "external_id": new.external_id,
             "received_at": received,
             "due_at": due,
-            "created_at": now,
-            "updated_at": now,
-            "idempotency_key": new.idempotency_key,
-            "body_digest": digest,
-            "version": live.number if no_op else None,
+            "created_at": self.at,
+            "updated_at": self.at,
+            "idempotency_key": key,
+            "body_digest": sent.digest,
+            "version": self.live.number if no_op else None,
             "no_op": no_op,
-            "outcome": f"already forgotten in version {live.number}" if no_op else "",
+            "outcome": f"already forgotten in version {self.live.number}" if no_op else "",
         }
-    )
-    tx.audit.append(
-        RequestReceived(
-            classes=tuple(sorted(new.classes)),
-            basis=new.basis,
-            received_at=received,
-            due_at=due,
-            state=state,
-            body=digest,
-            idempotency=idempotency_digest(digest, new.idempotency_key),
-        ),
-        at=now,
-        actor=new.actor,
-        model=model.name,
-        request_id=request.id,
-        note=new.reason,
-    )
-    if no_op:
-        tx.audit.append(
-            RequestFulfilled(version=live.number, no_op=True, state=state),
-            at=now,
-            actor=new.actor,
-            model=model.name,
-            request_id=request.id,
-        )
-    return Receipt(request, repeated=False)
 
 
-def _repeat(known: Request, known_digest: str, digest: str, key: str) -> Receipt:
+def _file(tx: Transaction, counter: _Counter, part: Sequence[_Sent]) -> list[Receipt]:
+    rows = [counter.take(one) for one in part]
+    filed = iter(tx.requests.add_all([row for row in rows if row is not None]))
+    receipts, entries = [], []
+    for one, row in zip(part, rows, strict=True):
+        if row is None:
+            known, _ = counter.known[str(one.new.idempotency_key)]
+            if known is None:
+                raise AssertionError("a request was taken for one that was filed before")
+            receipts.append(Receipt(known, repeated=True))
+            continue
+        request = next(filed)
+        if one.new.idempotency_key is not None:
+            counter.known[one.new.idempotency_key] = request, one.digest
+        receipts.append(Receipt(request, repeated=False))
+        entries += _entries(counter, one, request)
+    tx.audit.append_all(entries)
+    return receipts
+
+
+def _entries(counter: _Counter, sent: _Sent, request: Request) -> list[NewEntry]:
+    common: dict[str, Any] = {
+        "at": counter.at,
+        "actor": request.actor,
+        "model": counter.model.name,
+        "request_id": request.id,
+    }
+    received = RequestReceived(
+        classes=tuple(sorted(request.classes)),
+        basis=request.basis,
+        received_at=request.received_at,
+        due_at=request.due_at,
+        state=request.state,
+        body=sent.digest,
+        idempotency=idempotency_digest(sent.digest, sent.new.idempotency_key),
+    )
+    entries = [NewEntry(received, note=request.reason, **common)]
+    if request.no_op:
+        fulfilled = RequestFulfilled(version=counter.live.number, no_op=True, state=request.state)
+        entries.append(NewEntry(fulfilled, **common))
+    return entries
+
+
+def _require_same(known: Request | None, known_digest: str, digest: str, key: str) -> None:
     if known_digest != digest:
+        where = "an earlier one of these requests" if known is None else f"request {known.id}"
         raise IdempotencyConflictError(
-            f"the key {key!r} was used for request {known.id}, which asks for something else",
+            f"the key {key!r} was used for {where}, which asks for something else",
             "use a new key for a new request",
         )
-    return Receipt(known, repeated=True)

@@ -27,10 +27,18 @@ def list_requests(
     after: int = 0,
     limit: int | None = None,
 ) -> list[tuple[Model, Request]]:
-    """Return requests with their models in the order they were filed: above number ``after``, at most ``limit``."""
+    """Return requests with their models in the order they were filed: above number ``after``, at most ``limit``.
+
+    Raises:
+        NotFoundError: There is no such model.
+        AuditError: The entry of a live version, or one that concerns its model, is not as it was written.
+        RowError: A model or its live version is not what the audit log says.
+    """
     with ledger.database.read() as tx:
         model = tx.models.get(model_name) if model_name else None
-        models = {m.id: m for m in tx.models.all()}
+        models = {m.id: m for m in ([model] if model else tx.models.all())}
+        for one in models.values():
+            tx.trusted.live(one.name)
         return [(models[r.model_id], r) for r in tx.requests.all(model, states, after=after, limit=limit)]
 
 

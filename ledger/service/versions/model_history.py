@@ -11,8 +11,15 @@ from ledger.service.ledger import Ledger
 
 
 def list_models(ledger: Ledger) -> list[tuple[Model, Version]]:
-    """Return every model with its live version, by name."""
+    """Return every model with its live version, by name.
+
+    Raises:
+        AuditError: The entry of a live version, or one that concerns its model, is not as it was written.
+        RowError: A model or its live version is not what the audit log says.
+    """
     with ledger.database.read() as tx:
+        for model in tx.models.all():
+            tx.trusted.live(model.name)
         return [(model, tx.versions.live(model)) for model in tx.models.all()]
 
 

@@ -217,6 +217,13 @@ class AuditLog:
             raise NotFoundError(f"there is no entry {seq}", "see: unledger audit log")
         return Entry(*row)
 
+    def newest(self, kind: str, *, model: str) -> Entry | None:
+        """Return the last entry of a kind about a model; None if there is none."""
+        query = select(EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest).where(EVENTS.c.model == model)
+        last = query.where(EVENTS.c.kind == str(kind)).order_by(EVENTS.c.seq.desc()).limit(1)
+        row = self._session.execute(last).one_or_none()
+        return None if row is None else Entry(*row)
+
     # -- proofs ---------------------------------------------------------------------------------------
 
     def tree_node(self, start: int, stop: int) -> bytes:

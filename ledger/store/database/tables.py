@@ -149,7 +149,7 @@ class RequestRow(Base):
     lease_expires: Mapped[float | None] = mapped_column(Float)
     outcome: Mapped[str] = mapped_column(Text, default="")
 
-    __table_args__ = (Index(None, "model_id", "state"),)
+    __table_args__ = (Index(None, "model_id", "state"), Index(None, "model_id", "state", "due_at"))
 
 
 class VersionRow(Base):
@@ -267,7 +267,7 @@ class AuditEventRow(Base):
     leaf: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(String(64))
 
-    __table_args__ = (Index(None, "request_id"),)
+    __table_args__ = (Index(None, "request_id"), Index(None, "model", "kind", "seq"))
 
 
 class AuditNoteRow(Base):

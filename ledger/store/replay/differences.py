@@ -8,6 +8,7 @@ the reason.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 from ledger.audit.row_digests import basis_digest, idempotency_digest, plain, row_digest, value_digest
@@ -91,20 +92,30 @@ def compare(replayed: Replayed, projections: Projections, table: str, **where: o
         replayed: What the log says.
         projections: Reads the stored rows.
         table: Name of the table.
-        where: Columns that never change, with their values; a ``model_id`` is given as the model's name.
+        where: Columns that never change, each with its value, or with a frozenset of values; a ``model_id`` is given
+            as the model's name.
     """
-    keys = KEYS[table]
-    expected = {
-        key: row
-        for key, row in replayed.rows[table].items()
-        if all((key[keys.index(c)] if c in keys else row[c]) == value for c, value in where.items())
-    }
+    expected = _recorded(replayed, table, where)
     stored = _stored(table, projections.rows(table, **where))
     if table == "basis_terms":
         # A version without any class space has no rows, and a digest all the same.
         stored = {key: {ROW: basis_digest(())} for key in expected} | stored
     for key in sorted(expected.keys() | stored.keys(), key=repr):
         yield from _compare_row(replayed, table, key, expected.get(key), stored.get(key))
+
+
+def _recorded(replayed: Replayed, table: str, where: Mapping[str, object]) -> dict[Key, Row]:
+    """Return the rows that the log tells of, or those that ``where`` picks; by key where that is what it names."""
+    rows, keys = replayed.rows[table], KEYS[table]
+    allowed = {c: value if isinstance(value, frozenset) else frozenset((value,)) for c, value in where.items()}
+    if tuple(where) == keys:
+        return {key: rows[key] for key in product(*allowed.values()) if key in rows}
+    picked = [(keys.index(c) if c in keys else None, c, values) for c, values in allowed.items()]
+    return {
+        key: row
+        for key, row in rows.items()
+        if all((row[c] if place is None else key[place]) in values for place, c, values in picked)
+    }
 
 
 def _compare_row(
@@ -123,7 +134,7 @@ def _compare_row(
             if column != ROW or not differing:
                 yield Difference(table, key, column, value, stored.get(column))
             differing = True
-    if table == "requests" and stored["body_digest"] not in _bodies(stored, *replayed.dates[key]):
+    if table == "requests" and not _is_body(stored["body_digest"], stored, *replayed.dates[key]):
         yield Difference(table, key, "reason or external_id", "another text", "this text")
     if table == "models" and key in replayed.setups and stored["setup"] != replayed.setups[key]:
         yield Difference(table, key, "options, preprocessing or settings", "another set-up", "this set-up")
@@ -208,8 +219,8 @@ def setup_digest(options: Mapping[str, Any], preprocessing: Mapping[str, Any], s
     return json_digest(plain({"options": options, "preprocessing": preprocessing, "settings": settings}))
 
 
-def _bodies(row: Row, received: str, due: str) -> set[str]:
-    """Return the digests that the body of a request may have: dates count only where the sender named them."""
+def _is_body(digest: str, row: Row, received: str, due: str) -> bool:
+    """Whether a digest is that of a request's body: dates count only where the sender named them."""
     body = RequestBody(
         model=row["model_id"],
         classes=tuple(row["classes"]),
@@ -219,8 +230,5 @@ def _bodies(row: Row, received: str, due: str) -> set[str]:
         received_at=None,
         due_at=None,
     )
-    return {
-        json_digest(replace(body, received_at=first, due_at=second).to_json())
-        for first in (received, None)
-        for second in (due, None)
-    }
+    dates = product((None, received), (None, due))
+    return any(json_digest(replace(body, received_at=a, due_at=b).to_json()) == digest for a, b in dates)

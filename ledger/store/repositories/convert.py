@@ -1,9 +1,11 @@
 """Rows to domain values, explicitly, at the edge of the store."""
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+from sqlalchemy import Row
 
 from ledger.domain.class_spaces import ClassSpace, MapSummary, NewClassSpace
 from ledger.domain.evidence import Evidence
@@ -55,7 +57,7 @@ def model(row: ModelRow) -> Model:
 
 
 @_readable
-def request(row: RequestRow) -> Request:
+def request(row: RequestRow | Row[Any]) -> Request:
     """Return the request a row holds."""
     return Request(
         id=row.id,
@@ -78,6 +80,12 @@ def request(row: RequestRow) -> Request:
         lease_epoch=row.lease_epoch,
         outcome=row.outcome,
     )
+
+
+def new_request(values: Mapping[str, Any]) -> Request:
+    """Return the request that a new row holds, by its columns."""
+    same = {field.name: values[field.name] for field in fields(Request)}
+    return Request(**{**same, "classes": frozenset(values["classes"]), "state": RequestState(values["state"])})
 
 
 @_readable

@@ -1,9 +1,9 @@
 """The rows that the audit log accounts for, as plain values: what a replay of the log is compared with."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import Select, Table, select
 from sqlalchemy.orm import Session
 
 from ledger.audit.row_digests import basis_digest, row_digest
@@ -33,8 +33,11 @@ ROWS: tuple[type[Base], ...] = (
     CertificateRow,
     ObjectRow,
 )
-TABLES = {row.__tablename__: row for row in ROWS}
+TABLES = {row.__tablename__: cast("Table", row.__table__) for row in ROWS}
 """What a replay rebuilds."""
+MODELS, SPACES = TABLES["models"], TABLES["class_spaces"]
+MOST_VALUES = 1000
+"""Values in one statement; databases refuse too many."""
 
 
 class Projections:
@@ -42,6 +45,7 @@ class Projections:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._names: dict[int, str] = {}
 
     def rows(self, table: str, **where: object) -> Iterator[dict[str, Any]]:
         """Yield rows of a table as they are stored, in the order of their primary keys.
@@ -51,25 +55,50 @@ class Projections:
 
         Args:
             table: Name of the table.
-            where: Columns with the values that they must have. A ``model_id`` is given as the model's name.
+            where: Columns with the values that they must have, or with a frozenset of possible values (of one column
+                only). A ``model_id`` is given as the model's name.
         """
-        kind = TABLES[table]
-        names = {row.id: row.name for row in self._session.scalars(select(ModelRow))}
-        columns = [column.key for column in kind.__mapper__.columns]
-        query = select(kind).order_by(*kind.__mapper__.primary_key).execution_options(populate_existing=True)
+        stored = TABLES[table]
+        query = select(*stored.c).order_by(*stored.primary_key)
+        many: tuple[str, list[Any]] | None = None
         for column, value in where.items():
-            wanted = (
-                next((key for key, name in names.items() if name == value), None) if column == "model_id" else value
-            )
-            query = query.where(getattr(kind, column) == wanted)
-        for row in self._session.scalars(query):
-            values = {name: getattr(row, name) for name in columns}
+            if isinstance(value, frozenset):
+                many = column, sorted(value)
+            else:
+                query = query.where(stored.c[column] == (self._number(value) if column == "model_id" else value))
+        if many is None:
+            yield from self._read(query)
+            return
+        column, values = many
+        for start in range(0, len(values), MOST_VALUES):
+            yield from self._read(query.where(stored.c[column].in_(values[start : start + MOST_VALUES])))
+
+    def _read(self, query: Select[*tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+        # Rows as such: what the session remembers of them does not count, nor is it worth the time to make objects.
+        self._session.flush()
+        specs: dict[int, str] | None = None
+        for row in self._session.execute(query).mappings():
+            values = dict(row)
             if "model_id" in values:
-                values["model_id"] = names.get(values["model_id"], values["model_id"])
+                values["model_id"] = self._name(values["model_id"])
             if "class_space_id" in values:
-                space = self._session.get(ClassSpaceRow, values["class_space_id"])
-                values["class_space_id"] = None if space is None else space.spec_digest
+                if specs is None:
+                    specs = dict(self._session.execute(select(SPACES.c.id, SPACES.c.spec_digest)).tuples().all())
+                values["class_space_id"] = specs.get(values["class_space_id"])
             yield values
+
+    def _name(self, number: int) -> str | int:
+        if number not in self._names:
+            self._read_names()
+        return self._names.get(number, number)
+
+    def _number(self, name: object) -> int | None:
+        if name not in self._names.values():
+            self._read_names()
+        return next((number for number, known in self._names.items() if known == name), None)
+
+    def _read_names(self) -> None:
+        self._names = dict(self._session.execute(select(MODELS.c.id, MODELS.c.name)).tuples().all())
 
     def digest(self, table: str, **where: object) -> str:
         """Return the digest of the last of the rows that :meth:`rows` yields: what the log records of a new row.
@@ -89,4 +118,4 @@ class Projections:
 
 def columns() -> dict[str, frozenset[str]]:
     """Return the columns of every table that a replay rebuilds."""
-    return {name: frozenset(column.key for column in kind.__mapper__.columns) for name, kind in TABLES.items()}
+    return {name: frozenset(column.key for column in table.c) for name, table in TABLES.items()}

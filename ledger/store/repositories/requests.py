@@ -8,12 +8,14 @@ claims happen one after another, and there is nothing for ``SKIP LOCKED`` to ski
 and waits for nobody; the conditions are written so that it may come between.
 """
 
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, exists, func, select, update
+from sqlalchemy import ColumnElement, Table, Text, exists, func, insert, select, update
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session, aliased
 
 from ledger.domain.models import Model
@@ -21,11 +23,28 @@ from ledger.domain.requests import Request
 from ledger.domain.states import OPEN_STATES, Action, RequestState, next_state
 from ledger.errors import LeaseLostError, NotFoundError
 from ledger.store.database.engine import database_time
-from ledger.store.database.tables import RequestRow
+from ledger.store.database.tables import ModelRow, RequestRow
 
 from . import convert
 
+TABLE = cast("Table", RequestRow.__table__)
+COLUMNS, ADD = TABLE.c, insert(TABLE)
 QUEUED, RUNNING = RequestState.QUEUED.value, RequestState.RUNNING.value
+OPEN = sorted(state.value for state in OPEN_STATES)
+MOST_VALUES = 1000
+"""Values in one statement; databases refuse too many."""
+UNTOUCHED = {
+    "idempotency_key": None,
+    "version": None,
+    "no_op": False,
+    "gates_waived": False,
+    "attempts": 0,
+    "lease_owner": None,
+    "lease_epoch": 0,
+    "lease_expires": None,
+    "outcome": "",
+}
+"""Columns of a request that nothing was said of and nobody has worked on."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +77,19 @@ class Requests:
 
     def add(self, values: dict[str, Any]) -> Request:
         """Insert a request; it gets the next number. The caller holds the write lock."""
-        number = (self._session.scalar(select(func.max(RequestRow.id))) or 0) + 1
-        row = RequestRow(id=number, **values)
-        self._session.add(row)
-        self._session.flush()
-        return convert.request(row)
+        return self.add_all([values])[0]
+
+    def add_all(self, many: Sequence[dict[str, Any]]) -> list[Request]:
+        """Insert requests in order; they get the next numbers. The caller holds the write lock.
+
+        The number of statements does not depend on the number of requests.
+        """
+        if not many:
+            return []
+        first = (self._session.scalar(select(func.max(RequestRow.id))) or 0) + 1
+        rows = [{**UNTOUCHED, "id": number, **values} for number, values in enumerate(many, first)]
+        self._session.connection().execute(ADD, rows)
+        return [convert.new_request(row) for row in rows]
 
     def get(self, request_id: int) -> Request:
         """Return a request.
@@ -72,10 +99,14 @@ class Requests:
         """
         return convert.request(self._row(request_id))
 
-    def by_key(self, key: str) -> tuple[Request, str] | None:
-        """Return the request filed under an idempotency key, with the digest of its body."""
-        row = self._session.scalar(select(RequestRow).where(RequestRow.idempotency_key == key))
-        return None if row is None else (convert.request(row), row.body_digest)
+    def by_keys(self, keys: Sequence[str]) -> dict[str, tuple[Request, str]]:
+        """Return the requests filed under idempotency keys, by key, each with the digest of its body."""
+        found = {}
+        for start in range(0, len(keys), MOST_VALUES):
+            query = select(*COLUMNS).where(COLUMNS.idempotency_key.in_(keys[start : start + MOST_VALUES]))
+            for row in self._session.execute(query):
+                found[row.idempotency_key] = convert.request(row), row.body_digest
+        return found
 
     def all(
         self,
@@ -86,18 +117,33 @@ class Requests:
         limit: int | None = None,
     ) -> list[Request]:
         """Return requests in the order they were filed: those with a number above ``after``, at most ``limit``."""
-        query = select(RequestRow).where(RequestRow.id > after).order_by(RequestRow.id).limit(limit)
+        # Without objects that the session keeps track of: there may be very many.
+        query = select(*COLUMNS).where(COLUMNS.id > after).order_by(COLUMNS.id).limit(limit)
         if model is not None:
-            query = query.where(RequestRow.model_id == model.id)
+            query = query.where(COLUMNS.model_id == model.id)
         if states is not None:
-            query = query.where(RequestRow.state.in_([state.value for state in states]))
-        return [convert.request(row) for row in self._session.scalars(query)]
+            query = query.where(COLUMNS.state.in_([state.value for state in states]))
+        return [convert.request(row) for row in self._session.execute(query)]
+
+    def waiting(self, model: Model, *, due_before: datetime | None = None, limit: int | None = None) -> list[Request]:
+        """Return a model's open requests, the earliest due first: those due before a moment, at most ``limit``."""
+        query = select(*COLUMNS).where(*_open(model, due_before)).order_by(COLUMNS.due_at, COLUMNS.id).limit(limit)
+        return [convert.request(row) for row in self._session.execute(query)]
+
+    def count_waiting(self, model: Model, *, due_before: datetime) -> int:
+        """Return how many of a model's open requests were due before a moment."""
+        return self._session.scalar(select(func.count()).where(*_open(model, due_before))) or 0
+
+    def count_by_state(self, model: Model) -> dict[RequestState, int]:
+        """Return how many requests of a model are in each state; states without any are left out."""
+        query = select(COLUMNS.state, func.count()).where(COLUMNS.model_id == model.id).group_by(COLUMNS.state)
+        return {RequestState(state): count for state, count in self._session.execute(query)}
 
     def awaited(self, model: Model) -> frozenset[int]:
         """Return the classes that a model's open requests ask for."""
-        states = [state.value for state in OPEN_STATES]
-        query = select(RequestRow.classes).where(RequestRow.model_id == model.id, RequestRow.state.in_(states))
-        return frozenset[int]().union(*self._session.scalars(query))
+        # Few different sets of classes are asked for, however many requests there are.
+        query = select(sql_cast(COLUMNS.classes, Text)).where(*_open(model, None)).distinct()
+        return frozenset[int]().union(*map(json.loads, self._session.scalars(query)))
 
     def act(self, request_id: int, action: Action, *, at: datetime, **changes: Any) -> Request:
         """Move a request along the transition table, and set other columns with it.
@@ -227,7 +273,10 @@ class Requests:
     def leased(self) -> set[int]:
         """Return the ids of the models that a worker holds a live lease on."""
         query = select(RequestRow.model_id).where(
-            RequestRow.state == RUNNING, RequestRow.lease_expires > database_time()
+            # Naming the models lets the database use the index that begins with them.
+            RequestRow.model_id.in_(select(ModelRow.id)),
+            RequestRow.state == RUNNING,
+            RequestRow.lease_expires > database_time(),
         )
         return set(self._session.scalars(query))
 
@@ -242,6 +291,13 @@ class Requests:
         if row is None:
             raise NotFoundError(f"there is no request {request_id}", "see: unledger request list")
         return row
+
+
+def _open(model: Model, due_before: datetime | None) -> Iterator[ColumnElement[bool]]:
+    yield COLUMNS.model_id == model.id
+    yield COLUMNS.state.in_(OPEN)
+    if due_before is not None:
+        yield COLUMNS.due_at < due_before
 
 
 def _vanished(row: type[RequestRow]) -> ColumnElement[bool]:
