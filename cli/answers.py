@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 import typer
 
 from .documents.document import Document
@@ -28,7 +29,14 @@ def note_arguments(ctx: typer.Context, arguments: Sequence[str]) -> None:
 def answer(ctx: typer.Context, document: Document) -> None:
     """Print the command's document."""
     answered(ctx)
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=_json_value)
+    try:
+        # In a tenth of the time, which counts for a hundred thousand requests.
+        text = orjson.dumps(document, default=_json_value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        # e.g. half of a surrogate pair, as names of files may hold
+        json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=_json_value)
+    else:
+        sys.stdout.write(text.decode())
     sys.stdout.write("\n")
 
 

@@ -10,11 +10,11 @@ and waits for nobody; the conditions are written so that it may come between.
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, Text, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, Table, Text, exists, func, insert, select, update
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session, aliased
 
@@ -29,6 +29,11 @@ from . import convert
 
 TABLE = cast("Table", RequestRow.__table__)
 COLUMNS, ADD = TABLE.c, insert(TABLE)
+FIELDS = [
+    sql_cast(COLUMNS.classes, Text) if field.name == "classes" else COLUMNS[field.name] for field in fields(Request)
+]
+"""The columns that a request is made of, in the order of its fields. The same sets of classes come again and again."""
+STATES = {state.value: state for state in RequestState}
 QUEUED, RUNNING = RequestState.QUEUED.value, RequestState.RUNNING.value
 OPEN = sorted(state.value for state in OPEN_STATES)
 MOST_VALUES = 1000
@@ -117,18 +122,17 @@ class Requests:
         limit: int | None = None,
     ) -> list[Request]:
         """Return requests in the order they were filed: those with a number above ``after``, at most ``limit``."""
-        # Without objects that the session keeps track of: there may be very many.
-        query = select(*COLUMNS).where(COLUMNS.id > after).order_by(COLUMNS.id).limit(limit)
+        query = select(*FIELDS).where(COLUMNS.id > after).order_by(COLUMNS.id).limit(limit)
         if model is not None:
             query = query.where(COLUMNS.model_id == model.id)
         if states is not None:
             query = query.where(COLUMNS.state.in_([state.value for state in states]))
-        return [convert.request(row) for row in self._session.execute(query)]
+        return self._read(query)
 
     def waiting(self, model: Model, *, due_before: datetime | None = None, limit: int | None = None) -> list[Request]:
         """Return a model's open requests, the earliest due first: those due before a moment, at most ``limit``."""
-        query = select(*COLUMNS).where(*_open(model, due_before)).order_by(COLUMNS.due_at, COLUMNS.id).limit(limit)
-        return [convert.request(row) for row in self._session.execute(query)]
+        query = select(*FIELDS).where(*_open(model, due_before)).order_by(COLUMNS.due_at, COLUMNS.id).limit(limit)
+        return self._read(query)
 
     def count_waiting(self, model: Model, *, due_before: datetime) -> int:
         """Return how many of a model's open requests were due before a moment."""
@@ -285,6 +289,16 @@ class Requests:
         # What the database answers replaces what the session remembers.
         options = {"synchronize_session": False, "populate_existing": True}
         return self._session.scalars(statement, execution_options=options).one_or_none()
+
+    def _read(self, query: Select[*tuple[Any, ...]]) -> list[Request]:
+        """Return the requests that a query for :data:`FIELDS` finds; there may be very many."""
+        classes: dict[str, frozenset[int]] = {}
+        found = []
+        for number, model_id, asked, state, *rest in self._session.execute(query):
+            if asked not in classes:
+                classes[asked] = frozenset(json.loads(asked))
+            found.append(Request(number, model_id, classes[asked], STATES[state], *rest))
+        return found
 
     def _row(self, request_id: int) -> RequestRow:
         row = self._session.get(RequestRow, request_id, populate_existing=True)
