@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Self
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,6 +18,10 @@ LEAST_WRAPPED_WIDTH = 16
 """Characters that a wrapped column needs before a table is made wider than the terminal."""
 WRAPPED_WIDTH = 24
 """Characters of a wrapped column in a table that is wider than the terminal anyway."""
+MOST_WRAPPED = 1000
+"""Rows of a table that is made to fit the terminal: nobody reads more of them there."""
+GAP = "  "
+"""Between two columns."""
 LARGEST_WIDTH = 100_000
 """Characters of any table."""
 
@@ -45,18 +50,61 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: 
     """
     if title is not None:
         out.print(Text(_visible(title)), style="bold")
+    texts = [[_cell(value) for value in row] for row in rows]
+    names = [column.removeprefix("#").removeprefix("~") for column in columns]
+    widths = [max(map(_width, column)) for column in zip(names, *texts, strict=True)]
+    bounded = out.is_terminal or "COLUMNS" in os.environ
+    fits = not bounded or len(texts) > MOST_WRAPPED or sum(widths) + len(GAP) * (len(widths) - 1) <= out.width
+    if fits and not any("\n" in text or "\t" in text for row in texts for text in row):
+        _emit_lines(names, texts, widths, right=[column.startswith("#") for column in columns])
+    else:
+        _emit_wrapped(columns, names, texts, bounded=bounded)
+
+
+def _emit_lines(
+    names: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[int], right: Sequence[bool]
+) -> None:
+    """Print a table with each row on one line, in a hundredth of the time that rich takes."""
+    shape = GAP.join(f"{{:{'>' if number else '<'}{width}}}" for width, number in zip(widths, right, strict=True))
+
+    def line(row: Sequence[str]) -> str:
+        if all(map(str.isascii, row)):
+            return shape.format(*row)
+        cells = (_padded(text, width, right=number) for text, width, number in zip(row, widths, right, strict=True))
+        return GAP.join(cells)
+
+    out.print(Text(line(names)), style="dim", soft_wrap=True)
+    out.file.write("".join(line(row) + "\n" for row in rows))
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    blank = " " * (width - _width(text))
+    return blank + text if right else text + blank
+
+
+def _emit_wrapped(
+    columns: Sequence[str],
+    names: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    bounded: bool,
+) -> None:
+    """Print a table whose cells take several lines where they must."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    cells = [[Text(_cell(value)) for value in row] for row in rows]
     longest: dict[int, int] = {}
-    for i, column in enumerate(columns):
+    for i, (column, name) in enumerate(zip(columns, names, strict=True)):
         number, wraps = column.startswith("#"), column.startswith("~")
-        name = column.removeprefix("#").removeprefix("~")
         table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=not wraps)
         if wraps:
-            longest[i] = max((row[i].cell_len for row in cells), default=0)
-    for row in cells:
-        table.add_row(*row)
-    if not (out.is_terminal or "COLUMNS" in os.environ):
+            longest[i] = max((_width(row[i]) for row in rows), default=0)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    if not bounded:
         table.width = _measured(table).maximum
     # A column of one letter a line is worse than a table that is too wide.
     elif _least_width(table, longest, LEAST_WRAPPED_WIDTH) > out.width:
@@ -96,6 +144,8 @@ def _cell(value: Any) -> str:
 
 def _visible(text: str) -> str:
     """Spell out control characters, so that the terminal does not execute them."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in "\n\t" else f"\\x{ord(c):02x}" for c in text)
 
 
