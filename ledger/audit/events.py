@@ -12,6 +12,8 @@ from ledger.errors import AuditError
 from ledger.json_shapes import value_as
 
 _NAMES = {kind: {json_key(field): field.name for field in fields(event)} for kind, event in EVENTS.items()}
+_RENAMED = {kind: names for kind, names in _NAMES.items() if any(key != name for key, name in names.items())}
+"""Names of fields by key, of the kinds in which some differ."""
 _TIMES = {kind: [field.name for field in fields(event) if field.type is datetime] for kind, event in EVENTS.items()}
 
 
@@ -59,8 +61,9 @@ def read_event(kind: str, data: Mapping[str, Any]) -> Event | None:
     event = EVENTS.get(kind)
     if event is None:
         return None
-    names = _NAMES[kind]
-    values = {names[key]: value for key, value in data.items() if key in names}
+    names = _RENAMED.get(kind)
+    # Keys that this release does not know are ignored anyway.
+    values = dict(data) if names is None else {names[key]: value for key, value in data.items() if key in names}
     for name in _TIMES[kind]:
         # Read by the function that belongs to the one which wrote it: it knows every offset from UTC.
         if isinstance(text := values.get(name), str):

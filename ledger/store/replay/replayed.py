@@ -206,7 +206,7 @@ class Replayed:
     # -- requests ---------------------------------------------------------------------------------
 
     def _received(self, entry: AuditEvent, event: RequestReceived) -> None:
-        self.dates[entry.request_id,] = event.received_at.isoformat(), event.due_at.isoformat()
+        self.dates[entry.request_id,] = entry.data["received_at"], entry.data["due_at"]
         self.rows["requests"][entry.request_id,] = {
             "model_id": entry.model,
             "classes": list(event.classes),

@@ -6,7 +6,7 @@ was kept outside the database. A process verifies each entry once, so a daemon p
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +24,6 @@ from ledger.store.repositories.projections import Projections
 from .differences import Difference, compare
 from .replayed import ROW, Key, Replayed
 
-PAGE = 1024
 DESCRIBING = (EventKind.MODEL_REGISTERED, EventKind.MODEL_DATA_CHANGED, EventKind.MODEL_ADOPTED)
 """Kinds of entries that hold the digest of a model's row."""
 
@@ -65,17 +64,12 @@ class TrustedState:
         if self._walk is None:
             self._walk = LogVerification(self._kept())
         walk = self._walk
-        page: list[tuple[int, str, str]] = []
-        for entry in log.entries(walk.head.size):
-            page.append(entry)
-            if len(page) == PAGE:
-                self._take(walk, page)
-                page = []
-        self._take(walk, page)
+        for page in log.pages(walk.head.size):
+            self._take(walk, page)
         walk.finish()
         return self.replayed
 
-    def _take(self, walk: LogVerification, page: list[tuple[int, str, str]]) -> None:
+    def _take(self, walk: LogVerification, page: Sequence[tuple[int, str, str]]) -> None:
         for (seq, leaf, digest), event in zip(page, walk.verify_page(page), strict=True):
             entry = event_of(seq, leaf, digest, event)
             try:
