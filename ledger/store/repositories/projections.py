@@ -83,7 +83,7 @@ class Projections:
                 values["model_id"] = self._name(values["model_id"])
             if "class_space_id" in values:
                 if specs is None:
-                    specs = dict(self._session.execute(select(SPACES.c.id, SPACES.c.spec_digest)).tuples().all())
+                    specs = dict(self._session.execute(select(SPACES.c.id, SPACES.c.spec_digest)).all())
                 values["class_space_id"] = specs.get(values["class_space_id"])
             yield values
 
@@ -98,7 +98,7 @@ class Projections:
         return next((number for number, known in self._names.items() if known == name), None)
 
     def _read_names(self) -> None:
-        self._names = dict(self._session.execute(select(MODELS.c.id, MODELS.c.name)).tuples().all())
+        self._names = dict(self._session.execute(select(MODELS.c.id, MODELS.c.name)).all())
 
     def digest(self, table: str, **where: object) -> str:
         """Return the digest of the last of the rows that :meth:`rows` yields: what the log records of a new row.
