@@ -1,6 +1,7 @@
 """Rows to domain values, explicitly, at the edge of the store."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -21,6 +22,8 @@ from ledger.store.database.tables import AliasMoveRow, ClassSpaceRow, EvidenceRo
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+STATES = {state.value: state for state in RequestState}
 
 
 def _readable(convert: Callable[P, T]) -> Callable[P, T]:
@@ -80,6 +83,19 @@ def request(row: RequestRow | Row[Any]) -> Request:
         lease_epoch=row.lease_epoch,
         outcome=row.outcome,
     )
+
+
+@_readable
+def list_of_requests(rows: Iterable[Sequence[Any]]) -> list[Request]:
+    """Return the requests of many rows, which hold their columns in the order of the fields, the classes as JSON."""
+    # The same few sets of classes come again and again.
+    known: dict[str, frozenset[int]] = {}
+    found = []
+    for number, model_id, classes, state, *rest in rows:
+        if classes not in known:
+            known[classes] = frozenset(json.loads(classes))
+        found.append(Request(number, model_id, known[classes], STATES[state], *rest))
+    return found
 
 
 def new_request(values: Mapping[str, Any]) -> Request:

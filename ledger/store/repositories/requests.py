@@ -33,7 +33,6 @@ FIELDS = [
     sql_cast(COLUMNS.classes, Text) if field.name == "classes" else COLUMNS[field.name] for field in fields(Request)
 ]
 """The columns that a request is made of, in the order of its fields. The same sets of classes come again and again."""
-STATES = {state.value: state for state in RequestState}
 QUEUED, RUNNING = RequestState.QUEUED.value, RequestState.RUNNING.value
 OPEN = sorted(state.value for state in OPEN_STATES)
 MOST_VALUES = 1000
@@ -292,13 +291,7 @@ class Requests:
 
     def _read(self, query: Select[*tuple[Any, ...]]) -> list[Request]:
         """Return the requests that a query for :data:`FIELDS` finds; there may be very many."""
-        classes: dict[str, frozenset[int]] = {}
-        found = []
-        for number, model_id, asked, state, *rest in self._session.execute(query):
-            if asked not in classes:
-                classes[asked] = frozenset(json.loads(asked))
-            found.append(Request(number, model_id, classes[asked], STATES[state], *rest))
-        return found
+        return convert.list_of_requests(self._session.execute(query))
 
     def _row(self, request_id: int) -> RequestRow:
         row = self._session.get(RequestRow, request_id, populate_existing=True)
