@@ -25,9 +25,9 @@ from ledger.service.retry import retry_when_busy
 from ledger.store.audit.log import NewEntry
 from ledger.store.unit_of_work import Transaction
 
-PART = 2000
-"""Requests that are filed in one transaction. Other writers wait for it: about a fifth of a second."""
-PAUSE = 0.15
+PART = 1000
+"""Requests that are filed in one transaction. Other writers wait for it: about a tenth of a second."""
+PAUSE = 0.2
 """Seconds between two parts. SQLite lets a waiting writer look at most 0.1 seconds apart whether it is its turn."""
 
 
