@@ -54,11 +54,17 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: 
     names = [column.removeprefix("#").removeprefix("~") for column in columns]
     widths = [max(map(_width, column)) for column in zip(names, *texts, strict=True)]
     bounded = out.is_terminal or "COLUMNS" in os.environ
-    fits = not bounded or len(texts) > MOST_WRAPPED or sum(widths) + len(GAP) * (len(widths) - 1) <= out.width
-    if fits and not any("\n" in text or "\t" in text for row in texts for text in row):
+    if _fit(texts, widths, bounded=bounded):
         _emit_lines(names, texts, widths, right=[column.startswith("#") for column in columns])
     else:
         _emit_wrapped(columns, names, texts, bounded=bounded)
+
+
+def _fit(rows: Sequence[Sequence[str]], widths: Sequence[int], *, bounded: bool) -> bool:
+    """Whether each row goes on one line: that fits, nobody asked for a width, or there are too many to wrap them."""
+    if any("\n" in text or "\t" in text for row in rows for text in row):
+        return False
+    return not bounded or len(rows) > MOST_WRAPPED or sum(widths) + len(GAP) * (len(widths) - 1) <= out.width
 
 
 def _emit_lines(

@@ -1,6 +1,11 @@
 """Canonical bytes: the same value, the same digest."""
 
 import hashlib
+import sys
+from typing import Any
+
+import pytest
+import rfc8785
 
 from ledger.digest import canonical_json, json_digest, sha256_hex
 
@@ -14,3 +19,30 @@ def test_canonical_json_sorts_keys_and_spaces_nothing() -> None:
 def test_digests_are_lower_case_sha_256() -> None:
     assert sha256_hex(b"abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert json_digest({"b": 1, "a": 2}) == hashlib.sha256(b'{"a":2,"b":1}').hexdigest()
+
+
+def test_every_character_is_written_as_rfc_8785_writes_it() -> None:
+    characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    for start in range(0, len(characters), 1000):
+        some = characters[start : start + 1000]
+        assert canonical_json(some) == rfc8785.dumps(some)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"b": [True, None, -5], "a": {"": "", "B": (1, 2)}},
+        2**53 - 1,
+        [1e30, 1e-7, 0.1, -0.0, 5.0],
+        {"\U0001f600": 1, "\uffff": 2, "ö": 3},
+        [[[]], {}, ""],
+    ],
+)
+def test_canonical_json_is_that_of_rfc_8785(value: Any) -> None:
+    assert canonical_json(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize("value", [2**53, "\ud800", {1: 2}, float("nan"), object()])
+def test_what_rfc_8785_cannot_write_is_refused(value: Any) -> None:
+    with pytest.raises(rfc8785.CanonicalizationError):
+        canonical_json(value)

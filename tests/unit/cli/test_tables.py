@@ -42,3 +42,31 @@ def test_a_table_that_just_fits_is_not_made_wider(
     lines = table(capsys, monkeypatch)
     assert max(map(len, lines)) <= len(NAME) + len("size") + 4 + render.LEAST_WRAPPED_WIDTH
     assert " ".join(line[lines[0].index("why") :] for line in lines[1:-1]) == WORDS.strip()
+
+
+ROWS = [(1, "cars", "a, b", None, "out"), (22, "日本", "c", 3, ""), (3, "z" * 12, "Zoë", -4, "long text " * 5)]
+COLUMNS = ["#id", "model", "~classes", "#ver", "~outcome"]
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS[:1], []], ids=len)
+def test_a_line_a_row_looks_as_if_the_table_had_been_laid_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, rows: list[tuple[object, ...]]
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    printed = []
+    for wrapped in (False, True):
+        monkeypatch.setattr(render, "out", Console(highlight=False))
+        if wrapped:
+            monkeypatch.setattr(render, "_fit", lambda *_, **__: False)
+        render.emit_table(COLUMNS, rows)
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
+def test_very_many_rows_are_a_line_each_at_any_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(render, "out", Console(highlight=False))
+    render.emit_table(["#id", "~why"], [(n, WORDS) for n in range(render.MOST_WRAPPED + 1)])
+    assert len(capsys.readouterr().out.splitlines()) == render.MOST_WRAPPED + 2
