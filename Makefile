@@ -31,6 +31,7 @@ fix: $(STAMP)
 # The benchmarks that need no data, with small sizes: a few minutes. docs/benchmarks.md names those at full size.
 bench: $(STAMP)
 	$(BIN)/python benchmarks/audit_scale.py --leaves 20000 --requests 2000 --databases sqlite
+	$(BIN)/python benchmarks/filing.py --requests 1000 10000
 	$(BIN)/python benchmarks/certificates.py --count 100 --log 10000
 	$(BIN)/python benchmarks/orders.py --permutations 3 --operations 20
 	$(BIN)/python benchmarks/collection.py --rounds 1
