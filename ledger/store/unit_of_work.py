@@ -102,7 +102,7 @@ class Database:
             Session(connection, expire_on_commit=False) as session,
             session.begin(),
         ):
-            transaction = Transaction(session, self.holder)
+            transaction = Transaction(session, self.holder, self._state)
             transaction.audit.head(lock=True)
             yield transaction
 
