@@ -1,5 +1,6 @@
 """``unledger backup`` and ``unledger restore``: a second copy of a ledger, and a ledger from it."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -81,4 +82,4 @@ def restore(
         say("verified: manifest, audit log, rows, and every object with its key")
     else:
         say(f"verified without keys: manifest, audit log, rows, stored bytes; put the keys into {done.folder}/keys")
-    say(f"next: unledger --ledger {done.folder} doctor")
+    say(f"next: unledger --ledger {shlex.quote(str(done.folder))} doctor")
