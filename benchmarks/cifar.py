@@ -19,6 +19,7 @@ from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Settings
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version
+from ledger.service.computation.compute import open_unlearning_afresh
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.models.registration import Registration, register
@@ -101,7 +102,7 @@ class Cifar:
     def forget(self, classes: Iterable[int], progress: Progress | None = None) -> Version:
         """File a request and carry it out; return the version that did it."""
         enqueue(self.ledger, MODEL, [NewRequest(frozenset(classes), "bench")])
-        [outcome] = work(self.ledger, progress or Silent())
+        [outcome] = work(self.ledger, progress or Silent(), open_model=open_unlearning_afresh)
         if outcome.version is None:
             raise SystemExit(
                 f"request {outcome.request.id} is {outcome.request.state.value}: {outcome.request.outcome}"
@@ -112,7 +113,7 @@ class Cifar:
         """Withdraw the newest fulfilled request."""
         with self.ledger.database.read() as tx:
             newest = tx.requests.all(self.bench.model, [RequestState.FULFILLED])[-1]
-        withdraw(self.ledger, newest.id, "benchmark", Silent())
+        withdraw(self.ledger, newest.id, "benchmark", Silent(), open_model=open_unlearning_afresh)
 
     def state(self, version: Version) -> dict[str, Tensor]:
         """Return a version's weights."""

@@ -23,6 +23,7 @@ from ledger.domain.settings import Preprocessing, Settings
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version
 from ledger.plugin_manager import build_plugins
+from ledger.service.computation.compute import open_unlearning_afresh
 from ledger.service.ledger import create_ledger
 from ledger.service.models.registration import Registration, register
 from ledger.service.progress import Silent
@@ -57,7 +58,7 @@ class Desk:
     def forget(self, classes: Iterable[int]) -> None:
         """Ask to forget some classes, and carry it out."""
         enqueue(self.ledger, MODEL, [NewRequest(frozenset(classes), "bench")])
-        for outcome in work(self.ledger, Silent()):
+        for outcome in work(self.ledger, Silent(), open_model=open_unlearning_afresh):
             if outcome.error is not None:
                 raise SystemExit(f"request {outcome.request.id}: {outcome.error.message}")
 
@@ -67,7 +68,7 @@ class Desk:
             fulfilled = tx.requests.all(tx.models.get(MODEL), [RequestState.FULFILLED])
         for request in fulfilled:
             if class_index in request.classes:
-                withdraw(self.ledger, request.id, "", Silent(), waive_gates=True)
+                withdraw(self.ledger, request.id, "", Silent(), waive_gates=True, open_model=open_unlearning_afresh)
 
     def live(self) -> Version:
         """Return the live version."""

@@ -13,6 +13,8 @@ import typer
 
 from ledger.errors import RefusedError, UsageError
 
+from .render import say
+
 if TYPE_CHECKING:
     from ledger.config import Config
     from ledger.service.ledger import Ledger
@@ -54,7 +56,7 @@ class Session:
         """
         from ledger.service.ledger import open_ledger
 
-        opened = open_ledger(self.config, self.who, device=self.device)
+        opened = open_ledger(self.config, self.who, device=self.device, tell=say)
         try:
             yield opened
         except OverflowError as error:

@@ -17,6 +17,7 @@ from ledger.named_files import read_text
 MOST_BYTES = 2**16
 """Largest ``unledger.toml`` that is read."""
 FILE = "unledger.toml"
+MOST_THREADS = 4096
 HOME = "UNLEDGER_DIR"
 """Environment variable that names the ledger's folder."""
 
@@ -26,6 +27,10 @@ database = {database}
 store = {store}
 # Signing key and the keys of stored objects: keep them out of backups of the two above.
 keys = {keys}
+"""
+THREADS = """\
+# Number of threads that compute weights: their last bits depend on it.
+threads = {threads}
 """
 
 
@@ -41,6 +46,8 @@ class Config:
     keys: str = "keys"
     plugins: PluginPolicy = DEFAULT_POLICY
     """What installed plugins may do."""
+    threads: int | None = None
+    """Number of threads that compute; None where an earlier release created the ledger."""
 
     @property
     def store_path(self) -> Path:
@@ -70,7 +77,7 @@ def create_config(root: Path, database: str, store: str) -> Config:
     return config
 
 
-def plan_config(root: Path, database: str, store: str) -> Config:
+def plan_config(root: Path, database: str, store: str, *, threads: int | None = None) -> Config:
     """Return the settings of a ledger that is about to be created, and make its folder; nothing is written into it.
 
     Raises:
@@ -83,7 +90,7 @@ def plan_config(root: Path, database: str, store: str) -> Config:
         raise _uncreated(root, error) from error
     if os.path.lexists(root / FILE):
         raise _taken(root)
-    return Config(root.resolve(), database, store)
+    return Config(root.resolve(), database, store, threads=threads)
 
 
 def other_settings(config: Config) -> str:
@@ -114,6 +121,7 @@ def write_config(config: Config, settings: str = "") -> None:
     """
     try:
         text = TEMPLATE.format(**{name: _quoted(getattr(config, name)) for name in ("database", "store", "keys")})
+        text += "" if config.threads is None else THREADS.format(threads=config.threads)
         write_file(config.root / FILE, [(text + settings).encode()])
     except UnicodeEncodeError as error:
         raise UsageError(f"a setting of the new ledger is not text: {error.object!r}", "use names in UTF-8") from error
@@ -170,7 +178,9 @@ def _read(root: Path) -> Config:
     seconds = said.plugins.evaluator_seconds
     if seconds is not None and not 0 < seconds < math.inf:
         raise UsageError(f"evaluator_seconds in {path} must be above 0, not {seconds}", "leave it out for no limit")
-    return Config(root, said.database, said.store, said.keys, said.plugins)
+    if said.threads is not None and not 1 <= said.threads <= MOST_THREADS:
+        raise UsageError(f"threads in {path} must be between 1 and {MOST_THREADS}, not {said.threads}")
+    return Config(root, said.database, said.store, said.keys, said.plugins, said.threads)
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,7 @@ class _File:
     store: str
     keys: str = "keys"
     plugins: PluginPolicy = DEFAULT_POLICY
+    threads: int | None = None
 
 
 def _quoted(text: str) -> str:

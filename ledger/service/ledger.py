@@ -15,12 +15,17 @@ from ledger.store.database.schema import check_schema, upgrade_schema
 from ledger.store.objects.object_store import ObjectStore, open_objects
 from ledger.store.unit_of_work import Database
 
+from .processor import usable_threads
 from .signing import create_signer, kept_record
 
 
 def utc_now() -> datetime:
     """Return the current time, aware, in UTC."""
     return datetime.now(UTC)
+
+
+def tell_nobody(_sentence: str) -> None:
+    """Take a sentence, and do nothing with it."""
 
 
 @dataclass
@@ -34,6 +39,7 @@ class Ledger:
         actor: Who acts, recorded with every change.
         clock: Read once at the start of each change.
         device: Where to compute: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        tell: Takes sentences for the person at the keyboard, about what differs from what they may expect.
     """
 
     config: Config
@@ -42,6 +48,7 @@ class Ledger:
     actor: str
     clock: Callable[[], datetime] = utc_now
     device: str = "auto"
+    tell: Callable[[str], None] = tell_nobody
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -63,7 +70,14 @@ def find_ledger(folder: Path | None = None) -> Config:
     return find_config(folder)
 
 
-def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now, *, device: str = "auto") -> Ledger:
+def open_ledger(
+    config: Config,
+    actor: str,
+    clock: Callable[[], datetime] = utc_now,
+    *,
+    device: str = "auto",
+    tell: Callable[[str], None] = tell_nobody,
+) -> Ledger:
     """Open an existing ledger.
 
     Raises:
@@ -71,7 +85,8 @@ def open_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_
     """
     engine = open_engine(database_url(config))
     check_schema(engine)
-    return Ledger(config, Database(engine, lambda: kept_record(config)), open_objects(config), actor, clock, device)
+    known = Database(engine, lambda: kept_record(config))
+    return Ledger(config, known, open_objects(config), actor, clock, device, tell)
 
 
 def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = utc_now) -> Ledger:
@@ -104,7 +119,7 @@ def init_ledger(folder: Path, database: str, store: str, actor: str) -> Config:
         ConflictError: The folder already holds a ledger.
         LedgerError: Folder, database or object store cannot be written.
     """
-    config = plan_config(folder, database, store)
+    config = plan_config(folder, database, store, threads=usable_threads())
     create_ledger(config, actor).close()
     write_config(config)
     return config

@@ -6,13 +6,14 @@ import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ledger.config import create_config, find_config
 from ledger.domain.models import Architecture
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import Version
+from ledger.service.computation.compute import open_unlearning
 from ledger.service.evidence.evaluation import evaluate
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.models.registration import Registration, register
@@ -50,6 +51,8 @@ class Desk:
     now: datetime = START
     ledger: Ledger = field(init=False)
     _opened: list[Ledger] = field(default_factory=list)
+    open_model: ClassVar[Any] = staticmethod(open_unlearning)
+    """What lays a model out for computation."""
 
     def __post_init__(self) -> None:
         self.ledger = self.open_again()
@@ -95,7 +98,7 @@ class Desk:
 
     def work(self, model: str | None = None) -> list[Outcome]:
         """Work the queue off."""
-        return list(work(self.ledger, Silent(), model_name=model))
+        return list(work(self.ledger, Silent(), model_name=model, open_model=self.open_model))
 
     def forget(self, *classes: int, model: str = MODEL) -> Version:
         """File a request, carry it out, and return the version that did it."""
@@ -107,7 +110,7 @@ class Desk:
 
     def withdraw(self, number: int, **options: Any) -> Version | None:
         """Withdraw a request."""
-        return withdraw(self.ledger, number, "asked to", Silent(), **options)[1]
+        return withdraw(self.ledger, number, "asked to", Silent(), open_model=self.open_model, **options)[1]
 
     def decide(self, number: int, action: Action, **options: Any) -> Request:
         """Decide about a request."""

@@ -10,13 +10,19 @@ from ledger.domain.settings import Settings
 from ledger.domain.states import RequestState
 from ledger.domain.versions import VersionKind
 from ledger.service.computation.class_space_collection import collect_class_space
+from ledger.service.computation.compute import open_unlearning_afresh
 from ledger.service.computation.workbench import Workbench
+from tests.ledgers.desk import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.ledgers.desk import Desk
+
+@pytest.fixture(autouse=True)
+def _computed_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute every set, also one that was computed before: the bytes must be the same without being reused."""
+    monkeypatch.setattr(Desk, "open_model", staticmethod(open_unlearning_afresh))
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError, DataError, LedgerError, ObjectError, PurgedError, RetryLaterError
-from ledger.service.computation import unlearning
+from ledger.service.computation import reuse, unlearning
+from ledger.service.computation.compute import open_unlearning_afresh
 from ledger.service.computation.diff import diff
 from ledger.service.computation.unlearning import propose
 from ledger.service.evidence.evaluation import evaluate
@@ -23,12 +24,12 @@ from ledger.service.upkeep.replay import differences
 from ledger.service.versions.export import export
 from ledger.service.versions.integrity import verify
 from ledger.weights import tensor_files
+from tests.ledgers.desk import Desk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ledger.service.versions.proposal import Proposal
-    from tests.ledgers.desk import Desk
 
 MODEL = "digits"
 NOW = timedelta(0)
@@ -316,20 +317,30 @@ def test_nothing_is_purged_while_a_request_is_carried_out(two_forgotten: Desk, m
     assert desk.state(3) is RequestState.FULFILLED
 
 
+@pytest.mark.parametrize("how", ["computed", "reused"])
 def test_what_was_computed_across_a_purge_is_not_committed(
-    two_forgotten: Desk, monkeypatch: pytest.MonkeyPatch
+    two_forgotten: Desk, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk = two_forgotten
     desk.forget(1)
     desk.later(days=40)
     desk.forget(5)
 
-    def meanwhile(*arguments: Any) -> Proposal:
-        proposal = propose(*arguments)
-        close_window(desk, timedelta(days=30))
-        return proposal
+    def across(make: Any) -> Any:
+        def meanwhile(*arguments: Any) -> Proposal:
+            proposal: Proposal = make(*arguments)
+            assert proposal is not None
+            close_window(desk, timedelta(days=30))
+            return proposal
 
-    monkeypatch.setattr(unlearning, "propose", meanwhile)
+        return meanwhile
+
+    if how == "computed":
+        # The set was computed before; here it shall be computed again.
+        monkeypatch.setattr(Desk, "open_model", staticmethod(open_unlearning_afresh))
+        monkeypatch.setattr(unlearning, "propose", across(propose))
+    else:
+        monkeypatch.setattr(reuse, "earlier_result", across(reuse.earlier_result))
     with pytest.raises(RetryLaterError, match="purged"):
         desk.withdraw(4)
     assert desk.live().forgotten == {1, 3, 5, 7}

@@ -16,16 +16,17 @@ from ledger.errors import UnsupportedLayerError
 from ledger.networks.coverage import Treatment
 from ledger.plugin_manager import PluginInfo, Plugins, build_plugins
 from ledger.service.computation.class_space_cache import ClassSpaceCache
+from ledger.service.computation.compute import open_unlearning_afresh
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.models.coverage import coverage
 from ledger.service.progress import Silent
 from ledger.testing.training import train_classifier
 from ledger.weights import tensor_files
+from tests.ledgers.desk import Desk
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.ledgers.desk import Desk
 
 UNUSUAL = '''\
 """A digits network with hardly a plain layer in it."""
@@ -90,7 +91,10 @@ def weights_of(desk: Desk, number: int, model: str) -> dict[str, Any]:
     return bench.weights(version)
 
 
-def test_a_network_of_unusual_layers_forgets(desk: Desk, factory: Path, tmp_path: Path) -> None:
+def test_a_network_of_unusual_layers_forgets(
+    desk: Desk, factory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Desk, "open_model", staticmethod(open_unlearning_afresh))
     torch.manual_seed(1)
     plugins = build_plugins()
     module = plugins.load_model(f"{factory}:unusual", {}, 10).module

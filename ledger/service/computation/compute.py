@@ -19,10 +19,28 @@ OpenModel = Callable[[Ledger, str], Compute]
 def open_unlearning(ledger: Ledger, model_name: str) -> Compute:
     """Open a model for the computation that this package implements: edits by the solvers of its settings.
 
+    A set that an earlier version has the weights for is not computed again.
+
     Raises:
         NotFoundError: There is no such model.
     """
     # Imported here: importing torch takes seconds, and a worker without work does not need it.
+    from .reuse import earlier_result
+    from .unlearning import propose
+    from .workbench import open_workbench
+
+    workbench = open_workbench(ledger, model_name)
+    return lambda forgotten, progress: (
+        earlier_result(workbench, forgotten, progress) or propose(workbench, forgotten, progress)
+    )
+
+
+def open_unlearning_afresh(ledger: Ledger, model_name: str) -> Compute:
+    """Open a model like :func:`open_unlearning`, but compute every set, also one that was computed before.
+
+    Raises:
+        NotFoundError: There is no such model.
+    """
     from .unlearning import propose
     from .workbench import open_workbench
 

@@ -4,7 +4,7 @@ The result is a function of the anchor weights, the settings and the set, never 
 that led to it. So requests compose in any order, and withdrawing one gives back the same bytes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ledger.candidates.calibration import Calibration
 from ledger.candidates.calibration_sampling import sample_calibration
@@ -23,6 +23,7 @@ from ledger.weights import tensor_files
 
 from .class_space_cache import ClassSpaceCache, CollectedSpace
 from .environment import computation_environment
+from .pinning import pin_threads
 from .workbench import Workbench
 
 
@@ -36,6 +37,8 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
         DataError: The images changed, or one cannot be read.
         NonFiniteError: NaN or infinity in activations, outputs or edited weights.
     """
+    # Another model may have been worked on since this one was opened.
+    pin_threads(workbench.ledger, workbench.model)
     anchor = workbench.anchor
     if not anchor.forgotten <= forgotten:
         lost = ", ".join(workbench.model.labels.names(anchor.forgotten - forgotten))
@@ -139,14 +142,26 @@ def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration
 
 def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
     """Yield a sentence for each quality gate that a search result misses."""
+    accuracies = {k: scores.accuracy for k, scores in result.forgotten.items()}
+    drop = result.anchor_retained.accuracy - result.retained.accuracy
+    yield from sentences_of_missed_gates(workbench, accuracies, drop)
+
+
+def sentences_of_missed_gates(workbench: Workbench, accuracies: Mapping[int, float], drop: float) -> Iterator[str]:
+    """Yield a sentence for each quality gate that figures on calibration images miss.
+
+    Args:
+        workbench: The model.
+        accuracies: Accuracy on each forgotten class, as a share, by class index.
+        drop: Fall of the accuracy on the retained classes, as a difference of shares.
+    """
     settings, labels = workbench.model.settings, workbench.model.labels
-    for k, scores in sorted(result.forgotten.items()):
-        if not settings.passes_forgotten(scores.accuracy):
+    for k, accuracy in sorted(accuracies.items()):
+        if not settings.passes_forgotten(accuracy):
             yield (
-                f"{labels[k]} is still recognised in {scores.accuracy:.1%} of calibration images, "
+                f"{labels[k]} is still recognised in {accuracy:.1%} of calibration images, "
                 f"the gate allows {settings.max_forgotten_accuracy:.1%}"
             )
-    drop = result.anchor_retained.accuracy - result.retained.accuracy
     if not settings.passes_drop(drop):
         yield (
             f"retained classes lose {100 * drop:.1f} points on calibration images, "

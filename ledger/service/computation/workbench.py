@@ -15,12 +15,13 @@ from ledger.hookspecs import DataSource, Split
 from ledger.images import loading
 from ledger.images.relabelled import RelabelledSource
 from ledger.images.sampling import ClassSamples, choose_samples
-from ledger.networks.device import choose_device
 from ledger.networks.network import Network
 from ledger.networks.opening import open_network
 from ledger.service.ledger import Ledger
 from ledger.service.versions.availability import require_available
 from ledger.weights import tensor_files
+
+from .pinning import pin_threads, pinned_device
 
 
 @dataclass
@@ -52,8 +53,13 @@ class Workbench:
 
     @cached_property
     def device(self) -> torch.device:
-        """Where to compute."""
-        return choose_device(self.ledger.device)
+        """Where to compute.
+
+        Raises:
+            UsageError: There is no such device here.
+            RetryLaterError: The model is computed on CUDA, and this machine has none.
+        """
+        return pinned_device(self.ledger, self.model)
 
     @cached_property
     def anchor_state(self) -> dict[str, Tensor]:
@@ -101,7 +107,7 @@ class Workbench:
 
 
 def open_workbench(ledger: Ledger, model_name: str) -> Workbench:
-    """Open a model for computation.
+    """Open a model for computation, on the number of threads that is pinned for it.
 
     Raises:
         NotFoundError: There is no such model.
@@ -110,4 +116,6 @@ def open_workbench(ledger: Ledger, model_name: str) -> Workbench:
     with ledger.database.read() as tx:
         model = tx.models.get(model_name)
         tx.trusted.covered(model.name)
-        return Workbench(ledger, model, tx.versions.get(model, model.anchor))
+        anchor = tx.versions.get(model, model.anchor)
+    pin_threads(ledger, model)
+    return Workbench(ledger, model, anchor)

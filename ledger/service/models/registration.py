@@ -21,9 +21,11 @@ from ledger.hookspecs import DataSource
 from ledger.images.loading import load_images
 from ledger.images.relabelled import require_images
 from ledger.networks.coverage import ParameterCoverage, Treatment
+from ledger.networks.device import choose_device
 from ledger.networks.opening import open_network
 from ledger.networks.trial import IMAGES, require_function_of_image
 from ledger.service.computation.environment import computation_environment
+from ledger.service.computation.pinning import pin_threads
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
 from ledger.service.versions.commit import append_model, append_version
@@ -60,7 +62,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
 
     Raises:
         ConflictError: The name is taken.
-        UsageError: The preprocessing makes no sense, or no plugin offers a solver.
+        UsageError: The preprocessing makes no sense, no plugin offers a solver, or there is no such device here.
         WeightsError: The weights do not fit the network, or are no safetensors file.
         NonFiniteError: Weights or outputs hold NaN or infinity.
         DataError: A class has no images, or the label map disagrees with the data.
@@ -70,6 +72,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     _check_name(ledger, registration.name)
     data = tensor_files.read_file(registration.weights)
     state = tensor_files.parse(data, str(registration.weights))
+    pin_threads(ledger, None)
     source = ledger.plugins.data_source(registration.data_spec)
     labels = _labels(registration, source)
     ledger.plugins.solvers(registration.settings.solvers)
@@ -80,6 +83,7 @@ def register(ledger: Ledger, registration: Registration) -> Model:
         state,
         lambda expected: load_images(source.train, [0], _preprocessing(registration, expected)),
         source=str(registration.weights),
+        device=choose_device(ledger.device),
     )
     preprocessing = _preprocessing(registration, network.expected)
     _check_coverage(network.coverage, registration.allow_unhandled)

@@ -1,0 +1,105 @@
+"""A set of classes that was computed before is not computed again.
+
+The result is a function of the set, but its last bits also depend on what cannot all be pinned: the processor, and the
+versions of libraries. So where an earlier version of the model still has the weights for the set, they are the result:
+with their recipe, so that bytes and recipe belong together.
+"""
+
+from collections.abc import Iterator
+
+from ledger.digest import json_digest
+from ledger.domain.events.versions import VersionCreated
+from ledger.domain.recipe import VersionRecipe
+from ledger.domain.versions import Version
+from ledger.errors import ObjectError
+from ledger.plugin_manager import PluginInfo
+from ledger.service.progress import Progress
+from ledger.service.versions.proposal import Proposal
+from ledger.weights import tensor_files
+
+from .unlearning import sentences_of_missed_gates
+from .workbench import Workbench
+
+EVALUATORS = "unledger_evaluators"
+
+
+def earlier_result(workbench: Workbench, forgotten: frozenset[int], progress: Progress) -> Proposal | None:
+    """Return what an earlier version was made of, if it has forgotten just this set; None if it has to be computed.
+
+    The version must have been computed from the same weights, images, settings, plugins and code; it must be neither
+    purged nor quarantined, be as the audit log says, and its stored weights must verify. Of several the oldest counts.
+    """
+    for version in _candidates(workbench, forgotten):
+        missed = _missed_gates(workbench, version.recipe, forgotten)
+        if missed is None:
+            continue
+        try:
+            data = workbench.ledger.objects.get(version.weights)
+        except ObjectError:
+            continue
+        tensor_files.parse(data, f"version {version.number} of {workbench.model.name}")
+        with workbench.ledger.database.read() as tx:
+            terms = tuple(tx.versions.basis(version))
+        progress.phase(f"reuse version {version.number}", 1)
+        progress.step()
+        return Proposal(
+            forgotten=forgotten,
+            weights=version.weights,
+            size=len(data),
+            recipe=version.recipe,
+            terms=terms,
+            missed_gates=missed,
+            anchor=workbench.anchor.number,
+        )
+    return None
+
+
+def _candidates(workbench: Workbench, forgotten: frozenset[int]) -> Iterator[Version]:
+    """Yield the versions that were computed for the set from what would be used now, oldest first."""
+    model, anchor = workbench.model, workbench.anchor
+    with workbench.ledger.database.read() as tx:
+        versions = [
+            version
+            for version in tx.versions.all(model)
+            if version.number > anchor.number
+            and version.forgotten == forgotten
+            and version.recipe.computed
+            and version.quarantined is None
+            and version.purged_at is None
+        ]
+        if not versions:
+            return
+        entries = tx.audit.events(model=model.name, kinds=(VersionCreated.kind,))
+        created = {e.payload.version: e.payload for e in entries if isinstance(e.payload, VersionCreated)}
+        registered = tx.versions.get(model, 0).recipe.code
+    for version in versions:
+        said, recipe = created.get(version.number), version.recipe
+        if (
+            said is not None
+            and (said.weights, said.recipe) == (version.weights, json_digest(recipe.to_json()))
+            and said.forgotten == tuple(sorted(forgotten))
+            and (recipe.base, recipe.data) == (anchor.weights, model.data_digest)
+            and recipe.solver in model.settings.solvers
+            and same_plugins(recipe, workbench.ledger.plugins.infos)
+            # Last, since it builds the network.
+            and registered in (None, workbench.network.code_digest)
+        ):
+            yield version
+
+
+def same_plugins(recipe: VersionRecipe, infos: tuple[PluginInfo, ...]) -> bool:
+    """Whether a recipe names just the plugins of now, in their versions; those that only evaluate do not matter."""
+    loaded = [info for info in infos if info.error is None]
+    evaluating = {info.name for info in loaded if info.hooks == (EVALUATORS,)}
+    now = {info.name: info.version for info in loaded if info.name not in evaluating}
+    return {name: version for name, version in recipe.plugins.items() if name not in evaluating} == now
+
+
+def _missed_gates(workbench: Workbench, recipe: VersionRecipe, forgotten: frozenset[int]) -> tuple[str, ...] | None:
+    """Return which gates a recipe's figures miss; None if it does not hold all of them."""
+    each = {k: scores.accuracy for k, scores in recipe.forgotten.items()}
+    before, after = recipe.base_retained.accuracy, recipe.retained.accuracy
+    accuracies = {k: accuracy for k, accuracy in each.items() if accuracy is not None}
+    if accuracies.keys() != forgotten - workbench.anchor.forgotten or before is None or after is None:
+        return None
+    return tuple(sentences_of_missed_gates(workbench, accuracies, before - after))
