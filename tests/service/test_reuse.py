@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from ledger.domain.events.versions import VersionQuarantined
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.states import RequestState
-from ledger.errors import GateError
+from ledger.errors import GateError, RowError
 from ledger.plugin_manager import PluginInfo, Plugins
 from ledger.service.computation import compute, pinning, reuse, unlearning
 from ledger.service.computation.workbench import open_workbench
@@ -166,15 +167,29 @@ def test_only_what_would_be_computed_the_same_way_is_reused(
 @pytest.mark.parametrize(
     "damage",
     [
-        "UPDATE versions SET quarantined = 'altered' WHERE number = 1",
         "UPDATE versions SET purged_at = created_at WHERE number = 1",
         "UPDATE versions SET recipe = json_set(recipe, '$.search.retained.accuracy', 1.0) WHERE number = 1",
         "UPDATE versions SET weights = (SELECT weights FROM versions WHERE number = 2) WHERE number = 1",
     ],
 )
-def test_what_is_set_apart_gone_or_not_as_the_log_says_is_not_reused(two_forgotten: Desk, damage: str) -> None:
-    assert result(two_forgotten, 3) is not None
+def test_what_is_not_as_the_log_says_is_not_reused(two_forgotten: Desk, damage: str) -> None:
+    bench = open_workbench(two_forgotten.ledger, MODEL)
+    assert reuse.earlier_result(bench, frozenset({3}), Silent()) is not None
     change(two_forgotten, damage)
+    with pytest.raises(RowError, match="versions digits/1"):
+        reuse.earlier_result(bench, frozenset({3}), Silent())
+
+
+def test_what_is_set_apart_is_not_reused(two_forgotten: Desk) -> None:
+    first = two_forgotten.versions()[1]
+    with two_forgotten.ledger.database.write() as tx:
+        tx.versions.quarantine(first, "altered")
+        tx.audit.append(
+            VersionQuarantined(version=1, weights=first.weights, fault="altered"),
+            at=two_forgotten.now,
+            actor="tester",
+            model=MODEL,
+        )
     assert result(two_forgotten, 3) is None
 
 

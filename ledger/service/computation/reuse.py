@@ -7,8 +7,6 @@ with their recipe, so that bytes and recipe belong together.
 
 from collections.abc import Iterator
 
-from ledger.digest import json_digest
-from ledger.domain.events.versions import VersionCreated
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version
 from ledger.errors import ObjectError
@@ -27,7 +25,11 @@ def earlier_result(workbench: Workbench, forgotten: frozenset[int], progress: Pr
     """Return what an earlier version was made of, if it has forgotten just this set; None if it has to be computed.
 
     The version must have been computed from the same weights, images, settings, plugins and code; it must be neither
-    purged nor quarantined, be as the audit log says, and its stored weights must verify. Of several the oldest counts.
+    purged nor quarantined, and its stored weights must verify. Of several the oldest counts.
+
+    Raises:
+        AuditError: The audit log does not verify.
+        RowError: A row of the model is not as the audit log says.
     """
     for version in _candidates(workbench, forgotten):
         missed = _missed_gates(workbench, version.recipe, forgotten)
@@ -58,6 +60,7 @@ def _candidates(workbench: Workbench, forgotten: frozenset[int]) -> Iterator[Ver
     """Yield the versions that were computed for the set from what would be used now, oldest first."""
     model, anchor = workbench.model, workbench.anchor
     with workbench.ledger.database.read() as tx:
+        tx.trusted.covered(model.name)
         versions = [
             version
             for version in tx.versions.all(model)
@@ -69,16 +72,11 @@ def _candidates(workbench: Workbench, forgotten: frozenset[int]) -> Iterator[Ver
         ]
         if not versions:
             return
-        entries = tx.audit.events(model=model.name, kinds=(VersionCreated.kind,))
-        created = {e.payload.version: e.payload for e in entries if isinstance(e.payload, VersionCreated)}
         registered = tx.versions.get(model, 0).recipe.code
     for version in versions:
-        said, recipe = created.get(version.number), version.recipe
+        recipe = version.recipe
         if (
-            said is not None
-            and (said.weights, said.recipe) == (version.weights, json_digest(recipe.to_json()))
-            and said.forgotten == tuple(sorted(forgotten))
-            and (recipe.base, recipe.data) == (anchor.weights, model.data_digest)
+            (recipe.base, recipe.data) == (anchor.weights, model.data_digest)
             and recipe.solver in model.settings.solvers
             and same_plugins(recipe, workbench.ledger.plugins.infos)
             # Last, since it builds the network.
