@@ -1,7 +1,7 @@
 """One transaction with its repositories: committed as a whole or not at all."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
@@ -12,6 +12,7 @@ from ledger.store.database.engine import WRITER, database_time, translated
 from ledger.store.database.erasure import erasing
 from ledger.store.database.integrity import database_problems
 from ledger.store.database.tables import AuditHeadRow
+from ledger.store.database.waiting import telling_of_a_wait
 from ledger.store.replay.trusted_state import TrustedRows, TrustedState
 from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
@@ -64,8 +65,8 @@ class Database:
         """Who holds the leases on objects that are taken through this."""
         self._writer = engine.execution_options(**{WRITER: True})
         # SQLite readers see one state anyway; PostgreSQL would show each statement the newest.
-        snapshot = engine.dialect.name == "postgresql"
-        self._reader = engine.execution_options(isolation_level="REPEATABLE READ") if snapshot else engine
+        self._server = engine.dialect.name == "postgresql"
+        self._reader = engine.execution_options(isolation_level="REPEATABLE READ") if self._server else engine
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -79,7 +80,8 @@ class Database:
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             transaction = Transaction(session, self.holder, self._state)
             # One lock, taken first and always: writers queue up here instead of deadlocking later.
-            transaction.audit.head(lock=True)
+            with telling_of_a_wait() if self._server else nullcontext():
+                transaction.audit.head(lock=True)
             yield transaction
 
     def catch_up(self) -> None:

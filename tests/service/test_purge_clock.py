@@ -14,6 +14,7 @@ from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action
 from ledger.domain.versions import VersionKind
 from ledger.errors import ConflictError
+from ledger.service import clock as clock_module
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.objects import store_object
 from ledger.service.progress import Silent
@@ -62,7 +63,7 @@ def step(ledger: Ledger, by: timedelta) -> None:
 @pytest.fixture
 def one_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the database have the clock of this machine, as SQLite does."""
-    read = purge_module.read_clocks
+    read = clock_module.read_clocks
 
     def read_one(tx: Transaction, now: object, **rest: object) -> object:
         monkeypatch.setattr(Transaction, "time", lambda _: now().timestamp())  # type: ignore[operator]

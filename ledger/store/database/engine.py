@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, Float, create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoResultFound, NoSuchModuleError
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.sql.functions import GenericFunction
 
 from ledger.errors import (
@@ -25,12 +26,13 @@ from ledger.errors import (
 
 from .address import database_file, read_url
 from .sqlite_limits import check_file_system, check_journal
+from .waiting import PATIENCE_MS, wait_for_lock
 
-BUSY_TIMEOUT_MS = 30_000
 WRITER = "unledger_writer"
 JOURNAL_MODE = "journal_mode"
+BUSY_TIMEOUT = "busy_timeout"
 PRAGMAS: dict[str, int | str] = {
-    "busy_timeout": BUSY_TIMEOUT_MS,
+    BUSY_TIMEOUT: PATIENCE_MS,
     JOURNAL_MODE: "truncate",
     "synchronous": 2,
     "foreign_keys": 1,
@@ -91,6 +93,10 @@ def open_engine(url: str | URL) -> Engine:
             event.listen(engine, "do_connect", partial(_make_private, file))
         event.listen(engine, "connect", partial(_prepare_sqlite, {**PRAGMAS, JOURNAL_MODE: journal}))
         event.listen(engine, "begin", _begin_sqlite)
+        # Not an event: what fails here must be undone as a commit that failed.
+        engine.dialect.do_commit = _commit_sqlite  # type: ignore[assignment]
+    else:
+        event.listen(engine, "connect", _prepare_postgres)
     return engine
 
 
@@ -104,18 +110,44 @@ def _make_private(file: Path, *_: object) -> None:
 def _prepare_sqlite(pragmas: dict[str, int | str], connection: sqlite3.Connection, _record: object) -> None:
     # The driver must not begin or commit on its own: it would do so around schema changes too.
     connection.isolation_level = None
-    for name, value in pragmas.items():
+    # First, since changing the journal's mode waits for locks already.
+    connection.execute(f"PRAGMA {BUSY_TIMEOUT} = {pragmas[BUSY_TIMEOUT]}")
+    wait_for_lock(connection, partial(_set_pragmas, connection, pragmas))
+
+
+def _set_pragmas(connection: sqlite3.Connection, pragmas: dict[str, int | str]) -> None:
+    wanted = {name: value for name, value in pragmas.items() if name != BUSY_TIMEOUT}
+    for name, value in wanted.items():
         connection.execute(f"PRAGMA {name} = {value}")
-    for name, value in pragmas.items():
+    for name, value in wanted.items():
         (actual,) = connection.execute(f"PRAGMA {name}").fetchone()
         if actual != value:
             raise IntegrityError(f"SQLite kept {name} at {actual!r} instead of {value!r}", "use a local disk")
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A writer takes the lock at once: one that begins by reading cannot always upgrade later.
-    writer = connection.get_execution_options().get(WRITER, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+    driver: Any = connection.connection.driver_connection
+    if connection.get_execution_options().get(WRITER, False):
+        # A writer takes the lock at once: one that begins by reading cannot always upgrade later.
+        wait_for_lock(driver, lambda: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        return
+    connection.exec_driver_sql("BEGIN")
+    # A reader likewise waits here, if it must, and nowhere later.
+    wait_for_lock(driver, lambda: connection.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").fetchall())
+
+
+def _commit_sqlite(connection: PoolProxiedConnection) -> None:
+    # A commit waits for readers.
+    driver: Any = connection.driver_connection
+    wait_for_lock(driver, connection.commit)
+
+
+def _prepare_postgres(connection: Any, _record: object) -> None:
+    # Outside a transaction, or the first one that is undone would undo this too.
+    before, connection.autocommit = connection.autocommit, True
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET lock_timeout = {PATIENCE_MS}")
+    connection.autocommit = before
 
 
 @contextmanager

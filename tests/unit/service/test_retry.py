@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 
 from ledger.errors import BusyError, LeaseLostError, UnreachableError
-from ledger.service.retry import ATTEMPTS, pauses, retry_when_busy
+from ledger.service.retry import ATTEMPTS, PATIENCE, pauses, retry_when_busy
 
 
 def test_pauses_grow_up_to_a_limit_and_never_agree() -> None:
@@ -52,4 +52,17 @@ def test_only_what_was_surely_undone_is_run_again(error: Exception) -> None:
 
     with pytest.raises(type(error)):
         retry_when_busy(transaction, sleep=lambda _seconds: None)
+    assert len(calls) == 1
+
+
+def test_nobody_waits_again_who_has_waited_long_enough() -> None:
+    calls: list[int] = []
+
+    def transaction() -> None:
+        calls.append(1)
+        raise BusyError("locked")
+
+    seconds = iter([0.0, PATIENCE + 1])
+    with pytest.raises(BusyError):
+        retry_when_busy(transaction, sleep=lambda _seconds: None, clock=lambda: next(seconds))
     assert len(calls) == 1
