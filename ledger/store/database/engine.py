@@ -126,7 +126,7 @@ def _set_pragmas(connection: sqlite3.Connection, pragmas: dict[str, int | str]) 
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    driver: Any = connection.connection.driver_connection
+    driver: Any = connection.connection.dbapi_connection
     if connection.get_execution_options().get(WRITER, False):
         # A writer takes the lock at once: one that begins by reading cannot always upgrade later.
         wait_for_lock(driver, lambda: connection.exec_driver_sql("BEGIN IMMEDIATE"))
@@ -138,7 +138,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _commit_sqlite(connection: PoolProxiedConnection) -> None:
     # A commit waits for readers.
-    driver: Any = connection.driver_connection
+    driver: Any = connection.dbapi_connection
     wait_for_lock(driver, connection.commit)
 
 
