@@ -27,7 +27,7 @@ from ledger.store.unit_of_work import Transaction
 
 PART = 1000
 """Requests that are filed in one transaction. Other writers wait for it: about a tenth of a second."""
-PAUSE = 0.2
+PAUSE = 0.25
 """Seconds between two parts. SQLite lets a waiting writer look at most 0.1 seconds apart whether it is its turn."""
 
 
