@@ -58,7 +58,13 @@ class Session:
 
         opened = open_ledger(self.config, self.who, device=self.device, tell=say)
         try:
+            problem = opened.problem()
             yield opened
+            if problem is not None:
+                # Who was going to write was refused by now; who reads gets an answer, and should know.
+                say("warning: ", problem.message)
+                if problem.hint:
+                    say("hint: ", problem.hint)
         except OverflowError as error:
             # SQLite's driver raises this for a number beyond 64 bits.
             raise UsageError(f"a number is too large: {error}", "check the numbers on the command line") from error

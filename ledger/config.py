@@ -48,6 +48,8 @@ class Config:
     """What installed plugins may do."""
     threads: int | None = None
     """Number of threads that compute; None where an earlier release created the ledger."""
+    checkpoint_to: str | None = None
+    """A folder, relative to ``root``, or a URL that fsspec knows: where every checkpoint is kept. None for nowhere."""
 
     @property
     def store_path(self) -> Path:
@@ -180,7 +182,7 @@ def _read(root: Path) -> Config:
         raise UsageError(f"evaluator_seconds in {path} must be above 0, not {seconds}", "leave it out for no limit")
     if said.threads is not None and not 1 <= said.threads <= MOST_THREADS:
         raise UsageError(f"threads in {path} must be between 1 and {MOST_THREADS}, not {said.threads}")
-    return Config(root, said.database, said.store, said.keys, said.plugins, said.threads)
+    return Config(root, said.database, said.store, said.keys, said.plugins, said.threads, said.checkpoint_to)
 
 
 @dataclass(frozen=True)
@@ -192,6 +194,7 @@ class _File:
     keys: str = "keys"
     plugins: PluginPolicy = DEFAULT_POLICY
     threads: int | None = None
+    checkpoint_to: str | None = None
 
 
 def _quoted(text: str) -> str:

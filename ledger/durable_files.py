@@ -7,6 +7,7 @@ temporary file, never half a file under a final name.
 
 import errno
 import os
+import pwd
 import secrets
 import shutil
 import stat
@@ -253,6 +254,26 @@ def sync_file(path: Path) -> None:
     """Flush a regular file's bytes to disk, where something else than this module wrote them."""
     with open_regular(path, os.O_RDWR) as file:
         os.fsync(file.fileno())
+
+
+def ownership_hint(path: Path) -> str:
+    """Say whose a file is that cannot be read, and how to make it ours; empty where it is ours or cannot be told."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    try:
+        owner, mine = path.stat().st_uid, os.geteuid()
+    except OSError:
+        return ""
+    if owner == mine:
+        return f"see: ls -ld {path}"
+    return f"it belongs to {_account(owner)}; to make it yours: sudo chown -R {_account(mine)} {path}"
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def sync_folder(folder: Path) -> None:

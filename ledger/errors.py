@@ -14,6 +14,8 @@
     |-- IntegrityError               5   bytes are not what the ledger recorded
     |   |-- AuditError                   the audit log does not verify
     |   |-- RowError                     a row is not what the audit log says
+    |   |-- KeysError                    the keys are missing, or those of another ledger
+    |   |-- OlderDatabaseError           the database lacks entries that were signed
     |   |-- SignatureError               a signed statement is malformed or not genuine
     |   `-- ObjectError                  a stored object is missing or altered
     |-- GateError                    6   the candidate missed a quality gate
@@ -126,6 +128,26 @@ class AuditError(IntegrityError):
 
 class RowError(IntegrityError):
     """A row of the database is not what the audit history says, or no entry of it covers the row."""
+
+
+class KeysError(IntegrityError):
+    """The signing key is missing, or is not the one that the ledger's first entry names."""
+
+
+class OlderDatabaseError(IntegrityError):
+    """The database lacks entries that a checkpoint signed, or holds others in their place.
+
+    Args:
+        message: What is wrong, in one sentence.
+        hint: What the reader can do about it.
+        size: How many entries the database has.
+        signed: How many entries the newest known checkpoint signed.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, size: int, signed: int) -> None:
+        super().__init__(message, hint)
+        self.size = size
+        self.signed = signed
 
 
 class SignatureError(IntegrityError):

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from ledger.config import Config, find_config, plan_config, write_config
 from ledger.domain.events.ledgers import LedgerCreated
+from ledger.errors import LedgerError
 from ledger.plugin_manager import Plugins, build_plugins
 from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
@@ -15,8 +16,9 @@ from ledger.store.database.schema import check_schema, upgrade_schema
 from ledger.store.objects.object_store import ObjectStore, open_objects
 from ledger.store.unit_of_work import Database
 
+from .guard import Guard, kept_record, problem_of
 from .processor import usable_threads
-from .signing import create_signer, kept_record
+from .signing import create_signer
 
 
 def utc_now() -> datetime:
@@ -55,6 +57,11 @@ class Ledger:
         """The plugins, loaded when first needed: most commands never do."""
         return build_plugins(self.config.plugins)
 
+    def problem(self) -> LedgerError | None:
+        """Return why nothing may be written here: the keys of another ledger, or an older database. None if it may."""
+        with self.database.read() as tx:
+            return problem_of(tx.audit, self.config)
+
     def close(self) -> None:
         """Close the database's connections."""
         self.database.close()
@@ -85,7 +92,7 @@ def open_ledger(
     """
     engine = open_engine(database_url(config))
     check_schema(engine)
-    known = Database(engine, lambda: kept_record(config))
+    known = Database(engine, partial(kept_record, config), Guard(config))
     return Ledger(config, known, open_objects(config), actor, clock, device, tell)
 
 
@@ -95,8 +102,9 @@ def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = ut
     objects.probe()
     engine = open_engine(database_url(config))
     upgrade_schema(engine)
-    ledger = Ledger(config, Database(engine, lambda: kept_record(config)), objects, actor, clock)
-    with ledger.database.write() as tx:
+    ledger = Ledger(config, Database(engine, partial(kept_record, config), Guard(config)), objects, actor, clock)
+    # There are no keys to be checked yet; and an upgrade changes no row that they matter for.
+    with ledger.database.write(guarded=False) as tx:
         if tx.audit.head().size == 0:
             key = str(create_signer(config).verifier)
             tx.audit.append(LedgerCreated(key=key), at=clock(), actor=actor)

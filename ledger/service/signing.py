@@ -10,10 +10,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.audit.signed_notes import Signer, Verifier, open_checkpoint, read_key, write_key
-from ledger.audit.verification import ExternalRecord
+from ledger.audit.signed_notes import Signer, Verifier, read_key, write_key
 from ledger.config import Config
-from ledger.durable_files import Existing, make_folder, write_file
+from ledger.durable_files import Existing, make_folder, ownership_hint, write_file
 from ledger.errors import LedgerError, NotFoundError, RefusedError, SignatureError
 from ledger.named_files import open_named
 
@@ -49,7 +48,7 @@ def load_signer(config: Config) -> Signer:
             f"there is no signing key at {path}", "restore it from where you keep it; a new ledger makes its own"
         ) from None
     except OSError as error:
-        raise LedgerError(f"cannot read {path}: {error.strerror}") from error
+        raise LedgerError(f"cannot read {path}: {error.strerror}", ownership_hint(path)) from error
     return _parse(text, path)
 
 
@@ -95,20 +94,8 @@ def last_signed(config: Config) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise LedgerError(f"cannot read {config.keys_path / MEMORY}: {error}") from error
-
-
-def kept_record(config: Config) -> ExternalRecord:
-    """Return what is known of the audit log from outside the database: the last checkpoint that this ledger signed.
-
-    Raises:
-        SignatureError: The remembered checkpoint was not signed with this ledger's key.
-        RefusedError: Others than its owner may read the key.
-    """
-    note, verifier = last_signed(config), own_verifier(config)
-    if note is None or verifier is None:
-        return ExternalRecord()
-    return ExternalRecord(checkpoints=(open_checkpoint(note, [verifier]),))
+        path = config.keys_path / MEMORY
+        raise LedgerError(f"cannot read {path}: {error}", ownership_hint(path)) from error
 
 
 def _text(signer: Signer) -> str:

@@ -13,7 +13,7 @@ from ledger.store.database.erasure import erasing
 from ledger.store.database.integrity import database_problems
 from ledger.store.database.tables import AuditHeadRow
 from ledger.store.database.waiting import telling_of_a_wait
-from ledger.store.replay.trusted_state import TrustedRows, TrustedState
+from ledger.store.replay.trusted_state import TrustedRows, TrustedState, nothing_kept
 from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
 from ledger.store.repositories.class_spaces import ClassSpaces
@@ -55,11 +55,19 @@ class Database:
 
     Args:
         engine: From :func:`ledger.store.database.engine.open_engine`.
-        kept: Returns what is known of the audit log from outside the database.
+        kept: Returns what is known of an audit log from outside the database.
+        guard: Called with every transaction that is going to write, once it holds the lock; raises where nothing may
+            be written.
     """
 
-    def __init__(self, engine: Engine, kept: Callable[[], ExternalRecord] = ExternalRecord) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        kept: Callable[[AuditLog], ExternalRecord] = nothing_kept,
+        guard: Callable[[Transaction], None] = lambda _tx: None,
+    ) -> None:
         self.engine = engine
+        self._guard = guard
         self._state = TrustedState(kept)
         self.holder = new_holder()
         """Who holds the leases on objects that are taken through this."""
@@ -75,13 +83,19 @@ class Database:
             yield Transaction(session, self.holder, self._state)
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
-        """Open a transaction that excludes other writers; commit it unless the block raises."""
+    def write(self, *, guarded: bool = True) -> Iterator[Transaction]:
+        """Open a transaction that excludes other writers; commit it unless the block raises.
+
+        Args:
+            guarded: Ask the guard first. Only what makes, upgrades, imports or recovers a ledger does without.
+        """
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             transaction = Transaction(session, self.holder, self._state)
             # One lock, taken first and always: writers queue up here instead of deadlocking later.
             with telling_of_a_wait() if self._server else nullcontext():
                 transaction.audit.head(lock=True)
+            if guarded:
+                self._guard(transaction)
             yield transaction
 
     def catch_up(self) -> None:
@@ -106,6 +120,7 @@ class Database:
         ):
             transaction = Transaction(session, self.holder, self._state)
             transaction.audit.head(lock=True)
+            self._guard(transaction)
             yield transaction
 
     @contextmanager

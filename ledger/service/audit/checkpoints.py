@@ -10,6 +10,7 @@ from ledger.audit.signed_notes import Checkpoint, Signer, open_checkpoint, sign_
 from ledger.config import Config
 from ledger.durable_files import Existing, write_file
 from ledger.errors import AuditError, LedgerError, SignatureError
+from ledger.service.guard import named_key
 from ledger.service.ledger import Ledger
 from ledger.service.signing import MEMORY, create_signer, last_signed, load_signer
 from ledger.store.repositories.checkpoints import StoredCheckpoint
@@ -26,7 +27,7 @@ def issue_checkpoint(ledger: Ledger) -> StoredCheckpoint:
     """
     with ledger.database.write() as tx:
         last, memory = tx.checkpoints.last(), last_signed(ledger.config)
-        signer = _signer(ledger.config, last, memory)
+        signer = _signer(tx, ledger.config, last, memory)
         known = _last_known(signer, last, memory)
         head = _require_continuation(tx, known, ledger.config)
         if last is not None and last.size == head.size:
@@ -45,17 +46,19 @@ def issue_checkpoint(ledger: Ledger) -> StoredCheckpoint:
 
 
 def own_signer(tx: Transaction, config: Config) -> Signer:
-    """Return the ledger's signing key. Where nothing was signed yet, it is made if need be; else it must be there.
+    """Return the ledger's signing key. It is made only in a ledger of before there were keys that never signed.
 
     Raises:
         NotFoundError: It has signed, and is gone.
         RefusedError: Others may read it.
     """
-    return _signer(config, tx.checkpoints.last(), last_signed(config))
+    return _signer(tx, config, tx.checkpoints.last(), last_signed(config))
 
 
-def _signer(config: Config, last: StoredCheckpoint | None, memory: str | None) -> Signer:
-    return create_signer(config) if last is None and memory is None else load_signer(config)
+def _signer(tx: Transaction, config: Config, last: StoredCheckpoint | None, memory: str | None) -> Signer:
+    # Ledgers of before there were checkpoints were born without a key.
+    born_without = last is None and memory is None and named_key(tx.audit) is None
+    return create_signer(config) if born_without else load_signer(config)
 
 
 def _last_known(signer: Signer, last: StoredCheckpoint | None, memory: str | None) -> Checkpoint:

@@ -28,14 +28,19 @@ DESCRIBING = (EventKind.MODEL_REGISTERED, EventKind.MODEL_DATA_CHANGED, EventKin
 """Kinds of entries that hold the digest of a model's row."""
 
 
+def nothing_kept(_log: AuditLog) -> ExternalRecord:
+    """Return an empty record: nothing is known from outside."""
+    return ExternalRecord()
+
+
 class TrustedState:
     """Follows one ledger's audit log.
 
     Args:
-        kept: Returns what is known of the log from outside the database; asked when the log is read from its start.
+        kept: Returns what is known of a log from outside the database; asked when the log is read from its start.
     """
 
-    def __init__(self, kept: Callable[[], ExternalRecord] = ExternalRecord) -> None:
+    def __init__(self, kept: Callable[[AuditLog], ExternalRecord] = nothing_kept) -> None:
         self._kept = kept
         self._lock = threading.Lock()
         self._start()
@@ -62,7 +67,7 @@ class TrustedState:
             # Entries of a transaction that was undone, or a database that was put back: read everything again.
             self._start()
         if self._walk is None:
-            self._walk = LogVerification(self._kept())
+            self._walk = LogVerification(self._kept(log))
         walk = self._walk
         for page in log.pages(walk.head.size):
             self._take(walk, page)
