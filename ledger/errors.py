@@ -27,6 +27,7 @@
     |   |-- ImpureNetworkError           a network whose answer depends on more than the image
     |   `-- UnsupportedLayerError        a weight that no handler edits
     |-- OverdueError                 8   a due date has passed
+    |-- AccessError                  1   a file is there, and this account may not read it
     |-- PluginError                  1   a plugin broke its contract
     `-- RetryLaterError             75   the same call may succeed later
         |-- BusyError                      the database is locked by others; nothing was written
@@ -208,6 +209,10 @@ class OverdueError(LedgerError):
     """At least one open request is past its due date."""
 
     exit_code = 8
+
+
+class AccessError(LedgerError):
+    """A file is there, and this account may not read it: that says nothing about what it holds."""
 
 
 class PluginError(LedgerError):

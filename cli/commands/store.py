@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ledger.errors import IntegrityError
+from ledger.errors import AccessError, IntegrityError
 
 from ..answers import answer
 from ..dates import parse_age
@@ -40,6 +40,10 @@ def fsck(
     for name in result.released:
         say(f"version {name} is whole again")
     severe = sum(finding.severe for finding in result.findings)
+    if result.only_unreadable:
+        raise AccessError(
+            f"{severe} files cannot be read by this account", "change their owner as shown, and check again"
+        )
     if severe:
         raise IntegrityError(
             f"{severe} things are wrong with the ledger",

@@ -62,6 +62,16 @@ class Ledger:
         with self.database.read() as tx:
             return problem_of(tx.audit, self.config)
 
+    def require_current(self) -> None:
+        """Check that this may be written to, before work of some length.
+
+        Raises:
+            KeysError: The keys are missing, or another ledger's.
+            OlderDatabaseError: The database lacks entries that were signed.
+        """
+        with self.database.write():
+            """The guard was asked."""
+
     def close(self) -> None:
         """Close the database's connections."""
         self.database.close()

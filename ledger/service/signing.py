@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ledger.audit.signed_notes import Signer, Verifier, read_key, write_key
 from ledger.config import Config
 from ledger.durable_files import Existing, make_folder, ownership_hint, write_file
-from ledger.errors import LedgerError, NotFoundError, RefusedError, SignatureError
+from ledger.errors import AccessError, LedgerError, NotFoundError, RefusedError, SignatureError
 from ledger.named_files import open_named
 
 FILE = "signing.key"
@@ -48,7 +48,7 @@ def load_signer(config: Config) -> Signer:
             f"there is no signing key at {path}", "restore it from where you keep it; a new ledger makes its own"
         ) from None
     except OSError as error:
-        raise LedgerError(f"cannot read {path}: {error.strerror}", ownership_hint(path)) from error
+        raise AccessError(f"cannot read {path}: {error.strerror}", ownership_hint(path)) from error
     return _parse(text, path)
 
 

@@ -84,9 +84,9 @@ class Story:
             except LedgerError:
                 continue
 
-    def chat(self, count: int) -> None:
+    def chat(self, count: int, *, guarded: bool = True) -> None:
         """Append entries of no consequence, some with a note, in one transaction."""
-        with self.ledger.database.write() as tx:
+        with self.ledger.database.write(guarded=guarded) as tx:
             for number in range(count):
                 note = f"remark {number}" if number % 5 == 0 else ""
                 event = VersionEvaluated(

@@ -18,8 +18,10 @@ from ledger.domain.states import RequestState
 from ledger.errors import (
     AuditError,
     ConflictError,
+    KeysError,
     LedgerError,
     NotFoundError,
+    OlderDatabaseError,
     RefusedError,
     SignatureError,
     UsageError,
@@ -116,7 +118,7 @@ def test_a_file_that_is_no_key_is_refused(story: Any, text: str) -> None:
 def test_a_lost_key_is_not_replaced_once_something_was_signed(story: Any) -> None:
     issue_checkpoint(story.ledger)
     (story.ledger.config.keys_path / FILE).unlink()
-    with pytest.raises(NotFoundError, match="no signing key"):
+    with pytest.raises(KeysError, match="no signing key"):
         issue_checkpoint(story.ledger)
     assert verify_log(story.ledger).signed == 0
 
@@ -153,15 +155,17 @@ def test_an_old_database_that_was_put_back_is_not_signed(story: Any, tmp_path: P
     story.ledger.close()
     shutil.copy(tmp_path / "old.db", story.database)
     for _ in range(2):
-        with pytest.raises(AuditError, match="nothing was signed") as caught:
+        with pytest.raises(OlderDatabaseError, match="are missing, that is everything since") as caught:
             issue_checkpoint(story.ledger)
-        assert caught.value.seq == size + 1
+        assert (caught.value.size, caught.value.signed) == (size, kept.size)
         assert (story.ledger.config.keys_path / MEMORY).read_text() == kept.note
     with pytest.raises(AuditError, match="its end is missing"):
         verify_log(story.ledger)
     # Even once as many entries were written again: they are others.
-    story.chat(5)
-    with pytest.raises(AuditError, match="nothing was signed"):
+    with pytest.raises(OlderDatabaseError):
+        story.chat(5)
+    story.chat(5, guarded=False)
+    with pytest.raises(OlderDatabaseError, match="another history"):
         issue_checkpoint(story.ledger)
 
 
@@ -169,7 +173,7 @@ def test_a_checkpoint_by_another_key_is_not_continued(story: Any) -> None:
     issue_checkpoint(story.ledger)
     (story.ledger.config.keys_path / FILE).unlink()
     create_signer(story.ledger.config)
-    with pytest.raises(SignatureError, match="not signed with this ledger's key"):
+    with pytest.raises(KeysError, match="not those of this ledger"):
         issue_checkpoint(story.ledger)
 
 
@@ -228,7 +232,7 @@ def test_an_archive_takes_over_what_continues_it(story: Any, tmp_path: Path) -> 
         import_log(archive, first, key)
     assert verify_log(archive, key=key).signed == size + 300
     assert prove(archive, 3).check([load_signer(story.ledger.config).verifier]).size == size + 300
-    with pytest.raises(NotFoundError, match="no signing key"):
+    with pytest.raises(KeysError, match="no signing key"):
         issue_checkpoint(archive)
     with pytest.raises(ConflictError, match="has models"):
         import_log(story.ledger, second, key)

@@ -13,7 +13,7 @@ from ledger.domain.class_spaces import ClassSpace
 from ledger.domain.events.versions import VersionQuarantined, VersionReleased
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
-from ledger.errors import AuditError, ObjectError, RowError
+from ledger.errors import AccessError, AuditError, ObjectError, OlderDatabaseError, RowError
 from ledger.service.ledger import Ledger
 from ledger.service.objects import disk_errors
 from ledger.service.progress import Progress
@@ -23,6 +23,10 @@ from .garbage import find_garbage
 from .replay import differences
 
 REPAIR = "restore it from a backup and check again"
+
+
+UNREADABLE = "no access"
+"""Fault of a file that this account may not read, which is no damage."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,11 @@ class FsckResult:
     def sound(self) -> bool:
         """Whether nothing severe was found."""
         return not any(finding.severe for finding in self.findings)
+
+    @property
+    def only_unreadable(self) -> bool:
+        """Whether all that is severe is that this account may not read some files."""
+        return not self.sound and all(f.fault == UNREADABLE for f in self.findings if f.severe)
 
 
 @dataclass
@@ -100,24 +109,44 @@ def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, r
         # What the rows do not say, nothing can be compared with.
         return FsckResult(0, (*findings, Finding("damaged", "rows", error.message)), (), ())
     progress.phase("objects", len(uses))
+    obstacle = _obstacle(ledger)
+    if obstacle is not None:
+        findings.append(obstacle)
     problems: dict[str, ObjectError] = {}
     proven: set[str] = set()
     for digest, used in sorted(uses.items()):
         read = read_data or any(version.quarantined for _, version in used.versions)
-        problem = _problem(ledger, digest, used, destroyed, read=read)
-        if problem is not None:
-            problems[digest] = problem
-            findings.append(Finding(problem.fault, digest, problem.message, used.names))
-        elif read:
-            proven.add(digest)
-        if problem is None and not ledger.objects.is_encrypted(digest):
-            detail = "stored by an earlier release; storing the same bytes again encrypts it"
-            findings.append(Finding("unencrypted", digest, detail, used.names, severe=False))
+        try:
+            problem = _problem(ledger, digest, used, destroyed, read=read)
+            findings += _told(ledger, digest, used, problem, judged=obstacle is None)
+        except AccessError as error:
+            findings.append(Finding(UNREADABLE, digest, f"{error.message}; {error.hint}", used.names))
+        else:
+            if problem is not None:
+                problems[digest] = problem
+            elif read:
+                proven.add(digest)
         progress.step()
     if model_name is None:
         findings += _left_over(ledger, there, referred, destroyed, leased)
+    if obstacle is not None:
+        # Who has other keys or an older database sets nothing apart for everybody.
+        return FsckResult(len(uses), tuple(findings), (), ())
     quarantined, released = _quarantine(ledger, uses, problems, proven)
     return FsckResult(len(uses), tuple(findings), quarantined, released)
+
+
+def _obstacle(ledger: Ledger) -> Finding | None:
+    """Return why this host cannot judge the ledger: its keys, or its database, are not the ones that belong to it."""
+    problem = ledger.problem()
+    if problem is None:
+        return None
+    detail = f"{problem.message}; {problem.hint}"
+    if isinstance(problem, AccessError):
+        return Finding(UNREADABLE, "keys", detail)
+    if isinstance(problem, OlderDatabaseError):
+        return Finding("older", "history", detail)
+    return Finding("wrong keys", "keys", detail)
 
 
 def _database(ledger: Ledger) -> Iterator[Finding]:
@@ -163,6 +192,17 @@ def _problem(ledger: Ledger, digest: str, used: _Uses, destroyed: frozenset[str]
     except ObjectError as error:
         return error
     return None
+
+
+def _told(ledger: Ledger, digest: str, used: _Uses, problem: ObjectError | None, *, judged: bool) -> Iterator[Finding]:
+    if problem is None:
+        if not ledger.objects.is_encrypted(digest):
+            detail = "stored by an earlier release; storing the same bytes again encrypts it"
+            yield Finding("unencrypted", digest, detail, used.names, severe=False)
+    elif problem.fault.startswith("key") and not judged:
+        yield Finding("not judged", digest, f"cannot be judged here: {problem.message}", used.names, severe=False)
+    else:
+        yield Finding(problem.fault, digest, problem.message, used.names)
 
 
 def _left_over(

@@ -39,6 +39,8 @@ def collect_garbage(ledger: Ledger, *, grace: float = GRACE, dry_run: bool = Fal
     Raises:
         LedgerError: Something cannot be removed.
     """
+    if not dry_run:
+        ledger.require_current()
     with ledger.database.read() as tx:
         wanted = _wanted(tx)
     before = time.time() - grace

@@ -16,12 +16,13 @@ from ledger.durable_files import (
     make_folder,
     open_regular,
     overwrite_file,
+    ownership_hint,
     reason,
     remove_file,
     sync_folder,
     write_file,
 )
-from ledger.errors import LedgerError, ObjectError
+from ledger.errors import AccessError, LedgerError, ObjectError
 
 from .encryption import KEY
 from .object_names import is_digest
@@ -77,12 +78,16 @@ class ObjectKeys:
 
         Raises:
             ObjectError: It is damaged, or belongs to another object.
+            AccessError: This account may not read it.
         """
         try:
             with open_regular(self._path(digest)) as file:
                 content = file.read(SIZE + 1)
         except FileNotFoundError:
             return None
+        except PermissionError as error:
+            path = self._path(digest)
+            raise AccessError(f"cannot read {path}: {error.strerror}", ownership_hint(path)) from error
         except OSError as error:
             raise _damaged(digest, f"it cannot be read ({error.strerror})") from error
         key = content[:KEY]

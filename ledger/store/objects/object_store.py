@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ledger.config import Config
-from ledger.durable_files import reason
-from ledger.errors import LedgerError, ObjectError
+from ledger.durable_files import ownership_hint, reason
+from ledger.errors import AccessError, LedgerError, ObjectError
 
 from .encryption import CHUNK, HEADER, MAGIC, altered, decrypt, encrypt, stored_size
 from .local_folder import LocalFolder
@@ -106,6 +106,8 @@ class ObjectStore:
             raise ObjectError(
                 f"object {digest} is missing from {self.folder}", "restore it from a backup", fault="missing"
             ) from None
+        except PermissionError as error:
+            raise self._forbidden(digest, error) from error
         except OSError as error:
             raise ObjectError(f"object {digest} cannot be read: {error.strerror}", fault="unreadable") from error
 
@@ -129,6 +131,8 @@ class ObjectStore:
         try:
             with self._reached(), self.folder.open(digest) as file:
                 return file.read(len(MAGIC)) == MAGIC
+        except PermissionError as error:
+            raise self._forbidden(digest, error) from error
         except OSError as error:
             raise ObjectError(f"object {digest} cannot be read: {error.strerror}", fault="unreadable") from error
 
@@ -238,6 +242,10 @@ class ObjectStore:
         if encrypted and self.keys.read(digest) is None:
             raise self._keyless(digest)
         return length
+
+    def _forbidden(self, digest: str, error: OSError) -> AccessError:
+        hint = ownership_hint(Path(error.filename)) if error.filename else "check permissions"
+        return AccessError(f"object {digest} cannot be read: {error.strerror}", hint)
 
     def _keyless(self, digest: str) -> ObjectError:
         return ObjectError(
