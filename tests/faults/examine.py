@@ -26,8 +26,9 @@ NOT_COMPARED = {
 NOT_COMPARED_COLUMNS = {
     "requests": {"lease_epoch"},
     "alias_moves": {"audit_seq"},
+    "models": {"salt"},
 }
-"""A claim after a crash raises the epoch and adds an audit entry."""
+"""A claim after a crash raises the epoch and adds an audit entry. The salt of a model is drawn anew."""
 ATTEMPTS = {"request.claimed", "request.interrupted", "request.failed"}
 """Audit entries of attempts that came to nothing, or began again."""
 
@@ -59,9 +60,10 @@ def _attempt(leaf: dict[str, Any]) -> bool:
 
 
 def _stripped(leaf: dict[str, Any]) -> dict[str, Any]:
-    # Each claim has an epoch of its own, each ledger a signing key of its own.
+    # Each claim has an epoch of its own, each ledger a signing key, each model a salt under the digest of its row.
     event = {key: value for key, value in leaf.items() if key not in ("seq", "previous", "note")}
-    return event | {"data": {key: value for key, value in leaf["data"].items() if key not in ("epoch", "key")}}
+    own = {"epoch", "key"} | ({"row"} if leaf["kind"].startswith("model.") else set())
+    return event | {"data": {key: value for key, value in leaf["data"].items() if key not in own}}
 
 
 def objects(root: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ledger.config import create_config, find_config
-from ledger.domain.events.versions import VersionEvaluated
+from ledger.domain.events.versions import VersionExported
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
@@ -89,15 +89,7 @@ class Story:
         with self.ledger.database.write(guarded=guarded) as tx:
             for number in range(count):
                 note = f"remark {number}" if number % 5 == 0 else ""
-                event = VersionEvaluated(
-                    version=number,
-                    evaluator="accuracy",
-                    plugin="eval_accuracy",
-                    plugin_version="0.1.0",
-                    metrics="0" * 64,
-                    inputs="1" * 64,
-                    against="base",
-                )
+                event = VersionExported(version=number, weights="0" * 64)
                 tx.audit.append(event, at=self.tick(), actor="tester", note=note)
 
     def checkpoint(self) -> str:

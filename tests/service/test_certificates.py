@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +15,9 @@ from ledger.certificates.commitment import Opening
 from ledger.certificates.dsse import statement_of
 from ledger.certificates.files import check_certificate, check_opening
 from ledger.digest import canonical_json, json_digest, sha256_hex
+from ledger.domain.events.ledgers import ObjectDestroyed
 from ledger.domain.states import Action
-from ledger.errors import ConflictError, LedgerError, NotFoundError, PurgedError, SignatureError
+from ledger.errors import ConflictError, KeysError, LedgerError, NotFoundError, PurgedError, RowError, SignatureError
 from ledger.service.audit.checkpoints import issue_checkpoint
 from ledger.service.evidence.certificate_files import bundle, openings_of
 from ledger.service.evidence.certificates import erase_openings, get_certificate, issue, list_certificates
@@ -104,7 +106,10 @@ def test_it_names_the_copies_that_remain(two_forgotten: Desk, tmp_path: Path) ->
 def test_destroyed_weights_are_no_copies_any_more(two_forgotten: Desk) -> None:
     desk = two_forgotten
     base = desk.versions()[0].weights
-    edit(desk, "UPDATE blobs SET destroyed_at = '2026-01-06 00:00:00.000000' WHERE digest = ?", base)
+    at = datetime(2026, 1, 6, tzinfo=UTC)
+    with desk.ledger.database.write() as tx:
+        tx.objects.note_destroyed(base, at=at)
+        tx.audit.append(ObjectDestroyed(object=base), at=at, actor="tester")
     said = predicate(issue(desk.ledger, 1).certificate)["copies"]
     assert said["stored"] == []
     assert said["destroyed"] == [{"version": 0, "weights": base, "at": "2026-01-06T00:00:00+00:00"}]
@@ -206,7 +211,7 @@ def test_a_withdrawn_request_is_not_certified_and_the_other_still_is(two_forgott
 
 def test_rows_that_contradict_each_other_are_not_certified(two_forgotten: Desk) -> None:
     edit(two_forgotten, "UPDATE requests SET classes = '[8]' WHERE id = 1")
-    with pytest.raises(ConflictError, match="has not forgotten"):
+    with pytest.raises(RowError, match="requests 1: classes"):
         issue(two_forgotten.ledger, 1)
 
 
@@ -247,13 +252,17 @@ def test_an_altered_row_is_not_handed_out(two_forgotten: Desk) -> None:
     other = issue(two_forgotten.ledger, 2).certificate
     bundle(two_forgotten.ledger, certificate)
     edit(two_forgotten, "UPDATE certificates SET envelope = ? WHERE id = 1", other.envelope)
+    with pytest.raises(RowError, match="certificates 1: envelope"):
+        get_certificate(two_forgotten.ledger, 1)
     with pytest.raises(SignatureError, match="records something other"):
-        bundle(two_forgotten.ledger, get_certificate(two_forgotten.ledger, 1))
+        bundle(two_forgotten.ledger, replace(certificate, envelope=other.envelope))
     envelope = json.loads(certificate.envelope)
     envelope["signatures"][0]["sig"] = "AAAA"
     edit(two_forgotten, "UPDATE certificates SET envelope = ? WHERE id = 1", canonical_json(envelope).decode())
+    with pytest.raises(RowError, match="certificates 1: envelope"):
+        get_certificate(two_forgotten.ledger, 1)
     with pytest.raises(SignatureError, match="signature of the envelope"):
-        bundle(two_forgotten.ledger, get_certificate(two_forgotten.ledger, 1))
+        bundle(two_forgotten.ledger, replace(certificate, envelope=canonical_json(envelope).decode()))
 
 
 def test_the_certificate_and_its_entry_come_together_or_not_at_all(two_forgotten: Desk) -> None:
@@ -272,7 +281,7 @@ def test_without_its_key_nothing_is_certified_any_more(two_forgotten: Desk) -> N
     bundle(desk.ledger, issue(desk.ledger, 1).certificate)
     key = desk.ledger.config.keys_path / "signing.key"
     key.rename(key.with_name("elsewhere"))
-    with desk.unchanged(), pytest.raises(NotFoundError, match="no signing key"):
+    with desk.unchanged(), pytest.raises(KeysError, match="no signing key"):
         issue(desk.ledger, 2)
 
 

@@ -89,5 +89,6 @@ def upgrade_schema(engine: Engine, revision: str = HEAD) -> str:
         if connection.dialect.name == "postgresql":
             # SQLite's writer holds the only lock already; here, others that upgrade at once must wait.
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-        command.upgrade(config, revision)
+        # By the name of the end where that is wanted: then several ends are an error.
+        command.upgrade(config, "head" if revision == HEAD else revision)
     return revision
