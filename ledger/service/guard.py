@@ -16,7 +16,7 @@ from ledger.store.audit.log import AuditLog
 from ledger.store.unit_of_work import Transaction
 
 from .kept_checkpoints import newest_elsewhere, newest_here
-from .signing import FILE, load_signer
+from .signing import FILE, MEMORY, load_signer
 
 LOOK_SECONDS = 600.0
 """How often a process looks at the checkpoints that are kept elsewhere."""
@@ -118,7 +118,10 @@ def require_continued(log: AuditLog, known: Checkpoint) -> None:
         AuditError: The stored hash tree is damaged.
     """
     size = log.head().size
-    hint = "put the newer database back; if it is lost, see what that means and go on with: unledger recover"
+    hint = (
+        "put the newer database back; if it is lost for good, note what was lost, and move the file "
+        f"keys/{MEMORY} to where it stays on record"
+    )
     if size < known.size:
         last = json.loads(log.entry(size).leaf)["at"] if size else "the beginning"
         raise OlderDatabaseError(

@@ -57,8 +57,10 @@ def acts(desk: Desk, folder: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
-NAMES = ("forget", "work", "export", "gc", "purge", "rollback", "withdraw", "decide")
-NAMES += ("evaluate", "certificate", "checkpoint", "register")
+NAMES = (
+    *("forget", "work", "export", "gc", "purge", "rollback", "withdraw", "decide"),
+    *("evaluate", "certificate", "checkpoint", "register"),
+)
 
 
 def older(desk: Desk) -> None:
@@ -86,7 +88,7 @@ def test_an_older_database_is_refused_by_everything_that_writes(two_forgotten: D
     with pytest.raises(OlderDatabaseError, match="are missing, that is everything since") as caught:
         acts(two_forgotten, tmp_path)[act]()
     assert caught.value.exit_code == 5
-    assert "unledger recover" in caught.value.hint
+    assert "keys/checkpoint" in caught.value.hint
     assert files_of(two_forgotten.root / "objects") | files_of(two_forgotten.root / "keys") == kept
     assert not (tmp_path / "out").exists()
 
@@ -155,3 +157,16 @@ def test_fsck_tells_a_key_that_it_may_not_read_from_a_damaged_one(
     # Nor is a key that cannot be read replaced by a new one.
     with pytest.raises(AccessError):
         two_forgotten.ledger.objects.keys.obtain(live.what)
+
+
+def test_checkpoints_are_kept_in_a_second_place_as_well(two_forgotten: Desk, tmp_path: Path) -> None:
+    desk = two_forgotten
+    settings = desk.root / "unledger.toml"
+    settings.write_text(f'{settings.read_text()}checkpoint_to = "{tmp_path / "elsewhere"}"\n')
+    older(desk)
+    remembered = desk.root / "keys" / "checkpoint"
+    assert [path.read_text() for path in (tmp_path / "elsewhere").iterdir()] == [remembered.read_text()]
+    # Even where the one beside the key is lost with the newer database.
+    remembered.unlink()
+    with pytest.raises(OlderDatabaseError, match="are missing"):
+        desk.file(8)

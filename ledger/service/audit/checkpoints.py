@@ -11,6 +11,7 @@ from ledger.config import Config
 from ledger.durable_files import Existing, write_file
 from ledger.errors import AuditError, LedgerError, SignatureError
 from ledger.service.guard import named_key
+from ledger.service.kept_checkpoints import SUFFIX, keep_elsewhere
 from ledger.service.ledger import Ledger
 from ledger.service.signing import MEMORY, create_signer, last_signed, load_signer
 from ledger.store.repositories.checkpoints import StoredCheckpoint
@@ -42,6 +43,7 @@ def issue_checkpoint(ledger: Ledger) -> StoredCheckpoint:
             _remember(ledger.config, issued.note.encode())
     except OSError as error:
         raise LedgerError(f"the checkpoint is issued but cannot be remembered: {error.strerror}") from error
+    keep_elsewhere(ledger.config, signer.name, issued.size, {SUFFIX: issued.note})
     return issued
 
 
