@@ -37,7 +37,7 @@ from ledger.service.requests.decisions import decide
 from ledger.service.requests.filing import enqueue
 from ledger.service.requests.withdrawal import withdraw
 from ledger.service.requests.worker import work
-from ledger.service.versions.commit import append_version
+from ledger.service.versions.commit import append_model, append_version
 from ledger.service.versions.proposal import Proposal
 from ledger.service.versions.rollback import plan_rollback, roll_back
 from ledger.weights import tensor_files
@@ -113,7 +113,8 @@ class People(RuleBasedStateMachine):
         weights = self.ledger.objects.put(data)
         with self.ledger.database.write() as tx:
             named = stand_in(NAME, tuple("abcdef"), at=self.now)
-            model = tx.models.add(replace(named, settings=Settings(min_retained=LEAST)))
+            value = replace(named, settings=Settings(min_retained=LEAST))
+            model = append_model(tx, value, actor="tester", weights=weights)
             base = base_version(model, weights, at=self.now)
             append_version(tx, model, base, size=len(data), terms=(), actor="tester", at=self.now)
         return model
