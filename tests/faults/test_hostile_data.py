@@ -20,7 +20,11 @@ from tests.faults.hostile_arrays import archives, good, packed
 from tests.faults.hostile_artifacts import CANARY, specials
 from tests.faults.hostile_images import images
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # Read once at import: tests run with the environment guarded.
+    pytest.mark.skipif(os.environ.get("FULL_SIZE") != "1", reason="takes minutes: FULL_SIZE=1 runs it"),
+]
 ROOT = Path(__file__).parents[2]
 MOST_FILE_BYTES = 10**7
 MOST_SECONDS = 10.0
