@@ -40,6 +40,11 @@ def value_digest(value: Any) -> str:
         return sha256_hex(json.dumps(found, sort_keys=True).encode())
 
 
+def setup_digest(options: Mapping[str, Any], preprocessing: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """Return the digest of all that decides what a model computes from its weights and images."""
+    return json_digest(plain({"options": options, "preprocessing": preprocessing, "settings": settings}))
+
+
 def basis_digest(terms: Iterable[tuple[str, int, str | None]]) -> str:
     """Return the digest of the bases that a version was computed from.
 

@@ -1,9 +1,8 @@
 """Write a new model or version: the one place where such a row, the alias and the audit log change together."""
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
+from ledger.audit.row_digests import setup_digest
 from ledger.digest import json_digest
 from ledger.domain.class_spaces import BasisTerm
 from ledger.domain.events.models import ModelRegistered
@@ -56,21 +55,6 @@ def append_model(
     )
     tx.audit.append(registered, at=model.created_at, actor=actor, model=model.name)
     return added
-
-
-def setup_digest(options: Mapping[str, Any], preprocessing: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """Return the digest of all that decides what a model computes from its weights and images."""
-    parts = {"options": options, "preprocessing": preprocessing, "settings": settings}
-    return json_digest(_plain(parts))
-
-
-def _plain(value: Any) -> Any:
-    """Return a value as it comes back from a JSON column."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    return value
 
 
 def append_version(

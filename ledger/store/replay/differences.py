@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
-from ledger.audit.row_digests import basis_digest, idempotency_digest, plain, row_digest, value_digest
+from ledger.audit.row_digests import basis_digest, idempotency_digest, row_digest, setup_digest, value_digest
 from ledger.certificates.commitment import Opening
 from ledger.certificates.dsse import statement_of
 from ledger.certificates.verifier import envelope_digest
@@ -212,11 +212,6 @@ def _certificate(row: Row) -> Row:
         return {**row, "envelope": None, "erased": row["openings"] is None, "opens": False}
     erased = row["openings"] is None
     return {**row, "envelope": digest, "erased": erased, "opens": erased or opened == commitments}
-
-
-def setup_digest(options: Mapping[str, Any], preprocessing: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """Return the digest of all that decides what a model computes from its weights and images."""
-    return json_digest(plain({"options": options, "preprocessing": preprocessing, "settings": settings}))
 
 
 def _is_body(digest: str, row: Row, received: str, due: str) -> bool:

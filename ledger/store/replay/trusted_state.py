@@ -79,7 +79,7 @@ class TrustedState:
             entry = event_of(seq, leaf, digest, event)
             try:
                 self.replayed.apply(entry)
-            except KeyError as error:
+            except (KeyError, ValueError) as error:
                 raise AuditError(
                     f"entry {seq} tells of a row that no entry before it tells of: {error}",
                     "see: unledger audit verify",
