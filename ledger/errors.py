@@ -22,6 +22,7 @@
     |-- RefusedError                 7   we will not do this
     |   |-- TooFewRetainedError          nothing (or too little) would be left
     |   |-- WeightsError                 weights that do not fit, or may run code
+    |   |-- CodeError                    the source code of the network is not what was registered
     |   |-- DataError                    unreadable, empty or mismatched data
     |   |-- NonFiniteError               NaN or infinity in weights or activations
     |   |-- ImpureNetworkError           a network whose answer depends on more than the image
@@ -191,6 +192,10 @@ class WeightsError(RefusedError):
 
 class DataError(RefusedError):
     """The data is unreadable, empty or disagrees with the label map."""
+
+
+class CodeError(RefusedError):
+    """The source code that builds the network is not what was registered."""
 
 
 class NonFiniteError(RefusedError):

@@ -42,6 +42,9 @@ class LoadedModel:
     """What the architecture expects, where the loader knows it."""
     code_digest: str
     """SHA-256 of the source that defines the network, or its library's name and version."""
+    code_path: str = ""
+    """File of that source, if it may be edited by whoever registers the model: other code than what was registered is
+    refused. Empty for the code of a library, whose version every result records."""
 
 
 class Split(Protocol):

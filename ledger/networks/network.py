@@ -40,6 +40,8 @@ class Network:
     """The preprocessing that the architecture expects, where its loader knows it."""
     code_digest: str = ""
     """Digest of the code that defines the network."""
+    code_path: str = ""
+    """File of that code, if it is one that is held to its digest."""
 
     @classmethod
     def of(
@@ -48,6 +50,7 @@ class Network:
         handlers: Mapping[type[nn.Module], LayerHandler],
         expected: Preprocessing | None = None,
         code_digest: str = "",
+        code_path: str = "",
     ) -> "Network":
         """Put a module into evaluation mode and ask the handlers about its layers; every claimed layer is editable.
 
@@ -56,6 +59,7 @@ class Network:
             handlers: Layer class to handler; looked up along the method resolution order.
             expected: The preprocessing that the architecture expects.
             code_digest: Digest of the code that defines the network.
+            code_path: File of that code, if it is one that is held to its digest.
 
         Raises:
             PluginError: A handler failed.
@@ -63,7 +67,8 @@ class Network:
         module.eval()
         names = StateNames.of(module)
         claims = claim_layers(module, handlers, names)
-        return cls(module, claims, names, Layout(module), claims.layers, expected=expected, code_digest=code_digest)
+        layout = Layout(module)
+        return cls(module, claims, names, layout, claims.layers, (), expected, code_digest, code_path)
 
     def observed(self, example: Tensor) -> "Network":
         """Return the same network with its coverage, and with only the layers that the coverage calls edited.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
-from ledger.errors import DataError
+from ledger.errors import CodeError, DataError
 from ledger.hookspecs import DataSource, Split
 from ledger.images import loading
 from ledger.images.relabelled import RelabelledSource
@@ -40,7 +40,11 @@ class Workbench:
 
     @cached_property
     def network(self) -> Network:
-        """The network, holding the anchor weights."""
+        """The network, holding the anchor weights.
+
+        Raises:
+            CodeError: The code that builds it is not what was registered.
+        """
         return open_network(
             self.ledger.plugins,
             self.model.architecture,
@@ -48,8 +52,20 @@ class Workbench:
             self.anchor_state,
             lambda _: loading.load_images(self.source.train, [0], self.model.preprocessing),
             source=f"version {self.anchor.number} of {self.model.name}",
+            accept=self._require_registered_code,
             device=self.device,
         )
+
+    def _require_registered_code(self, network: Network) -> None:
+        with self.ledger.database.read() as tx:
+            registered = tx.versions.get(self.model, 0).recipe.code
+        if registered is not None and network.code_path and network.code_digest != registered:
+            name = self.model.name
+            raise CodeError(
+                f"the code that builds the network of {name} changed since it was registered: {network.code_path} and "
+                f"the modules that it imports have digest {network.code_digest}, registered is {registered}",
+                f"restore the code as it was, or accept it as it is now: unledger model rebind {name}",
+            )
 
     @cached_property
     def device(self) -> torch.device:

@@ -1,0 +1,61 @@
+"""A model computes with the code that it was registered with, or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ledger.digest import sha256_hex
+from ledger.errors import CodeError
+from tests.ledgers.rows import ROWS_FACTORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.ledgers.command_line import Cli
+    from tests.ledgers.rows import Rows
+
+EDITED = ROWS_FACTORY + "# edited\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("preview", "pets", "-c", "dog"), ("evaluate", "pets:0"), ("model", "coverage", "pets")],
+    ids=lambda command: " ".join(command[:2]),
+)
+@pytest.mark.parametrize(
+    "text",
+    [EDITED, ROWS_FACTORY.replace("\n", "\r\n"), ROWS_FACTORY.replace("bias=False", "bias=False ")],
+    ids=["comment", "ends of lines", "one blank"],
+)
+def test_nothing_computes_with_other_code(pets: Cli, rows: Rows, command: tuple[str, ...], text: str) -> None:
+    file = rows.folder / "rows.py"
+    file.write_bytes(text.encode())
+    said = pets.refused(CodeError, 7, *command).err
+    for part in (str(file), sha256_hex(ROWS_FACTORY.encode()), sha256_hex(file.read_bytes()), "model rebind pets"):
+        assert part in said
+    file.write_text(ROWS_FACTORY)
+    pets(*command)
+
+
+def test_a_request_waits_for_the_code_that_was_registered(pets: Cli, rows: Rows) -> None:
+    file = rows.folder / "rows.py"
+    file.write_text(EDITED)
+    answer = pets("forget", "pets", "-c", "dog", "--wait", code=7)
+    assert type(answer.error) is CodeError
+    assert pets.state(1) == "failed"
+    assert [version["version"] for version in pets.versions("pets")] == [0]
+    file.write_text(ROWS_FACTORY)
+    pets("request", "retry", "1")
+    pets("work")
+    assert pets.state(1) == "fulfilled"
+
+
+def test_a_module_beside_the_file_counts_as_well(empty: Cli, rows: Rows, tmp_path: Path) -> None:
+    (rows.folder / "layers.py").write_text(ROWS_FACTORY.replace("build", "layers"))
+    (rows.folder / "net.py").write_text("from layers import layers as build\n")
+    empty("model", "add", "pets", *rows.options(arch=f"{rows.folder}/net.py:build"))
+    empty("preview", "pets", "-c", "dog")
+    (rows.folder / "layers.py").write_text(EDITED.replace("build", "layers"))
+    assert "modules that it imports" in empty.refused(CodeError, 7, "preview", "pets", "-c", "dog").err
