@@ -44,21 +44,28 @@ class LogVerification:
     Args:
         kept: What the log must agree with.
         subtrees: Stored hashes of complete subtrees, hexadecimal, by level and position; None if none are stored.
+        start: Head and Merkle tree of entries that were verified before: checkpoints up to there count as compared,
+            and no other record may reach back behind it. None to begin with the first entry.
 
     Raises:
         AuditError: A recorded checkpoint of an empty log does not have the root of an empty tree.
     """
 
     def __init__(
-        self, kept: ExternalRecord | None = None, subtrees: Mapping[tuple[int, int], str] | None = None
+        self,
+        kept: ExternalRecord | None = None,
+        subtrees: Mapping[tuple[int, int], str] | None = None,
+        *,
+        start: tuple[Head, Frontier] | None = None,
     ) -> None:
-        self.head = Head(0, GENESIS)
+        self.head, frontier = start or (Head(0, GENESIS), Frontier())
         self._kept = kept or ExternalRecord()
         self._heads = {head.size: head for head in self._kept.heads if head.size}
-        self._due = sorted(self._kept.checkpoints, key=lambda checkpoint: checkpoint.size)
+        due = [one for one in self._kept.checkpoints if start is None or one.size > self.head.size]
+        self._due = sorted(due, key=lambda checkpoint: checkpoint.size)
         self._subtrees = None if subtrees is None else dict(subtrees)
-        self._tree = TreeBuilder()
-        self._proven = 0
+        self._tree = TreeBuilder(frontier)
+        self._proven = self.head.size
         self._grow([])
 
     @property

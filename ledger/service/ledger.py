@@ -18,6 +18,7 @@ from ledger.store.unit_of_work import Database
 
 from .guard import Guard, kept_record, problem_of
 from .processor import usable_threads
+from .sealed_snapshot import SealedSnapshot
 from .signing import create_signer
 
 
@@ -102,7 +103,7 @@ def open_ledger(
     """
     engine = open_engine(database_url(config))
     check_schema(engine)
-    known = Database(engine, partial(kept_record, config), Guard(config))
+    known = Database(engine, partial(kept_record, config), Guard(config), SealedSnapshot(config))
     return Ledger(config, known, open_objects(config), actor, clock, device, tell)
 
 
@@ -112,7 +113,8 @@ def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = ut
     objects.probe()
     engine = open_engine(database_url(config))
     upgrade_schema(engine)
-    ledger = Ledger(config, Database(engine, partial(kept_record, config), Guard(config)), objects, actor, clock)
+    known = Database(engine, partial(kept_record, config), Guard(config), SealedSnapshot(config))
+    ledger = Ledger(config, known, objects, actor, clock)
     # There are no keys to be checked yet; and an upgrade changes no row that they matter for.
     with ledger.database.write(guarded=False) as tx:
         if tx.audit.head().size == 0:

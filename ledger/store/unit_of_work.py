@@ -13,6 +13,7 @@ from ledger.store.database.erasure import erasing
 from ledger.store.database.integrity import database_problems
 from ledger.store.database.tables import AuditHeadRow
 from ledger.store.database.waiting import telling_of_a_wait
+from ledger.store.replay.snapshot import SnapshotPlace
 from ledger.store.replay.trusted_state import TrustedRows, TrustedState, nothing_kept
 from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
@@ -58,6 +59,7 @@ class Database:
         kept: Returns what is known of an audit log from outside the database.
         guard: Called with every transaction that is going to write, once it holds the lock; raises where nothing may
             be written.
+        snapshots: Where a snapshot of what the log amounts to is kept for the next process.
     """
 
     def __init__(
@@ -65,10 +67,11 @@ class Database:
         engine: Engine,
         kept: Callable[[AuditLog], ExternalRecord] = nothing_kept,
         guard: Callable[[Transaction], None] = lambda _tx: None,
+        snapshots: SnapshotPlace | None = None,
     ) -> None:
         self.engine = engine
         self._guard = guard
-        self._state = TrustedState(kept)
+        self._state = TrustedState(kept, snapshots)
         self.holder = new_holder()
         """Who holds the leases on objects that are taken through this."""
         self._writer = engine.execution_options(**{WRITER: True})

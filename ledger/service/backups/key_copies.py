@@ -9,6 +9,7 @@ from pathlib import Path
 from ledger.config import Config
 from ledger.durable_files import Existing, is_regular, make_folder, overwrite_file, reason, remove_file, write_file
 from ledger.errors import ConflictError, LedgerError, ObjectError, RefusedError
+from ledger.service.sealed_snapshot import FILE as SNAPSHOT
 from ledger.service.signing import FILE as SIGNING_KEY
 from ledger.store.backups.manifest import ObjectCopy
 from ledger.store.objects.copies import fingerprint
@@ -20,12 +21,14 @@ OBJECTS = "objects"
 def read_other_keys(folder: Path) -> dict[str, bytes]:
     """Return the files of a keys folder that are not keys of objects: the signing key and what is kept beside it.
 
+    The snapshot of the log is not among them: it can be made again.
+
     Raises:
         LedgerError: One cannot be read.
     """
     try:
         found = sorted(folder.iterdir()) if folder.is_dir() else []
-        return {path.name: path.read_bytes() for path in found if is_regular(path)}
+        return {path.name: path.read_bytes() for path in found if is_regular(path) and path.name != SNAPSHOT}
     except OSError as error:
         raise LedgerError(f"cannot read {error.filename}: {error.strerror}", "check permissions") from error
 

@@ -28,6 +28,7 @@ def diff(ledger: Ledger, model_name: str, first: int, second: int) -> list[Tenso
     bench = open_workbench(ledger, model_name)
     with ledger.database.read() as tx:
         versions = [tx.versions.get(bench.model, number) for number in (first, second)]
+        tx.trusted.versions(bench.model.name, frozenset({first, second}))
     before, after = (bench.weights(version) for version in versions)
     differences = []
     for name, old in before.items():

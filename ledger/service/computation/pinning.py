@@ -71,8 +71,13 @@ def _environment(ledger: Ledger, model: Model) -> Mapping[str, Any]:
     """
     with ledger.database.read() as tx:
         versions = tx.versions.all(model)
-    computed = (version for version in versions if version.recipe.computed and version.recipe.environment)
-    return next(computed, versions[0]).recipe.environment if versions else {}
+        if not versions:
+            return {}
+        computed = (version for version in versions if version.recipe.computed and version.recipe.environment)
+        first = next(computed, versions[0])
+        # With those before it: one of them may have been made to look as if it had no environment.
+        tx.trusted.versions(model.name, frozenset(range(first.number + 1)))
+    return first.recipe.environment
 
 
 def _kind(recorded: object) -> str | None:

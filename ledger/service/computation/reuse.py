@@ -60,7 +60,7 @@ def _candidates(workbench: Workbench, forgotten: frozenset[int]) -> Iterator[Ver
     """Yield the versions that were computed for the set from what would be used now, oldest first."""
     model, anchor = workbench.model, workbench.anchor
     with workbench.ledger.database.read() as tx:
-        tx.trusted.covered(model.name)
+        tx.trusted.forgetting(model.name, forgotten)
         versions = [
             version
             for version in tx.versions.all(model)
@@ -72,6 +72,7 @@ def _candidates(workbench: Workbench, forgotten: frozenset[int]) -> Iterator[Ver
         ]
         if not versions:
             return
+        tx.trusted.versions(model.name, frozenset({0, *(version.number for version in versions)}))
         registered = tx.versions.get(model, 0).recipe.code
     for version in versions:
         recipe = version.recipe

@@ -131,7 +131,7 @@ def open_workbench(ledger: Ledger, model_name: str) -> Workbench:
     """
     with ledger.database.read() as tx:
         model = tx.models.get(model_name)
-        tx.trusted.covered(model.name)
+        tx.trusted.current(model.name)
         anchor = tx.versions.get(model, model.anchor)
     pin_threads(ledger, model)
     return Workbench(ledger, model, anchor)

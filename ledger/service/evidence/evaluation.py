@@ -71,6 +71,7 @@ def evaluate(
     evaluators = _chosen(ledger.plugins.evaluators(), only)
     with ledger.database.read() as tx:
         version = tx.versions.live(bench.model) if number is None else tx.versions.get(bench.model, number)
+        tx.trusted.versions(bench.model.name, frozenset({version.number}))
     compared, state = _compared(bench, against)
     data, samples = answers(
         bench, bench.weights(version), state, version.forgotten, progress, train_per_class=train_per_class
@@ -111,6 +112,7 @@ def _compared(bench: Workbench, against: str) -> tuple[str, dict[str, Tensor]]:
     if against.isdecimal() or against == "base":
         with bench.ledger.database.read() as tx:
             version = bench.anchor if against == "base" else tx.versions.get(bench.model, int(against))
+            tx.trusted.versions(bench.model.name, frozenset({version.number}))
         return version.weights, bench.weights(version)
     data = tensor_files.read_file(Path(against))
     state = tensor_files.parse(data, against)

@@ -52,7 +52,7 @@ def claim_next(
             claim = tx.requests.claim(owner=owner, ttl=lease, at=now, attempts=MOST_CRASHES, model=model, avoid=avoid)
             if claim is not None:
                 tx.trusted.claimable(claim.request)
-                tx.trusted.covered(tx.models.by_id(claim.request.model_id).name)
+                tx.trusted.current(tx.models.by_id(claim.request.model_id).name)
                 taken = RequestClaimed(state=claim.request.state, worker=owner, epoch=claim.epoch)
                 record(tx, ledger, taken, claim.request, at=now)
         return claim

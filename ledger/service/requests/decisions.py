@@ -47,7 +47,7 @@ def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, wai
         before = tx.requests.get(request_id)
         model = tx.models.by_id(before.model_id)
         tx.trusted.request(request_id)
-        tx.trusted.covered(model.name)
+        tx.trusted.current(model.name)
         changes: dict[str, object] = {"outcome": reason}
         if action is Action.RETRY:
             check_retained(model, tx.versions.live(model).forgotten | before.classes)

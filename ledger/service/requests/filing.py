@@ -138,7 +138,7 @@ class _Counter:
     @classmethod
     def open(cls, tx: Transaction, model_name: str, at: datetime, *, approval: bool) -> "_Counter":
         model = tx.models.get(model_name)
-        tx.trusted.covered(model.name)
+        tx.trusted.current(model.name)
         live = tx.versions.live(model)
         waiting = RequestState.AWAITING_APPROVAL if approval else RequestState.QUEUED
         return cls(model, live, live.forgotten | tx.requests.awaited(model), at, waiting, {})

@@ -210,6 +210,12 @@ class AuditLog:
         for page in self._session.execute(query).yield_per(PAGE).partitions():
             yield [tuple(row) for row in page]
 
+    def texts(self, last: int) -> Iterator[Sequence[tuple[str, str]]]:
+        """Yield text and digest of the entries up to one of them, in order, many at a time."""
+        query = select(EVENTS.c.leaf, EVENTS.c.digest).where(EVENTS.c.seq.between(1, last)).order_by(EVENTS.c.seq)
+        for page in self._session.execute(query).yield_per(PAGE).partitions():
+            yield cast("Sequence[tuple[str, str]]", page)
+
     def entry(self, seq: int) -> Entry:
         """Return one entry.
 

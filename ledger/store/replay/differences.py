@@ -19,7 +19,8 @@ from ledger.digest import json_digest
 from ledger.domain.requests import RequestBody
 from ledger.store.repositories.projections import Projections
 
-from .replayed import KEYS, ROW, Key, Replayed, Row
+from .packed_rows import Key, Row
+from .replayed import KEYS, ROW, Replayed
 
 DIGESTED = {
     ("models", "options"): "the digest of the set-up, and of the row",
@@ -112,9 +113,9 @@ def _recorded(replayed: Replayed, table: str, where: Mapping[str, object]) -> di
         return {key: rows[key] for key in product(*allowed.values()) if key in rows}
     picked = [(keys.index(c) if c in keys else None, c, values) for c, values in allowed.items()]
     return {
-        key: row
-        for key, row in rows.items()
-        if all((row[c] if place is None else key[place]) in values for place, c, values in picked)
+        key: rows[key]
+        for key in rows
+        if all((rows[key][c] if place is None else key[place]) in values for place, c, values in picked)
     }
 
 

@@ -25,8 +25,8 @@ from ledger.domain.events.requests import (
 from ledger.domain.events.versions import VersionCreated, VersionEvaluated
 from ledger.domain.versions import LIVE
 
-Row = dict[str, Any]
-Key = tuple[Any, ...]
+from .packed_rows import Key, PackedRows, Row
+
 KEYS = {
     "models": ("name",),
     "requests": ("id",),
@@ -48,7 +48,7 @@ ROW = "row"
 class Replayed:
     """The rows that a log amounts to, by table and key. A row holds the columns that its entries speak of."""
 
-    rows: dict[str, dict[Key, Row]] = field(default_factory=lambda: {table: {} for table in KEYS})
+    rows: dict[str, PackedRows] = field(default_factory=lambda: {table: PackedRows() for table in KEYS})
     dates: dict[Key, tuple[str, str]] = field(default_factory=dict)
     """Receipt and due date of each request as they were written, zone and all."""
     setups: dict[Key, str] = field(default_factory=dict)
