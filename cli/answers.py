@@ -15,6 +15,7 @@ import typer
 
 from .documents.document import Document
 from .documents.errors import error_document
+from .streams import speaks_unicode
 
 WANTED, GIVEN = "unledger.json.wanted", "unledger.json.given"
 """Keys in the context's ``meta``, which a command shares with the group that it belongs to."""
@@ -31,19 +32,22 @@ def answer(ctx: typer.Context, document: Document) -> None:
     answered(ctx)
     try:
         # In a tenth of the time, which counts for a hundred thousand requests.
-        text = orjson.dumps(document, default=_json_value, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS)
+        option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+        text = orjson.dumps(document, default=_json_value, option=option).decode()
     except orjson.JSONEncodeError:
         # e.g. half of a surrogate pair, as names of files may hold
-        json.dump(document, sys.stdout, indent=2, ensure_ascii=False, default=_json_value)
-    else:
-        sys.stdout.write(text.decode())
-    sys.stdout.write("\n")
+        text = _ascii(document, indent=2)
+    if not text.isascii() and not speaks_unicode():
+        text = _ascii(document, indent=2)
+    sys.stdout.write(text + "\n")
 
 
 def answer_line(document: Document) -> None:
     """Print one of many documents on a line of its own, for whoever reads while the command goes on."""
-    json.dump(document, sys.stdout, ensure_ascii=False, default=_json_value)
-    sys.stdout.write("\n")
+    text = json.dumps(document, ensure_ascii=False, default=_json_value)
+    if not text.isascii() and not (speaks_unicode() and text.isprintable()):
+        text = _ascii(document)
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
@@ -60,6 +64,11 @@ def answer_error(ctx: typer.Context, error: BaseException, *, message: str, hint
     if ctx.meta.get(WANTED) and not ctx.meta.get(GIVEN):
         answered(ctx)
         answer_line(error_document(error, message=message, hint=hint, exit_code=exit_code))
+
+
+def _ascii(document: Document, indent: int | None = None) -> str:
+    """Return a document in characters that every stream can hold."""
+    return json.dumps(document, indent=indent, default=_json_value)
 
 
 def _json_value(value: Any) -> Any:

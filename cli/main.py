@@ -1,6 +1,5 @@
 """The ``unledger`` command: global options and the error boundary. Every subcommand lives in a module of its own."""
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,11 +8,13 @@ import typer
 from typer.core import TyperGroup
 
 from ledger import __version__
-from ledger.errors import LedgerError, UsageError
+from ledger.errors import LedgerError, OutputError, UsageError
 
-from . import answers, session, signals
+from . import answers, session, signals, streams
+from .command import Command
 from .commands import audit, backup, certificates, demo, models, purge, requests, setup, store, versions, worker
 from .render import say
+from .suggestions import name_ledger, suggest
 
 # Typer exports no other name of the error that its parser raises.
 ParsingError: Any = typer.BadParameter.__mro__[1]
@@ -22,6 +23,31 @@ INTERRUPTED = "interrupted; nothing half-done was kept"
 
 class ErrorBoundary(TyperGroup):
     """Turns a LedgerError into a message, a hint and a stable exit code; other exceptions are not caught."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command line, and see to it that what it says arrives or that somebody is told."""
+        streams.settle_width()
+        with streams.guarded():
+            try:
+                return self._run(*args, **options)
+            except streams.ClosedPipeError:
+                raise SystemExit(0) from None
+            except OutputError as error:
+                # Of a text that no command printed, as the help is.
+                say(("error:", "bold red"), f" {error.message}")
+                raise SystemExit(error.exit_code) from None
+
+    def _run(self, *args: Any, **options: Any) -> Any:
+        try:
+            result = super().main(*args, **options)
+        except SystemExit:
+            try:
+                sys.stdout.flush()
+            except streams.ClosedPipeError:
+                """The exit code is the command's own."""
+            raise
+        sys.stdout.flush()
+        return result
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the global options."""
@@ -35,25 +61,40 @@ class ErrorBoundary(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            done = super().invoke(ctx)
+            sys.stdout.flush()
         except ParsingError as error:
             _answer_usage(ctx, error)
             raise
+        except OutputError as error:
+            error.hint = session.session(ctx).what_was_done()
+            _tell(error)
+            raise typer.Exit(error.exit_code) from error
         except LedgerError as error:
-            answers.answer_error(ctx, error, message=error.message, hint=error.hint, exit_code=error.exit_code)
-            say(("error:", "bold red"), f" {error.message}")
-            if error.hint:
-                say(("hint:", "cyan"), f" {error.hint}")
+            _answer(ctx, error)
+            _tell(error)
             raise typer.Exit(error.exit_code) from error
         except (KeyboardInterrupt, typer.Abort) as error:
             code = signals.exit_code(error)
             answers.answer_error(ctx, error, message=INTERRUPTED, exit_code=code)
             say(INTERRUPTED)
             raise typer.Exit(code) from None
-        except BrokenPipeError:
-            # The reader closed the pipe; without this, Python prints an error at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+        return done
+
+
+def _tell(error: LedgerError) -> None:
+    """Tell a person what is wrong and what to do."""
+    say(("error:", "bold red"), f" {error.message}")
+    if error.hint:
+        say(("hint:", "cyan"), f" {suggest(error.hint)}")
+
+
+def _answer(ctx: Any, error: LedgerError) -> None:
+    """Answer a program with the document of an error, if it listens; the exit code is the error's in any case."""
+    try:
+        answers.answer_error(ctx, error, message=error.message, hint=suggest(error.hint), exit_code=error.exit_code)
+    except (streams.ClosedPipeError, OutputError):
+        """The person is told all the same."""
 
 
 def _answer_usage(ctx: Any, error: Any) -> None:
@@ -68,7 +109,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="An unlearning ledger: make an image classifier forget classes, on request, and account for it.",
     epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 not found, 4 state conflict, 5 integrity, 6 gate failed, "
-    "7 refused, 8 overdue, 75 retry later, 130 interrupted (other signals: 128 and their number).",
+    "7 refused, 8 overdue, 74 done but the answer could not be written, 75 retry later, 130 interrupted (other "
+    "signals: 128 and their number).",
 )
 
 
@@ -100,6 +142,7 @@ def options(
 ) -> None:
     """Remember the global options for the subcommand."""
     ctx.obj = session.Session(ledger, actor, device)
+    name_ledger(ledger)
 
 
 app.command("demo", rich_help_panel="Start")(demo.demo)
@@ -125,6 +168,19 @@ app.command("restore", rich_help_panel="The ledger itself")(backup.restore)
 app.command("plugins", rich_help_panel="The ledger itself")(setup.plugins)
 
 
+def _check_arguments(group: typer.Typer) -> None:
+    """Let every command look at its arguments before it runs."""
+    for info in group.registered_commands:
+        info.cls = Command
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _check_arguments(inner.typer_instance)
+
+
+_check_arguments(app)
+
+
 def main() -> None:
     """Run the command line."""
+    streams.open_closed_ones()
     app()

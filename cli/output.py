@@ -1,11 +1,11 @@
 """Documents that a command writes to standard output, or to a file that a person named."""
 
-import sys
 from pathlib import Path
 
 import typer
 
 from .session import session
+from .streams import write_bytes
 
 
 def emit_file(ctx: typer.Context, data: bytes, output: Path | None, *, force: bool = False, hint: str = "") -> None:
@@ -23,7 +23,7 @@ def emit_file(ctx: typer.Context, data: bytes, output: Path | None, *, force: bo
         LedgerError: The file is there already, or cannot be written.
     """
     if output is None:
-        sys.stdout.write(data.decode())
+        write_bytes(data)
         return
     from ledger.service.output_files import write_output
 

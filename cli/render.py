@@ -2,8 +2,9 @@
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Self
 
 from rich.cells import cell_len
@@ -14,6 +15,9 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from . import streams
+from .suggestions import suggest
+
 LEAST_WRAPPED_WIDTH = 16
 """Characters that a wrapped column needs before a table is made wider than the terminal."""
 WRAPPED_WIDTH = 24
@@ -22,9 +26,12 @@ MOST_WRAPPED = 1000
 """Rows of a table that is made to fit the terminal: nobody reads more of them there."""
 GAP = "  "
 """Between two columns."""
+NARROW = 80
+"""Width of a terminal below which a table that does not fit is taken apart."""
 LARGEST_WIDTH = 100_000
 """Characters of any table."""
 
+streams.settle_width()
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -38,6 +45,17 @@ def say(*parts: str | tuple[str, str]) -> None:
     """
     pairs = ((part, "") if isinstance(part, str) else part for part in parts)
     err.print(Text.assemble(*((_visible(text), style) for text, style in pairs)))
+
+
+def advise(what: str, text: str, style: str = "") -> None:
+    """Print advice that may hold commands, which can be copied and run as they are.
+
+    Args:
+        what: How it begins, e.g. ``next:``.
+        text: The advice.
+        style: Of its beginning.
+    """
+    say((what, style), f" {suggest(text)}")
 
 
 def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
@@ -57,7 +75,7 @@ def emit_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: 
     if _fit(texts, widths, bounded=bounded):
         _emit_lines(names, texts, widths, right=[column.startswith("#") for column in columns])
     else:
-        _emit_wrapped(columns, names, texts, bounded=bounded)
+        _emit_wrapped(columns, names, texts, widths, bounded=bounded)
 
 
 def _fit(rows: Sequence[Sequence[str]], widths: Sequence[int], *, bounded: bool) -> bool:
@@ -84,7 +102,9 @@ def _emit_lines(
 
 
 def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes."""
+    """Return how many columns of a terminal the longest line of a text takes."""
+    if "\n" in text:
+        return max(map(_width, text.split("\n")))
     return len(text) if text.isascii() else cell_len(text)
 
 
@@ -97,25 +117,38 @@ def _emit_wrapped(
     columns: Sequence[str],
     names: Sequence[str],
     rows: Sequence[Sequence[str]],
+    widths: Sequence[int],
     *,
     bounded: bool,
 ) -> None:
     """Print a table whose cells take several lines where they must."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    longest: dict[int, int] = {}
-    for i, (column, name) in enumerate(zip(columns, names, strict=True)):
-        number, wraps = column.startswith("#"), column.startswith("~")
-        table.add_column(name, justify="right" if number else "left", overflow="fold", no_wrap=not wraps)
-        if wraps:
-            longest[i] = max((_width(row[i]) for row in rows), default=0)
+    wraps = [column.startswith("~") for column in columns]
+    for column, name, wrapped, width in zip(columns, names, wraps, widths, strict=True):
+        least = min(width, LEAST_WRAPPED_WIDTH) if wrapped else None
+        justify: Any = "right" if column.startswith("#") else "left"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=not wrapped, min_width=least)
     for row in rows:
         table.add_row(*map(Text, row))
     if not bounded:
         table.width = _measured(table).maximum
     # A column of one letter a line is worse than a table that is too wide.
-    elif _least_width(table, longest, LEAST_WRAPPED_WIDTH) > out.width:
-        table.width = _least_width(table, longest, WRAPPED_WIDTH)
+    elif _least_width(wraps, widths, LEAST_WRAPPED_WIDTH) > out.width:
+        if out.width < NARROW:
+            _emit_stacked(names, rows)
+            return
+        table.width = _least_width(wraps, widths, WRAPPED_WIDTH)
     out.print(table, crop=False)
+
+
+def _emit_stacked(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print each row as a paragraph with a line for each cell that is not empty: no table fits here."""
+    for row in rows:
+        for name, text in zip(names, row, strict=True):
+            if text:
+                heading = Text(f"{name}: " if name else "", style="dim")
+                out.print(heading + Text(text), soft_wrap=False, overflow="fold")
+        out.print()
 
 
 def percent(share: float | None) -> str:
@@ -123,9 +156,23 @@ def percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}%"
 
 
+_zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
+"""The ledger's time zone, in which people read times."""
+
+
+def show_times_in(zone: tzinfo) -> None:
+    """Show times in a time zone from now on."""
+    _zone.set(zone)
+
+
+def minute(moment: datetime) -> str:
+    """Return a moment's date, minute and time zone."""
+    return f"{moment.astimezone(_zone.get()):%Y-%m-%d %H:%M %Z}"
+
+
 def day(moment: datetime) -> str:
-    """Return a moment's date and minute, in UTC."""
-    return f"{moment:%Y-%m-%d %H:%M}"
+    """Return a moment's date."""
+    return f"{moment.astimezone(_zone.get()):%Y-%m-%d}"
 
 
 def size(count: int) -> str:
@@ -133,11 +180,10 @@ def size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def _least_width(table: Table, longest: Mapping[int, int], room: int) -> int:
+def _least_width(wraps: Sequence[bool], widths: Sequence[int], room: int) -> int:
     """Return the least width of a table whose wrapped columns get ``room`` characters, or what their cells need."""
-    for i, length in longest.items():
-        table.columns[i].min_width = min(room, length)
-    return _measured(table).minimum
+    cells = (min(room, width) if wrapped else width for wrapped, width in zip(wraps, widths, strict=True))
+    return sum(cells) + len(GAP) * (len(widths) - 1)
 
 
 def _measured(table: Table) -> Measurement:
@@ -145,7 +191,7 @@ def _measured(table: Table) -> Measurement:
 
 
 def _cell(value: Any) -> str:
-    return day(value) if isinstance(value, datetime) else "" if value is None else _visible(str(value))
+    return minute(value) if isinstance(value, datetime) else "" if value is None else _visible(str(value))
 
 
 def _visible(text: str) -> str:

@@ -1,46 +1,49 @@
 """Files of requests: one a line, as classes with commas between or as a JSON object."""
 
-import sys
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
 from ledger.domain.labels import LabelMap
 from ledger.domain.requests import NewRequest
 from ledger.errors import UsageError
-from ledger.json_shapes import read_json_as, value_as
-from ledger.named_files import read_text
+from ledger.json_shapes import read_unique_json_as, value_as
+from ledger.named_files import decode_text, read_text
 
 from .dates import parse_date
+from .streams import read_bytes
 
 MOST_LINES = 100_000
 """Most lines of one file: all its requests are filed in one transaction."""
-MOST_CHARACTERS = 16 * 2**20
+MOST_BYTES = 16 * 2**20
 LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
 
 
-def read_requests(file: str, labels: LabelMap, actor: str) -> list[NewRequest]:
+def read_requests(file: str, labels: LabelMap, actor: str, now: datetime, zone: tzinfo) -> list[NewRequest]:
     """Read requests from a file; empty lines and lines that begin with ``#`` are skipped.
 
     Args:
         file: A path, or ``-`` for standard input.
         labels: The classes of the model that they are about.
         actor: Who files them.
+        now: The current time.
+        zone: The ledger's time zone.
 
     Raises:
         NotFoundError: The file does not exist.
         UsageError: It cannot be read, holds no request, or a line of it is not one.
     """
-    return [_from_line(labels, actor, where, line) for where, line in _lines(file)]
+    return [_from_line(labels, actor, where, line, now, zone) for where, line in _lines(file)]
 
 
 def _lines(file: str) -> list[tuple[str, str]]:
     try:
-        text = sys.stdin.read(MOST_CHARACTERS + 1) if file == "-" else read_text(Path(file))
+        text = decode_text(read_bytes(MOST_BYTES + 1), "standard input") if file == "-" else read_text(Path(file))
     except UnicodeDecodeError as error:
         raise UsageError(f"cannot read {file}: {error}") from error
     split = text.splitlines()
-    if len(text) > MOST_CHARACTERS or len(split) > MOST_LINES:
-        raise UsageError(f"{file} has more than {MOST_LINES:,} lines or {MOST_CHARACTERS:,} characters", "split it")
+    if len(text) > MOST_BYTES or len(split) > MOST_LINES:
+        raise UsageError(f"{file} has more than {MOST_LINES:,} lines or {MOST_BYTES:,} bytes", "split it")
     lines = [(f"{file}:{n}", line.strip()) for n, line in enumerate(split, 1)]
     wanted = [(where, line) for where, line in lines if line and not line.startswith("#")]
     if not wanted:
@@ -55,19 +58,23 @@ def _parts(line: str) -> tuple[list[Any], dict[str, Any]]:
         KeyError: It names no classes.
         ValueError: It is not JSON, or has another shape.
     """
-    values = read_json_as(dict[str, Any], line)
+    values = read_unique_json_as(dict[str, Any], line)
     try:
         return value_as(list[Any], values.pop("classes")), {**value_as(dict[str, str], values)}
     except ValueError as error:
         raise ValueError("classes must be a list, everything else a text") from error
 
 
-def _from_line(labels: LabelMap, who: str, where: str, line: str) -> NewRequest:
+def _from_line(labels: LabelMap, who: str, where: str, line: str, now: datetime, zone: tzinfo) -> NewRequest:
     try:
         if not line.startswith("{"):
             return NewRequest(labels.resolve_all([part.strip() for part in line.split(",")]), who)
         texts, values = _parts(line)
-        dates: dict[str, Any] = {k: parse_date(values.pop(k)) for k in ("received_at", "due_at") if k in values}
+        dates: dict[str, Any] = {
+            key: parse_date(values.pop(key), now, zone, begins=key == "received_at")
+            for key in ("received_at", "due_at")
+            if key in values
+        }
         return NewRequest(labels.resolve_all([str(text) for text in texts]), who, **(values | dates))
     except UsageError as error:
         raise type(error)(f"{where}: {error.message}", error.hint) from error

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ import typer
 
 from ledger.errors import RefusedError, UsageError
 
-from .render import say
+from .command import checked_text
+from .render import advise, say, show_times_in
 
 if TYPE_CHECKING:
     from ledger.config import Config
@@ -29,11 +30,17 @@ class Session:
     folder: Path | None
     actor: str | None
     device: str = "auto"
+    opened: "list[Ledger]" = field(default_factory=list, compare=False)
+    """Every ledger that was opened."""
 
     @property
     def who(self) -> str:
-        """The actor to record."""
-        return self.actor or os.environ.get(ACTOR) or _login_name()
+        """The actor to record.
+
+        Raises:
+            UsageError: The name is not text.
+        """
+        return checked_text("actor", self.actor or os.environ.get(ACTOR) or _login_name())
 
     @property
     def config(self) -> "Config":
@@ -45,7 +52,9 @@ class Session:
         """
         from ledger.service.ledger import find_ledger
 
-        return find_ledger(self.folder)
+        config = find_ledger(self.folder)
+        show_times_in(config.zone)
+        return config
 
     @contextmanager
     def ledger(self) -> "Iterator[Ledger]":
@@ -57,6 +66,7 @@ class Session:
         from ledger.service.ledger import open_ledger
 
         opened = open_ledger(self.config, self.who, device=self.device, tell=say)
+        self.opened.append(opened)
         try:
             problem = opened.problem()
             yield opened
@@ -64,12 +74,22 @@ class Session:
                 # Who was going to write was refused by now; who reads gets an answer, and should know.
                 say("warning: ", problem.message)
                 if problem.hint:
-                    say("hint: ", problem.hint)
+                    advise("hint:", problem.hint)
         except OverflowError as error:
             # SQLite's driver raises this for a number beyond 64 bits.
             raise UsageError(f"a number is too large: {error}", "check the numbers on the command line") from error
         finally:
             opened.close()
+
+    def what_was_done(self) -> str:
+        """Say what changed, for somebody who did not get the answer."""
+        if not self.opened:
+            return "what the command was asked for is done; look before you repeat it"
+        done = [ledger.written for ledger in self.opened if ledger.written.last]
+        if not done:
+            return "nothing was recorded in the ledger"
+        after = done[0].first - 1
+        return f"the change was made, as {done[0]}; do not repeat it. See: unledger audit log --after {after}"
 
 
 def _login_name() -> str:

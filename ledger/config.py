@@ -5,9 +5,12 @@ import math
 import os
 import tomllib
 from dataclasses import dataclass, fields
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ledger.domain.command_lines import quoted
 from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
 from ledger.durable_files import write_file
 from ledger.errors import ConflictError, LedgerError, NotFoundError, UsageError
@@ -33,6 +36,12 @@ THREADS = """\
 threads = {threads}
 """
 
+UTC_NAME = "UTC"
+TIME_ZONE = """\
+# Where days begin and end, and in which times are shown.
+time_zone = {zone}
+"""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -50,6 +59,17 @@ class Config:
     """Number of threads that compute; None where an earlier release created the ledger."""
     checkpoint_to: str | None = None
     """A folder, relative to ``root``, or a URL that fsspec knows: where every checkpoint is kept. None for nowhere."""
+    time_zone: str = UTC_NAME
+    """Name of the time zone in which days begin and end, and in which times are shown."""
+
+    @property
+    def zone(self) -> tzinfo:
+        """The time zone.
+
+        Raises:
+            UsageError: There is none of that name.
+        """
+        return _zone(self.time_zone, self.root / FILE)
 
     @property
     def store_path(self) -> Path:
@@ -79,20 +99,24 @@ def create_config(root: Path, database: str, store: str) -> Config:
     return config
 
 
-def plan_config(root: Path, database: str, store: str, *, threads: int | None = None) -> Config:
+def plan_config(
+    root: Path, database: str, store: str, *, threads: int | None = None, time_zone: str = UTC_NAME
+) -> Config:
     """Return the settings of a ledger that is about to be created, and make its folder; nothing is written into it.
 
     Raises:
         ConflictError: The folder already holds a ledger.
         LedgerError: The folder cannot be made.
+        UsageError: There is no such time zone.
     """
+    _zone(time_zone, root / FILE)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _uncreated(root, error) from error
     if os.path.lexists(root / FILE):
         raise _taken(root)
-    return Config(root.resolve(), database, store, threads=threads)
+    return Config(root.resolve(), database, store, threads=threads, time_zone=time_zone)
 
 
 def other_settings(config: Config) -> str:
@@ -102,7 +126,7 @@ def other_settings(config: Config) -> str:
         UsageError: It cannot be read.
     """
     try:
-        lines = (config.root / FILE).read_text().splitlines(keepends=True)
+        lines = read_text(config.root / FILE, most=MOST_BYTES).splitlines(keepends=True)
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {config.root / FILE}: {error}") from error
     own = {line.partition("=")[0].strip() for line in TEMPLATE.splitlines()}
@@ -124,6 +148,7 @@ def write_config(config: Config, settings: str = "") -> None:
     try:
         text = TEMPLATE.format(**{name: _quoted(getattr(config, name)) for name in ("database", "store", "keys")})
         text += "" if config.threads is None else THREADS.format(threads=config.threads)
+        text += "" if config.time_zone == UTC_NAME else TIME_ZONE.format(zone=_quoted(config.time_zone))
         write_file(config.root / FILE, [(text + settings).encode()])
     except UnicodeEncodeError as error:
         raise UsageError(f"a setting of the new ledger is not text: {error.object!r}", "use names in UTF-8") from error
@@ -134,7 +159,7 @@ def write_config(config: Config, settings: str = "") -> None:
 
 
 def _taken(root: Path) -> ConflictError:
-    return ConflictError(f"{root} already holds a ledger", f"use it with --ledger {root}")
+    return ConflictError(f"{root} already holds a ledger", f"use it with --ledger {quoted(str(root))}")
 
 
 def _uncreated(root: Path, error: OSError) -> LedgerError:
@@ -149,7 +174,8 @@ def find_config(folder: Path | None = None) -> Config:
         UsageError: ``unledger.toml`` cannot be read.
     """
     named = folder or (Path(os.environ[HOME]) if os.environ.get(HOME) else None)
-    here = Path.cwd()
+    # Not asked for where it does not matter: it may have been deleted.
+    here = Path() if named else Path.cwd()
     candidates = [named] if named else [here, *here.parents]
     for candidate in candidates:
         if (candidate / FILE).is_file():
@@ -182,7 +208,10 @@ def _read(root: Path) -> Config:
         raise UsageError(f"evaluator_seconds in {path} must be above 0, not {seconds}", "leave it out for no limit")
     if said.threads is not None and not 1 <= said.threads <= MOST_THREADS:
         raise UsageError(f"threads in {path} must be between 1 and {MOST_THREADS}, not {said.threads}")
-    return Config(root, said.database, said.store, said.keys, said.plugins, said.threads, said.checkpoint_to)
+    _zone(said.time_zone, path)
+    return Config(
+        root, said.database, said.store, said.keys, said.plugins, said.threads, said.checkpoint_to, said.time_zone
+    )
 
 
 @dataclass(frozen=True)
@@ -195,6 +224,20 @@ class _File:
     plugins: PluginPolicy = DEFAULT_POLICY
     threads: int | None = None
     checkpoint_to: str | None = None
+    time_zone: str = UTC_NAME
+
+
+def _zone(name: str, path: Path) -> tzinfo:
+    # Without the database of time zones, which small containers lack, too.
+    if name == UTC_NAME:
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(
+            f"time_zone in {path} names no time zone that is known here: {name!r}",
+            "write it as Europe/Berlin; where the system has no time zones, install the package tzdata",
+        ) from error
 
 
 def _quoted(text: str) -> str:

@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import BinaryIO
 
+from ledger.domain.command_lines import quoted
 from ledger.errors import ObjectError
 
 TEMPORARY = ".partial-"
@@ -265,8 +266,8 @@ def ownership_hint(path: Path) -> str:
     except OSError:
         return ""
     if owner == mine:
-        return f"see: ls -ld {path}"
-    return f"it belongs to {_account(owner)}; to make it yours: sudo chown -R {_account(mine)} {path}"
+        return f"see: ls -ld {quoted(str(path))}"
+    return f"it belongs to {_account(owner)}; to make it yours: sudo chown -R {_account(mine)} {quoted(str(path))}"
 
 
 def _account(uid: int) -> str:

@@ -29,6 +29,7 @@
     |   `-- UnsupportedLayerError        a weight that no handler edits
     |-- OverdueError                 8   a due date has passed
     |-- AccessError                  1   a file is there, and this account may not read it
+    |-- OutputError                 74   the answer could not be written; what the command did is done
     |-- PluginError                  1   a plugin broke its contract
     `-- RetryLaterError             75   the same call may succeed later
         |-- BusyError                      the database is locked by others; nothing was written
@@ -218,6 +219,12 @@ class OverdueError(LedgerError):
 
 class AccessError(LedgerError):
     """A file is there, and this account may not read it: that says nothing about what it holds."""
+
+
+class OutputError(LedgerError):
+    """The answer cannot be written to standard output; what the command did is done all the same."""
+
+    exit_code = 74
 
 
 class PluginError(LedgerError):

@@ -4,6 +4,7 @@ The one place that checks the shape of documents from outside (``docs/adr/0012-c
 converted on the way: ``"1"`` and ``true`` are not numbers, and ``1.0`` is not a whole one.
 """
 
+import json
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,6 +26,25 @@ def read_json_as(kind: type[T], text: str | bytes) -> T:
         return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(str(error)) from error
+
+
+def read_unique_json_as(kind: type[T], text: str) -> T:
+    """Return what a JSON text of a person says, as :func:`read_json_as` does; it must say everything once.
+
+    Raises:
+        ValueError: As there, or an object gives a key twice: which of the two was meant, nobody knows.
+    """
+    found = read_json_as(kind, text)
+    json.loads(text, object_pairs_hook=_unique)
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in keys if keys.count(key) > 1)!r} is given twice")
+    return found
 
 
 def value_as(kind: type[T], value: Any) -> T:

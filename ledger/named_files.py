@@ -1,5 +1,6 @@
 """Read files that a person named: regular files, with a limit, and one error for each way in which that can fail."""
 
+import codecs
 import errno
 import io
 import os
@@ -88,7 +89,7 @@ def read_bytes(path: Path, what: str = "file", *, most: int = MOST_BYTES) -> byt
 
 
 def read_text(path: Path, what: str = "file", *, most: int = MOST_BYTES) -> str:
-    """Return a text file's contents.
+    """Return a text file's contents, with line ends as Python has them and without a mark of byte order before it.
 
     Args:
         path: The file.
@@ -97,8 +98,23 @@ def read_text(path: Path, what: str = "file", *, most: int = MOST_BYTES) -> str:
 
     Raises:
         NotFoundError: There is no such file.
-        UsageError: It is larger, or cannot be read.
+        UsageError: It is larger, cannot be read, or is UTF-16 or UTF-32.
         UnicodeDecodeError: It is not text; the caller says what that means for a file of its kind.
     """
-    data = read_bytes(path, what, most=most)
-    return io.TextIOWrapper(io.BytesIO(data)).read()
+    return decode_text(read_bytes(path, what, most=most), f"{what} {path}")
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """Return the text that a file holds, in UTF-8 whatever the locale says.
+
+    Args:
+        data: What the file holds.
+        name: What to call it.
+
+    Raises:
+        UsageError: It is UTF-16 or UTF-32, as some editors and shells write.
+        UnicodeDecodeError: It is not text.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
+        raise UsageError(f"{name} is not in UTF-8 but, as it seems, in UTF-16", "save it again as UTF-8")
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig").read()

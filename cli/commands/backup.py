@@ -1,11 +1,11 @@
 """``unledger backup`` and ``unledger restore``: a second copy of a ledger, and a ledger from it."""
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ledger.domain.command_lines import command
 from ledger.errors import IntegrityError
 
 from ..answers import answer
@@ -82,4 +82,4 @@ def restore(
         say("verified: manifest, audit log, rows, and every object with its key")
     else:
         say(f"verified without keys: manifest, audit log, rows, stored bytes; put the keys into {done.folder}/keys")
-    say(f"next: unledger --ledger {shlex.quote(str(done.folder))} doctor")
+    say(f"next: {command('--ledger', done.folder, 'doctor')}")

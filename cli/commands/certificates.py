@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ledger.domain.command_lines import command
 from ledger.errors import SignatureError
 
 from ..answers import answer
@@ -13,7 +14,7 @@ from ..completion import request_numbers
 from ..documents import certificates as documents
 from ..options import Force, Json, Output, Yes
 from ..output import emit_file, require_free
-from ..render import emit_table, say
+from ..render import advise, emit_table, say
 from ..session import confirm, session
 
 Number = Annotated[int, typer.Argument(metavar="ID", help="The certificate's number.")]
@@ -51,7 +52,7 @@ def issue(
             _write(ctx, data, output, force=force)
     if json:
         answer(ctx, documents.issued_document(issued, data, output))
-    say(f"next: unledger certificate verify {output or 'FILE'}")
+    advise("next:", command("certificate", "verify", output or "FILE"))
 
 
 @app.command("list")

@@ -1,5 +1,7 @@
 """``unledger model``: look at registered models; registering one is in ``registration``."""
 
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,7 @@ from ledger.errors import IntegrityError, NotFoundError
 from ..answers import answer
 from ..documents import models as documents
 from ..options import Json, ModelName, ModelReference
-from ..render import emit_table, percent, say, size
+from ..render import day, emit_table, percent, say, size
 from ..session import session, split_reference
 from . import registration
 
@@ -87,13 +89,14 @@ def versions(
     known = _history(ctx, model)
     shown = known.versions
     if at is not None:
-        number = known.live_at(parse_date(at))
+        number = known.live_at(parse_date(at, datetime.now(UTC), session(ctx).config.zone))
         if number is None:
             raise NotFoundError(f"{model} was not yet registered at {at}")
         shown = (_version(known, number),)
     if json:
         answer(ctx, documents.versions_document(known.model, shown, known.live.number))
         return
+    alone = Counter(day(v.created_at) for v in shown)
     rows = []
     for v in shown:
         accuracy = known.evidence[v.number].get("accuracy")
@@ -107,7 +110,7 @@ def versions(
                 percent(test.get("retained")),
                 percent(test.get("forgotten")),
                 v.weights[:8] if v.purged_at is None else "purged",
-                f"{v.created_at:%Y-%m-%d}",
+                day(v.created_at) if alone[day(v.created_at)] == 1 else v.created_at,
             )
         )
     emit_table(["#version", "kind", "#req", "~forgotten", "#kept", "#gone", "weights", "created"], rows)

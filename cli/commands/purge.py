@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
+from ledger.domain.command_lines import command
+
 from ..answers import answer
 from ..dates import parse_age
 from ..documents.requests import purge_document
 from ..options import DryRun, Json, ModelName, Yes
-from ..render import PhaseProgress, emit_table, say
+from ..render import PhaseProgress, advise, emit_table, say
 from ..session import confirm, session
 
 
@@ -55,4 +57,4 @@ def purge(
             destroyed = purge_versions(ledger, plan, age, progress, clock_is_right=clock_is_right)
     if json:
         answer(ctx, purge_document(plan, destroyed))
-    say(f"destroyed {len(destroyed)} objects; the history of {model} still verifies: unledger audit verify")
+    advise(f"destroyed {len(destroyed)} objects; the history of {model} still verifies:", command("audit", "verify"))

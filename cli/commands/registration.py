@@ -8,14 +8,15 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from ledger.domain.command_lines import command
 from ledger.errors import UsageError
-from ledger.json_shapes import read_json_as, value_as
+from ledger.json_shapes import read_unique_json_as, value_as
 from ledger.named_files import read_text
 
 from ..answers import answer
 from ..documents.models import model_document
 from ..options import Json
-from ..render import say
+from ..render import advise, say
 from ..session import session
 
 
@@ -90,7 +91,7 @@ def add(
             live = read_model_history(ledger, model.name).live
             answer(ctx, model_document(model, live, live, ()))
     say(f"registered {model.name} with {len(model.labels)} classes as version 0")
-    say(f"next: unledger preview {model.name} -c CLASS")
+    advise("next:", f"{command('preview', model.name)} -c CLASS")
 
 
 def _absolute(spec: str) -> str:
@@ -186,7 +187,7 @@ def _preprocessing(path: Path | None, input_size: str | None, mean: str | None, 
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = read_json_as(_PreprocessingFile, read_text(path, "preprocessing file")).values()
+            values = read_unique_json_as(_PreprocessingFile, read_text(path, "preprocessing file")).values()
         except ValueError as error:
             raise UsageError(f"cannot read preprocessing from {path}: {error}") from error
     try:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, UsageError
@@ -14,7 +16,7 @@ from ..answers import answer
 from ..dates import parse_date
 from ..documents import requests as documents
 from ..options import Classes, Json, ModelName, OptionalModel, Reason, RequestNumber, WaiveGates, Yes
-from ..render import PhaseProgress, emit_table, percent, say
+from ..render import PhaseProgress, advise, day, emit_table, percent, say
 from ..request_files import read_requests
 from ..session import confirm, session
 from .worker import drain_queue
@@ -62,7 +64,7 @@ def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json:
     say(f"retained classes: {percent(before['retained'])} before, {percent(after['retained'])} after")
     for reason in result.missed_gates:
         say(("a gate would stop this:", "yellow"), f" {reason}")
-    say(f"next: unledger forget {model} {' '.join(f'-c {text}' for text in classes)}")
+    advise("next:", command("forget", model, *(word for text in classes for word in ("-c", text))))
 
 
 def forget(
@@ -77,8 +79,12 @@ def forget(
     ] = None,
     reason: Reason = "",
     basis: Annotated[str, typer.Option(help="Legal basis or ground, e.g. gdpr-17, licence, safety, quality.")] = "",
-    received_at: Annotated[str | None, typer.Option(metavar="DATE", help="When it was received. Default: now.")] = None,
-    due: Annotated[str | None, typer.Option(metavar="DATE", help="Default: one month after receipt.")] = None,
+    received_at: Annotated[
+        str | None, typer.Option(metavar="DATE", help="When it was received, e.g. 2026-03-31, yesterday. Default: now.")
+    ] = None,
+    due: Annotated[
+        str | None, typer.Option(metavar="DATE", help="E.g. 2026-04-30, +30d. Default: one month after receipt.")
+    ] = None,
     external_id: Annotated[str, typer.Option(help="Its number in another system.")] = "",
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key files the request once, however often it is sent.")
@@ -96,10 +102,11 @@ def forget(
         raise UsageError("name classes with -c, or a file of requests with -f", "one of the two")
     who = session(ctx).who
     with session(ctx).ledger() as ledger:
+        date = partial(parse_date, now=ledger.clock(), zone=ledger.config.zone)
         owner = get_model(ledger, model)
         labels = owner.labels
         if file is not None:
-            filed = read_requests(file, labels, who)
+            filed = read_requests(file, labels, who, ledger.clock(), ledger.config.zone)
         else:
             filed = [
                 NewRequest(
@@ -108,8 +115,8 @@ def forget(
                     reason=reason,
                     basis=basis,
                     external_id=external_id,
-                    received_at=parse_date(received_at) if received_at else None,
-                    due_at=parse_date(due) if due else None,
+                    received_at=None if received_at is None else date(received_at, begins=True),
+                    due_at=None if due is None else date(due),
                     idempotency_key=idempotency_key,
                 )
             ]
@@ -125,7 +132,7 @@ def forget(
             if wait and queued:
                 failures = drain_queue(ledger, model, outcomes.append)
             elif queued:
-                say("next: unledger work --drain")
+                advise("next:", command("work", "--drain"))
         finally:
             # Requests that were filed are reported whatever becomes of the work.
             if json:
@@ -250,7 +257,7 @@ def retry(
         if json:
             _answer_decision(ctx, ledger, Action.RETRY, done)
     say(f"request {request} is {done.state.value}")
-    say("next: unledger work --drain")
+    advise("next:", command("work", "--drain"))
 
 
 @app.command()
@@ -282,7 +289,7 @@ def _answer_decision(
 
 def _table(rows: Any, now: datetime) -> None:
     def due(request: "Request") -> str:
-        return f"{request.due_at:%Y-%m-%d} ({days_left(request.due_at, now)} d)" if request.is_open else ""
+        return f"{day(request.due_at)} ({days_left(request.due_at, now)} d)" if request.is_open else ""
 
     emit_table(
         ["#id", "model", "~classes", "state", "due", "#ver", "~outcome"],

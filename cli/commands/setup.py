@@ -25,16 +25,20 @@ def init(
     store: Annotated[
         str, typer.Option(help="Folder for weights and class spaces, relative to DIR, or s3://BUCKET/PREFIX.")
     ] = "objects",
+    time_zone: Annotated[
+        str, typer.Option(metavar="ZONE", help="Where days begin and end, e.g. Europe/Berlin; times are shown in it.")
+    ] = "UTC",
     json: Json = False,
 ) -> None:
     """Create a ledger in a folder."""
     from ledger.service.ledger import init_ledger
 
-    config = init_ledger(folder, db, store, session(ctx).who)
+    config = init_ledger(folder, db, store, session(ctx).who, time_zone=time_zone)
     if json:
         answer(ctx, documents.created_document(config.root))
     say(f"created a ledger in {config.root}")
-    say("next: unledger model add NAME --arch ... --weights ... --data ...")
+    add = "model add NAME --arch ... --weights ... --data ..."
+    say(f"next: {add}")
 
 
 def doctor(ctx: typer.Context, json: Json = False) -> None:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from ledger.domain.command_lines import command
 from ledger.errors import UsageError
 
 from ..answers import answer
 from ..documents.models import evaluation_document, report_document
 from ..documents.requests import rollback_document
 from ..options import DryRun, Force, Json, ModelName, ModelReference, Reason, Yes
-from ..render import PhaseProgress, emit_table, percent, say
+from ..render import PhaseProgress, advise, day, emit_table, percent, say
 from ..session import confirm, session, split_reference
 
 
@@ -87,7 +88,7 @@ def evaluate(
     others = sorted(result.evidence.keys() - {"accuracy", "confusion", "membership"})
     for other in others:
         emit_table([other, ""], result.evidence[other].metrics.items())
-    say(f"recorded: {', '.join(sorted(result.evidence))}; next: unledger report {name} -o report.html")
+    advise(f"recorded: {', '.join(sorted(result.evidence))}; next:", command("report", name, "-o", "report.html"))
 
 
 def rollback(
@@ -111,10 +112,7 @@ def rollback(
         if plan.reopened and not json:
             emit_table(
                 ["#id", "~classes", "due", "#days left"],
-                (
-                    (r.id, ", ".join(labels.names(r.classes)), f"{r.due_at:%Y-%m-%d}", plan.days_left(r))
-                    for r in plan.reopened
-                ),
+                ((r.id, ", ".join(labels.names(r.classes)), day(r.due_at), plan.days_left(r)) for r in plan.reopened),
                 title="requests this would reopen" if dry_run else "requests this reopens",
             )
         if dry_run:
@@ -127,7 +125,7 @@ def rollback(
         answer(ctx, rollback_document(plan, version))
     say(f"version {version.number} of {model} is live, with the weights of version {to}")
     if plan.reopened:
-        say(f"next: unledger request retry {plan.reopened[0].id}  (or deny, or withdraw)")
+        advise("next:", f"{command('request', 'retry', plan.reopened[0].id)}  (or deny, or withdraw)")
 
 
 def report(

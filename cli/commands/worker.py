@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
 from ledger.errors import LedgerError, OverdueError, UsageError
 
 from ..answers import answer, answer_line, answered
 from ..documents import requests as documents
 from ..options import Json, JsonLines, OptionalModel
-from ..render import PhaseProgress, emit_table, say
+from ..render import PhaseProgress, advise, day, emit_table, say
 from ..session import session
 from ..signals import InterruptingSignals, StopSignals
 from ..worker_log import log_to_stderr
@@ -168,7 +169,7 @@ def status(
                 s.model.name,
                 ", ".join(s.model.labels.names(r.classes)),
                 r.state.value,
-                f"{r.due_at:%Y-%m-%d}",
+                day(r.due_at),
                 days_left(r.due_at, found.now),
             )
             for s, requests in shown
@@ -178,7 +179,7 @@ def status(
             emit_table(["#id", "model", "~classes", "state", "due", "#days left"], rows, title="open requests")
         more = sum(s.overdue_count if overdue else s.open_count for s in found.models) - len(rows)
         if more:
-            say(f"{more} more are due later: unledger request list")
+            advise(f"{more} more are due later:", command("request", "list"))
         if found.workers:
             workers = ((w.owner, w.model or "all", w.started_at, f"{w.idle:.0f} s ago") for w in found.workers)
             emit_table(["~worker", "model", "since", "last heard of"], workers, title="workers")
@@ -193,16 +194,17 @@ def status(
 def _warn(found: "Status") -> None:
     unattended = [s.model.name for s in found.models if s.unattended]
     if unattended:
-        say(
-            ("warning:", "yellow"),
-            f" requests for {', '.join(unattended)} wait and no worker is there: run unledger work, or keep one with "
+        advise(
+            "warning:",
+            f"requests for {', '.join(unattended)} wait and no worker is there: run unledger work, or keep one with "
             "unledger work --forever",
+            "yellow",
         )
     for doubt in found.clock:
         say(("warning:", "yellow"), f" {doubt}")
     for lease in found.leases:
         if lease.from_future:
-            say(("warning:", "yellow"), f" {lease}; {lease.hint}")
+            advise("warning:", f"{lease}; {lease.hint}", "yellow")
     if found.overdue_count:
         listed = found.overdue[:MOST_SHOWN]
         numbers = ", ".join(str(request.id) for request in listed)

@@ -142,7 +142,7 @@ def read_key(text: str) -> tuple[str, str, bytes]:
     Raises:
         ValueError: The text has another form.
     """
-    name, _, rest = text.strip().partition("+")
+    name, _, rest = text.strip("\ufeff \t\r\n").partition("+")
     claimed, _, encoded = rest.partition("+")
     data = base64.b64decode(encoded, validate=True)
     if not name or len(data) != HASH_BYTES + 1 or data[:1] != ED25519:

@@ -450,9 +450,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("cannot read a pipe or a device")
     try:
         key = Key.parse(asked.key)
-        opening = None if asked.opening is None else asked.opening.read_bytes()
+        opening = None if asked.opening is None else asked.opening.read_bytes().removeprefix(b"\xef\xbb\xbf")
         weights = None if asked.weights is None else file_digest(asked.weights)
-        contents = [(path, path.read_bytes()) for path in asked.files]
+        contents = [(path, path.read_bytes().removeprefix(b"\xef\xbb\xbf")) for path in asked.files]
     except OSError as error:
         parser.error(f"cannot read {error.filename}: {error.strerror}")
     except (ValueError, RejectedError) as error:

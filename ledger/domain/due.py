@@ -5,7 +5,7 @@ of the next month, or on the last day of a month that is too short.
 """
 
 import calendar
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 
 def add_months(moment: datetime, months: int = 1) -> datetime:
@@ -13,6 +13,16 @@ def add_months(moment: datetime, months: int = 1) -> datetime:
     index = moment.month - 1 + months
     year, month = moment.year + index // 12, index % 12 + 1
     return moment.replace(year=year, month=month, day=min(moment.day, calendar.monthrange(year, month)[1]))
+
+
+def end_of_day(day: date, zone: tzinfo) -> datetime:
+    """Return the last second of a day in a time zone, in UTC. Days in which clocks change are longer or shorter."""
+    return datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC) - timedelta(seconds=1)
+
+
+def due_by_default(received: datetime, zone: tzinfo) -> datetime:
+    """Return when a request must be carried out: at the end of the day one month after its receipt."""
+    return end_of_day(add_months(received.astimezone(zone)).date(), zone)
 
 
 def days_left(due: datetime, now: datetime) -> int:

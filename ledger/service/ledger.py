@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 
-from ledger.config import Config, find_config, plan_config, write_config
+from ledger.config import UTC_NAME, Config, find_config, plan_config, write_config
 from ledger.domain.events.ledgers import LedgerCreated
 from ledger.errors import LedgerError
 from ledger.plugin_manager import Plugins, build_plugins
+from ledger.store.audit.appended import Appended
 from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import check_schema, upgrade_schema
@@ -57,6 +58,11 @@ class Ledger:
     def plugins(self) -> Plugins:
         """The plugins, loaded when first needed: most commands never do."""
         return build_plugins(self.config.plugins)
+
+    @property
+    def written(self) -> Appended:
+        """What was appended to the audit log through this, and committed."""
+        return self.database.written
 
     def problem(self) -> LedgerError | None:
         """Return why nothing may be written here: the keys of another ledger, or an older database. None if it may."""
@@ -123,7 +129,7 @@ def create_ledger(config: Config, actor: str, clock: Callable[[], datetime] = ut
     return ledger
 
 
-def init_ledger(folder: Path, database: str, store: str, actor: str) -> Config:
+def init_ledger(folder: Path, database: str, store: str, actor: str, *, time_zone: str = UTC_NAME) -> Config:
     """Create a new ledger in a folder; where that fails, the folder holds no ledger afterwards.
 
     ``unledger.toml``, which makes a folder a ledger, is written last. What an attempt that was cut short leaves, the
@@ -134,12 +140,14 @@ def init_ledger(folder: Path, database: str, store: str, actor: str) -> Config:
         database: SQLAlchemy URL; a relative SQLite path counts from the folder.
         store: Folder of the object store, relative to ``folder``, or a URL.
         actor: Who creates it.
+        time_zone: Name of the time zone in which days begin and end.
 
     Raises:
         ConflictError: The folder already holds a ledger.
         LedgerError: Folder, database or object store cannot be written.
+        UsageError: There is no such time zone.
     """
-    config = plan_config(folder, database, store, threads=usable_threads())
+    config = plan_config(folder, database, store, threads=usable_threads(), time_zone=time_zone)
     create_ledger(config, actor).close()
     write_config(config)
     return config

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ledger.audit.signed_notes import Signer, Verifier, read_key, write_key
 from ledger.config import Config
+from ledger.domain.command_lines import quoted
 from ledger.durable_files import Existing, make_folder, ownership_hint, write_file
 from ledger.errors import AccessError, LedgerError, NotFoundError, RefusedError, SignatureError
 from ledger.named_files import open_named
@@ -40,9 +41,9 @@ def load_signer(config: Config) -> Signer:
             if mode & OTHERS:
                 raise RefusedError(
                     f"{path} may be read by others (mode {mode & 0o777:04o})",
-                    f"chmod 600 {path}; if somebody may have copied it, it proves nothing any more",
+                    f"chmod 600 {quoted(str(path))}; if somebody may have copied it, it proves nothing any more",
                 )
-            text = file.read(1000).decode("utf-8", "replace")
+            text = file.read(1000).decode("utf-8-sig", "replace")
     except FileNotFoundError:
         raise NotFoundError(
             f"there is no signing key at {path}", "restore it from where you keep it; a new ledger makes its own"
@@ -90,7 +91,7 @@ def own_verifier(config: Config) -> Verifier | None:
 def last_signed(config: Config) -> str | None:
     """Return the note of the last checkpoint that this ledger signed, as its signer remembers it."""
     try:
-        return (config.keys_path / MEMORY).read_text()
+        return (config.keys_path / MEMORY).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

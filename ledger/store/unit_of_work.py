@@ -7,6 +7,7 @@ from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from ledger.audit.verification import ExternalRecord
+from ledger.store.audit.appended import Appended
 from ledger.store.audit.log import AuditLog
 from ledger.store.database.engine import WRITER, database_time, translated
 from ledger.store.database.erasure import erasing
@@ -72,6 +73,8 @@ class Database:
         self.engine = engine
         self._guard = guard
         self._state = TrustedState(kept, snapshots)
+        self.written = Appended()
+        """What was appended to the audit log and committed."""
         self.holder = new_holder()
         """Who holds the leases on objects that are taken through this."""
         self._writer = engine.execution_options(**{WRITER: True})
@@ -100,6 +103,7 @@ class Database:
             if guarded:
                 self._guard(transaction)
             yield transaction
+        self.written.add(transaction.audit.appended)
 
     def catch_up(self) -> None:
         """Verify the entries of the audit log that are new, so that the next transaction to need that finds it done.
@@ -125,6 +129,7 @@ class Database:
             transaction.audit.head(lock=True)
             self._guard(transaction)
             yield transaction
+        self.written.add(transaction.audit.appended)
 
     @contextmanager
     def touch(self) -> Iterator[Transaction]:

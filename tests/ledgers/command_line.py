@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,11 @@ class Answer:
     err: str
     error: LedgerError | None
     """What stood behind a refusal."""
+
+    @property
+    def advice(self) -> str:
+        """Standard error with its commands as they are where nobody names a ledger."""
+        return re.sub(r"unledger -L ('[^']*'|\S+) ", "unledger ", self.err)
 
     @property
     def document(self) -> Any:
@@ -64,7 +70,7 @@ class Cli:
         assert answer.error.exit_code == code
         first = answer.err[answer.err.index("error: ") :]
         assert first.startswith(f"error: {answer.error.message}")
-        assert answer.error.hint in answer.err
+        assert answer.error.hint in answer.advice
         assert answer.out == ""
         return answer
 

@@ -12,7 +12,7 @@ import torch
 
 from ledger.domain.events.versions import VersionQuarantined
 from ledger.domain.recipe import VersionRecipe
-from ledger.domain.states import RequestState
+from ledger.domain.states import Action, RequestState
 from ledger.errors import GateError, RowError
 from ledger.plugin_manager import PluginInfo, Plugins
 from ledger.service.computation import compute, pinning, reuse, unlearning
@@ -213,7 +213,7 @@ def test_a_version_whose_gates_were_waived_does_not_pass_them_for_others(
     found = reuse.earlier_result(bench, frozenset({3}), Silent())
     assert found is not None
     with pytest.raises(GateError, match="retained classes lose"):
-        found.require_gates()
+        found.require_gates(Action.RETRY, 1)
     computed = unlearning.propose(bench, frozenset({3}), Silent())
     assert computed.missed_gates == found.missed_gates
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from ledger.weights import tensor_files
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
 READERS = [read_bytes, read_text, verification.read_text, tensor_files.read_file]
 
 
@@ -43,7 +45,7 @@ def test_what_cannot_be_read_is_a_usage_error(tmp_path: Path, read: Callable[[Pa
 
 
 def test_what_is_read_and_is_no_text_is_an_error_of_its_kind(tmp_path: Path) -> None:
-    (tmp_path / "latin").write_bytes(b"\xff\xfe")
+    (tmp_path / "latin").write_bytes(b"\xff\xfc")
     with pytest.raises(SignatureError, match="is not text"):
         verification.read_text(tmp_path / "latin")
 
@@ -99,10 +101,61 @@ def test_requests_and_labels_have_limits(tmp_path: Path) -> None:
     labels = LabelMap(("cat", "dog"))
     (tmp_path / "lines").write_text("cat\n" * (MOST_LINES + 1))
     with pytest.raises(UsageError, match="more than 100,000 lines"):
-        read_requests(str(tmp_path / "lines"), labels, "me")
+        read_requests(str(tmp_path / "lines"), labels, "me", NOW, UTC)
     for line in ("a" * 9_000_000, '{"classes": ' + "[" * 100_000 + "}", "cat," * 1_000_000 + "cow"):
         (tmp_path / "lines").write_text(line)
         with pytest.raises(UsageError) as caught:
-            read_requests(str(tmp_path / "lines"), labels, "me")
+            read_requests(str(tmp_path / "lines"), labels, "me", NOW, UTC)
         assert len(caught.value.message) < 20_000
     assert len(LabelMap(tuple(map(str, range(65_536))))) == 65_536
+
+
+@pytest.mark.parametrize(
+    "data",
+    ["a\nb\n".encode("utf-8-sig"), b"a\r\nb\r\n", "a\r\nb\r\n".encode("utf-8-sig"), b"a\rb\r"],
+    ids=["mark", "dos", "both", "mac"],
+)
+def test_marks_and_ends_of_lines_say_nothing(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "file").write_bytes(data)
+    assert read_text(tmp_path / "file") == "a\nb\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("read", [read_text, verification.read_text])
+def test_sixteen_bits_a_character_are_refused_with_what_to_do(
+    tmp_path: Path, encoding: str, read: Callable[[Path], object]
+) -> None:
+    (tmp_path / "file").write_bytes("cat\ndog\n".encode(encoding))
+    with pytest.raises(UsageError, match="in UTF-16") as caught:
+        read(tmp_path / "file")
+    assert caught.value.hint == "save it again as UTF-8"
+
+
+def test_a_configuration_may_begin_with_a_mark(tmp_path: Path) -> None:
+    create_config(tmp_path, "sqlite:///ledger.db", "objects")
+    file = tmp_path / "unledger.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert find_config(tmp_path).store == "objects"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"classes": ["cat"], "classes": ["dog"]}',
+        '{"classes": ["cat"], "reason": "a", "reason": "a"}',
+        '{"classes": ["cat"], "due_at": "2031-01-01", "due_\\u0061t": "2032-01-01"}',
+    ],
+)
+def test_a_request_says_everything_once(tmp_path: Path, line: str) -> None:
+    (tmp_path / "lines").write_text(line)
+    with pytest.raises(UsageError, match="is given twice"):
+        read_requests(str(tmp_path / "lines"), LabelMap(("cat", "dog")), "me", NOW, UTC)
+
+
+def test_requests_may_come_from_an_editor_that_marks_what_it_saves(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_bytes(
+        '# ours\r\ncat\r\n{"classes": ["dog"], "due_at": "in 2 days"}\r\n'.encode("utf-8-sig")
+    )
+    first, second = read_requests(str(tmp_path / "lines"), LabelMap(("cat", "dog")), "me", NOW, UTC)
+    assert (first.classes, second.classes) == (frozenset({0}), frozenset({1}))
+    assert second.due_at == datetime(2026, 1, 7, 23, 59, 59, tzinfo=UTC)

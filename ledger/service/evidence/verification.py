@@ -1,5 +1,6 @@
 """Verify certificate files, for whoever holds them; no ledger is needed when the issuer's key is known."""
 
+import codecs
 import hashlib
 import json
 from dataclasses import dataclass
@@ -67,14 +68,19 @@ def verify_certificate(
         UsageError: A file cannot be read.
     """
     digest = None if weights is None else _weights_digest(weights)
-    verified = check_certificate(read_bytes(file), verifier, request=request, weights=digest)
-    opened = None if opening is None else tuple(check_opening(read_bytes(opening), verified))
+    verified = check_certificate(_read(file), verifier, request=request, weights=digest)
+    opened = None if opening is None else tuple(check_opening(_read(opening), verified))
     return VerifiedCertificate(verified, opened)
 
 
 def read_statement(certificate: Certificate) -> dict[str, Any]:
     """Return the statement that a stored certificate signs, without verifying it."""
     return statement_of(json.loads(certificate.envelope))
+
+
+def _read(file: Path) -> bytes:
+    # Some editors put a mark of byte order before what they save.
+    return read_bytes(file).removeprefix(codecs.BOM_UTF8)
 
 
 def _weights_digest(weights: Path) -> str:

@@ -7,19 +7,20 @@ of them, and rows and entries are written together.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any
 
 from ledger.audit.row_digests import idempotency_digest
 from ledger.digest import json_digest
-from ledger.domain.due import add_months
+from ledger.domain.due import due_by_default
 from ledger.domain.events.requests import RequestFulfilled, RequestReceived
 from ledger.domain.models import Model
 from ledger.domain.requests import NewRequest, Request, RequestBody
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version
 from ledger.errors import IdempotencyConflictError, LedgerError, TooFewRetainedError, UsageError
+from ledger.service.clock import TOLERANCE
 from ledger.service.ledger import Ledger
 from ledger.service.retry import retry_when_busy
 from ledger.store.audit.log import NewEntry
@@ -84,7 +85,7 @@ def enqueue(
     sent = [_Sent(new, json_digest(RequestBody.of(model_name, new).to_json())) for new in requests]
     # Verifying the log and the requests may take long: it happens once before anybody has to wait for it.
     with ledger.database.read() as tx:
-        counter = _Counter.open(tx, model_name, ledger.clock(), approval=approval)
+        counter = _Counter.open(tx, model_name, ledger, approval=approval)
         checked = counter.known_numbers(tx, sent, frozenset())
         for one in sent:
             counter.take(one)
@@ -92,7 +93,7 @@ def enqueue(
     def transaction(part: Sequence[_Sent]) -> list[Receipt]:
         ledger.database.catch_up()
         with ledger.database.write() as tx:
-            counter = _Counter.open(tx, model_name, ledger.clock(), approval=approval)
+            counter = _Counter.open(tx, model_name, ledger, approval=approval)
             counter.known_numbers(tx, part, checked)
             return _file(tx, counter, part)
 
@@ -130,18 +131,21 @@ class _Counter:
     expected: frozenset[int]
     """Classes that the model will have forgotten with all open requests fulfilled."""
     at: datetime
+    zone: tzinfo
+    """The ledger's time zone."""
     waiting: RequestState
     """The state of a request that is not fulfilled at once."""
     known: dict[str, tuple[Request | None, str]]
     """By idempotency key: the request under it (None for one that was taken in just now) and the digest of its body."""
 
     @classmethod
-    def open(cls, tx: Transaction, model_name: str, at: datetime, *, approval: bool) -> "_Counter":
+    def open(cls, tx: Transaction, model_name: str, ledger: Ledger, *, approval: bool) -> "_Counter":
         model = tx.models.get(model_name)
         tx.trusted.current(model.name)
         live = tx.versions.live(model)
         waiting = RequestState.AWAITING_APPROVAL if approval else RequestState.QUEUED
-        return cls(model, live, live.forgotten | tx.requests.awaited(model), at, waiting, {})
+        expected = live.forgotten | tx.requests.awaited(model)
+        return cls(model, live, expected, ledger.clock(), ledger.config.zone, waiting, {})
 
     def known_numbers(self, tx: Transaction, sent: Sequence[_Sent], checked: frozenset[int]) -> frozenset[int]:
         """Look up the idempotency keys, check the requests under them, and return the numbers of those requests.
@@ -169,9 +173,17 @@ class _Counter:
         if not new.classes:
             raise UsageError("a request must name at least one class", "name one with -c CLASS")
         received = new.received_at or self.at
-        due = new.due_at or add_months(received)
+        if received > self.at + TOLERANCE:
+            raise UsageError(
+                f"a request cannot be received in the future: {_text(received, self.zone)} lies after now, "
+                f"{_text(self.at, self.zone)}",
+                "check the date of receipt, and this machine's clock",
+            )
+        due = new.due_at or due_by_default(received, self.zone)
         if due < received:
-            raise UsageError(f"due {due:%Y-%m-%d} lies before received {received:%Y-%m-%d}")
+            raise UsageError(
+                f"due {_text(due, self.zone)} lies before received {_text(received, self.zone)}", "check both dates"
+            )
         if key is not None:
             if key in self.known:
                 _require_same(*self.known[key], sent.digest, key)
@@ -242,6 +254,10 @@ def _entries(counter: _Counter, sent: _Sent, request: Request) -> list[NewEntry]
         fulfilled = RequestFulfilled(version=counter.live.number, no_op=True, state=request.state)
         entries.append(NewEntry(fulfilled, **common))
     return entries
+
+
+def _text(moment: datetime, zone: tzinfo) -> str:
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"
 
 
 def _require_same(known: Request | None, known_digest: str, digest: str, key: str) -> None:

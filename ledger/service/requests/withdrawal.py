@@ -55,7 +55,7 @@ def withdraw(
     if readmitted:
         proposal = open_model(ledger, model.name)(parent.forgotten - readmitted, progress)
         if not waive_gates:
-            proposal.require_gates()
+            proposal.require_gates(Action.WITHDRAW, request_id)
     now = ledger.clock()
     with ledger.database.write() as tx:
         tx.trusted.covered(model.name)

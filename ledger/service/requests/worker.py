@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
+from ledger.domain.states import Action
 from ledger.domain.versions import Version
 from ledger.errors import GateError, LedgerError, RetryLaterError
 from ledger.service.computation.compute import Compute, OpenModel, open_unlearning
@@ -156,5 +157,5 @@ def _result(
     check_retained(model, forgotten)
     proposal = None if forgotten == parent.forgotten else compute(forgotten, progress)
     if proposal is not None and not request.gates_waived:
-        proposal.require_gates()
+        proposal.require_gates(Action.RETRY, request.id)
     return parent, proposal

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 from ledger.domain.class_spaces import BasisTerm
+from ledger.domain.command_lines import command
 from ledger.domain.recipe import VersionRecipe
+from ledger.domain.states import Action
 from ledger.errors import GateError
 
 
@@ -23,7 +25,13 @@ class Proposal:
     anchor: int = 0
     """The version that it was computed from."""
 
-    def require_gates(self) -> None:
-        """Raise :class:`GateError` if a gate was missed."""
+    def require_gates(self, action: Action, request_id: int) -> None:
+        """Raise :class:`GateError` if a gate was missed.
+
+        Args:
+            action: What a person can do again without the gates.
+            request_id: The request that it is done to.
+        """
         if self.missed_gates:
-            raise GateError("; ".join(self.missed_gates), "accept it with: unledger request retry ID --waive-gates")
+            again = command("request", action.value, request_id, "--waive-gates")
+            raise GateError("; ".join(self.missed_gates), f"accept it with: {again}")

@@ -21,6 +21,7 @@ from ledger.domain.events.event import Event
 from ledger.errors import NotFoundError
 from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 
+from .appended import Appended
 from .head import Recorded, read_head, write_head
 from .tree import AuditTree
 from .verification import note_digest, verify_log, verify_since
@@ -69,6 +70,8 @@ class AuditLog:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._tree = AuditTree(session)
+        self.appended = Appended()
+        """What was appended in this transaction."""
         self._locked: tuple[object, Recorded] | None = None
         """The head under this transaction's lock, with the (possibly nested) transaction that saw it."""
 
@@ -117,6 +120,7 @@ class AuditLog:
             columns = {"kind": str(entry.event.kind), "model": entry.model, "request_id": entry.request_id}
             rows.append({"seq": seq, "leaf": leaf, "digest": head.digest, **columns})
             leaves.append(bytes.fromhex(head.digest))
+            self.appended.note(seq, entry.request_id)
             if entry.note:
                 notes.append({"seq": seq, "salt": salt, "text": entry.note})
         if rows:
@@ -138,6 +142,7 @@ class AuditLog:
         head, growth = recorded.head, TreeBuilder(recorded.frontier)
         rows, leaves = [], []
         for entry, event in zip(entries, verify_chain(entries, after=head), strict=True):
+            self.appended.note(entry.seq, None)
             columns = {"kind": event.get("kind"), "model": event.get("model"), "request_id": event.get("request")}
             rows.append({"seq": entry.seq, "leaf": entry.leaf, "digest": entry.digest, **columns})
             leaves.append(bytes.fromhex(entry.digest))

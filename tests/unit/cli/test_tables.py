@@ -22,7 +22,7 @@ def test_a_row_is_a_line_in_a_pipe(capsys: pytest.CaptureFixture[str], monkeypat
     assert second.split() == ["bias", "3", "bias"]
 
 
-@pytest.mark.parametrize("columns", [40, 80, 120])
+@pytest.mark.parametrize("columns", [80, 100, 120])
 def test_text_wraps_at_the_width_asked_for_but_keeps_some_room(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
