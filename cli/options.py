@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from ledger.domain.data_record import BadImages
+
 from .completion import class_labels, model_names, request_numbers
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table; errors too.")]
@@ -23,6 +25,13 @@ Classes = Annotated[
     typer.Option("--class", "-c", metavar="CLASS", autocompletion=class_labels, help="Label or index; repeatable."),
 ]
 
+BadImagesOption = Annotated[
+    BadImages,
+    typer.Option("--bad-images", help="What to do about images that cannot be read; what is left out is recorded."),
+]
+Upright = Annotated[
+    bool, typer.Option("--upright", help="Turn images as their EXIF orientation says; torchvision does not.")
+]
 Reason = Annotated[str, typer.Option(help="Why; kept beside the audit history.")]
 WaiveGates = Annotated[bool, typer.Option(help="Accept the result even if it misses a quality gate.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what it would do, and stop.")]

@@ -10,8 +10,9 @@ other exception is reported as a :class:`~ledger.errors.PluginError` that names 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from ledger.algebra.map_factors import MapFactors
     from ledger.algebra.strength import Strength
+    from ledger.domain.data_record import DataOptions, SourceContents
     from ledger.domain.linear_map import LinearMap
     from ledger.domain.settings import Preprocessing
 
@@ -84,7 +86,25 @@ class DataSource(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the source consists of, cheap to compute: names and sizes, or the arrays."""
+        """SHA-256 of what the source consists of: it changes when an image or a label does."""
+        ...
+
+
+class DigestedSource(DataSource, Protocol):
+    """A data source that can say of each class what it consists of: so a change is known to concern one class."""
+
+    @property
+    def earlier_digest(self) -> str:
+        """The digest that releases before this protocol stated for the source."""
+        ...
+
+    def contents(self, begin: Callable[[int], Callable[[], None]], *, check: bool = False) -> SourceContents:
+        """Return the digests of each class. What was read before and has not changed since is not read again.
+
+        Args:
+            begin: Called with the number of images that have to be read; returns what to call after each of them.
+            check: Also decode every image, once, and name those that cannot be read.
+        """
         ...
 
 
@@ -246,13 +266,15 @@ def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int)
 
 
 @hookspec(firstresult=True)
-def unledger_data_source(spec: str) -> DataSource | None:
+def unledger_data_source(spec: str, options: DataOptions, cache: Path | None) -> DataSource | None:
     """Open the data source that a data specification names.
 
     Called when a model is registered, and whenever its images are needed. The first plugin to answer wins.
 
     Args:
         spec: For example ``digits``, ``folder:PATH`` or ``npz:PATH``.
+        options: How files are read, as recorded with the model. A plugin may leave this parameter out.
+        cache: A file of the ledger in which the source may remember digests; None for none. It may be left out too.
 
     Returns:
         The source, or None if the specification is not this plugin's.

@@ -10,11 +10,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluggy
 
 from ledger import hookspecs
+from ledger.domain.data_record import DEFAULT_DATA_OPTIONS, DataOptions
 from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
 from ledger.errors import LedgerError, PluginError, UnknownDataSpecError, UsageError
 from ledger.hookspecs import DataSource, Evaluator, LayerHandler, LoadedModel, Solver
@@ -103,14 +105,21 @@ class Plugins:
             )
         return cast(LoadedModel, loaded)
 
-    def data_source(self, spec: str) -> DataSource:
+    def data_source(
+        self, spec: str, options: DataOptions = DEFAULT_DATA_OPTIONS, cache: Path | None = None
+    ) -> DataSource:
         """Open the data source that ``spec`` names.
+
+        Args:
+            spec: The data specification.
+            options: How its files are read.
+            cache: A file in which digests may be remembered; None for none.
 
         Raises:
             UnknownDataSpecError: No plugin knows the specification.
             PluginError: A plugin failed, or an installed one answers in the place of another.
         """
-        source = self._first("unledger_data_source", spec)
+        source = self._first("unledger_data_source", spec, options=options, cache=cache)
         if source is None:
             raise UnknownDataSpecError(
                 f"no plugin reads the data specification {spec!r}",

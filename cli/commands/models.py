@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.domain.data_record import BadImages
 from ledger.domain.versions import Version
 from ledger.errors import IntegrityError, NotFoundError
 
 from ..answers import answer
 from ..documents import models as documents
-from ..options import Json, ModelName, ModelReference
-from ..render import day, emit_table, percent, say, size
+from ..options import BadImagesOption, Json, ModelName, ModelReference
+from ..render import PhaseProgress, day, emit_table, percent, say, size
 from ..session import session, split_reference
 from . import registration
 
 if TYPE_CHECKING:
+    from ledger.service.models.rebind import Rebinding
     from ledger.service.versions.model_history import ModelHistory
 
 app = typer.Typer(no_args_is_help=True, help="Register models and look at them.")
@@ -161,18 +163,49 @@ def rebind(
     ctx: typer.Context,
     model: ModelName,
     data: Annotated[str | None, typer.Option(help="Where the images are now; default: where they were.")] = None,
+    arch: Annotated[str | None, typer.Option(help="What builds the network now; default: what did.")] = None,
+    accept_changes: Annotated[
+        str | None,
+        typer.Option(metavar="REASON", help="Go on with images or code that changed; the reason is recorded."),
+    ] = None,
+    bad_images: BadImagesOption = BadImages.REFUSE,
     json: Json = False,
 ) -> None:
-    """After a purge, use the images as they are now; those of forgotten classes may be missing."""
-    from ledger.service.models.rebind import rebind as take_note
+    """Bind a model to its images and its code again: they moved, or changed and that is accepted."""
+    from ledger.service.models.rebind import rebind as bind
 
-    with session(ctx).ledger() as ledger:
-        taken = take_note(ledger, model, data)
+    with session(ctx).ledger() as ledger, PhaseProgress() as progress:
+        taken = bind(
+            ledger,
+            model,
+            None if data is None else registration.absolute_spec(data),
+            architecture=None if arch is None else registration.absolute_spec(arch),
+            accept=accept_changes,
+            bad_images=bad_images,
+            progress=progress,
+        )
     if json:
         known = _history(ctx, model)
         measured = known.evidence[known.live.number].values()
         answer(ctx, documents.model_document(known.model, known.live, known.live, measured))
-    say(f"{model} reads its images from {taken.data_spec}; class spaces are collected again when needed")
+    _say_rebound(taken)
+
+
+def _say_rebound(taken: "Rebinding") -> None:
+    model = taken.model
+    if taken.nothing:
+        say(f"nothing changed: images and code of {model.name} are those it is bound to")
+        return
+    say(f"{model.name} reads its images from {model.data_spec}")
+    if taken.changed:
+        names = model.labels.names(change.class_index for change in taken.changed)
+        say(f"class spaces are collected anew, when they are needed, of: {', '.join(names)}")
+    if taken.gone:
+        say(f"images are gone, and class spaces are kept, of: {', '.join(model.labels.names(taken.gone))}")
+    if taken.new_code:
+        say("other code builds the network: all class spaces are collected anew, when they are needed")
+    elif model.data.classes:
+        say(f"class spaces that were collected stay in use of {len(model.labels) - len(taken.changed):,} classes")
 
 
 @app.command()

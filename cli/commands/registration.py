@@ -9,14 +9,15 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from ledger.domain.command_lines import command
+from ledger.domain.data_record import BadImages, DataOptions
 from ledger.errors import UsageError
 from ledger.json_shapes import read_unique_json_as, value_as
 from ledger.named_files import read_text
 
 from ..answers import answer
 from ..documents.models import model_document
-from ..options import Json
-from ..render import advise, say
+from ..options import BadImagesOption, Json, Upright
+from ..render import PhaseProgress, advise, say
 from ..session import session
 
 
@@ -61,6 +62,8 @@ def add(
     allow_unhandled: Annotated[
         list[str] | None, typer.Option(metavar="WEIGHT", help="Accept that this weight is never edited.")
     ] = None,
+    bad_images: BadImagesOption = BadImages.REFUSE,
+    upright: Upright = False,
     json: Json = False,
 ) -> None:
     """Register a trained model with its weights, labels and data."""
@@ -73,9 +76,9 @@ def add(
         raise UsageError(f"{weights} is a folder", "name the safetensors file in it")
     registration = Registration(
         name=name,
-        architecture=Architecture(_absolute(arch), dict(_pair(text) for text in arch_option or ())),
+        architecture=Architecture(absolute_spec(arch), dict(_pair(text) for text in arch_option or ())),
         weights=weights,
-        data_spec=_absolute(data),
+        data_spec=absolute_spec(data),
         labels=_label_lines(labels),
         preprocessing=_preprocessing(preprocessing, input_size, mean, std),
         settings=_settings(
@@ -84,9 +87,12 @@ def add(
             {"solvers": solver, "depths": depth, "alpha_r": alpha_r, "alpha_f": alpha_f},
         ),
         allow_unhandled=frozenset(allow_unhandled or ()),
+        bad_images=bad_images,
+        data_options=DataOptions(upright=upright),
     )
     with session(ctx).ledger() as ledger:
-        model = register(ledger, registration)
+        with PhaseProgress() as progress:
+            model = register(ledger, registration, progress)
         if json:
             live = read_model_history(ledger, model.name).live
             answer(ctx, model_document(model, live, live, ()))
@@ -94,7 +100,7 @@ def add(
     advise("next:", f"{command('preview', model.name)} -c CLASS")
 
 
-def _absolute(spec: str) -> str:
+def absolute_spec(spec: str) -> str:
     """Return ``KIND:PATH`` or ``FILE.py:factory`` with an absolute path: later commands run elsewhere."""
     kind, colon, path = spec.partition(":")
     if colon and kind in ("folder", "npz"):

@@ -1,9 +1,10 @@
 """A registered model: architecture, labels, preprocessing, data, settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from .data_record import DataRecord
 from .labels import LabelMap
 from .settings import Preprocessing, Settings
 
@@ -28,9 +29,13 @@ class NewModel:
     preprocessing: Preprocessing
     data_spec: str
     data_digest: str
-    """Digest of the class lists and file names (or arrays) that the data specification names."""
+    """Digest of the images that the data specification names."""
     settings: Settings
     created_at: datetime
+    data: DataRecord = field(default_factory=DataRecord, kw_only=True)
+    """What each class consists of, and how files are read."""
+    code_digest: str | None = field(default=None, kw_only=True)
+    """Digest of the code that was accepted in the place of what registration found; None if none was."""
 
 
 @dataclass(frozen=True)

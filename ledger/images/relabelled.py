@@ -1,5 +1,6 @@
 """Data sources whose classes are in another order than the model's outputs, or are only some of them."""
 
+import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -22,7 +23,7 @@ def require_images(source: DataSource, labels: Sequence[str], hint: str) -> None
         DataError: Some classes have none; the message names the first five.
     """
     for name, split in (("train", source.train), ("test", source.test)):
-        present = {source.labels[k] for k in set(split.labels)}
+        present = {unicodedata.normalize("NFC", source.labels[k]) for k in set(split.labels)}
         missing = [label for label in labels if label not in present]
         if missing:
             raise DataError(f"no {name} images of {', '.join(missing[:5])}", hint)
@@ -55,12 +56,12 @@ class RelabelledSource:
 
     Args:
         source: The original.
-        labels: The model's labels; every one of the source's is among them.
+        labels: The model's labels, spelled in NFC; every one of the source's is among them.
     """
 
     def __init__(self, source: DataSource, labels: Sequence[str]) -> None:
         self.labels = labels
         self.digest = source.digest
-        indices = [labels.index(label) for label in source.labels]
+        indices = [labels.index(unicodedata.normalize("NFC", label)) for label in source.labels]
         self.train = RelabelledSplit(source.train, indices)
         self.test = RelabelledSplit(source.test, indices)

@@ -1,4 +1,4 @@
-"""Rows that the audit log covers whole: the salt that keeps the digest of a model's labels from being guessed."""
+"""Rows that the audit log covers whole, and what the images of a model are: see the columns of ``models``."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -14,6 +14,8 @@ depends_on = None
 def upgrade() -> None:
     """Add the salt, and indexes for questions about one request, what is live and what is overdue."""
     op.add_column("models", sa.Column("salt", sa.String(length=32), server_default=sa.text("''"), nullable=False))
+    op.add_column("models", sa.Column("data_record", sa.JSON(), server_default=sa.text("'{}'"), nullable=False))
+    op.add_column("models", sa.Column("code_digest", sa.String(length=64), nullable=True))
     op.create_index(op.f("ix_audit_events_request_id"), "audit_events", ["request_id"], unique=False)
     op.create_index(op.f("ix_audit_events_model_kind_seq"), "audit_events", ["model", "kind", "seq"], unique=False)
     op.create_index(
@@ -31,4 +33,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_requests_model_id_state_due_at"), table_name="requests")
     op.drop_index(op.f("ix_audit_events_model_kind_seq"), table_name="audit_events")
     op.drop_index(op.f("ix_audit_events_request_id"), table_name="audit_events")
+    op.drop_column("models", "code_digest")
+    op.drop_column("models", "data_record")
     op.drop_column("models", "salt")

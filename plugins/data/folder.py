@@ -2,101 +2,155 @@
 
 import hashlib
 import os
-import stat
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from ledger.digest import json_digest
+from ledger.domain.data_record import BadImage, ClassContent, DataOptions, SourceContents
 from ledger.domain.settings import Preprocessing
 from ledger.errors import DataError
 from ledger.hookspecs import DataSource, hookimpl
 
+from .class_folders import find_splits, list_class_folders
+from .digest_cache import DigestCache
+from .image_contents import MOST_THREADS, ContentsReader, FolderContents
 from .image_files import decode
+from .image_listing import ImageFile, LeftOut, list_images, shown
 
 PREFIX = "folder:"
-MOST_THREADS = 12
-"""Images that are decoded at the same time."""
-TEST_NAMES = ("test", "val", "validation")
+ORIENTATION = "EXIF orientation"
+READ_AS: Mapping[str, str] = {
+    ORIENTATION: "have an EXIF orientation, which is ignored as torchvision does; --upright turns them",
+    "transparency": "have transparency, which is dropped",
+    "more than 8 bits": "have more than 8 bits a channel, which are scaled to 8",
+    "CMYK colours": "have CMYK colours, which are converted without a colour profile",
+    "several frames": "have several frames or pages, of which the first is used",
+}
+"""What a person may not expect of how images are read, by trait."""
 
 
 class FolderSplit:
-    """Image files of one split, ordered by class and then by path."""
+    """Image files of one split, ordered by class and then by path.
 
-    def __init__(self, root: Path, labels: Sequence[str]) -> None:
-        self._files: list[Path] = []
-        self._sizes: list[int] = []
+    Args:
+        root: The split's folder.
+        folders: The name of each class's folder in it, as the disk spells it; None where the class has none.
+        options: How files are read.
+        left_out: Takes note of what is left out.
+    """
+
+    def __init__(self, root: Path, folders: Sequence[str | None], options: DataOptions, left_out: LeftOut) -> None:
+        self.classes: list[tuple[Path, str, list[ImageFile]]] = []
+        """Of each class: its folder, what to call it, and its images."""
         self.labels: list[int] = []
-        for index, label in enumerate(labels):
-            for path, size in _image_files(root / label):
-                self._files.append(path)
-                self._sizes.append(size)
-                self.labels.append(index)
-        self._root = root
+        self._turned = options.upright
+        skipped = frozenset(options.skipped)
+        for index, name in enumerate(folders):
+            within = f"{root.name}/{name or ''}"
+            files = [] if name is None else list_images(root / name, within, left_out)
+            if skipped:
+                files = [file for file in files if shown(f"{within}/{file.name}") not in skipped]
+            self.classes.append((root / (name or ""), within, files))
+            self.labels += [index] * len(files)
+
+    @cached_property
+    def _files(self) -> list[tuple[Path, str]]:
+        return [(folder, file.name) for folder, _, files in self.classes for file in files]
 
     def pixels(self, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
         """Decode, resize the shorter side and centre-crop; float32 (n, channels, height, width) in [0, 1]."""
+
+        def one(index: int) -> np.ndarray:
+            folder, name = self._files[index]
+            return decode(folder / name, preprocessing, turned=self._turned)
+
         with ThreadPoolExecutor(max_workers=min(MOST_THREADS, os.cpu_count() or 1)) as pool:
-            arrays = list(pool.map(lambda i: decode(self._files[i], preprocessing), indices))
+            arrays = list(pool.map(one, indices))
         batch = torch.from_numpy(np.stack(arrays)).float() / 255
         return batch.permute(0, 3, 1, 2).contiguous()
 
-    def listing(self) -> str:
-        """Return every file's relative path and size, one a line."""
-        sizes = zip(self._files, self._sizes, strict=True)
-        return "".join(f"{file.relative_to(self._root)}\t{size}\n" for file, size in sizes)
-
-
-def _image_files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Yield files named like images in a folder and the folders in it, with their sizes, in order of path.
-
-    Links to files are followed, links to folders are not.
-
-    Raises:
-        DataError: Something of such a name is neither a file nor a folder; names it.
-    """
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS):
-        try:
-            status = path.stat()
-        except OSError as error:
-            raise DataError(f"cannot read the image {path}: {error.strerror}", "replace or remove it") from error
-        if stat.S_ISREG(status.st_mode):
-            yield path, status.st_size
-        elif not stat.S_ISDIR(status.st_mode):
-            raise DataError(f"the image {path} is not a regular file", "replace or remove it")
-        # Folders are searched for images, whatever they are called.
+    def listing(self) -> Iterator[str]:
+        """Yield every file's relative path and size, one a line, as earlier releases listed them."""
+        for folder, _, files in self.classes:
+            yield from (f"{folder.name}/{file.name}\t{file.size}\n" for file in files)
 
 
 class FolderSource:
-    """An ImageFolder tree; class labels are the sorted names of the training folders."""
+    """An ImageFolder tree; class labels are the sorted names of the training folders.
 
-    def __init__(self, root: Path) -> None:
-        train = root / "train"
-        test = next((root / name for name in TEST_NAMES if (root / name).is_dir()), None)
-        if not train.is_dir() or test is None:
-            raise DataError(
-                f"{root} has no train/ folder beside a test/ or val/ folder",
-                "lay the images out as PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg",
-            )
-        self.labels = sorted(entry.name for entry in train.iterdir() if entry.is_dir())
-        for label in self.labels:
-            # What is no UTF-8 on disk comes as halves of characters, which no database takes.
-            if not label.isprintable():
-                raise DataError(f"{label!r} in {train} cannot be the name of a class", "rename the folder")
-        strangers = sorted({e.name for e in test.iterdir() if e.is_dir()} - set(self.labels))
-        if strangers:
-            raise DataError(f"{test} has classes that train/ lacks: {', '.join(strangers)}")
-        self.train = FolderSplit(train, self.labels)
-        self.test = FolderSplit(test, self.labels)
-        listing = self.train.listing() + "\n" + self.test.listing()
-        self.digest = hashlib.sha256(listing.encode(errors="surrogateescape")).hexdigest()
+    Args:
+        root: Holds ``train/`` and ``test/``.
+        options: How files are read.
+        cache: Where digests are remembered.
+    """
+
+    def __init__(self, root: Path, options: DataOptions, cache: Path | None) -> None:
+        self._left_out = LeftOut()
+        splits = find_splits(root)
+        classes = list_class_folders(*splits, self._left_out)
+        self.labels = sorted(classes)
+        self._options = options
+        self._cache = cache
+        names = [classes[label] for label in self.labels]
+        self.train = FolderSplit(splits.train, [train for train, _ in names], options, self._left_out)
+        self.test = FolderSplit(splits.test, [test for _, test in names], options, self._left_out)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of every image of each class."""
+        contents = self.contents(lambda _total: lambda: None)
+        return json_digest({label: [one.train, one.test] for label, one in contents.classes.items()})
+
+    @cached_property
+    def earlier_digest(self) -> str:
+        """Digest of names and sizes."""
+        hasher = hashlib.sha256()
+        for split, end in ((self.train, "\n"), (self.test, "")):
+            hasher.update("".join((*split.listing(), end)).encode(errors="surrogateescape"))
+        return hasher.hexdigest()
+
+    def contents(self, begin: Callable[[int], Callable[[], None]], *, check: bool = False) -> SourceContents:
+        """Return the digests of each class; with ``check``, decode every image that was not decoded before."""
+        count = len(self.labels)
+        folders = [*self.train.classes, *self.test.classes]
+        found = ContentsReader(DigestCache(self._cache)).read(folders, begin, check=check)
+        pairs = zip(self.labels, found[:count], found[count:], folders[:count], folders[count:], strict=True)
+        classes = {
+            label: ClassContent(train.digest, test.digest, len(of_train[2]), len(of_test[2]))
+            for label, train, test, of_train, of_test in pairs
+        }
+        return SourceContents(classes, _bad(found), (*self._left_out.sentences(), *self._read_as(found)))
+
+    def _read_as(self, found: Sequence[FolderContents]) -> Iterator[str]:
+        counts = sum((one.traits or Counter() for one in found), Counter[str]())
+        for trait, words in READ_AS.items():
+            if counts[trait] and not (trait == ORIENTATION and self._options.upright):
+                yield f"{counts[trait]:,} images {words}"
+
+
+def _bad(found: Sequence[FolderContents]) -> tuple[BadImage, ...]:
+    return tuple(bad for one in found for bad in one.bad)
 
 
 @hookimpl
-def unledger_data_source(spec: str) -> DataSource | None:
-    """Answer to ``folder:PATH``."""
-    return FolderSource(Path(spec.removeprefix(PREFIX)).expanduser()) if spec.startswith(PREFIX) else None
+def unledger_data_source(spec: str, options: DataOptions, cache: Path | None) -> DataSource | None:
+    """Answer to ``folder:PATH``.
+
+    Raises:
+        DataError: There are no such folders, or they are laid out in another way.
+    """
+    if not spec.startswith(PREFIX):
+        return None
+    try:
+        return FolderSource(Path(spec.removeprefix(PREFIX)).expanduser(), options, cache)
+    except OSError as error:
+        raise DataError(
+            f"cannot read {shown(str(error.filename))}: {error.strerror}", "check its permissions"
+        ) from error

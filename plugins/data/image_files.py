@@ -20,8 +20,10 @@ from ledger.errors import DataError
 from ledger.named_files import open_named
 
 from .header_reader import HeaderReader
+from .image_listing import shown
 from .jpeg_scans import count_scans
 from .memory_budget import MemoryBudget
+from .pixel_values import eight_bits, traits, upright
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
 """Formats that are decoded, as Pillow calls them. ``PPM`` also stands for PGM and PBM. Not JPEG 2000: its decoder takes
@@ -66,10 +68,16 @@ class _UnfitError(ValueError):
     """An image is beyond a limit."""
 
 
-def decode(path: Path, preprocessing: Preprocessing) -> np.ndarray:
+def decode(path: Path, preprocessing: Preprocessing, *, turned: bool = False) -> np.ndarray:
     """Return one image as the network takes it: uint8 (height, width, channels).
 
-    The shorter side is resized and the centre is cropped. Of several frames the first is taken.
+    The shorter side is resized and the centre is cropped. Of several frames the first is taken, transparency is
+    dropped, and more than eight bits a channel are scaled to eight.
+
+    Args:
+        path: The file.
+        preprocessing: What the network takes.
+        turned: Whether to turn the image as its EXIF orientation says.
 
     Raises:
         DataError: The file is not a readable image, or is beyond a limit; names it. It is never skipped, because the
@@ -80,23 +88,58 @@ def decode(path: Path, preprocessing: Preprocessing) -> np.ndarray:
         raise DataError(f"images have 1, 3 or 4 channels, the model takes {preprocessing.channels}")
     try:
         with HeaderReader(open_named(path)) as file:
-            return _decode(file, mode, preprocessing)
+            return _decode(file, mode, preprocessing, turned=turned)
     # What the decoders of broken files raise is not written down anywhere.
     except Exception as error:
-        detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-        raise DataError(f"cannot read the image {path}: {detail[:200]}", "replace or remove the file") from error
+        raise DataError(
+            f"cannot read the image {shown(str(path))}: {_cause(error)}", "replace or remove the file"
+        ) from error
 
 
-def _decode(file: HeaderReader, mode: str, preprocessing: Preprocessing) -> np.ndarray:
+def examine(file: HeaderReader) -> tuple[str, tuple[str, ...]]:
+    """Decode an image once, without keeping it; return why that fails, or an empty text, and its :func:`traits`.
+
+    Of a JPEG, every byte of the compressed data is read, but only an eighth of each side is computed.
+    """
+    try:
+        _require_small(file)
+        with _opened(file) as image:
+            share = _check(image, file)
+            found = traits(image)
+            with _BUDGET.reserved(_memory(image, share)):
+                if image.format == "JPEG":
+                    image.draft(None, (1, 1))
+                image.load()
+                eight_bits(image)
+    # What the decoders of broken files raise is not written down anywhere.
+    except Exception as error:  # noqa: BLE001
+        return _cause(error), ()
+    return "", found
+
+
+def _cause(error: Exception) -> str:
+    detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    return detail[:200]
+
+
+def _decode(file: HeaderReader, mode: str, preprocessing: Preprocessing, *, turned: bool) -> np.ndarray:
+    _require_small(file)
+    with _opened(file) as image:
+        share = _check(image, file)
+        with _BUDGET.reserved(_memory(image, share)):
+            array = np.asarray(_fitted(_converted(image, mode, turned=turned), preprocessing))
+    return array[..., None] if array.ndim == 2 else array
+
+
+def _require_small(file: HeaderReader) -> None:
     size = os.fstat(file.fileno()).st_size
     if size > MOST_FILE_BYTES:
         raise _UnfitError(f"it has {size:,} bytes, more than {MOST_FILE_BYTES:,}")
-    with _opened(file) as image:
-        share = _check(image, file)
-        needed = image.width * image.height * BYTES_OF_PIXEL / share
-        with _BUDGET.reserved(round(max(needed, LEAST_BYTES))):
-            array = np.asarray(_fitted(_converted(image, mode), preprocessing))
-    return array[..., None] if array.ndim == 2 else array
+
+
+def _memory(image: ImageFile, share: float) -> int:
+    """Return how many bytes to reserve for decoding an image of which a share of the pixels is allowed."""
+    return round(max(image.width * image.height * BYTES_OF_PIXEL / share, LEAST_BYTES))
 
 
 def _opened(file: HeaderReader) -> ImageFile:
@@ -146,10 +189,11 @@ def _check(image: ImageFile, file: HeaderReader) -> float:
     return share
 
 
-def _converted(image: ImageFile, mode: str) -> Image.Image:
+def _converted(image: ImageFile, mode: str, *, turned: bool) -> Image.Image:
     image.load()
+    scaled = eight_bits(upright(image) if turned else image)
     # Without a copy if there is nothing to convert: large images are hundreds of megabytes.
-    return image if image.mode == mode else image.convert(mode)
+    return scaled if scaled.mode == mode else scaled.convert(mode)
 
 
 def _most_resized(preprocessing: Preprocessing) -> int:

@@ -1,11 +1,15 @@
 """Data source ``npz:PATH``: one NumPy archive with ``x_train``, ``y_train``, ``x_test``, ``y_test``."""
 
 import hashlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from ledger.digest import json_digest
+from ledger.domain.data_record import ClassContent, SourceContents
 from ledger.errors import DataError
 from ledger.hookspecs import DataSource, hookimpl
 
@@ -54,16 +58,58 @@ class NpzSource:
         self.labels = [str(label) for label in arrays.get("labels", np.arange(count))]
         self.train = ArraySplit(_images(path, arrays["x_train"]), arrays["y_train"])
         self.test = ArraySplit(_images(path, arrays["x_test"]), arrays["y_test"])
+        self._arrays = arrays
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of every image of each class, and of the names of classes."""
+        return json_digest({label: [one.train, one.test] for label, one in self._classes.items()})
+
+    @cached_property
+    def earlier_digest(self) -> str:
+        """Digest of the arrays, without the names of classes."""
         hasher = hashlib.sha256()
         for name in ARRAYS:
-            for piece in _pieces(arrays[name]):
+            for piece in _pieces(self._arrays[name]):
                 hasher.update(np.ascontiguousarray(piece).data)
-        self.digest = hasher.hexdigest()
+        return hasher.hexdigest()
+
+    @cached_property
+    def _classes(self) -> dict[str, ClassContent]:
+        splits = [_digests(self._arrays[f"x_{s}"], self._arrays[f"y_{s}"], len(self.labels)) for s in ("train", "test")]
+        return {
+            label: ClassContent(train, test, train_images, test_images)
+            for label, (train, train_images), (test, test_images) in zip(self.labels, *splits, strict=True)
+        }
+
+    def contents(self, _begin: Callable[[int], Callable[[], None]], *, check: bool = False) -> SourceContents:
+        """Return the digests of each class; arrays that could be read hold no image that cannot."""
+        del check
+        return SourceContents(self._classes)
 
 
-def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield an array row by row, or many small rows at once: nothing of its whole size is made beside it."""
-    rows = max(1, PIECE_BYTES * len(array) // max(1, array.nbytes))
+def _digests(images: np.ndarray, labels: np.ndarray, classes: int) -> list[tuple[str, int]]:
+    """Return the digest of each class's images, in their order, and their number."""
+    order = np.argsort(labels, kind="stable")
+    ends = np.searchsorted(labels[order], np.arange(classes + 1))
+    found = []
+    for begin, end in itertools.pairwise(ends):
+        # The same pixels of another type or shape are read in another way.
+        hasher = hashlib.sha256(f"{images.dtype.str} {images.shape[1:]}".encode())
+        for piece in _pieces(order[begin:end], images.nbytes // max(1, len(images))):
+            hasher.update(np.ascontiguousarray(images[piece]).data)
+        found.append((hasher.hexdigest(), int(end - begin)))
+    return found
+
+
+def _pieces(array: np.ndarray, row_bytes: int = 0) -> Iterator[np.ndarray]:
+    """Yield an array row by row, or many small rows at once: nothing of its whole size is made beside it.
+
+    Args:
+        array: What to go through.
+        row_bytes: Bytes that each row stands for; 0 for its own.
+    """
+    rows = max(1, PIECE_BYTES // row_bytes if row_bytes else PIECE_BYTES * len(array) // max(1, array.nbytes))
     for start in range(0, len(array), rows):
         yield array[start : start + rows]
 

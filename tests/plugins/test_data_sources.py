@@ -184,9 +184,9 @@ def formerly(path: Path, preprocessing: Preprocessing) -> np.ndarray:
 
 
 KINDS = [
-    *(("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+    *(("PNG", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA")),
     *(("JPEG", mode) for mode in ("L", "RGB", "CMYK")),
-    *(("TIFF", mode) for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK", "F", "I", "I;16")),
+    *(("TIFF", mode) for mode in ("1", "L", "P", "RGB", "RGBA", "CMYK")),
     *(("WEBP", mode) for mode in ("RGB", "RGBA")),
     *(("GIF", mode) for mode in ("L", "P")),
     *(("BMP", mode) for mode in ("L", "P", "RGB")),

@@ -33,7 +33,10 @@ class ModelRegistered(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDataChanged(Event):
-    """Written when a model takes note of changed images, which it can after a purge."""
+    """Written when a model is bound to its images and its code again: they moved, or a person accepts what changed.
+
+    The reason that a person gives is the entry's note.
+    """
 
     kind: ClassVar[str] = EventKind.MODEL_DATA_CHANGED
     previous: str = field(metadata=key("from"))
@@ -42,6 +45,17 @@ class ModelDataChanged(Event):
     """Digest of the images from now on."""
     row: str | None = None
     """Digest of the stored row from now on. Absent before replay covered it."""
+    changed: tuple[tuple[int, int, int, int, int], ...] = ()
+    """Of each class whose images are others now: class index, training images before and now, test images before and
+    now."""
+    gone: tuple[int, ...] = ()
+    """Classes whose images are no longer there, while their class spaces are kept."""
+    skipped: int = 0
+    """Number of files that are left out since they cannot be read."""
+    architecture: str | None = None
+    """What the model loader builds from now on, where that changed."""
+    code: str | None = None
+    """Digest of the source code that was accepted, where it changed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from ledger.digest import json_digest
 from ledger.domain.class_spaces import ClassSpace, NewClassSpace
-from ledger.errors import ObjectError
+from ledger.errors import DataError, ObjectError
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
 from ledger.service.versions.recording import append_class_space
@@ -14,6 +14,7 @@ from ledger.spaces import files
 from ledger.store.unit_of_work import Transaction
 
 from .class_space_collection import class_space_spec, collect_class_space
+from .kept_class_spaces import find_kept
 from .workbench import Workbench
 
 Record = TypeVar("Record", bound=NewClassSpace)
@@ -36,7 +37,9 @@ class _Wanted:
 
     class_index: int
     images: tuple[int, ...]
-    """Indices into the training split, in collection order."""
+    """Indices into the training split, in collection order; none where they are gone."""
+    count: int
+    """Number of images wanted."""
     spec_digest: str
 
 
@@ -97,12 +100,23 @@ class ClassSpaceCache:
     def _wanted(self, forgotten: frozenset[int]) -> list[_Wanted]:
         """Return what is needed of each class, in class order."""
         everything = []
+        settings = self._workbench.model.settings
         for k in range(len(self._workbench.model.labels)):
-            if k not in self._workbench.anchor.forgotten:
-                samples = self._workbench.samples(k)
-                images = samples.forget if k in forgotten else samples.retain
-                everything.append(_Wanted(k, images, class_space_spec(self._workbench, images)))
+            if k in self._workbench.anchor.forgotten:
+                continue
+            if k in self._workbench.gone:
+                count = settings.forget_samples if k in forgotten else settings.retain_samples
+                if k in forgotten or self._is_kept(k, count):
+                    everything.append(_Wanted(k, (), count, ""))
+                continue
+            samples = self._workbench.samples(k)
+            images = samples.forget if k in forgotten else samples.retain
+            everything.append(_Wanted(k, images, len(images), class_space_spec(self._workbench, k, images)))
         return everything
+
+    def _is_kept(self, class_index: int, count: int) -> bool:
+        with self._ledger.database.read() as tx:
+            return find_kept(tx, self._workbench, class_index, count) is not None
 
     def _find(self, wanted: _Wanted) -> tuple[_Wanted, ClassSpace | None]:
         with self._ledger.database.read() as tx:
@@ -112,6 +126,9 @@ class ClassSpaceCache:
         """Look for a space that covers every map read now; return what is wanted, with the digest it goes by."""
         model, network = self._workbench.model, self._workbench.network
         record = tx.class_spaces.find(model, wanted.class_index, wanted.spec_digest)
+        if record is None:
+            record = find_kept(tx, self._workbench, wanted.class_index, wanted.count)
+            wanted = wanted if record is None else replace(wanted, spec_digest=record.spec_digest)
         if record is not None and not files.covers(record, network.map_groups):
             # Collected when some of these layers had no handler. Versions that used it keep it; a wider one is added.
             digest = json_digest({"spec": wanted.spec_digest, "maps": sorted(m.key for m in network.maps)})
@@ -131,6 +148,12 @@ class ClassSpaceCache:
     # -- collect ----------------------------------------------------------------------------------
 
     def _collect(self, wanted: _Wanted) -> tuple[NewClassSpace, bytes]:
+        if not wanted.images:
+            label = self._workbench.model.labels[wanted.class_index]
+            raise DataError(
+                f"the images of {label} are gone, and the ledger has no class space of it that could be used",
+                f"restore them, then: unledger model rebind {self._workbench.model.name}",
+            )
         return collect_class_space(self._workbench, wanted.class_index, wanted.images, wanted.spec_digest)
 
     def _load(self, record: Record, data: bytes) -> CollectedSpace[Record]:

@@ -2,7 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.class_spaces import NewClassSpace
@@ -14,26 +16,59 @@ from ledger.spaces.positions import PositionSampler
 from .workbench import Workbench
 
 
-def class_space_spec(workbench: Workbench, images: Sequence[int]) -> str:
+def class_space_spec(workbench: Workbench, class_index: int, images: Sequence[int]) -> str:
     """Return the digest of everything that decides a class space's bytes, besides the machine.
+
+    Where the content of each class is known, images of other classes play no part.
 
     Args:
         workbench: The model.
+        class_index: The class.
         images: Indices into the training split, in collection order.
     """
-    settings, anchor = workbench.model.settings, workbench.anchor
+    known = workbench.model.data.classes
+    if not known:
+        return earlier_spec(workbench, workbench.model.data_digest, images)
+    own = np.flatnonzero(workbench.train_labels == class_index)
+    return content_spec(workbench, known[class_index].train, [int(place) for place in np.searchsorted(own, images)])
+
+
+def content_spec(workbench: Workbench, content: str, places: Sequence[int]) -> str:
+    """Return the digest for a class whose training images have a digest.
+
+    Args:
+        workbench: The model.
+        content: The digest.
+        places: Which of the class's training images, in collection order.
+    """
+    return _spec(workbench, {"class_data": content, "samples": list(places)})
+
+
+def earlier_spec(workbench: Workbench, data: str, images: Sequence[int]) -> str:
+    """Return the digest where the images of all classes have one digest together.
+
+    Args:
+        workbench: The model.
+        data: The digest.
+        images: Indices into the training split, in collection order.
+    """
+    return _spec(workbench, {"data": data, "samples": list(images)})
+
+
+def _spec(workbench: Workbench, images: Mapping[str, object]) -> str:
+    settings, anchor, code = workbench.model.settings, workbench.anchor, workbench.model.code_digest
     return json_digest(
         {
             "weights": anchor.weights,
-            "data": workbench.model.data_digest,
-            "samples": list(images),
             "seed": settings.seed,
             "rows_per_class": settings.rows_per_class,
             "max_rank": settings.max_rank,
             "space_tolerance": settings.space_tolerance,
             "batch_size": settings.batch_size,
         }
+        | dict(images)
         | ({"anchor": anchor.number} if anchor.number else {})
+        | ({"code": code} if code else {})
     )
 
 

@@ -65,6 +65,7 @@ def _candidates(workbench: Workbench, forgotten: frozenset[int]) -> Iterator[Ver
             version
             for version in tx.versions.all(model)
             if version.number > anchor.number
+            and version.number >= model.data.reusable_from
             and version.forgotten == forgotten
             and version.recipe.computed
             and version.quarantined is None
@@ -73,11 +74,12 @@ def _candidates(workbench: Workbench, forgotten: frozenset[int]) -> Iterator[Ver
         if not versions:
             return
         tx.trusted.versions(model.name, frozenset({0, *(version.number for version in versions)}))
-        registered = tx.versions.get(model, 0).recipe.code
+        registered = model.code_digest or tx.versions.get(model, 0).recipe.code
     for version in versions:
         recipe = version.recipe
         if (
-            (recipe.base, recipe.data) == (anchor.weights, model.data_digest)
+            recipe.base == anchor.weights
+            and recipe.data in (model.data_digest, *model.data.earlier)
             and recipe.solver in model.settings.solvers
             and same_plugins(recipe, workbench.ledger.plugins.infos)
             # Last, since it builds the network.
@@ -99,6 +101,8 @@ def _missed_gates(workbench: Workbench, recipe: VersionRecipe, forgotten: frozen
     each = {k: scores.accuracy for k, scores in recipe.forgotten.items()}
     before, after = recipe.base_retained.accuracy, recipe.retained.accuracy
     accuracies = {k: accuracy for k, accuracy in each.items() if accuracy is not None}
-    if accuracies.keys() != forgotten - workbench.anchor.forgotten or before is None or after is None:
+    wanted = forgotten - workbench.anchor.forgotten
+    # Of a class whose images are gone, only what was computed before has figures.
+    if not wanted - workbench.gone <= accuracies.keys() <= wanted or before is None or after is None:
         return None
     return tuple(sentences_of_missed_gates(workbench, accuracies, before - after))

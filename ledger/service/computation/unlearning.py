@@ -14,7 +14,7 @@ from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
 from ledger.domain.recipe import RecordedMapChange, VersionRecipe
-from ledger.errors import PurgedError
+from ledger.errors import DataError, PurgedError
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
 from ledger.service.versions.proposal import Proposal
@@ -119,7 +119,7 @@ def search(
         builder,
         predictor,
         classes=len(workbench.model.labels),
-        forgotten=forgotten,
+        forgotten=forgotten - workbench.gone,
         settings=settings,
         on_trial=progress.step,
     ).run()
@@ -128,12 +128,19 @@ def search(
 
 
 def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration:
-    gone = forgotten | workbench.anchor.forgotten
-    retained = [k for k in range(len(workbench.model.labels)) if k not in gone]
+    judged = sorted(forgotten - workbench.gone)
+    if not judged:
+        names = ", ".join(workbench.model.labels.names(forgotten))
+        raise DataError(
+            f"no image of {names} is left, so nobody can tell whether it is forgotten",
+            f"restore images of it until that is done, then: unledger model rebind {workbench.model.name}",
+        )
+    without = forgotten | workbench.anchor.forgotten | workbench.gone
+    retained = [k for k in range(len(workbench.model.labels)) if k not in without]
     return sample_calibration(
         workbench.source.train,
         workbench.samples,
-        forgotten=sorted(forgotten),
+        forgotten=judged,
         retained=retained,
         preprocessing=workbench.model.preprocessing,
         batch_size=workbench.model.settings.batch_size,

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
-from ledger.errors import CodeError, DataError
+from ledger.errors import CodeError
 from ledger.hookspecs import DataSource, Split
 from ledger.images import loading
 from ledger.images.relabelled import RelabelledSource
@@ -22,6 +22,7 @@ from ledger.service.versions.availability import require_available
 from ledger.weights import tensor_files
 
 from .pinning import pin_threads, pinned_device
+from .registered_data import open_registered
 
 
 @dataclass
@@ -58,13 +59,14 @@ class Workbench:
 
     def _require_registered_code(self, network: Network) -> None:
         with self.ledger.database.read() as tx:
-            registered = tx.versions.get(self.model, 0).recipe.code
+            registered = self.model.code_digest or tx.versions.get(self.model, 0).recipe.code
         if registered is not None and network.code_path and network.code_digest != registered:
             name = self.model.name
             raise CodeError(
                 f"the code that builds the network of {name} changed since it was registered: {network.code_path} and "
                 f"the modules that it imports have digest {network.code_digest}, registered is {registered}",
-                f"restore the code as it was, or accept it as it is now: unledger model rebind {name}",
+                f"restore the code as it was, or accept it as it is now: unledger model rebind {name} "
+                "--accept-changes REASON, and retry what failed: unledger request retry N",
             )
 
     @cached_property
@@ -87,14 +89,9 @@ class Workbench:
         """The images.
 
         Raises:
-            DataError: They changed since the model was registered.
+            DataError: They are not those that the model's results rest on.
         """
-        source = self.ledger.plugins.data_source(self.model.data_spec)
-        if source.digest != self.model.data_digest:
-            raise DataError(
-                f"the data of {self.model.name} ({self.model.data_spec}) changed since it was registered",
-                "restore it, or register the model again with the data as it is now; after a purge: model rebind",
-            )
+        source = open_registered(self.ledger, self.model, self.anchor)
         labels = self.model.labels.labels
         return source if tuple(source.labels) == labels else RelabelledSource(source, labels)
 
@@ -112,6 +109,11 @@ class Workbench:
     def train_labels(self) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
         """int64 (n,): class index of every training image. An array, since each class searches it."""
         return np.asarray(self.source.train.labels, dtype=np.int64)
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """Classes whose images are no longer there, though their class spaces are needed."""
+        return self.model.data.gone - self.anchor.forgotten
 
     def samples(self, class_index: int) -> ClassSamples:
         """Return which training images of a class are used for what."""

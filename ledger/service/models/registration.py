@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ledger.domain.data_record import DEFAULT_DATA_OPTIONS, BadImages, DataOptions, DataRecord
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.recipe import VersionRecipe
@@ -26,10 +27,14 @@ from ledger.networks.opening import open_network
 from ledger.networks.trial import IMAGES, require_function_of_image
 from ledger.service.computation.environment import computation_environment
 from ledger.service.computation.pinning import pin_threads
+from ledger.service.computation.registered_data import data_digest, open_source, records
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
+from ledger.service.progress import Progress, Silent
 from ledger.service.versions.commit import append_model, append_version
 from ledger.weights import tensor_files
+
+from .data_check import open_checked
 
 MOST_CLASSES = 65_536
 """Most classes of a model: a network is built with an output for each, before its weights are compared."""
@@ -55,17 +60,26 @@ class Registration:
     settings: Settings
     allow_unhandled: frozenset[str] = frozenset()
     """Names of weights that may stay unedited although no handler covers them."""
+    bad_images: BadImages = BadImages.REFUSE
+    """What to do about images that cannot be read."""
+    data_options: DataOptions = DEFAULT_DATA_OPTIONS
+    """How the files of the data are read."""
 
 
-def register(ledger: Ledger, registration: Registration) -> Model:
+def register(ledger: Ledger, registration: Registration, progress: Progress | None = None) -> Model:
     """Register a model: check that weights, architecture, labels and data fit, then record version 0.
+
+    Args:
+        ledger: The ledger.
+        registration: What a person says about the model.
+        progress: Told about phases.
 
     Raises:
         ConflictError: The name is taken.
         UsageError: The preprocessing makes no sense, no plugin offers a solver, or there is no such device here.
         WeightsError: The weights do not fit the network, or are no safetensors file.
         NonFiniteError: Weights or outputs hold NaN or infinity.
-        DataError: A class has no images, or the label map disagrees with the data.
+        DataError: A class has no images, the label map disagrees with the data, or images cannot be read.
         UnsupportedLayerError: A weight that no layer handler edits was not allowed by name.
         ImpureNetworkError: The network's answer for an image depends on more than that image.
     """
@@ -73,8 +87,9 @@ def register(ledger: Ledger, registration: Registration) -> Model:
     data = tensor_files.read_file(registration.weights)
     state = tensor_files.parse(data, str(registration.weights))
     pin_threads(ledger, None)
-    source = ledger.plugins.data_source(registration.data_spec)
+    source = open_source(ledger, registration.data_spec, registration.data_options)
     labels = _labels(registration, source)
+    source, record = _checked(ledger, registration, labels, progress or Silent())
     ledger.plugins.solvers(registration.settings.solvers)
     network = open_network(
         ledger.plugins,
@@ -101,7 +116,8 @@ def register(ledger: Ledger, registration: Registration) -> Model:
                 labels=labels,
                 preprocessing=preprocessing,
                 data_spec=registration.data_spec,
-                data_digest=source.digest,
+                data_digest=data_digest(labels, record.classes) if record.classes else source.digest,
+                data=record,
                 settings=registration.settings,
                 created_at=now,
             ),
@@ -125,6 +141,16 @@ def register(ledger: Ledger, registration: Registration) -> Model:
         )
         append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=now)
     return model
+
+
+def _checked(
+    ledger: Ledger, registration: Registration, labels: LabelMap, progress: Progress
+) -> tuple[DataSource, DataRecord]:
+    """Read every image once; return the source without those that cannot be read, and what there is of each class."""
+    checked = open_checked(ledger, registration.data_spec, registration.data_options, progress, registration.bad_images)
+    require_images(checked.source, labels.labels, "every class needs at least one image in each split")
+    classes = () if checked.contents is None else records(labels, checked.contents.classes)
+    return checked.source, DataRecord(classes, checked.options)
 
 
 def _spread(count: int) -> list[int]:

@@ -82,6 +82,10 @@ class ModelRow(Base):
     """Version whose weights computations start from: 0, or the one that was live at the last purge."""
     salt: Mapped[str] = mapped_column(String(32), default="", server_default=text("''"))
     """Random, hexadecimal: keeps the digest of the row, which the audit log holds, from being guessed."""
+    data_record: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default=text("'{}'"))
+    """What each class consists of, by digest, and how files are read; empty where an earlier release wrote."""
+    code_digest: Mapped[str | None] = mapped_column(String(64))
+    """Code that was accepted in the place of what registration found."""
 
 
 class ObjectRow(Base):

@@ -28,6 +28,8 @@ DIGESTED = {
     ("models", "settings"): "the digest of the set-up, and of the row",
     ("models", "labels"): "the digest of the row",
     ("models", "data_spec"): "the digest of the row",
+    ("models", "data_record"): "the digest of the row",
+    ("models", "code_digest"): "the digest of the row",
     ("models", "salt"): "the digest of the row",
     ("requests", "external_id"): "the digest of the body",
     ("requests", "reason"): "the digest of the body",

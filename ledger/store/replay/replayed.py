@@ -115,7 +115,10 @@ class Replayed:
         return row
 
     def _data_changed(self, entry: AuditEvent, event: ModelDataChanged) -> None:
-        self._model_row(entry, event.row)["data_digest"] = event.data
+        row = self._model_row(entry, event.row)
+        row["data_digest"] = event.data
+        if event.architecture is not None:
+            row["architecture"] = event.architecture
 
     def _purged(self, entry: AuditEvent, event: ModelPurged) -> None:
         self.rows["models"][entry.model,]["anchor"] = event.anchor

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy import Row
 
 from ledger.domain.class_spaces import ClassSpace, MapSummary, NewClassSpace
+from ledger.domain.data_record import DataRecord
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model
@@ -56,6 +57,8 @@ def model(row: ModelRow) -> Model:
         settings=Settings.from_json(row.settings),
         created_at=row.created_at,
         anchor=row.anchor,
+        data=DataRecord.from_json(row.data_record),
+        code_digest=row.code_digest,
     )
 
 

@@ -34,6 +34,8 @@ class Models:
             preprocessing=vars(model.preprocessing),
             data_spec=model.data_spec,
             data_digest=model.data_digest,
+            data_record=model.data.to_json(),
+            code_digest=model.code_digest,
             settings=model.settings.to_json(),
             created_at=model.created_at,
             salt=secrets.token_hex(16),
@@ -66,10 +68,11 @@ class Models:
         self._session.get_one(ModelRow, model.id).anchor = anchor
         self._session.flush()
 
-    def use_data(self, model: Model, spec: str, digest: str) -> None:
-        """Let a model read its images elsewhere."""
+    def rebind(self, model: Model) -> None:
+        """Let a model read its images and its code as the given value of it says."""
         row = self._session.get_one(ModelRow, model.id)
-        row.data_spec, row.data_digest = spec, digest
+        row.data_spec, row.data_digest, row.data_record = model.data_spec, model.data_digest, model.data.to_json()
+        row.architecture, row.code_digest = model.architecture.spec, model.code_digest
         self._session.flush()
 
     def ensure_salt(self, model: Model) -> None:

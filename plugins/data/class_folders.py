@@ -1,0 +1,97 @@
+"""Where a tree of images has its splits and its classes, and what to do where they are not where they should be."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from ledger.errors import DataError
+
+from .image_listing import LeftOut, is_foreign, normal, shown
+
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "val", "validation", "valid", "testing")
+LAYOUT = "lay the images out as PATH/train/CLASS/*.jpg and PATH/test/CLASS/*.jpg"
+
+
+class Splits(NamedTuple):
+    """The folders of both splits."""
+
+    train: Path
+    test: Path
+
+
+def find_splits(root: Path) -> Splits:
+    """Find ``train/`` and ``test/``, or what else they are often called; case does not matter.
+
+    Raises:
+        DataError: One of them is missing; says what is there instead.
+    """
+    if not root.is_dir():
+        raise DataError(f"there is no folder {shown(str(root))}", "check the path after folder:")
+    folders = {entry.name.lower(): entry.name for entry in sorted(root.iterdir(), reverse=True) if entry.is_dir()}
+    train = next((root / folders[name] for name in TRAIN_NAMES if name in folders), None)
+    test = next((root / folders[name] for name in TEST_NAMES if name in folders), None)
+    if train is not None and test is not None:
+        return Splits(train, test)
+    said = f"{shown(str(root))} has no train/ folder beside a test/ or val/ folder"
+    if train is not None:
+        raise DataError(
+            f"{said}: only {train.name}/",
+            "forgetting is measured on images that the model was not trained on: "
+            f"put some of each class into {shown(str(root / 'test'))}/CLASS",
+        )
+    if root.name.lower() in (*TRAIN_NAMES, *TEST_NAMES):
+        raise DataError(said, f"name the folder above it: folder:{shown(str(root.parent))}")
+    raise DataError(said, LAYOUT)
+
+
+def list_class_folders(train: Path, test: Path, left_out: LeftOut) -> dict[str, tuple[str, str | None]]:
+    """Return the classes of both splits: by label, the names of their folders as the disk spells them.
+
+    Labels are compared in one spelling (NFC), since a Mac may spell an accent in another way than other systems.
+
+    Raises:
+        DataError: There is no class, a name cannot be that of a class, two have the same name, or ``test/`` has a class
+            that ``train/`` lacks.
+    """
+    trained, tested = _folders(train, left_out), _folders(test, left_out)
+    for label in trained:
+        # What is no UTF-8 on disk comes as halves of characters, which no database takes.
+        if not label.isprintable():
+            raise DataError(
+                f"{shown(label)!r} in {shown(str(train))} cannot be the name of a class",
+                "rename the folder, in UTF-8 and without control characters",
+            )
+    if not trained:
+        raise DataError(f"{shown(str(train))} has no folder of a class", LAYOUT)
+    strangers = sorted(set(tested) - set(trained))
+    if strangers:
+        folded = {label.casefold(): label for label in trained}
+        same = next(
+            (f"{name!r} is {folded[name.casefold()]!r} in train/" for name in strangers if name.casefold() in folded),
+            "",
+        )
+        raise DataError(
+            f"{shown(str(test))} has classes that train/ lacks: {', '.join(map(shown, strangers[:5]))}",
+            f"upper and lower case count: {same}" if same else "remove them, or name them as in train/",
+        )
+    return {label: (name, tested.get(label)) for label, name in trained.items()}
+
+
+def _folders(split: Path, left_out: LeftOut) -> dict[str, str]:
+    found: dict[str, str] = {}
+    with os.scandir(split) as entries:
+        for entry in sorted(entries, key=lambda one: one.name):
+            within = f"{split.name}/{entry.name}"
+            if is_foreign(entry.name):
+                left_out.note("hidden files and folders are left out", within)
+            elif not entry.is_dir():
+                left_out.note("files outside the folders of classes are left out", within)
+            elif normal(entry.name) in found:
+                raise DataError(
+                    f"two folders in {shown(str(split))} are called {normal(entry.name)!r}, spelled in two ways",
+                    "put their images into one of them",
+                )
+            else:
+                found[normal(entry.name)] = entry.name
+    return found
