@@ -36,7 +36,7 @@ SETTLED_NS = 2 * 10**9
 """Nanoseconds after its last change from which on a file is remembered."""
 
 
-class Finding(NamedTuple):
+class FileContents(NamedTuple):
     """What is known of one file."""
 
     digest: bytes
@@ -67,18 +67,22 @@ class DigestCache:
             return summary if isinstance(summary, dict) else None
         return None
 
-    def files(self, folder: str) -> dict[tuple[str, str], Finding]:
+    def files(self, folder: str) -> dict[tuple[str, str], FileContents]:
         """Return what was remembered of each file of a folder, by its name and what tells whether it changed."""
         found = {}
         rows = self._ask("SELECT name, state, digest, finding FROM files WHERE folder = ?", os.fsencode(folder))
         with suppress(ValueError, TypeError):
             for name, state, digest, finding in rows:
                 cause, traits = (None, ()) if finding is None else json.loads(finding)
-                found[os.fsdecode(name), state] = Finding(digest, cause, tuple(traits))
+                found[os.fsdecode(name), state] = FileContents(digest, cause, tuple(traits))
         return found
 
     def remember(
-        self, folder: str, fingerprint: bytes, summary: Mapping[str, Any], files: Iterable[tuple[ImageFile, Finding]]
+        self,
+        folder: str,
+        fingerprint: bytes,
+        summary: Mapping[str, Any],
+        files: Iterable[tuple[ImageFile, FileContents]],
     ) -> None:
         """Remember a folder and each of its files, in the place of what was known of it."""
         encoded = os.fsencode(folder)
@@ -156,5 +160,5 @@ def state(file: ImageFile) -> str:
     return f"{file.size} {' '.join(map(str, file.changed))}"
 
 
-def _finding(one: Finding) -> str | None:
+def _finding(one: FileContents) -> str | None:
     return None if one.cause is None else json.dumps([one.cause, one.traits])

@@ -14,7 +14,7 @@ from typing import Any
 from ledger.domain.data_record import BadImage
 from ledger.named_files import open_named
 
-from .digest_cache import SETTLED_NS, DigestCache, Finding, state
+from .digest_cache import SETTLED_NS, DigestCache, FileContents, state
 from .header_reader import HeaderReader
 from .image_files import examine
 from .image_listing import ImageFile, normal, shown
@@ -104,7 +104,7 @@ class ContentsReader:
                 findings[file.name] = finding
                 settled = settled and calm
                 step()
-        findings |= {file.name: Finding(b"", file.cause) for file in files if file.cause}
+        findings |= {file.name: FileContents(b"", file.cause) for file in files if file.cause}
         summary = _summary(files, findings, check=check)
         if settled and not any(file.cause for file in files):
             pairs = ((file, findings[file.name]) for file in files)
@@ -117,7 +117,7 @@ class ContentsReader:
 
 @dataclass(frozen=True)
 class _Plan:
-    known: dict[str, Finding]
+    known: dict[str, FileContents]
     unread: tuple[ImageFile, ...]
 
 
@@ -137,7 +137,7 @@ def _fingerprint(folder: Path, files: Sequence[ImageFile]) -> bytes:
     return hashlib.sha256(said.encode(errors="surrogateescape")).digest()
 
 
-def _look(folder: Path, file: ImageFile, check: bool) -> tuple[Finding, bool]:  # noqa: FBT001 - called by map
+def _look(folder: Path, file: ImageFile, check: bool) -> tuple[FileContents, bool]:  # noqa: FBT001 - called by map
     """Read one file; return what was found, and whether it may be remembered."""
     path, began = folder / file.name, time.time_ns()
     try:
@@ -148,12 +148,12 @@ def _look(folder: Path, file: ImageFile, check: bool) -> tuple[Finding, bool]:  
             cause, traits = examine(opened) if check else (None, ())
         after = path.stat()
     except OSError as error:
-        return Finding(b"", error.strerror or type(error).__name__), False
+        return FileContents(b"", error.strerror or type(error).__name__), False
     same = size == file.size and (after.st_mtime_ns, after.st_ctime_ns, after.st_ino, after.st_dev) == file.changed
-    return Finding(digest, cause, traits), same and began - max(file.changed[:2]) > SETTLED_NS
+    return FileContents(digest, cause, traits), same and began - max(file.changed[:2]) > SETTLED_NS
 
 
-def _summary(files: Sequence[ImageFile], findings: Mapping[str, Finding], *, check: bool) -> dict[str, Any]:
+def _summary(files: Sequence[ImageFile], findings: Mapping[str, FileContents], *, check: bool) -> dict[str, Any]:
     """Return what is worth knowing of a folder, as JSON values."""
     hasher = hashlib.sha256()
     for file in files:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from ledger.cli.commands.purge import parse_age
 
-from ledger.errors import ConflictError, PurgedError, UsageError
+from ledger.errors import PurgedError, UsageError
 
 if TYPE_CHECKING:
     from tests.ledgers.command_line import Cli
