@@ -11,6 +11,7 @@ from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, UsageError
+from ledger.garbage_collection import paused
 
 from ..answers import answer
 from ..dates import parse_date
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from ledger.service.requests.claim_end import Outcome
     from ledger.service.requests.filing import Receipt
 
+MOST_LISTED = 100
+"""Rows that ``request list`` shows unless it is told how many."""
 app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about them.")
 
 
@@ -155,21 +158,28 @@ def list_(
     model: OptionalModel = None,
     state: Annotated[list[RequestState] | None, typer.Option(help="Only these states; repeatable.")] = None,
     after: Annotated[int, typer.Option(help="Only requests with a higher number.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="How many at most. Default: all.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help=f"How many at most. Default: {MOST_LISTED}; with --json, all.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """List requests in the order they were filed."""
-    from ledger.service.requests.listing import list_requests
+    from ledger.service.requests.listing import count_requests, list_requests
 
+    if limit is None and not json:
+        limit = MOST_LISTED
     with session(ctx).ledger() as ledger:
         found = list_requests(ledger, model, state, after=after, limit=limit)
+        last = found[-1][1].id if found else after
+        more = count_requests(ledger, model, state, after=last) if len(found) == limit else 0
         now = ledger.clock()
     if json:
-        answer(ctx, documents.requests_document(found, now))
+        with paused():
+            answer(ctx, documents.requests_document(found, now))
     else:
         _table(((m.name, m.labels, r) for m, r in found), now)
-    if limit is not None and len(found) == limit:
-        say(f"more may follow: --after {found[-1][1].id}")
+    if more:
+        say(f"{more:,} more: --after {last} lists the next ones, --limit says how many")
 
 
 @app.command()

@@ -32,6 +32,7 @@ from ledger.store.audit.log import AuditLog, NewEntry
 from ledger.store.replay.trusted_state import TrustedState
 from ledger.store.unit_of_work import Database
 from tests.fixtures.events import any_event
+from tests.ledgers.command_line import Cli
 from tests.ledgers.stand_in import register_stand_in
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -320,3 +321,20 @@ def test_looking_finds_what_is_live_changed(
     with pytest.raises(IntegrityError, match=named) as found:
         look(ledger)
     assert isinstance(found.value, RowError | AuditError)
+
+
+def test_a_long_list_is_shown_in_parts_and_says_how_much_is_left(ledger: Ledger, tmp_path: Path) -> None:
+    enqueue(ledger, "cars", some(250))
+    run = Cli(tmp_path / "ledger")
+    first = run("request", "list")
+    assert len(first.out.splitlines()) == 101
+    assert "150 more: --after 100" in first.err
+    second = run("request", "list", "--after", "100", "--state", "queued", "cars")
+    assert second.out.splitlines()[1].split()[0] == "101"
+    assert "50 more: --after 200" in second.err
+    assert "more" not in run("request", "list", "--after", "150").err
+    assert "249 more" in run("request", "list", "--limit", "1").err
+    assert "more" not in run("request", "list", "--limit", "250").err
+    assert run("request", "list", "--after", "250").err == ""
+    assert len(run.json("request", "list")["items"]) == 250
+    assert "230 more" in run("request", "list", "--limit", "20", "--json").err

@@ -7,6 +7,7 @@ from ledger.audit.events import AuditEvent
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
+from ledger.garbage_collection import paused
 from ledger.service.ledger import Ledger
 
 
@@ -39,7 +40,20 @@ def list_requests(
         models = {m.id: m for m in ([model] if model else tx.models.all())}
         for one in models.values():
             tx.trusted.live(one.name)
-        return [(models[r.model_id], r) for r in tx.requests.all(model, states, after=after, limit=limit)]
+        with paused():
+            return [(models[r.model_id], r) for r in tx.requests.all(model, states, after=after, limit=limit)]
+
+
+def count_requests(
+    ledger: Ledger, model_name: str | None = None, states: Sequence[RequestState] | None = None, *, after: int = 0
+) -> int:
+    """Return how many requests :func:`list_requests` returns without a limit.
+
+    Raises:
+        NotFoundError: There is no such model.
+    """
+    with ledger.database.read() as tx:
+        return tx.requests.count(tx.models.get(model_name) if model_name else None, states, after=after)
 
 
 def show_request(ledger: Ledger, request_id: int) -> tuple[Model, Request]:

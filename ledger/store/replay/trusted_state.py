@@ -6,10 +6,9 @@ was kept outside the database. A process verifies each entry once, so a daemon p
 starts goes on from a :mod:`snapshot <ledger.store.replay.snapshot>`, if the entries before it are those it was made of.
 """
 
-import gc
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +20,7 @@ from ledger.domain.events.event import EventKind
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.errors import AuditError, RowError
+from ledger.garbage_collection import paused
 from ledger.store.audit.log import AuditLog
 from ledger.store.repositories.projections import Projections
 
@@ -79,7 +79,7 @@ class TrustedState:
         if self._walk is not None and not _continues(log, self._walk.head):
             # Entries of a transaction that was undone, or a database that was put back: read everything again.
             self._start()
-        with _nothing_thrown_away():
+        with paused():
             walk = self._walk = self._walk or self._begin(log)
             for page in log.pages(walk.head.size):
                 self._take(walk, page)
@@ -370,15 +370,3 @@ def _same_entries(log: AuditLog, snapshot: Snapshot, kept: ExternalRecord) -> En
         return None
     signed = [one for one in kept.checkpoints if one.size <= snapshot.size]
     return stream if all(snapshot.agrees_with(one, stream) for one in signed) else None
-
-
-@contextmanager
-def _nothing_thrown_away() -> Iterator[None]:
-    """Spare Python the search for garbage: a third of the time, where so many rows are made and all of them stay."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()

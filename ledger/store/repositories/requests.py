@@ -36,6 +36,7 @@ FIELDS = [
 QUEUED, RUNNING = RequestState.QUEUED.value, RequestState.RUNNING.value
 OPEN = sorted(state.value for state in OPEN_STATES)
 MOST_VALUES = 1000
+PAGE = 1000
 """Values in one statement; databases refuse too many."""
 UNTOUCHED = {
     "idempotency_key": None,
@@ -121,12 +122,12 @@ class Requests:
         limit: int | None = None,
     ) -> list[Request]:
         """Return requests in the order they were filed: those with a number above ``after``, at most ``limit``."""
-        query = select(*FIELDS).where(COLUMNS.id > after).order_by(COLUMNS.id).limit(limit)
-        if model is not None:
-            query = query.where(COLUMNS.model_id == model.id)
-        if states is not None:
-            query = query.where(COLUMNS.state.in_([state.value for state in states]))
+        query = select(*FIELDS).where(*_listed(model, states, after)).order_by(COLUMNS.id).limit(limit)
         return self._read(query)
+
+    def count(self, model: Model | None, states: Collection[RequestState] | None, *, after: int) -> int:
+        """Return how many requests :meth:`all` returns without a limit."""
+        return self._session.scalar(select(func.count()).where(*_listed(model, states, after))) or 0
 
     def waiting(self, model: Model, *, due_before: datetime | None = None, limit: int | None = None) -> list[Request]:
         """Return a model's open requests, the earliest due first: those due before a moment, at most ``limit``."""
@@ -291,13 +292,22 @@ class Requests:
 
     def _read(self, query: Select[*tuple[Any, ...]]) -> list[Request]:
         """Return the requests that a query for :data:`FIELDS` finds; there may be very many."""
-        return convert.list_of_requests(self._session.execute(query))
+        pages = self._session.execute(query).partitions(PAGE)
+        return convert.list_of_requests(row for page in pages for row in page)
 
     def _row(self, request_id: int) -> RequestRow:
         row = self._session.get(RequestRow, request_id, populate_existing=True)
         if row is None:
             raise NotFoundError(f"there is no request {request_id}", "see: unledger request list")
         return row
+
+
+def _listed(model: Model | None, states: Collection[RequestState] | None, after: int) -> Iterator[ColumnElement[bool]]:
+    yield COLUMNS.id > after
+    if model is not None:
+        yield COLUMNS.model_id == model.id
+    if states is not None:
+        yield COLUMNS.state.in_([state.value for state in states])
 
 
 def _open(model: Model, due_before: datetime | None) -> Iterator[ColumnElement[bool]]:
