@@ -12,7 +12,20 @@ from ledger.errors import LedgerError, OutputError, UsageError
 
 from . import answers, session, signals, streams
 from .command import Command
-from .commands import audit, backup, certificates, demo, models, purge, requests, setup, store, versions, worker
+from .commands import (
+    audit,
+    backup,
+    certificates,
+    demo,
+    models,
+    purge,
+    requests,
+    setup,
+    store,
+    versions,
+    weights,
+    worker,
+)
 from .render import say
 from .suggestions import name_ledger, suggest
 
@@ -149,6 +162,7 @@ app.command("demo", rich_help_panel="Start")(demo.demo)
 app.command("init", rich_help_panel="Start")(setup.init)
 app.command("doctor", rich_help_panel="Start")(setup.doctor)
 app.add_typer(models.app, name="model", rich_help_panel="Models")
+app.add_typer(weights.app, name="weights", rich_help_panel="Models")
 app.command("evaluate", rich_help_panel="Models")(versions.evaluate)
 app.command("rollback", rich_help_panel="Models")(versions.rollback)
 app.command("purge", rich_help_panel="Models")(purge.purge)

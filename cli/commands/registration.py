@@ -72,8 +72,6 @@ def add(
     from ledger.service.models.registration import Registration, register
     from ledger.service.versions.model_history import read_model_history
 
-    if Path(weights).is_dir():
-        raise UsageError(f"{weights} is a folder", "name the safetensors file in it")
     registration = Registration(
         name=name,
         architecture=Architecture(absolute_spec(arch), dict(_pair(text) for text in arch_option or ())),

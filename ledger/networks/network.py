@@ -153,8 +153,11 @@ class Network:
         """
         self.require_fit(state, source)
         # Some modules ask which version of themselves wrote the weights; the file does not say, so: this one.
-        versioned = OrderedDict(state)
-        vars(versioned)["_metadata"] = getattr(self.module.state_dict(), "_metadata", None)
+        own = self.module.state_dict()
+        # What may be missing stays as it is, and a counter of one element becomes a scalar.
+        fitted = {name: state[name].reshape(own[name].shape) if name in state else own[name] for name in own}
+        versioned = OrderedDict(fitted)
+        vars(versioned)["_metadata"] = getattr(own, "_metadata", None)
         self.module.load_state_dict(versioned)
 
 

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from ledger.errors import WeightsError
 
+from .misfit_hints import COUNTER, hint_of_misfit
+
 
 @dataclass(frozen=True)
 class StateNames:
@@ -53,18 +55,21 @@ def require_fit(
         duplicates: Every further name of a shared parameter, to its first name.
         source: Where the weights come from, for the error.
 
+    The counters of normalisation layers may be missing, or of another type.
+
     Raises:
         WeightsError: Names are missing or unknown, a shape or the kind of number differs, or a shared parameter has
             different values under two names.
     """
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    counters = {name for name in own if _is_counter(name, own[name])}
+    missing, unknown = sorted(own.keys() - state.keys() - counters), sorted(state.keys() - own.keys())
     wrong = [
         f"{k} is {tuple(state[k].shape)}, the network has {tuple(own[k].shape)}"
         for k in sorted(own.keys() & state.keys())
-        if own[k].shape != state[k].shape
+        if own[k].shape != state[k].shape and not (k in counters and state[k].numel() == 1)
     ] + [
         f"{k} holds {state[k].dtype}, the network {own[k].dtype}"
-        for k in sorted(own.keys() & state.keys())
+        for k in sorted(own.keys() & state.keys() - counters)
         if (own[k].is_floating_point(), own[k].is_complex()) != (state[k].is_floating_point(), state[k].is_complex())
     ]
     differing = [
@@ -81,8 +86,17 @@ def require_fit(
     if problems:
         raise WeightsError(
             f"{source} does not fit the network: {'; '.join(problems)}",
-            "check --arch, --arch-option and that the number of outputs equals the number of classes",
+            hint_of_misfit(state, own, source),
         )
+
+
+def _is_counter(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor counts the batches that a normalisation layer saw.
+
+    It plays no part in what a network answers. torch itself takes weights without it, as releases before 0.4.1 wrote
+    them, and with another type of number.
+    """
+    return name.rpartition(".")[2] == COUNTER and tensor.dim() == 0 and not tensor.is_floating_point()
 
 
 def _shortened(names: Sequence[str], most: int = 3) -> str:

@@ -28,8 +28,12 @@ def _no_kind(_beginning: bytes) -> bool:
     return False
 
 
-def require_outside_ledgers(config: Config, path: Path) -> None:
+def require_outside_ledgers(config: Config | None, path: Path) -> None:
     """Refuse a place for an output that belongs to this ledger, or to another one around that place, or is a link.
+
+    Args:
+        config: The ledger that the output comes from; None if from none.
+        path: The place.
 
     Raises:
         RefusedError: Names what it belongs to.
@@ -37,7 +41,7 @@ def require_outside_ledgers(config: Config, path: Path) -> None:
     if path.is_symlink():
         raise RefusedError(f"cannot write {path}: it is a symbolic link", "name the file itself, or a new file")
     place = path.resolve()
-    for ledger in (config, *_ledgers_around(place)):
+    for ledger in (*([] if config is None else [config]), *_ledgers_around(place)):
         for what, part in _parts(ledger):
             inside = part.is_dir() and any(_same(part, above) for above in place.parents)
             if place == part or inside or _same(place, part):
@@ -47,7 +51,7 @@ def require_outside_ledgers(config: Config, path: Path) -> None:
                 )
 
 
-def require_free(config: Config, path: Path, *, force: bool = False) -> None:
+def require_free(config: Config | None, path: Path, *, force: bool = False) -> None:
     """Refuse, before anything is signed, a place that :func:`write_output` would refuse afterwards.
 
     Raises:
@@ -60,12 +64,12 @@ def require_free(config: Config, path: Path, *, force: bool = False) -> None:
 
 
 def write_output(
-    config: Config, path: Path, data: bytes, *, force: bool = False, own_kind: Kind = _no_kind, hint: str = ""
+    config: Config | None, path: Path, data: bytes, *, force: bool = False, own_kind: Kind = _no_kind, hint: str = ""
 ) -> None:
     """Write a file that a person named, whole or not at all.
 
     Args:
-        config: The ledger that it comes from.
+        config: The ledger that it comes from; None if from none.
         path: Where to.
         data: Its bytes.
         force: Replace a regular file that is there.

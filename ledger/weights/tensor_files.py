@@ -2,8 +2,7 @@
 
 import io
 import os
-import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -12,14 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from ledger.errors import NonFiniteError, WeightsError
+from ledger.errors import NonFiniteError, UsageError, WeightsError
 from ledger.named_files import open_named, reading
 
+from .foreign_files import BEGINNING, PICKLE_SUFFIXES, ForeignFile, convert_command, recognise, recognise_folder
 from .tensor_header import HeaderError, read_header
 
-PICKLE_SUFFIXES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".tar"})
-# Every pickle of protocol 2 or later starts with \x80; torch.save wraps one in a zip archive.
-PICKLE_MAGICS = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 MACHINE_MEMORY_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 """Bytes of this machine's memory."""
 
@@ -30,41 +27,43 @@ def read_file(path: Path) -> bytes:
     Raises:
         NotFoundError: There is no such file.
         UsageError: It cannot be read, or is not a regular file.
-        WeightsError: It is a pickle by its name or its first bytes, or does not fit into memory.
+        WeightsError: It is another kind of file, such as a pickle, or does not fit into memory.
     """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", recognise_folder(path))
     with reading(path, "weights file"), open_named(path) as file:
         return _read(file, path)
 
 
 def _read(file: BinaryIO, path: Path) -> bytes:
     size = os.fstat(file.fileno()).st_size
-    _refuse_pickle(path, file.read(max(map(len, PICKLE_MAGICS))))
+    beginning = file.read(BEGINNING)
+    _refuse_pickle(path, beginning)
     if size > MACHINE_MEMORY_BYTES:
         raise WeightsError(f"{path} has {size} bytes, more than this machine's memory")
     file.seek(0)
-    _header(file.read, size, str(path))
+    try:
+        read_header(file.read, size)
+    except HeaderError as error:
+        found = recognise(path, beginning)
+        raise WeightsError(
+            f"{path} is not a safetensors file: {error if found is None else f'it is {found.what}'}",
+            "the file may be truncated: download or copy it again" if found is None else found.hint,
+        ) from error
     # The same file that was checked: another one may have its name by now.
     file.seek(0)
     return file.read()
 
 
 def _refuse_pickle(path: Path, beginning: bytes) -> None:
-    if path.suffix.lower() in PICKLE_SUFFIXES or beginning.startswith(PICKLE_MAGICS):
-        converted = Path(f"{path.stem}.converted.safetensors")
-        raise WeightsError(
-            f"{path} is a pickle, which can run any code when it is loaded",
-            'convert it once, where you trust it: python -c "import sys, torch, safetensors.torch as st; '
-            "d = torch.load(open(sys.argv[1], 'rb'), weights_only=True); "
-            "st.save_file({k: v.contiguous().clone() for k, v in d.items()}, "
-            f'sys.argv[2])" {shlex.quote(str(path))} {shlex.quote(str(converted))}',
+    found = recognise(path, beginning)
+    if found is None and path.suffix.lower() in PICKLE_SUFFIXES:
+        found = ForeignFile(
+            "a pickle by its name, which can run any code when it is loaded",
+            f"convert it once, without running its code: {convert_command(path)}",
         )
-
-
-def _header(read: Callable[[int], bytes], size: int, source: str) -> None:
-    try:
-        read_header(read, size)
-    except HeaderError as error:
-        raise WeightsError(f"{source} is not a safetensors file: {error}", "the file may be truncated") from error
+    if found is not None and "pickle" in found.what:
+        raise WeightsError(f"{path} is {found.what}", found.hint)
 
 
 def parse(data: bytes, source: str) -> dict[str, Tensor]:
@@ -78,13 +77,17 @@ def parse(data: bytes, source: str) -> dict[str, Tensor]:
         WeightsError: Not a well-formed safetensors file.
         NonFiniteError: A tensor holds NaN or infinity.
     """
-    _header(io.BytesIO(data).read, len(data), source)
     try:
+        header = read_header(io.BytesIO(data).read, len(data))
         loaded = load(data)
+    except HeaderError as error:
+        raise WeightsError(f"{source} is not a safetensors file: {error}", "the file may be truncated") from error
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(f"{source} is not a safetensors file: {error}", "the file may be truncated") from error
     # Cloned: tensors cut out of one buffer are not aligned, and alignment can change the last bit of a product.
     state = {name: tensor.clone() for name, tensor in loaded.items()}
+    # safetensors.torch.save_model writes a shared tensor once, and notes its other names.
+    state |= {other: state[name] for other, name in header.aliases.items()}
     require_finite(state, source)
     return state
 

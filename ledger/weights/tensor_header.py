@@ -7,7 +7,7 @@ overlap. Names are data, never paths.
 import json
 import math
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -50,8 +50,26 @@ class TensorEntry:
     """Offset behind its last byte."""
 
 
-def read_header(read: Callable[[int], bytes], size: int) -> list[TensorEntry]:
-    """Return the entries of a file's header, after a check that they describe exactly the file.
+@dataclass(frozen=True)
+class Header:
+    """What a header says of a file."""
+
+    entries: tuple[TensorEntry, ...]
+    metadata: Mapping[str, str]
+    """Texts that whoever wrote the file added."""
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Further names of tensors, with the names that they are stored under.
+
+        ``safetensors.torch.save_model`` notes them for tensors that a network holds in several places.
+        """
+        stored = {entry.name for entry in self.entries}
+        return {other: name for other, name in self.metadata.items() if name in stored and other not in stored}
+
+
+def read_header(read: Callable[[int], bytes], size: int) -> Header:
+    """Return a file's header, after a check that it describes exactly the file.
 
     Args:
         read: Returns the next bytes of the file, as many as asked for; fewer only at its end.
@@ -62,12 +80,14 @@ def read_header(read: Callable[[int], bytes], size: int) -> list[TensorEntry]:
     """
     announced = int.from_bytes(read(LENGTH_BYTES), "little")
     if size < LENGTH_BYTES or announced > size - LENGTH_BYTES:
+        if 0 < size < LENGTH_BYTES or announced > MOST_HEADER_BYTES:
+            raise HeaderError("it does not begin with a header")
         raise HeaderError(f"it announces a header of {announced} bytes and has {size}")
     if announced > MOST_HEADER_BYTES:
         raise HeaderError(f"its header has {announced} bytes, more than {MOST_HEADER_BYTES}")
-    entries = _entries(_parsed(read(announced)))
-    _check_layout(entries, size - LENGTH_BYTES - announced)
-    return entries
+    header = _entries(_parsed(read(announced)))
+    _check_layout(header.entries, size - LENGTH_BYTES - announced)
+    return header
 
 
 def _parsed(text: bytes) -> dict[str, Any]:
@@ -97,15 +117,15 @@ def _refused(text: str) -> Any:
     raise HeaderError(f"its header holds the number {text[:20]}")
 
 
-def _entries(header: dict[str, Any]) -> list[TensorEntry]:
+def _entries(header: dict[str, Any]) -> Header:
     try:
-        value_as(dict[str, str], header.pop("__metadata__", {}))
+        metadata = value_as(dict[str, str], header.pop("__metadata__", {}))
     except ValueError as error:
         raise HeaderError("its metadata are no texts") from error
     entries = [_entry(name, value) for name, value in header.items()]
     if len({unicodedata.normalize("NFC", entry.name) for entry in entries}) < len(entries):
         raise HeaderError("two of its tensors have the same name in different spellings")
-    return entries
+    return Header(tuple(entries), metadata)
 
 
 def _entry(name: str, value: Any) -> TensorEntry:
@@ -134,7 +154,7 @@ class _Description:
     data_offsets: tuple[int, int]
 
 
-def _check_layout(entries: list[TensorEntry], size: int) -> None:
+def _check_layout(entries: Sequence[TensorEntry], size: int) -> None:
     place = 0
     for entry in sorted(entries, key=lambda entry: (entry.begin, entry.end)):
         if entry.begin != place:

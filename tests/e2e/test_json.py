@@ -114,6 +114,8 @@ def test_every_command_answers_as_its_schema_says(forgotten: Cli, tmp_path: Path
         assert check_output(answer.out) == [kind], command
         seen.setdefault(name, set()).add(kind)
     seen["model add"] = {*check_output(forgotten("model", "add", "pets", *rows.options(), "--json").out)}
+    convert = forgotten("weights", "convert", str(rows.weights), str(tmp_path / "converted.safetensors"), "--json")
+    seen["weights convert"] = {*check_output(convert.out)}
     with_json = {n for n, c in COMMANDS.items() if any("--json" in option.opts for option in c.params)}
     assert seen.keys() == with_json
     assert COMMANDS.keys() - with_json == {"demo"}
