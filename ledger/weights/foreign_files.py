@@ -4,9 +4,10 @@ Downloads go wrong, and frameworks have formats of their own. "Not a safetensors
 damage where there is none.
 """
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
+
+from ledger.domain.command_lines import command, quoted
 
 BEGINNING = 1024
 """Bytes that are looked at."""
@@ -75,18 +76,18 @@ def recognise(path: Path, beginning: bytes) -> ForeignFile | None:
     for magic, found in MAGICS.items():
         if beginning.startswith(magic):
             return found
-    for magic, (name, command) in COMPRESSED.items():
+    for magic, (name, unpack) in COMPRESSED.items():
         if beginning.startswith(magic):
-            return ForeignFile(f"compressed with {name}", f"unpack it first: {command} {shlex.quote(str(path))}")
+            return ForeignFile(f"compressed with {name}", f"unpack it first: {unpack} {quoted(str(path))}")
     if beginning[TAR_MAGIC] == b"ustar":
-        return ForeignFile("a tar archive", f"unpack it first: tar -xf {shlex.quote(str(path))}")
+        return ForeignFile("a tar archive", f"unpack it first: tar -xf {quoted(str(path))}")
     return _pickle(path, beginning) or _text(path, beginning) or _other_framework(path, beginning)
 
 
 def convert_command(path: Path, *options: str) -> str:
     """Return the command that makes a safetensors file of another weights file."""
     out = f"{path.name.partition('.')[0] or 'weights'}.converted.safetensors"
-    return shlex.join(["unledger", "weights", "convert", str(path), out, *options])
+    return command("weights", "convert", path, out, *options)
 
 
 def _pickle(path: Path, beginning: bytes) -> ForeignFile | None:
@@ -113,7 +114,7 @@ def _text(path: Path, beginning: bytes) -> ForeignFile | None:
             return ForeignFile("an index of several weights files", f"join them: {convert_command(path)}")
         return ForeignFile("a JSON document", "name the weights file")
     if text.startswith(b"version https://git-lfs.github.com/spec/"):
-        pull = f"fetch the file itself: git lfs pull --include {shlex.quote(path.name)}"
+        pull = f"fetch the file itself: git lfs pull --include {quoted(path.name)}"
         return ForeignFile("a Git LFS pointer, which stands for the file", pull)
     for begins, found in DOCUMENTS.items():
         if text[:14].lower().startswith(begins):
@@ -154,16 +155,14 @@ def recognise_folder(path: Path) -> str:
         names = sorted(entry.name for entry in path.iterdir())
     except OSError:
         names = []
-    command = shlex.quote(str(path))
+    place = quoted(str(path))
     if ".metadata" in names or any(name.endswith(".distcp") for name in names):
         return (
             "it is a distributed checkpoint of torch; join it where it was made: "
-            f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {command} joined.pth"
+            f"python -m torch.distributed.checkpoint.format_utils dcp_to_torch {place} joined.pth"
         )
     if any("zero_pp_rank" in name or name.startswith("global_step") for name in names):
-        return (
-            f"it is a checkpoint of DeepSpeed; join it where it was made: python zero_to_fp32.py {command} joined.bin"
-        )
+        return f"it is a checkpoint of DeepSpeed; join it where it was made: python zero_to_fp32.py {place} joined.bin"
     if "saved_model.pb" in names:
         return f"it is a saved model of TensorFlow; {OTHER_FRAMEWORK}"
     for ending in (".safetensors", ".index.json", *sorted(PICKLE_SUFFIXES)):
