@@ -5,7 +5,6 @@ more: options of the training script, numbers of NumPy, a whole network. Each cl
 is answered with a stand-in, which runs nothing and keeps the state that the file holds, so that tensors are found.
 """
 
-import pickle
 import pickletools
 import warnings
 import zipfile
@@ -131,7 +130,7 @@ def _globals_of_archive(path: Path, file: BinaryIO) -> set[str]:
                 raise WeightsError(f"{path} is a zip archive that torch.save did not write", "name a weights file")
             with archive.open(described[0]) as data:
                 return set(_globals(data.read()))
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError) as error:
         raise WeightsError(f"{path} is a damaged zip archive: {error}", "download or copy it again") from error
 
 
@@ -152,7 +151,7 @@ def _globals(data: Any) -> Iterator[str]:
     """Yield what a pickle asks for, as ``module.name``, without unpickling it."""
     for operation, argument, _ in pickletools.genops(data):
         if operation.name in ("STACK_GLOBAL", "INST"):
-            raise pickle.UnpicklingError("it was written with a protocol that torch.save does not use")
+            raise ValueError("it was written with a protocol that torch.save does not use")
         if operation.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
             # The names are those of Python 2, whatever wrote them.

@@ -226,8 +226,11 @@ def test_sql_stays_in_the_store() -> None:
 def test_pickle_is_nowhere() -> None:
     for name, path in MODULES.items():
         assert not any(t.split(".")[0] in ("pickle", "cloudpickle", "dill") for t in imported(name, path)), name
-        calls = (ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
-        assert "torch.load" not in set(calls), name
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+                # One room reads what torch.save wrote, for a conversion, and never lets it run code.
+                assert name == "ledger.weights.pickled_files", name
+                assert "weights_only=True" in ast.unparse(node)
 
 
 @pytest.mark.parametrize("name", ["utils", "helpers", "common", "misc"])
