@@ -1,10 +1,12 @@
 """``unledger audit``: read, verify, sign, prove and hand out the history."""
 
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.domain.command_lines import command
 from ledger.errors import AuditError, UsageError
 
 from ..answers import answer
@@ -12,10 +14,11 @@ from ..documents import audit as documents
 from ..documents.document import Document, text
 from ..options import DryRun, Force, Json, ModelName, OptionalModel, Output, VerifierKey, Yes
 from ..output import emit_file, require_outside_ledgers
-from ..render import emit_table, say
+from ..render import advise, emit_table, say
 from ..session import confirm, session
 
 if TYPE_CHECKING:
+    from ledger.audit.events import AuditEvent
     from ledger.service.audit.verification import VerifiedLog
 
 app = typer.Typer(no_args_is_help=True, help="Read, verify, sign and export the audit history.")
@@ -28,7 +31,7 @@ def log(
     after: Annotated[int, typer.Option(help="Only entries with a higher number.")] = 0,
     json: Json = False,
 ) -> None:
-    """Print the history, oldest first."""
+    """Print the history, oldest first; entries that read the same share a line."""
     from ledger.service.audit.listing import list_events
 
     with session(ctx).ledger() as ledger:
@@ -38,8 +41,27 @@ def log(
         return
     emit_table(
         ["#seq", "when", "event", "#req", "#ver", "who", "~note"],
-        ((e.seq, e.at, e.kind, e.request_id, e.data.get("version"), e.actor, e.note) for e in events),
+        (
+            (_span(same), same[0].at, _counted(same), *_told_of(same[0]))
+            for same in (list(group) for _, group in groupby(events, lambda e: (e.kind, *_told_of(e))))
+        ),
     )
+    if model is not None:
+        advise(f"only entries about {model}; the others, e.g. about the ledger itself:", command("audit", "log"))
+
+
+def _told_of(event: "AuditEvent") -> tuple[Any, ...]:
+    """Return what the table says of an entry behind its kind."""
+    return event.request_id, event.data.get("version"), event.actor, event.note
+
+
+def _span(same: "list[AuditEvent]") -> str:
+    """Return the numbers of entries that read the same; entries of other models may lie between."""
+    return str(same[0].seq) if len(same) == 1 else f"{same[0].seq}-{same[-1].seq}"
+
+
+def _counted(same: "list[AuditEvent]") -> str:
+    return str(same[0].kind) if len(same) == 1 else f"{same[0].kind} ({len(same)} times)"
 
 
 @app.command()

@@ -19,6 +19,7 @@ from ..documents.models import model_document
 from ..options import BadImagesOption, Json, Upright
 from ..render import PhaseProgress, advise, say
 from ..session import session
+from ..sizes import parse_size
 
 
 def add(
@@ -196,7 +197,7 @@ def _preprocessing(path: Path | None, input_size: str | None, mean: str | None, 
             raise UsageError(f"cannot read preprocessing from {path}: {error}") from error
     try:
         if input_size is not None:
-            values |= dict(zip(("channels", "height", "width"), map(int, input_size.split("x")), strict=True))
+            values |= parse_size(input_size)
         if mean is not None:
             values["mean"] = tuple(float(x) for x in mean.split(","))
         if std is not None:

@@ -279,13 +279,17 @@ def withdraw(
     json: Json = False,
 ) -> None:
     """Withdraw a fulfilled request: the model gets back what only it made it forget."""
+    from ledger.service.requests.listing import show_request
     from ledger.service.requests.withdrawal import withdraw as take_back
 
     with session(ctx).ledger() as ledger, PhaseProgress() as progress:
         done, version = take_back(ledger, request, reason, progress, waive_gates=waive_gates)
+        owner, _ = show_request(ledger, request)
         if json:
             _answer_decision(ctx, ledger, Action.WITHDRAW, done, version)
     say(f"request {request} is {done.state.value}" + (f"; version {version.number} is live" if version else ""))
+    if version is not None:
+        advise("next:", command("evaluate", owner.name))
 
 
 def _answer_decision(

@@ -1,6 +1,5 @@
 """``unledger evaluate``, ``rollback`` and ``report``: evidence on versions, and the way back."""
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,10 @@ from ..documents.requests import rollback_document
 from ..options import DryRun, Force, Json, ModelName, ModelReference, Reason, Yes
 from ..render import PhaseProgress, advise, day, emit_table, percent, say
 from ..session import confirm, session, split_reference
+
+MOST_IMAGES = 10_000_000
+LONGEST = 366 * 86_400
+"""Seconds that an evaluator may be given."""
 
 
 def evaluate(
@@ -39,8 +42,12 @@ def evaluate(
     from ledger.service.evidence.evaluation import evaluate as measure
 
     name, number = split_reference(model)
-    if time_limit is not None and not 0 < time_limit < math.inf:
-        raise UsageError(f"a time limit of {time_limit} s makes no sense", "e.g. --time-limit 600")
+    if not 0 <= train_per_class <= MOST_IMAGES:
+        raise UsageError(
+            f"--train-per-class must be between 0 and {MOST_IMAGES}, not {train_per_class}", "0 measures all images"
+        )
+    if time_limit is not None and not 0 < time_limit <= LONGEST:
+        raise UsageError(f"a time limit of {time_limit} s is not between 0 and {LONGEST} s", "e.g. --time-limit 600")
     with session(ctx).ledger() as ledger, PhaseProgress() as progress:
         result = measure(
             ledger,

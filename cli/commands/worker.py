@@ -1,5 +1,6 @@
 """``unledger work`` and ``status``: carry out requests, and show which are open."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,13 +43,18 @@ def work(
         ),
     ] = False,
     poll: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.01, help="With --forever: longest wait between two looks.")
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.01, max=86_400, help="With --forever: longest wait between two looks, up to a day."
+        ),
     ] = 5.0,
     json: JsonLines = False,
 ) -> None:
     """Carry out queued requests."""
     if once + drain + forever > 1:
         raise UsageError("--once, --drain and --forever exclude each other")
+    if math.isnan(poll):
+        raise UsageError("--poll needs a number of seconds", "e.g. --poll 5")
     with session(ctx).ledger() as ledger:
 
         def answer_outcome(outcome: "Outcome") -> None:
@@ -108,17 +114,24 @@ def drain_queue(
 
     failures = []
     done = 0
+    changed: dict[str, None] = {}
     with InterruptingSignals() as signals, PhaseProgress() as progress:
         for outcome in work_off(ledger, progress, model_name=model, check=signals.check):
             progress.end()
             done += 1
             if outcome.error is not None:
                 failures.append(outcome.error)
+            elif outcome.version is not None:
+                changed[outcome.model.name] = None
             on_outcome(outcome)
             tell(outcome)
             signals.check()
             if once:
-                return failures
+                break
+    for name in changed:
+        advise("next:", command("evaluate", name))
+    if once and done:
+        return failures
     if not failures:
         require_no_lease(ledger, model)
     if not done:

@@ -10,7 +10,7 @@ import pytest
 
 from ledger.weights import tensor_files
 from tests.ledgers.command_line import Cli
-from tests.ledgers.rows import ROWS_FACTORY, Rows
+from tests.ledgers.rows import AWKWARD, ROWS_FACTORY, Rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,3 +77,18 @@ def pets(empty: Cli, rows: Rows) -> Cli:
     """A ledger with the toy model registered as ``pets``."""
     empty("model", "add", "pets", *rows.options())
     return empty
+
+
+@pytest.fixture(scope="session")
+def odd(tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """A ledger in a folder with a space, and a toy model with awkward labels; tests share it."""
+    folder = tmp_path_factory.mktemp("odd")
+    made = Rows(folder / "rows", AWKWARD)
+    made.folder.mkdir()
+    (made.folder / "rows.py").write_text(ROWS_FACTORY)
+    made.weights.write_bytes(tensor_files.serialise(made.state()))
+    np.savez(made.folder / "rows.npz", labels=np.array(made.labels), **made.arrays())  # type: ignore[arg-type]
+    shared = Cli(folder / "my ledger")
+    shared("init", str(shared.root))
+    shared("model", "add", "pets", *made.options())
+    return shared

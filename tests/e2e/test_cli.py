@@ -15,6 +15,7 @@ import pytest
 from ledger.cli import completion
 
 from ledger import __version__
+from ledger.errors import ConflictError
 
 if TYPE_CHECKING:
     from tests.ledgers.command_line import Cli
@@ -154,7 +155,9 @@ def test_everything_that_can_be_said_about_a_request_is_kept(cli: Cli) -> None:
 
 def test_one_at_a_time(cli: Cli) -> None:
     cli("forget", "digits", "-f", "-", text="3\n7\n")
-    assert cli("work", "--once").err.count("is fulfilled") == 1
+    once = cli("work", "--once")
+    assert once.err.count("is fulfilled") == 1
+    assert once.advice.endswith("next: unledger evaluate digits\n")
     assert [cli.state(n) for n in (1, 2)] == ["fulfilled", "queued"]
     cli("work", "digits", "--drain")
     assert cli.state(2) == "fulfilled"
@@ -165,7 +168,10 @@ def test_a_request_is_held_released_and_withdrawn(forgotten: Cli) -> None:
     for action, state in [("approve", "queued"), ("hold", "on_hold"), ("release", "queued"), ("cancel", "cancelled")]:
         assert f"request 3 is {state}" in forgotten("request", action, "3", "--reason", "so").err
     answer = forgotten("request", "withdraw", "1", "--reason", "licence renewed")
-    assert "request 1 is withdrawn; version 3 is live" in answer.err
+    assert "request 1 is withdrawn; version 3 is live\nnext: unledger evaluate digits" in answer.advice
+    refused = forgotten.refused(ConflictError, 4, "certificate", "issue", "1")
+    assert "request 1 is withdrawn: only what was fulfilled can be certified" in refused.err
+    assert "see: unledger request show 1" in refused.advice
     assert forgotten.versions()[-1]["forgotten"] == ["7"]
     assert forgotten.json("request", "show", "1")["outcome"] == "licence renewed"
 
@@ -287,11 +293,42 @@ def test_nothing_heavy_is_imported_before_it_is_needed(start: str) -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_history_of_a_model_is_short_and_says_what_it_leaves_out(forgotten: Cli) -> None:
+    answer = forgotten("audit", "log", "digits")
+    lines = answer.out.splitlines()
+    assert lines[1].split()[0] == "2"
+    assert "only entries about digits; the others, e.g. about the ledger itself: unledger audit log" in answer.advice
+    whole = forgotten.json("audit", "log")["items"]
+    [folded] = [line for line in lines if "class_space.collected (10 times)" in line]
+    first, last = map(int, folded.split()[0].split("-"))
+    assert {item["kind"] for item in whole if first <= item["seq"] <= last} == {"class_space.collected"}
+    assert last - first == 9
+    assert len(lines) < len(whole)
+    assert "only entries" not in forgotten("audit", "log").err
+
+
+def test_versions_of_one_day_show_their_times(forgotten: Cli) -> None:
+    out = forgotten("model", "versions", "digits").out.splitlines()[1:]
+    assert all(re.search(r"\d\d:\d\d UTC *$", line) for line in out), out
+    toml = forgotten.root / "unledger.toml"
+    toml.write_text(toml.read_text() + 'time_zone = "Asia/Tokyo"\n')
+    assert forgotten("model", "versions", "digits").out.count(" JST") == len(out)
+
+
 @pytest.mark.parametrize(
-    "command",
-    ["status", "request list", "request show 1", "audit verify", "model versions digits", "forget digits -c 3"],
+    ("command", "code"),
+    [
+        ("status", 0),
+        ("request list", 0),
+        ("request show 1", 0),
+        ("audit verify", 0),
+        ("model versions digits", 0),
+        ("forget digits -c 3", 0),
+        ("certificate issue 3", 4),
+    ],
 )
-def test_what_needs_no_network_does_not_wait_for_torch(forgotten: Cli, command: str) -> None:
+def test_what_needs_no_network_does_not_wait_for_torch(forgotten: Cli, command: str, code: int) -> None:
+    forgotten("forget", "digits", "-c", "1")
     script = (
         "import sys, atexit\n"
         "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
@@ -299,7 +336,7 @@ def test_what_needs_no_network_does_not_wait_for_torch(forgotten: Cli, command: 
         "from ledger.cli.main import main\nmain()"
     )
     done = run(sys.executable, "-c", script)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (0, "False"), done
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (code, "False"), done
 
 
 def test_the_version_is_printed() -> None:

@@ -12,38 +12,18 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import typer
 from ledger.cli import streams
 from ledger.cli.main import app
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
 from ledger.errors import NotFoundError, UsageError
-from ledger.weights import tensor_files
-from tests.ledgers.command_line import Cli
-from tests.ledgers.rows import ROWS_FACTORY, Rows
+from tests.ledgers.command_line import COMMANDS, Cli
+from tests.ledgers.rows import AWKWARD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-LABELS = ("été chaud", "-x", "it's", "日本", "eel")
-
-
-@pytest.fixture(scope="module")
-def odd(tmp_path_factory: pytest.TempPathFactory) -> Cli:
-    """A ledger in a folder with a space, and a toy model whose labels most shells and locales stumble over."""
-    folder = tmp_path_factory.mktemp("odd")
-    made = Rows(folder / "rows", LABELS)
-    made.folder.mkdir()
-    (made.folder / "rows.py").write_text(ROWS_FACTORY)
-    made.weights.write_bytes(tensor_files.serialise(made.state()))
-    np.savez(made.folder / "rows.npz", labels=np.array(made.labels), **made.arrays())  # type: ignore[arg-type]
-    cli = Cli(folder / "my ledger")
-    cli("init", str(cli.root))
-    cli("model", "add", "pets", *made.options())
-    return cli
 
 
 def requests(cli: Cli) -> list[dict[str, Any]]:
@@ -165,18 +145,6 @@ def test_what_only_reads_says_that_nothing_happened(odd: Cli, arguments: str) ->
         code, told = run_into(odd, full(), *arguments.split())
     assert (code, "cannot be written to standard output" in told) == (74, True)
     assert "the change was made" not in told
-
-
-def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield every command with the words that name it."""
-    if hasattr(command, "commands"):
-        for name, inner in command.commands.items():
-            yield from leaves(inner, (*path, name))
-    else:
-        yield path, command
-
-
-COMMANDS = dict(leaves(typer.main.get_command(app)))
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
@@ -318,7 +286,7 @@ def test_a_deleted_folder_is_named_where_it_matters(arguments: str, error: type[
 
 def test_what_is_suggested_can_be_run(odd: Cli) -> None:
     """Each line is given to the parser as a shell would give it."""
-    for label in LABELS[:4]:
+    for label in AWKWARD[:4]:
         for request in requests(odd):
             if request["state"] == "queued":
                 odd("request", "cancel", str(request["id"]))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import typer
 from ledger.cli.main import app
 from typer.testing import CliRunner
 
@@ -101,6 +102,18 @@ class Cli:
         """Return a model's versions."""
         items: list[dict[str, Any]] = self.json("model", "versions", model)["items"]
         return items
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield every command with the words that name it."""
+    if hasattr(command, "commands"):
+        for name, inner in command.commands.items():
+            yield from leaves(inner, (*path, name))
+    else:
+        yield path, command
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
 
 
 def _behind(error: BaseException | None) -> LedgerError | None:

@@ -21,6 +21,10 @@ def build(num_classes):
 """
 
 
+AWKWARD = ("été chaud", "-x", "it's", "日本", "eel")
+"""Labels that shells and locales stumble over."""
+
+
 @dataclass(frozen=True)
 class Rows:
     """The files of a toy model: square images as wide as there are classes, where class k is bright in row k."""

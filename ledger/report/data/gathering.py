@@ -1,6 +1,7 @@
 """Gather the data of a report from the ledger: SQL only, without torch or weights."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 from ledger.audit.events import AuditEvent
 from ledger.domain.events.models import ModelRolledBack
@@ -29,7 +30,16 @@ def gather(ledger: Ledger, model_name: str) -> ModelReport:
         # Versions and requests are read in two transactions. If anything was written in between, both are read again.
         before = _head(ledger)
         versions = read_stored_history(ledger, model_name)
-        requests = tuple(request for _, request in list_requests(ledger, model_name))
+        zone = ledger.config.zone
+        # A due date is the end of a day there; elsewhere it may fall on another day.
+        requests = tuple(
+            replace(
+                request,
+                received_at=request.received_at.astimezone(zone),
+                due_at=request.due_at.astimezone(zone),
+            )
+            for _, request in list_requests(ledger, model_name)
+        )
         if _head(ledger) == before:
             break  # on a ledger that changes all the time, the last reading is used
     with ledger.database.read() as tx:

@@ -24,6 +24,7 @@ from ledger.certificates.statement import (
 from ledger.certificates.verifier import envelope_digest
 from ledger.digest import canonical_json
 from ledger.domain.certificates import Certificate
+from ledger.domain.command_lines import command
 from ledger.domain.events.ledgers import CertificateIssued, CertificateOpeningsErased
 from ledger.domain.events.requests import RequestFulfilled
 from ledger.domain.events.versions import VersionEvaluated, VersionExported
@@ -71,6 +72,7 @@ def issue(
         ConflictError: The request is not fulfilled, no longer stands, or its version is damaged.
         RowError: A row that the certificate would state something of is not what the audit log says.
     """
+    _require_standing(ledger, request_id)
     evaluators = tuple(ledger.plugins.evaluators())
     with ledger.database.write() as tx:
         now = ledger.clock()
@@ -105,6 +107,15 @@ def issue(
         )
         tx.certificates.add(certificate)
     return Issued(certificate, model, repeated=False)
+
+
+def _require_standing(ledger: Ledger, request_id: int) -> None:
+    """Refuse what can be refused before plugins are loaded, and torch with them."""
+    with ledger.database.read() as tx:
+        request = tx.requests.get(request_id)
+        model = tx.models.by_id(request.model_id)
+        _check_rows(tx, model, request)
+        _version(tx, model, request)
 
 
 def list_certificates(ledger: Ledger) -> list[tuple[Certificate, Model]]:
@@ -174,7 +185,7 @@ def _version(tx: Transaction, model: Model, request: Request) -> Version:
     if request.state is not RequestState.FULFILLED or request.version is None:
         raise ConflictError(
             f"request {request.id} is {request.state.value}: only what was fulfilled can be certified",
-            "see: unledger status",
+            f"see: {command('request', 'show', request.id)}",
         )
     version, live = tx.versions.get(model, request.version), tx.versions.live(model)
     for held in (version, live):
