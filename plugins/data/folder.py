@@ -27,11 +27,11 @@ from .image_listing import ImageFile, LeftOut, list_images, shown
 PREFIX = "folder:"
 ORIENTATION = "EXIF orientation"
 READ_AS: Mapping[str, str] = {
-    ORIENTATION: "have an EXIF orientation, which is ignored as torchvision does; --upright turns them",
-    "transparency": "have transparency, which is dropped",
-    "more than 8 bits": "have more than 8 bits a channel, which are scaled to 8",
-    "CMYK colours": "have CMYK colours, which are converted without a colour profile",
-    "several frames": "have several frames or pages, of which the first is used",
+    ORIENTATION: "an EXIF orientation, which is ignored as torchvision does; --upright turns them",
+    "transparency": "transparency, which is dropped",
+    "more than 8 bits": "more than 8 bits a channel, which are scaled to 8",
+    "CMYK colours": "CMYK colours, which are converted without a colour profile",
+    "several frames": "several frames or pages, of which the first is used",
 }
 """What a person may not expect of how images are read, by trait."""
 
@@ -132,7 +132,7 @@ class FolderSource:
         counts = sum((one.traits or Counter() for one in found), Counter[str]())
         for trait, words in READ_AS.items():
             if counts[trait] and not (trait == ORIENTATION and self._options.upright):
-                yield f"{counts[trait]:,} images {words}"
+                yield f"{counts[trait]:,} {'image has' if counts[trait] == 1 else 'images have'} {words}"
 
 
 def _bad(found: Sequence[FolderContents]) -> tuple[BadImage, ...]:

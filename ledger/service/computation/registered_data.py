@@ -44,6 +44,8 @@ class ClassChange:
     def sentence(self, labels: LabelMap) -> str:
         """Say what changed, e.g. ``cat (train 120 -> 119 images)``."""
         before, now = self.before, self.now
+        if before.gone:
+            return f"{labels[self.class_index]} (train {now.train_images:,} images, which were gone, are back)"
         parts = []
         for split, digests, counts in (
             ("train", (before.train, now.train), (before.train_images, now.train_images)),
@@ -53,7 +55,7 @@ class ClassChange:
                 parts.append(f"{split} {counts[0]:,} -> {counts[1]:,} images")
             elif digests[0] != digests[1]:
                 parts.append(f"{split} images or their names are others")
-        return f"{labels[self.class_index]} ({'; '.join(parts) or 'images are back'})"
+        return f"{labels[self.class_index]} ({'; '.join(parts)})"
 
     def counts(self) -> tuple[int, int, int, int, int]:
         """Return what the audit log records of it: class index, training and test images before and now."""

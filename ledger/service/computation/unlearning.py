@@ -129,8 +129,10 @@ def search(
 
 def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration:
     judged = sorted(forgotten - workbench.gone)
-    if not judged:
-        names = ", ".join(workbench.model.labels.names(forgotten))
+    # What an earlier version was measured to have forgotten stays so; of the rest nobody may say it.
+    unknown = (forgotten & workbench.gone) - workbench.measured
+    if unknown or not judged:
+        names = ", ".join(workbench.model.labels.names(unknown or forgotten))
         raise DataError(
             f"no image of {names} is left, so nobody can tell whether it is forgotten",
             f"restore images of it until that is done, then: unledger model rebind {workbench.model.name}",

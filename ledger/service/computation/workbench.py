@@ -115,6 +115,13 @@ class Workbench:
         """Classes whose images are no longer there, though their class spaces are needed."""
         return self.model.data.gone - self.anchor.forgotten
 
+    @cached_property
+    def measured(self) -> frozenset[int]:
+        """Classes that some version was measured to have forgotten, on images of theirs."""
+        with self.ledger.database.read() as tx:
+            versions = tx.versions.all(self.model)
+        return frozenset(k for version in versions for k in version.recipe.forgotten)
+
     def samples(self, class_index: int) -> ClassSamples:
         """Return which training images of a class are used for what."""
         return choose_samples(self.train_labels, class_index, self.model.settings)
