@@ -22,7 +22,16 @@ ModelReference = Annotated[
 RequestNumber = Annotated[int, typer.Argument(metavar="ID", autocompletion=request_numbers, help="A request's number.")]
 Classes = Annotated[
     list[str] | None,
-    typer.Option("--class", "-c", metavar="CLASS", autocompletion=class_labels, help="Label or index; repeatable."),
+    typer.Option(
+        "--class",
+        "-c",
+        metavar="CLASS",
+        autocompletion=class_labels,
+        help="Label, or an index where no label is a number.",
+    ),
+]
+Indices = Annotated[
+    list[int] | None, typer.Option("--index", metavar="N", min=0, help="Index of a class, from 0; repeatable.")
 ]
 
 BadImagesOption = Annotated[

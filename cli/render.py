@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime, tzinfo
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -17,6 +17,9 @@ from rich.text import Text
 
 from . import streams
 from .suggestions import suggest
+
+if TYPE_CHECKING:
+    from ledger.domain.registered_accuracy import RegisteredAccuracy
 
 LEAST_WRAPPED_WIDTH = 16
 """Characters that a wrapped column needs before a table is made wider than the terminal."""
@@ -154,6 +157,16 @@ def _emit_stacked(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def percent(share: float | None) -> str:
     """Return a share as per cent, or a dash."""
     return "-" if share is None else f"{100 * share:.1f}%"
+
+
+def accuracy_text(accuracy: "RegisteredAccuracy") -> str:
+    """Return how well the registered weights answered, as one line."""
+    parts = [
+        f"{percent(count.share)} of {count.images:,} {name} images"
+        for name, count in (("test", accuracy.of_test), ("training", accuracy.of_train))
+        if count.images
+    ]
+    return ", ".join(parts) or "not measured"
 
 
 _zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)

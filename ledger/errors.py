@@ -3,7 +3,7 @@
     LedgerError                      1   something failed
     |-- UsageError                   2   the request cannot be understood, or a file that it names cannot be read
     |   |-- UnknownClassError            no such class label or index
-    |   |-- AmbiguousClassError          the same text names two classes
+    |   |-- AmbiguousClassError          two classes have the same label
     |   `-- UnknownDataSpecError         no plugin reads this data specification
     |-- NotFoundError                3   no such model, version, request or file
     |-- ConflictError                4   the ledger's state does not allow this
@@ -25,6 +25,8 @@
     |   |-- CodeError                    the source code of the network is not what was registered
     |   |-- DataError                    unreadable, empty or mismatched data
     |   |-- NonFiniteError               NaN or infinity in weights or activations
+    |   |-- AccuracyError                a network that knows nothing, or its classes under other labels
+    |   |-- OutputsError                 a network that returns something other than logits
     |   |-- ImpureNetworkError           a network whose answer depends on more than the image
     |   `-- UnsupportedLayerError        a weight that no handler edits
     |-- OverdueError                 8   a due date has passed
@@ -74,7 +76,7 @@ class UnknownClassError(UsageError):
 
 
 class AmbiguousClassError(UsageError):
-    """The same text names one class by label and another by index."""
+    """A label map names two classes alike."""
 
 
 class UnknownDataSpecError(UsageError):
@@ -201,6 +203,24 @@ class CodeError(RefusedError):
 
 class NonFiniteError(RefusedError):
     """Weights or activations hold NaN or infinity."""
+
+
+class AccuracyError(RefusedError):
+    """The network's answers are no better than chance, or right under other labels.
+
+    Args:
+        message: What is wrong, in one sentence.
+        hint: What the reader can do about it.
+        fits: The labels in the order that fits the network's outputs; empty if none is known.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, fits: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.fits = fits
+
+
+class OutputsError(RefusedError):
+    """The network returns probabilities where logits are meant."""
 
 
 class ImpureNetworkError(RefusedError):

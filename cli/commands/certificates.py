@@ -189,6 +189,8 @@ def _table(statement: dict[str, Any], opened: Sequence[tuple[int, str]] | None) 
         "copies kept": ", ".join(stored) or "none in this ledger",
         "copies out": ", ".join(f"version {copy['version']}" for copy in copies["exported"]) or "none recorded",
     }
+    if request.get("notKnownBefore"):
+        rows["not known before"] = f"{request['notKnownBefore']} of the classes: nothing was forgotten of them"
     emit_table(["", "~"], rows.items())
 
 

@@ -1,6 +1,7 @@
 """``unledger model``: look at registered models; registering one is in ``registration``."""
 
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +15,7 @@ from ledger.errors import IntegrityError, NotFoundError
 from ..answers import answer
 from ..documents import models as documents
 from ..options import BadImagesOption, Json, ModelName, ModelReference
-from ..render import PhaseProgress, day, emit_table, percent, say, size
+from ..render import PhaseProgress, accuracy_text, day, emit_table, percent, say, size
 from ..session import session, split_reference
 from . import registration
 
@@ -53,7 +54,7 @@ def show(ctx: typer.Context, model: ModelReference, json: Json = False) -> None:
     version = known.live if number is None else _version(known, number)
     measured = known.evidence[version.number]
     if json:
-        answer(ctx, documents.model_document(known.model, known.live, version, measured.values()))
+        answer(ctx, documents.model_document(known.model, known.live, version, measured.values(), known.versions[0]))
         return
     m = known.model
     rows: list[tuple[str, Any]] = [
@@ -61,6 +62,7 @@ def show(ctx: typer.Context, model: ModelReference, json: Json = False) -> None:
         ("data", m.data_spec),
         ("classes", ", ".join(m.labels.labels)),
         ("registered", m.created_at),
+        *_registered_accuracy(known.versions[0]),
         ("live version", known.live.number),
         ("shown version", version.number),
         ("made by", version.kind.value + (f" of request {version.request_id}" if version.request_id else "")),
@@ -187,7 +189,7 @@ def rebind(
     if json:
         known = _history(ctx, model)
         measured = known.evidence[known.live.number].values()
-        answer(ctx, documents.model_document(known.model, known.live, known.live, measured))
+        answer(ctx, documents.model_document(known.model, known.live, known.live, measured, known.versions[0]))
     _say_rebound(taken)
 
 
@@ -264,6 +266,13 @@ def spaces(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
             for s in known.spaces
         ),
     )
+
+
+def _registered_accuracy(base: Version) -> Iterator[tuple[str, str]]:
+    accuracy = base.recipe.registered_accuracy
+    if accuracy is not None:
+        yield "accuracy then", accuracy_text(accuracy)
+        yield from (("", remark) for remark in accuracy.remarks)
 
 
 def _history(ctx: typer.Context, name: str) -> "ModelHistory":

@@ -2,6 +2,7 @@
 
 import json as jsonlib
 import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -10,16 +11,22 @@ import typer
 
 from ledger.domain.command_lines import command
 from ledger.domain.data_record import BadImages, DataOptions
-from ledger.errors import UsageError
+from ledger.domain.label_orders import LabelOrder
+from ledger.errors import AccuracyError, UsageError
 from ledger.json_shapes import read_unique_json_as, value_as
 from ledger.named_files import read_text
 
 from ..answers import answer
 from ..documents.models import model_document
+from ..label_files import read_labels
 from ..options import BadImagesOption, Json, Upright
-from ..render import PhaseProgress, advise, say
+from ..output import emit_file, require_free
+from ..render import PhaseProgress, accuracy_text, advise, say
 from ..session import session
 from ..sizes import parse_size
+
+MOST_FITTING = 20
+"""Labels of a better order that are shown."""
 
 
 def add(
@@ -29,7 +36,14 @@ def add(
     weights: Annotated[Path, typer.Option(help="A safetensors file; kept as version 0.")],
     data: Annotated[str, typer.Option(help="digits, digit-pairs, folder:PATH (train/ and test/ or val/) or npz:PATH.")],
     labels: Annotated[
-        Path | None, typer.Option(help="Class labels in output order, one a line. Default: the data's.")
+        Path | None,
+        typer.Option(
+            help="Class labels in output order: lines, or JSON (list, class_to_idx, id2label, config.json). "
+            "Default: the data's."
+        ),
+    ] = None,
+    label_order: Annotated[
+        LabelOrder | None, typer.Option(help="Without --labels: how the training program sorted the class names.")
     ] = None,
     arch_option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Argument of the architecture, e.g. in_chans=1.")
@@ -65,6 +79,16 @@ def add(
     ] = None,
     bad_images: BadImagesOption = BadImages.REFUSE,
     upright: Upright = False,
+    accept_accuracy: Annotated[
+        bool, typer.Option("--accept-accuracy", help="Register it although it is no better than chance; recorded.")
+    ] = False,
+    accept_outputs: Annotated[
+        bool, typer.Option("--accept-outputs", help="Register it although it returns probabilities; recorded.")
+    ] = False,
+    write_labels: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="If other labels fit the outputs better, write them to this new file."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Register a trained model with its weights, labels and data."""
@@ -73,12 +97,15 @@ def add(
     from ledger.service.models.registration import Registration, register
     from ledger.service.versions.model_history import read_model_history
 
+    if labels is not None and label_order is not None:
+        raise UsageError("--labels and --label-order exclude each other", "a file of labels is an order already")
+    require_free(ctx, write_labels, force=False)
     registration = Registration(
         name=name,
         architecture=Architecture(absolute_spec(arch), dict(_pair(text) for text in arch_option or ())),
         weights=weights,
         data_spec=absolute_spec(data),
-        labels=_label_lines(labels),
+        labels=None if labels is None else read_labels(labels),
         preprocessing=_preprocessing(preprocessing, input_size, mean, std),
         settings=_settings(
             Settings,
@@ -88,14 +115,33 @@ def add(
         allow_unhandled=frozenset(allow_unhandled or ()),
         bad_images=bad_images,
         data_options=DataOptions(upright=upright),
+        label_order=label_order,
+        accept_accuracy=accept_accuracy,
+        accept_outputs=accept_outputs,
     )
     with session(ctx).ledger() as ledger:
-        with PhaseProgress() as progress:
-            model = register(ledger, registration, progress)
+        try:
+            with PhaseProgress() as progress:
+                model = register(ledger, registration, progress)
+        except AccuracyError as error:
+            if error.fits:
+                _say_what_fits(error.fits)
+                if write_labels is not None:
+                    text = jsonlib.dumps(error.fits, ensure_ascii=False, indent=1) + "\n"
+                    emit_file(ctx, text.encode(), write_labels)
+                    say(f"wrote them to {write_labels}; look at them, then: --labels {shlex.quote(str(write_labels))}")
+            raise
+        live = read_model_history(ledger, model.name).live
         if json:
-            live = read_model_history(ledger, model.name).live
-            answer(ctx, model_document(model, live, live, ()))
+            answer(ctx, model_document(model, live, live, (), live))
     say(f"registered {model.name} with {len(model.labels)} classes as version 0")
+    if labels is None:
+        say(f"labels: {_assumed_order(model.labels.labels, registration.data_spec, label_order)}")
+    accuracy = live.recipe.registered_accuracy
+    if accuracy is not None:
+        say(f"accuracy: {accuracy_text(accuracy)}")
+        for remark in accuracy.remarks:
+            say(("warning:", "yellow"), f" {remark}")
     advise("next:", f"{command('preview', model.name)} -c CLASS")
 
 
@@ -115,13 +161,24 @@ def _expanded(path: str) -> Path:
         raise UsageError(f"{path} cannot be expanded: {error}", "write the path without ~") from error
 
 
-def _label_lines(path: Path | None) -> tuple[str, ...] | None:
-    if path is None:
-        return None
-    try:
-        return tuple(line.strip() for line in read_text(path, "labels file").splitlines() if line.strip())
-    except UnicodeDecodeError as error:
-        raise UsageError(f"cannot read labels from {path}: {error}") from error
+def _say_what_fits(fits: tuple[str, ...]) -> None:
+    """Show which labels fit the outputs."""
+    say("labels that fit the outputs better:")
+    for k, label in enumerate(fits[:MOST_FITTING]):
+        say(f"  output {k:>{len(str(len(fits)))}}: {label}")
+    if len(fits) > MOST_FITTING:
+        say(f"  and {len(fits) - MOST_FITTING} more")
+
+
+def _assumed_order(labels: tuple[str, ...], data_spec: str, chosen: LabelOrder | None) -> str:
+    """Say in which order the labels were taken for the outputs, where nobody named a file."""
+    if chosen is not None:
+        return f"sorted as {chosen.value} does"
+    if not data_spec.startswith("folder:"):
+        return "in the order of the data"
+    other = LabelOrder.TIMM.sort(labels) != labels
+    note = "; timm sorts these names otherwise: --label-order timm" if other else ""
+    return f"folders in code point order, as torchvision sorts them{note}"
 
 
 def _pair(text: str) -> tuple[str, Any]:

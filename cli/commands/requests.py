@@ -9,6 +9,7 @@ import typer
 
 from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
+from ledger.domain.labels import LabelMap
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, UsageError
 from ledger.garbage_collection import paused
@@ -16,7 +17,7 @@ from ledger.garbage_collection import paused
 from ..answers import answer
 from ..dates import parse_date
 from ..documents import requests as documents
-from ..options import Classes, Json, ModelName, OptionalModel, Reason, RequestNumber, WaiveGates, Yes
+from ..options import Classes, Indices, Json, ModelName, OptionalModel, Reason, RequestNumber, WaiveGates, Yes
 from ..render import PhaseProgress, advise, day, emit_table, percent, say
 from ..request_files import read_requests
 from ..session import confirm, session
@@ -34,15 +35,19 @@ MOST_LISTED = 100
 app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about them.")
 
 
-def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json: Json = False) -> None:
+def preview(
+    ctx: typer.Context, model: ModelName, classes: Classes = None, index: Indices = None, json: Json = False
+) -> None:
     """Show what forgetting some classes would cost. Nothing is written."""
     from ledger.service.requests.preview import preview as compute
 
-    if not classes:
+    named = _named(classes, index)
+    if not named:
         raise UsageError("name at least one class", "e.g. -c cat -c dog")
     with session(ctx).ledger() as ledger, PhaseProgress() as progress:
-        result = compute(ledger, model, tuple(classes), progress)
+        result = compute(ledger, model, tuple(named), progress)
     labels = result.model.labels
+    _say_which(labels, named)
     if json:
         answer(ctx, documents.preview_document(result))
         return
@@ -55,7 +60,7 @@ def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json:
         (
             (
                 labels[k],
-                "forget" if k in result.forgotten else "retain",
+                "not known" if k in result.not_known_before else "forget" if k in result.forgotten else "retain",
                 percent(b),
                 percent(a),
                 f"{100 * (a - b):+.1f}",
@@ -65,15 +70,18 @@ def preview(ctx: typer.Context, model: ModelName, classes: Classes = None, json:
         title=f"test accuracy of {model} if it forgot {', '.join(labels.names(result.forgotten))}",
     )
     say(f"retained classes: {percent(before['retained'])} before, {percent(after['retained'])} after")
+    for k in sorted(result.not_known_before):
+        say(("warning:", "yellow"), f" {labels[k]} was not known before: there is nothing to forget")
     for reason in result.missed_gates:
         say(("a gate would stop this:", "yellow"), f" {reason}")
-    advise("next:", command("forget", model, *(word for text in classes for word in ("-c", text))))
+    advise("next:", command("forget", model, *(word for text in named for word in ("-c", text))))
 
 
 def forget(
     ctx: typer.Context,
     model: ModelName,
     classes: Classes = None,
+    index: Indices = None,
     file: Annotated[
         str | None,
         typer.Option(
@@ -101,7 +109,8 @@ def forget(
     from ledger.service.models.lookup import get_model
     from ledger.service.requests.filing import enqueue
 
-    if (classes is None) == (file is None):
+    named = _named(classes, index)
+    if bool(named) == (file is not None):
         raise UsageError("name classes with -c, or a file of requests with -f", "one of the two")
     who = session(ctx).who
     with session(ctx).ledger() as ledger:
@@ -113,7 +122,7 @@ def forget(
         else:
             filed = [
                 NewRequest(
-                    classes=labels.resolve_all(classes or []),
+                    classes=labels.resolve_all(named),
                     actor=who,
                     reason=reason,
                     basis=basis,
@@ -123,6 +132,7 @@ def forget(
                     idempotency_key=idempotency_key,
                 )
             ]
+        _say_which(labels, named)
         receipts = enqueue(ledger, model, filed, approval=needs_approval)
         now = ledger.clock()
         if not json:
@@ -142,6 +152,19 @@ def forget(
                 answer(ctx, documents.receipts_document(receipts, owner, now, outcomes if wait else None))
         if failures:
             raise failures[0]
+
+
+def _named(classes: list[str] | None, index: list[int] | None) -> list[str]:
+    """Return the classes that options name, indices with their prefix."""
+    return [*(classes or ()), *(f"index:{number}" for number in index or ())]
+
+
+def _say_which(labels: LabelMap, named: "Sequence[str]") -> None:
+    """Say which classes numbers were taken for."""
+    for text in dict.fromkeys(named):
+        which = labels.ambiguity(text)
+        if which:
+            say(f"{text} is {which}")
 
 
 def _say_what_needs_no_work(receipts: "Sequence[Receipt]") -> None:

@@ -62,13 +62,13 @@ def evaluate(
     if json:
         answer(ctx, evaluation_document(result))
         return
-    labels, forgotten = result.model.labels, result.version.forgotten
+    labels, forgotten, unknown = result.model.labels, result.version.forgotten, result.not_known_before
     if "accuracy" in result.evidence:
         metrics = result.evidence["accuracy"].metrics
         rows = [
             (
                 labels[k],
-                "forgotten" if k in forgotten else "retained",
+                "not known" if k in unknown else "forgotten" if k in forgotten else "retained",
                 *(percent(metrics[split]["per_class"][k]) for split in ("base_train", "train", "base_test", "test")),
             )
             for k in sorted(range(len(labels)), key=lambda k: (k not in forgotten, k))
@@ -95,6 +95,8 @@ def evaluate(
     others = sorted(result.evidence.keys() - {"accuracy", "confusion", "membership"})
     for other in others:
         emit_table([other, ""], result.evidence[other].metrics.items())
+    for k in sorted(unknown):
+        say(("warning:", "yellow"), f" {labels[k]} was not known before: nothing was forgotten of it")
     advise(f"recorded: {', '.join(sorted(result.evidence))}; next:", command("report", name, "-o", "report.html"))
 
 

@@ -141,7 +141,7 @@ def drain_queue(
 
 def tell(outcome: "Outcome") -> None:
     """Say what became of a request."""
-    colour = "green" if outcome.error is None else "red"
+    colour = "red" if outcome.error is not None else "yellow" if outcome.not_known_before else "green"
     say(f"{outcome.about} is ", (outcome.request.state.value, colour), outcome.detail)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ledger.domain.class_spaces import ClassSpace
 from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
+from ledger.domain.registered_accuracy import RegisteredAccuracy
 from ledger.domain.versions import Version
 
 from .document import Document, document, listing
@@ -78,9 +79,35 @@ def models_document(models: Iterable[tuple[Model, Version]]) -> Document:
     return listing("models", (model_part(model, live) for model, live in models))
 
 
-def model_document(owner: Model, live: Version, shown: Version, measured: Iterable[Evidence]) -> Document:
-    """Return a model, one version of it, and the newest evidence on that version."""
+def accuracy_part(value: RegisteredAccuracy | None, owner: Model) -> Document | None:
+    """Return how well the registered weights answered; None if it was not recorded."""
+    if value is None:
+        return None
+    counts = {label: value.of_class(k) for k, label in enumerate(owner.labels.labels)}
+    return {
+        "test": value.of_test._asdict(),
+        "train": value.of_train._asdict(),
+        "classes": {label: count._asdict() for label, count in counts.items() if count.images},
+        "outputs": value.outputs,
+        "accepted": value.accepted,
+        "remarks": list(value.remarks),
+    }
+
+
+def model_document(
+    owner: Model, live: Version, shown: Version, measured: Iterable[Evidence], base: Version
+) -> Document:
+    """Return a model, one version of it, and the newest evidence on that version.
+
+    Args:
+        owner: The model.
+        live: Its live version.
+        shown: The version to show.
+        measured: The newest evidence on that.
+        base: Version 0, which has the accuracy at registration.
+    """
     body = model_part(owner, live)
+    body["accuracy"] = accuracy_part(base.recipe.registered_accuracy, owner)
     body["version"] = version_part(shown, owner, live.number)
     body["evidence"] = [evidence_part(one) for one in measured]
     return document("model", body)
@@ -134,6 +161,7 @@ def evaluation_document(result: "Evaluation") -> Document:
         "version": result.version.number,
         "forgotten": list(result.model.labels.names(result.version.forgotten)),
         "evidence": [evidence_part(one) for one in result.evidence.values()],
+        "not_known_before": list(result.model.labels.names(result.not_known_before)),
     }
     return document("evaluation", body)
 

@@ -56,6 +56,7 @@ def outcome_part(value: "Outcome", now: datetime) -> Document:
         "request": request_part(value.request, value.model, now),
         "version": None if made is None else version_part(made, value.model, made.number),
         "error": None if value.error is None else error_part(value.error),
+        "not_known_before": list(value.model.labels.names(value.not_known_before)),
     }
 
 
@@ -113,6 +114,7 @@ def preview_document(result: "Preview") -> Document:
         "accuracy": result.accuracy,
         "confusion": result.confusion,
         "missed_gates": list(result.missed_gates),
+        "not_known_before": list(result.model.labels.names(result.not_known_before)),
     }
     return document("preview", body)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ledger.domain.registered_accuracy import Count
 from ledger.domain.settings import Settings
 from ledger.errors import NonFiniteError
 
@@ -106,6 +107,16 @@ class CandidateEvaluator:
             NonFiniteError: An output is NaN or infinite.
         """
         return self._forgotten_scores(candidate), self._retained_scores(candidate)
+
+    def anchor_forgotten(self) -> dict[int, Count]:
+        """Return how many images of each forgotten class there are, and how many the anchor weights recognise.
+
+        Raises:
+            NonFiniteError: An output is NaN or infinite.
+        """
+        batches = self._calibration.forgotten
+        correct = torch.cat([self._predictor.anchor_predictions(batch).correct for batch in batches])
+        return {k: Count(int((own := self._labels == k).sum()), int(correct[own].sum())) for k in self._forgotten}
 
     def passes_gates(self, candidate: Candidate) -> bool:
         """Whether a version with these weights would pass the gates, by all calibration images."""

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ledger.domain.recipe import RecordedScores, RecordedTrial, search_record
+from ledger.domain.registered_accuracy import Count
 
 from .candidate import Candidate
 from .predictions import Scores
@@ -21,6 +22,8 @@ class SearchResult:
     """The retained classes under the candidate."""
     anchor_retained: Scores
     """The retained classes under the anchor weights."""
+    anchor_forgotten: dict[int, Count]
+    """Of each forgotten class: its calibration images, and how many the anchor weights recognise."""
     trials: tuple[Trial, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -29,6 +32,7 @@ class SearchResult:
             retained=_recorded(self.retained),
             base_retained=_recorded(self.anchor_retained),
             forgotten={k: _recorded(scores) for k, scores in self.forgotten.items()},
+            base_forgotten=self.anchor_forgotten,
             trials=[RecordedTrial(**asdict(trial)) for trial in self.trials],
         )
 

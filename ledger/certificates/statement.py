@@ -80,6 +80,8 @@ class CertificateFacts:
     exports: Sequence[ExportedCopy]
     spaces: Sequence[ClassSpace]
     """Stored class spaces of the classes that the request asked to forget."""
+    not_known_before: int | None = None
+    """Classes of the request that were recognised no better than chance before; None if that was not recorded."""
 
 
 def certificate_statement(facts: CertificateFacts, commitments: Sequence[str]) -> dict[str, Any]:
@@ -105,6 +107,7 @@ def certificate_statement(facts: CertificateFacts, commitments: Sequence[str]) -
                 "fulfilledAt": facts.fulfilled_at.isoformat(),
                 "alreadyForgotten": facts.request.no_op,
                 "classes": list(commitments),
+                **_not_known_before(facts),
             },
             "version": {
                 "model": facts.model.name,
@@ -148,6 +151,11 @@ def figures(metrics: Mapping[str, Any], labels: Sequence[str], *, path: str = ""
 def _contains(name: str, label: str) -> bool:
     """Whether a name contains a label as a whole word; ``_`` separates words as a space does."""
     return re.search(rf"(?<![^\W_]){re.escape(label.casefold())}(?![^\W_])", name.casefold()) is not None
+
+
+def _not_known_before(facts: CertificateFacts) -> dict[str, int]:
+    """Return how many of the request's classes the model knew no better than chance before; nothing if unrecorded."""
+    return {} if facts.not_known_before is None else {"notKnownBefore": facts.not_known_before}
 
 
 def _procedure(facts: CertificateFacts) -> dict[str, Any]:

@@ -474,14 +474,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _summary(verified: Verified, opened: Sequence[tuple[int, str]] | None) -> list[str]:
     """Return a few lines that say what a certificate states."""
     predicate = verified.statement["predicate"]
-    version = predicate["version"]
+    note = f"; {count} of them not known before" if (count := predicate["request"].get("notKnownBefore")) else ""
     closed = f"{len(verified.commitments)}, not named"
     named = closed if opened is None else ", ".join(f"{label} (index {index})" for index, label in opened)
     return [
         f"request {verified.request} of {predicate['log']}: {CLAIM}",
-        f"weights sha256:{verified.weights} (version {version['number']} of {version['model']})",
+        f"weights sha256:{verified.weights} ({predicate['version']['model']}:{predicate['version']['number']})",
         f"issued {predicate['issuedAt']} as entry {verified.entry}; proven in a tree of {verified.size}",
-        f"classes: {named}",
+        f"classes: {named}{note}",
     ]
 
 

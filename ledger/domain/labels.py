@@ -1,10 +1,12 @@
 """The label map of a model, which finds the class that a person names."""
 
 import difflib
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ledger.errors import AmbiguousClassError, UnknownClassError
 
@@ -12,6 +14,9 @@ MOST_SHOWN = 10_000
 """Characters of an unknown name that an error repeats."""
 MOST_COMPARED = 10**8
 """Largest product of characters up to which similar labels are looked for: a word against ten thousand long labels."""
+
+_NUMBER = re.compile(r"\s*[+-]?\d+([.,]\d+)?\s*")
+"""What looks like a number to a person who names a class, in any script's digits."""
 
 
 def _normal(text: str) -> str:
@@ -43,10 +48,16 @@ class LabelMap:
         """Return the labels of some classes, in class order."""
         return tuple(self.labels[i] for i in sorted(indices))
 
-    def resolve(self, text: str) -> int:
-        """Return the index of the class that ``text`` names, by label or by index.
+    @cached_property
+    def numbered(self) -> bool:
+        """Whether a label looks like a number, so that a bare number is a label and never an index."""
+        return any(_NUMBER.fullmatch(label) for label in self.labels)
 
-        The prefixes ``name:X`` and ``index:N`` say which of the two is meant. A misspelt label is not corrected; the
+    def resolve(self, text: str) -> int:
+        """Return the index of the class that ``text`` names: by label, or else by index.
+
+        A text is a label first. Where a label looks like a number, a bare number is only ever a label; the prefixes
+        ``name:X`` and ``index:N`` say which of the two is meant in any case. A misspelt label is not corrected; the
         error suggests similar ones.
 
         Args:
@@ -54,25 +65,30 @@ class LabelMap:
 
         Raises:
             UnknownClassError: There is no such label or index.
-            AmbiguousClassError: The text is the label of one class and the index of another.
         """
         wanted = _normal(text)
-        by_name = self._by_name(wanted.removeprefix("name:"))
-        by_index = self._by_index(wanted.removeprefix("index:"))
-        if wanted.startswith("name:"):
-            by_index = None
-        elif wanted.startswith("index:"):
-            by_name = None
-        found = {index for index in (by_name, by_index) if index is not None}
-        if len(found) == 1:
-            return found.pop()
-        if found:
-            raise AmbiguousClassError(
-                f"{text!r} is the label of class {by_name} and the index of {self.labels[int(wanted)]!r}",
-                f"write name:{text} or index:{text}",
-            )
+        found = None
+        if not wanted.startswith("index:"):
+            found = self._by_name(wanted.removeprefix("name:"))
+        if found is None and wanted.startswith("index:"):
+            found = self._by_index(wanted.removeprefix("index:"))
+        elif found is None and not wanted.startswith("name:") and not self.numbered:
+            found = self._by_index(wanted)
+        if found is not None:
+            return found
         shown = text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "..."
         raise UnknownClassError(f"no class is called {shown!r}", self._suggestion(wanted))
+
+    def ambiguity(self, text: str) -> str:
+        """Say which class a text was taken for, where it may be taken for another; else return an empty text.
+
+        Args:
+            text: A label, an index, or either with its prefix, that names a class.
+        """
+        k = self.resolve(text)
+        if _normal(text) == self.labels[k] and not _NUMBER.fullmatch(self.labels[k]):
+            return ""
+        return f"class {self.labels[k]} (index {k})"
 
     def resolve_all(self, texts: Sequence[str]) -> frozenset[int]:
         """Return the indices of several classes; a class may be named twice."""
@@ -94,6 +110,13 @@ class LabelMap:
             folded = {}
         near = difflib.get_close_matches(wanted.casefold(), list(folded), n=3, cutoff=0.5)
         if near:
-            return "did you mean " + " or ".join(repr(folded[n]) for n in near) + "?"
+            meant = "did you mean " + " or ".join(repr(folded[n]) for n in near) + "?"
+            return meant if self._by_index(wanted) is None else f"{meant} Or {self._of_index(wanted)}"
         shown = ", ".join(self.labels[:10]) + (", ..." if len(self) > 10 else "")
-        return f"classes: {shown} (or an index from 0 to {len(self) - 1})"
+        return f"classes: {shown} (or {self._of_index(wanted)})"
+
+    def _of_index(self, wanted: str) -> str:
+        k = self._by_index(wanted)
+        if k is not None:
+            return f"--index {k} for {self.labels[k]!r}, which is the class of that index"
+        return f"an index from 0 to {len(self) - 1}" + (": --index N" if self.numbered else "")

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
+from .chance import was_known
 from .numbers import finite_number
+from .registered_accuracy import Count, RegisteredAccuracy, read_counts
 
 T = TypeVar("T")
 
@@ -87,14 +89,18 @@ class VersionRecipe:
     """The JSON that is stored, whose digest is recorded."""
 
     @classmethod
-    def of_registration(cls, environment: Mapping[str, object], code: str | None) -> "VersionRecipe":
+    def of_registration(
+        cls, environment: Mapping[str, object], code: str | None, accuracy: RegisteredAccuracy | None = None
+    ) -> "VersionRecipe":
         """Return the recipe of version 0: nothing was computed.
 
         Args:
             environment: Versions, device and threads at the time.
             code: Digest of the source code that builds the network.
+            accuracy: How well the weights answered.
         """
-        return cls({"environment": dict(environment), "code": code})
+        measured = {} if accuracy is None else {"accuracy": accuracy.to_json()}
+        return cls({"environment": dict(environment), "code": code, **measured})
 
     @classmethod
     def of_unchanged_weights(cls, environment: Mapping[str, object]) -> "VersionRecipe":
@@ -222,6 +228,27 @@ class VersionRecipe:
         found = _mapping(self._search.get("forgotten"))
         return {int(k): RecordedScores.read(value) for k, value in found.items() if k.isdecimal()}
 
+    @cached_property
+    def registered_accuracy(self) -> RegisteredAccuracy | None:
+        """Of version 0: how well the weights answered; earlier releases did not record it."""
+        return RegisteredAccuracy.read(self.document.get("accuracy"))
+
+    @cached_property
+    def base_forgotten(self) -> dict[int, Count]:
+        """Calibration images of each class that was forgotten, by class index, and how many were recognised before.
+
+        Before: by the weights that the computation started from. Earlier releases did not record it.
+        """
+        return read_counts(self._search.get("base_forgotten"))
+
+    def not_known_before(self, classes: int) -> frozenset[int]:
+        """Return the forgotten classes that were not known before: nothing could be forgotten of them.
+
+        Args:
+            classes: Number of the model's classes.
+        """
+        return frozenset(k for k, c in self.base_forgotten.items() if not was_known(c.correct, c.images, classes))
+
     @property
     def searched(self) -> bool:
         """Whether the recipe tells of a search."""
@@ -300,6 +327,7 @@ def search_record(
     base_retained: RecordedScores,
     forgotten: Mapping[int, RecordedScores],
     trials: Iterable[RecordedTrial],
+    base_forgotten: Mapping[int, Count] | None = None,
 ) -> dict[str, Any]:
     """Return what a recipe holds of the search that chose it, as plain JSON values.
 
@@ -308,12 +336,16 @@ def search_record(
         base_retained: The retained classes under the weights that the computation started from.
         forgotten: Each forgotten class under the chosen candidate, by class index.
         trials: All candidates that were tried, in order.
+        base_forgotten: Of each forgotten class: its images, and how many were recognised under the weights that the
+            computation started from.
     """
+    before = {} if base_forgotten is None else {str(k): list(count) for k, count in base_forgotten.items()}
     return {
         "retained": retained.to_json(),
         "base_retained": base_retained.to_json(),
         "forgotten": {str(k): scores.to_json() for k, scores in forgotten.items()},
         "trials": [trial.to_json() for trial in trials],
+        **({"base_forgotten": before} if before else {}),
     }
 
 

@@ -1,10 +1,13 @@
 """Versions of a model, and the alias that names the version in use."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from .chance import was_known
 from .recipe import VersionRecipe
+from .registered_accuracy import Count
 
 LIVE = "live"
 """The alias that names the version in use."""
@@ -52,3 +55,23 @@ class AliasMove:
     previous: int | None
     moved_at: datetime
     audit_seq: int
+
+
+def not_known_before(versions: Iterable[Version], forgotten: frozenset[int], classes: int) -> frozenset[int]:
+    """Return the forgotten classes of which the registered weights knew nothing, as far as recipes tell.
+
+    The recipe that says first how well a class was recognised counts: after a purge, computations start from weights
+    that have forgotten it.
+
+    Args:
+        versions: All versions of the model, oldest first.
+        forgotten: The classes.
+        classes: Number of the model's classes.
+    """
+    counts: dict[int, Count] = {}
+    for version in versions:
+        for k, count in version.recipe.base_forgotten.items():
+            counts.setdefault(k, count)
+    return frozenset(
+        k for k in forgotten if k in counts and not was_known(counts[k].correct, counts[k].images, classes)
+    )

@@ -29,6 +29,14 @@ class ModelRegistered(Event):
     """Name and version of the plugins that built the network and opened the images."""
     row: str | None = None
     """Digest of the stored row, labels and data specification included. Absent before replay covered them."""
+    test_images: int | None = None
+    """Number of test images that the registered weights were tried on."""
+    test_correct: int | None = None
+    """Number of those that were recognised."""
+    accuracy_accepted: bool = False
+    """Whether a person accepted an accuracy that would have been refused."""
+    outputs: str | None = None
+    """What the network returns, if that is not logits, which a person accepted unless they are log-probabilities."""
 
 
 @dataclass(frozen=True, kw_only=True)

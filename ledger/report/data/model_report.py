@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from ledger.domain.chance import was_known
 from ledger.domain.due import days_left
 from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
-from ledger.domain.versions import LIVE, Version
+from ledger.domain.versions import LIVE, Version, not_known_before
 from ledger.service.versions.model_history import ModelHistory
+
+from .metrics import read_confusion
 
 REGISTERED = "the registered weights"
 """How the page calls the weights of version 0."""
@@ -109,6 +112,30 @@ class ModelReport:
             if evidence:
                 return VersionEvidence(candidate.number, evidence)
         return None
+
+    def not_known_before(self, version: Version) -> frozenset[int]:
+        """Return the classes that a version forgets and that the registered weights did not know.
+
+        Recipes say how well each class was recognised; where an earlier release recorded none, the confusion matrix of
+        the registered weights does.
+        """
+        classes = len(self.model.labels)
+        versions = self.history.versions
+        told = frozenset(k for v in versions for k in v.recipe.base_forgotten)
+        found = self.evidence_on(version)
+        confusion = found.evidence.get("confusion") if found else None
+        measured = frozenset[int]()
+        if found is not None and confusion is not None and self.compared(found.source, "confusion") == REGISTERED:
+            read = read_confusion(confusion.metrics, classes)
+            before = read.before if read else None
+            measured = frozenset(
+                k
+                for k in version.forgotten - told
+                if before is not None
+                and before.images[k]
+                and not was_known(int(before.counts[k][k]), int(before.images[k]), classes)
+            )
+        return not_known_before(versions, version.forgotten, classes) | measured
 
     def compared(self, version: int, evaluator: str) -> str:
         """Return in words what an evaluator compared a version with."""

@@ -55,6 +55,8 @@ class ClassRow:
 
     name: str
     forgotten: bool
+    known_before: bool
+    """Whether the registered weights recognised it better than chance."""
     numbers: tuple[str, ...]
     """For test and then training images: accuracies before and after in percent, and the change in points."""
 
@@ -73,6 +75,7 @@ class EvidenceFigures:
         self._found = found
         self._labels = report.model.labels
         self._forgotten = version.forgotten
+        self._unknown = report.not_known_before(version)
         self._uid = f"v{version.number}"
         classes = len(self._labels)
         self._accuracy = read_accuracy(self._metrics("accuracy"), classes)
@@ -97,7 +100,7 @@ class EvidenceFigures:
             cells = [
                 t for s in splits for t in (bare_percent(s.before[k]), bare_percent(s.after[k]), points(s.change(k)))
             ]
-            yield ClassRow(self._labels[k], k in self._forgotten, tuple(cells))
+            yield ClassRow(self._labels[k], k in self._forgotten, k not in self._unknown, tuple(cells))
 
     def destinations(self) -> Iterator[Destination]:
         """Yield the answers that the forgotten classes' test images get, the class still recognised most first."""

@@ -10,13 +10,21 @@ from ledger.report.data.model_report import REGISTERED, ModelReport
 def verdict(report: ModelReport) -> str:
     """Return one or two sentences: what the live version has forgotten, and how well it answers."""
     live, labels = report.live, report.model.labels
-    names = labels.names(live.forgotten)
+    unknown = report.not_known_before(live)
+    names = labels.names(live.forgotten - unknown)
     if names:
         opening = f"Version {live.number} is live. It has forgotten {short_listing(names)}"
+    elif unknown:
+        opening = f"Version {live.number} is live. It has forgotten nothing that the model knew"
     elif live.number == 0:
         opening = "Version 0 is live, the weights as they were registered. Nothing has been forgotten"
     else:
         opening = f"Version {live.number} is live. It forgets nothing"
+    if unknown:
+        opening += (
+            f"; {short_listing(labels.names(unknown))} {'was' if len(unknown) == 1 else 'were'} not known before, so "
+            "there was nothing to forget"
+        )
     found = report.evidence_on(live)
     evidence = found.evidence.get("accuracy") if found else None
     accuracy = read_accuracy(evidence.metrics, len(labels)) if evidence else None
@@ -36,7 +44,8 @@ def _answers(report: ModelReport, accuracy: AccuracyMetrics, before: str) -> str
         text = f"{subject} were not measured on test images."
     else:
         text = f"{subject} answer correctly {percent(new)} of the time on test images ({percent(old)} {before})."
-    left = {k: share for k in sorted(forgotten) if (share := accuracy.test.after[k]) is not None}
+    known = forgotten - report.not_known_before(report.live)
+    left = {k: share for k in sorted(known) if (share := accuracy.test.after[k]) is not None}
     if not left:
         return text
     gate = report.model.settings.max_forgotten_accuracy

@@ -79,8 +79,11 @@ def _section(report: ModelReport, version: Version) -> VersionSection:
 
 
 def _heading(report: ModelReport, version: Version) -> str:
-    names = report.model.labels.names(version.forgotten)
-    return f"forgets {short_listing(names, 4)}" if names else "forgets nothing"
+    unknown = report.not_known_before(version)
+    names = report.model.labels.names(version.forgotten - unknown)
+    text = f"forgets {short_listing(names, 4)}" if names else "forgets nothing"
+    note = f"; {short_listing(report.model.labels.names(unknown), 4)} not known before" if unknown else ""
+    return text + note
 
 
 def _made(report: ModelReport, version: Version) -> str:
@@ -101,6 +104,12 @@ def _made(report: ModelReport, version: Version) -> str:
 def _remarks(report: ModelReport, version: Version, found: VersionEvidence) -> Iterator[str]:
     if found.evidence and found.source != version.number:
         yield f"Measured on version {found.source}, which has the very same weights."
+    unknown = report.model.labels.names(report.not_known_before(version))
+    if unknown:
+        yield (
+            f"{short_listing(unknown)}: not known before. The registered weights recognised no more of these images "
+            "than chance would, so figures near zero are no result of forgetting."
+        )
     if version.kind is VersionKind.ROLLBACK:
         yield f"The recipe below is that of version {version.restores}."
     missed = report.audit_facts.gates_missed.get(version.number, 0)

@@ -31,7 +31,7 @@ from ledger.domain.events.versions import VersionEvaluated, VersionExported
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
-from ledger.domain.versions import Version
+from ledger.domain.versions import Version, not_known_before
 from ledger.errors import ConflictError
 from ledger.service.audit.checkpoints import own_signer
 from ledger.service.ledger import Ledger
@@ -241,7 +241,16 @@ def _facts(
         versions=tx.certificates.versions(model),
         exports=exports,
         spaces=tx.certificates.statistics(model, request.classes),
+        not_known_before=_not_known_before(tx, model, request),
     )
+
+
+def _not_known_before(tx: Transaction, model: Model, request: Request) -> int | None:
+    """Return how many classes of a request were not known before; None if recipes do not tell of each."""
+    versions = tx.versions.all(model)
+    if not request.classes <= {k for version in versions for k in version.recipe.base_forgotten}:
+        return None
+    return len(not_known_before(versions, request.classes, len(model.labels)))
 
 
 def _says(certificate: Certificate, facts: CertificateFacts, signer: Signer) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.evidence import Evidence
 from ledger.domain.models import Model
-from ledger.domain.versions import Version
+from ledger.domain.versions import Version, not_known_before
 from ledger.errors import UsageError
 from ledger.hookspecs import EvaluationInput, Evaluator, Outputs, Split
 from ledger.images.sampling import evaluation_samples
@@ -36,6 +36,8 @@ class Evaluation:
     model: Model
     version: Version
     evidence: dict[str, Evidence]
+    not_known_before: frozenset[int] = frozenset()
+    """Forgotten classes of which the model knew nothing before: that it does not recognise them says nothing."""
 
 
 def evaluate(
@@ -72,6 +74,7 @@ def evaluate(
     with ledger.database.read() as tx:
         version = tx.versions.live(bench.model) if number is None else tx.versions.get(bench.model, number)
         tx.trusted.versions(bench.model.name, frozenset({version.number}))
+        unknown = not_known_before(tx.versions.all(bench.model), version.forgotten, len(bench.model.labels))
     compared, state = _compared(bench, against)
     data, samples = answers(
         bench, bench.weights(version), state, version.forgotten, progress, train_per_class=train_per_class
@@ -95,7 +98,7 @@ def evaluate(
         for name, (evaluator, info) in counted(progress, sorted(evaluators.items()))
     }
     _record(ledger, bench, version, measured, against)
-    return Evaluation(bench.model, version, measured)
+    return Evaluation(bench.model, version, measured, unknown)
 
 
 def _chosen(

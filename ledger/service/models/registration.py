@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.domain.data_record import DEFAULT_DATA_OPTIONS, BadImages, DataOptions, DataRecord
+from ledger.domain.label_orders import LabelOrder
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.recipe import VersionRecipe
@@ -20,7 +21,7 @@ from ledger.errors import (
 )
 from ledger.hookspecs import DataSource
 from ledger.images.loading import load_images
-from ledger.images.relabelled import require_images
+from ledger.images.relabelled import RelabelledSource, require_images
 from ledger.networks.coverage import ParameterCoverage, Treatment
 from ledger.networks.device import choose_device
 from ledger.networks.opening import open_network
@@ -35,6 +36,8 @@ from ledger.service.versions.commit import append_model, append_version
 from ledger.weights import tensor_files
 
 from .data_check import open_checked
+from .measured_accuracy import measure_accuracy
+from .normalisation import require_scale
 
 MOST_CLASSES = 65_536
 """Most classes of a model: a network is built with an output for each, before its weights are compared."""
@@ -54,7 +57,7 @@ class Registration:
     weights: Path
     data_spec: str
     labels: tuple[str, ...] | None
-    """Class labels in output order; None takes the data source's."""
+    """Class labels in output order; None takes the data source's, in ``label_order``."""
     preprocessing: dict[str, Any]
     """Fields of :class:`Preprocessing` that differ from what the architecture expects."""
     settings: Settings
@@ -64,6 +67,12 @@ class Registration:
     """What to do about images that cannot be read."""
     data_options: DataOptions = DEFAULT_DATA_OPTIONS
     """How the files of the data are read."""
+    label_order: LabelOrder | None = None
+    """The rule that puts the data's labels into output order; None takes them as the data source lists them."""
+    accept_accuracy: bool = False
+    """Whether the accuracy may be what it is, even that of chance."""
+    accept_outputs: bool = False
+    """Whether the network may return something other than logits."""
 
 
 def register(ledger: Ledger, registration: Registration, progress: Progress | None = None) -> Model:
@@ -82,6 +91,8 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
         DataError: A class has no images, the label map disagrees with the data, or images cannot be read.
         UnsupportedLayerError: A weight that no layer handler edits was not allowed by name.
         ImpureNetworkError: The network's answer for an image depends on more than that image.
+        AccuracyError: The network knows nothing, or its labels are in another order.
+        OutputsError: It returns something other than logits.
     """
     _check_name(ledger, registration.name)
     data = tensor_files.read_file(registration.weights)
@@ -90,6 +101,8 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
     source = open_source(ledger, registration.data_spec, registration.data_options)
     labels = _labels(registration, source)
     source, record = _checked(ledger, registration, labels, progress or Silent())
+    if tuple(source.labels) != labels.labels:
+        source = RelabelledSource(source, labels.labels)
     ledger.plugins.solvers(registration.settings.solvers)
     network = open_network(
         ledger.plugins,
@@ -105,6 +118,17 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
     if not network.layers:
         raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
     require_function_of_image(network, load_images(source.train, _spread(len(source.train.labels)), preprocessing))
+    accuracy = measure_accuracy(
+        network,
+        source,
+        labels,
+        preprocessing,
+        seed=registration.settings.seed,
+        batch_size=registration.settings.batch_size,
+        progress=progress or Silent(),
+        accept_accuracy=registration.accept_accuracy,
+        accept_outputs=registration.accept_outputs,
+    )
     digest = store_object(ledger, data)
     now = ledger.clock()
     with ledger.database.write() as tx:
@@ -125,6 +149,7 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
             weights=digest,
             code=network.code_digest,
             unhandled_allowed=len(registration.allow_unhandled),
+            accuracy=accuracy,
             plugins=ledger.plugins.origins(registration.architecture.spec, registration.data_spec),
         )
         base = Version(
@@ -136,7 +161,9 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
             restores=None,
             forgotten=frozenset(),
             weights=digest,
-            recipe=VersionRecipe.of_registration(computation_environment(network.device), network.code_digest),
+            recipe=VersionRecipe.of_registration(
+                computation_environment(network.device), network.code_digest, accuracy
+            ),
             created_at=now,
         )
         append_version(tx, model, base, size=len(data), terms=(), actor=ledger.actor, at=now)
@@ -167,24 +194,32 @@ def _check_name(ledger: Ledger, name: str) -> None:
 
 
 def _labels(registration: Registration, source: DataSource) -> LabelMap:
-    named = registration.labels or tuple(source.labels)
+    """Return the labels in output order: the same names as the data's, in any order."""
+    found = LabelMap(tuple(source.labels))
+    named = registration.labels
+    if named is None:
+        named = found.labels if registration.label_order is None else registration.label_order.sort(found.labels)
     if len(named) > MOST_CLASSES or max(map(len, named), default=0) > MOST_LABEL_CHARACTERS:
         raise UsageError(
             f"at most {MOST_CLASSES:,} classes can be told apart, with labels of {MOST_LABEL_CHARACTERS:,} characters"
         )
     labels = LabelMap(named)
-    found = LabelMap(tuple(source.labels))
-    if labels != found:
-        differing = [
-            f"{i}: {a!r} / {b!r}" for i, (a, b) in enumerate(zip(labels.labels, found.labels, strict=False)) if a != b
-        ]
-        detail = ", ".join(differing[:3]) or f"{len(labels)} labels, {len(found)} classes in the data"
+    if set(labels.labels) != set(found.labels):
+        differences = (
+            ("has no images", sorted(set(labels.labels) - set(found.labels))),
+            ("is not among the labels", sorted(set(found.labels) - set(labels.labels))),
+        )
+        detail = "; ".join(f"{_some(names)} {what}" for what, names in differences if names)
         raise DataError(
-            f"the label map disagrees with the data: {detail}",
-            "labels must stand in the order of the model's outputs and equal the data's class names",
+            f"the labels are not the classes of the data: {len(labels)} labels, {len(found)} classes; {detail}",
+            "labels must equal the data's class names, in the order of the model's outputs",
         )
     require_images(source, labels.labels, "every class needs at least one image in each split")
     return labels
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _preprocessing(registration: Registration, expected: Preprocessing | None) -> Preprocessing:
@@ -210,6 +245,7 @@ def _preprocessing(registration: Registration, expected: Preprocessing | None) -
             )
     if not all(math.isfinite(value) for value in preprocessing.mean + preprocessing.std) or min(preprocessing.std) <= 0:
         raise UsageError("mean and std must be finite, and std above zero", "e.g. --mean 0.5 --std 0.5")
+    require_scale(preprocessing)
     return preprocessing
 
 

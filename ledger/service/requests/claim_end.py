@@ -10,6 +10,7 @@ from itertools import islice
 
 from ledger.domain.events.requests import RequestBlocked, RequestFailed, RequestFulfilled, RequestInterrupted
 from ledger.domain.models import Model
+from ledger.domain.registered_accuracy import Count
 from ledger.domain.requests import Request
 from ledger.domain.states import Action
 from ledger.domain.versions import Version, VersionKind
@@ -45,6 +46,13 @@ class Outcome:
         return f"request {self.request.id} ({self.model.name}: {labels})"
 
     @property
+    def not_known_before(self) -> frozenset[int]:
+        """The request's classes of which the model knew nothing before: nothing could be forgotten of them."""
+        if self.version is None:
+            return frozenset()
+        return self.request.classes & self.version.recipe.not_known_before(len(self.model.labels))
+
+    @property
     def detail(self) -> str:
         """What belongs behind the name of the state: why it failed, or which version fulfils it."""
         if self.error is not None:
@@ -54,10 +62,17 @@ class Outcome:
         by_version, recipe = f" by version {self.version.number}", self.version.recipe
         if not recipe.computed:
             return by_version
+        unknown = self.not_known_before
+        named = [f"{self.model.labels[k]} ({_recognised(recipe.base_forgotten[k])})" for k in sorted(unknown)]
+        note = f"; was not known before: {', '.join(named)}" if named else ""
         return (
             f"{by_version} ({recipe.solver} of the last {recipe.depth} of {recipe.layers} layers, "
-            f"alpha_r {recipe.alpha_r:g}, alpha_f {recipe.alpha_f:g})"
+            f"alpha_r {recipe.alpha_r:g}, alpha_f {recipe.alpha_f:g}){note}"
         )
+
+
+def _recognised(count: Count) -> str:
+    return f"{count.correct} of {count.images} images recognised"
 
 
 class ClaimEnd:

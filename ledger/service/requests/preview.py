@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ledger.domain.chance import was_known
 from ledger.domain.models import Model
 from ledger.service.computation.class_space_cache import ClassSpaceCache
 from ledger.service.computation.unlearning import missed_gates, search
@@ -32,6 +33,8 @@ class Preview:
     confusion: dict[str, Any]
     """Metrics of the ``confusion`` evaluator."""
     missed_gates: tuple[str, ...]
+    not_known_before: frozenset[int]
+    """Classes that the anchor weights recognise no better than chance: nothing can be forgotten of them."""
 
 
 def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: Progress) -> Preview:
@@ -66,4 +69,9 @@ def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: P
         accuracy=measure(*evaluators["accuracy"], data, name="accuracy", seconds=seconds),
         confusion=measure(*evaluators["confusion"], data, name="confusion", seconds=seconds),
         missed_gates=tuple(missed_gates(bench, result)),
+        not_known_before=frozenset(
+            k
+            for k, count in result.anchor_forgotten.items()
+            if not was_known(count.correct, count.images, len(bench.model.labels))
+        ),
     )

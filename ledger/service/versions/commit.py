@@ -8,6 +8,7 @@ from ledger.domain.class_spaces import BasisTerm
 from ledger.domain.events.models import ModelRegistered
 from ledger.domain.events.versions import VersionCreated
 from ledger.domain.models import Model, NewModel
+from ledger.domain.registered_accuracy import RegisteredAccuracy
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import RetryLaterError
 from ledger.store.unit_of_work import Transaction
@@ -24,6 +25,7 @@ def append_model(
     code: str | None = None,
     unhandled_allowed: int | None = None,
     plugins: tuple[str, ...] | None = None,
+    accuracy: RegisteredAccuracy | None = None,
 ) -> Model:
     """Add a model, without a version yet, and tell the audit log of it; return it with its id.
 
@@ -35,6 +37,7 @@ def append_model(
         code: Digest of the source code that builds its network.
         unhandled_allowed: Number of weights that may stay unedited although no layer handler covers them.
         plugins: Name and version of the plugins that built the network and opened the images.
+        accuracy: How well the registered weights answer.
 
     Raises:
         ConflictError: The name is taken.
@@ -52,6 +55,10 @@ def append_model(
         unhandled_allowed=unhandled_allowed,
         plugins=plugins,
         row=tx.projections.digest("models", name=model.name),
+        test_images=accuracy.of_test.images if accuracy else None,
+        test_correct=accuracy.of_test.correct if accuracy else None,
+        accuracy_accepted=accuracy is not None and accuracy.accepted,
+        outputs=accuracy.outputs if accuracy and accuracy.outputs != "logits" else None,
     )
     tx.audit.append(registered, at=model.created_at, actor=actor, model=model.name)
     return added
