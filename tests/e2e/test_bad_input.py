@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ledger.errors import (
-    AmbiguousClassError,
     ConflictError,
     GateError,
     IdempotencyConflictError,
@@ -52,11 +51,14 @@ def test_one_bad_class_spoils_the_request(cli: Cli) -> None:
     cli.refused(UnknownClassError, 2, "forget", "digits", "-c", "3", "-c", "three")
 
 
-def test_a_label_that_is_another_ones_index_must_be_told_apart(pets: Cli) -> None:
-    answer = pets.refused(AmbiguousClassError, 2, "forget", "pets", "-c", "1")
-    assert "write name:1 or index:1" in answer.err
-    assert pets("forget", "pets", "-c", "name:1", "--json").document["items"][0]["classes"] == ["1"]
+def test_a_label_that_is_another_ones_index_is_a_label(pets: Cli) -> None:
+    answer = pets("forget", "pets", "-c", "1", "--json")
+    assert answer.document["items"][0]["classes"] == ["1"]
+    assert "1 is class 1 (index 0)" in answer.err
+    assert pets("preview", "pets", "--index", "1", "--json").document["forgotten"] == ["dog"]
     assert pets("forget", "pets", "-c", "index:1", "--json").document["items"][0]["classes"] == ["dog"]
+    assert "--index 3 for '[/fox]" in pets.refused(UnknownClassError, 2, "forget", "pets", "-c", "3").err
+    assert "--index 9" not in pets.refused(UnknownClassError, 2, "forget", "pets", "--index", "9").err
 
 
 @pytest.mark.parametrize("classes", [range(10), range(9)], ids=["all", "all but one"])

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from ledger.errors import (
+    AccuracyError,
     AmbiguousClassError,
     ConflictError,
     DataError,
@@ -179,6 +180,8 @@ def test_the_printed_command_converts_a_pickle(empty: Cli, rows: Rows) -> None:
 # -- architectures ------------------------------------------------------------------------------------
 
 NETWORKS = """
+from pathlib import Path
+
 import torch
 from torch import nn
 
@@ -222,9 +225,11 @@ class Around(Net):
 
 
 class Moody(Net):
-    # Some images make it overflow, but none of those that registration tries.
+    # Some images make it overflow, while a file lies beside this one.
     def forward(self, x):
-        return self.fc(torch.where(x.flatten(1).argmax(1, keepdim=True) != 9, x.flatten(1), torch.inf))
+        x = x.flatten(1)
+        moody = Path(__file__).with_name("mood").exists()
+        return self.fc(torch.where(x.argmax(1, keepdim=True) == 9, torch.inf, x) if moody else x)
 
 
 def net(num_classes): return Net(num_classes)
@@ -295,7 +300,12 @@ def test_a_weight_that_nobody_edits_must_be_accepted_by_name(empty: Cli, rows: R
 
 
 def test_infinity_that_shows_only_later_fails_the_request(empty: Cli, rows: Rows, networks: Path) -> None:
+    mood = rows.folder / "mood"
+    mood.touch()
+    refuse(empty, NonFiniteError, rows.options(arch=f"{networks}:moody"))
+    mood.unlink()
     empty("model", "add", "pets", *rows.options(arch=f"{networks}:moody"))
+    mood.touch()
     answer = empty("forget", "pets", "-c", "dog", "--wait", code=7)
     assert type(answer.error) is NonFiniteError
     assert "the input of fc holds NaN or infinity" in answer.err
@@ -374,8 +384,9 @@ def test_one_option_says_how_many_images_of_a_class_are_looked_at(empty: Cli, ro
 @pytest.mark.parametrize(
     ("lines", "error", "said"),
     [
-        ("dog\n1\ncat\n[/fox]\\\neel\n", DataError, "the label map disagrees with the data: 0: 'dog' / '1'"),
-        ("1\ndog\ncat\n[/fox]\\\n", DataError, "4 labels, 5 classes in the data"),
+        ("dog\n1\ncat\n[/fox]\\\neel\n", AccuracyError, "with the labels 'dog' and '1' exchanged"),
+        ("1\ndog\ncat\n[/fox]\\\n", DataError, "4 labels, 5 classes; 'eel' is not among the labels"),
+        ("1\ndog\ncat\n[/fox]\\\nEel\n", DataError, "'Eel' has no images; 'eel' is not among the labels"),
         ("1\ndog\ndog\n[/fox]\\\neel\n", AmbiguousClassError, "names 'dog' more than once"),
     ],
 )

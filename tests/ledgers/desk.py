@@ -81,7 +81,7 @@ class Desk:
     # -- acts -------------------------------------------------------------------------------------
 
     def register(self, name: str, settings: Settings | None = None, **changes: Any) -> Model:
-        """Register the digits network under another name, or something else."""
+        """Register the digits network under another name, or something else, which need not be trained."""
         said: dict[str, Any] = {
             "architecture": Architecture(self.digits.architecture, {}),
             "weights": self.digits.weights,
@@ -89,6 +89,7 @@ class Desk:
             "labels": None,
             "preprocessing": vars(self.digits.preprocessing),
             "settings": settings or self.digits.settings,
+            "accept_accuracy": "weights" in changes,
         }
         return register(self.ledger, Registration(name=name, **{**said, **changes}))
 

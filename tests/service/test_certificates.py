@@ -69,6 +69,7 @@ def test_it_says_what_was_done_with_what(two_forgotten: Desk) -> None:
         "dueAt": request.due_at.isoformat(),
         "fulfilledAt": fulfilled.at.isoformat(),
         "alreadyForgotten": False,
+        "notKnownBefore": 0,
         "classes": said["request"]["classes"],
     }
     assert said["inputs"]["baseWeights"] == desk.versions()[0].weights

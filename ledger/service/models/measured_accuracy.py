@@ -94,7 +94,7 @@ def measure_accuracy(
         fit = find_better_fit(look.all(), labels.labels)
     kind = _kind(look)
     _check_outputs(kind, accepted=accept_outputs)
-    problem = _problem(look.all(), fit, labels)
+    problem = _problem(look.all(), fit, labels, kind)
     if problem is not None and not accept_accuracy:
         raise problem
     counts = {name: _counts(look.answers[name]) for name in SPLITS}
@@ -215,18 +215,23 @@ def _check_outputs(kind: AnswerKind, *, accepted: bool) -> None:
     )
 
 
-def _problem(answers: Answers, fit: LabelFit | None, labels: LabelMap) -> AccuracyError | None:
+def _problem(answers: Answers, fit: LabelFit | None, labels: LabelMap, kind: AnswerKind) -> AccuracyError | None:
     """Return why a network cannot be the right one; None if it may be."""
+    if kind is AnswerKind.CONSTANT:
+        return AccuracyError(
+            "the network gives the same answer whatever the image is",
+            "check the weights, --mean and --std; if it is as bad as that: --accept-accuracy",
+        )
     images, correct = len(answers.true), answers.correct()
     now = f"{correct} of {images} images ({correct / max(images, 1):.1%})"
     if fit is not None and fit.clear:
         fits = [labels[k] for k in fit.names]
         better = f"{fit.correct} of them ({fit.correct / images:.1%})"
-        which = f"in the order {fit.order.value}" if fit.order is not None else _exchanged(fit, labels)
+        order = "" if fit.order is None else f"in the order {fit.order.value}: "
         return AccuracyError(
             f"the labels are not in the order of the network's outputs: it recognises {now}, and {better} with the "
-            f"labels {which}",
-            f"register it with --label-order {fit.order.value}"
+            f"labels {order}{_exchanged(fit, labels)}",
+            f"register it with --label-order {fit.order.value} and without --labels"
             if fit.order is not None
             else "save the labels in that order with --write-labels FILE, look at them, and register with "
             "--labels FILE; if the names are right and the network is wrong: --accept-accuracy",
@@ -249,7 +254,7 @@ def _exchanged(fit: LabelFit, labels: LabelMap) -> str:
         first, second = (labels[k] for k in fit.moved)
         return f"{first!r} and {second!r} exchanged"
     shown = ", ".join(f"{labels[fit.names[k]]!r} for output {k}" for k in fit.moved[:MOST_NAMED])
-    return f"otherwise: {shown}" + (", ..." if len(fit.moved) > MOST_NAMED else "")
+    return shown + (", ..." if len(fit.moved) > MOST_NAMED else "")
 
 
 def _remarks(

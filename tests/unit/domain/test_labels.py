@@ -63,13 +63,35 @@ def test_a_far_miss_lists_the_classes() -> None:
 DIGITS = LabelMap(("1", "0", "2", "seven"))
 
 
-def test_a_label_that_is_another_class_index_must_say_which_is_meant() -> None:
-    with pytest.raises(AmbiguousClassError) as caught:
-        DIGITS.resolve("1")
-    assert caught.value.message == "'1' is the label of class 0 and the index of '0'"
-    assert caught.value.hint == "write name:1 or index:1"
+def test_a_label_that_is_another_class_index_is_a_label() -> None:
+    assert DIGITS.resolve("1") == 0
+    assert DIGITS.ambiguity("1") == "class 1 (index 0)"
+    assert DIGITS.ambiguity("seven") == ""
     assert DIGITS.resolve("name:1") == 0
     assert DIGITS.resolve("index:1") == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"),
+    [
+        (("0", "10", "2", "9"), "1"),
+        (("01", "02", "03"), "1"),
+        (("1.5", "2.5"), "1"),
+        (("-1", "cat"), "0"),
+        (("\u0661", "\u0662"), "1"),
+        (("7", "cat", "dog"), "2"),
+    ],
+)
+def test_where_a_label_is_a_number_a_bare_number_is_no_index(labels: tuple[str, ...], text: str) -> None:
+    with pytest.raises(UnknownClassError) as caught:
+        LabelMap(labels).resolve(text)
+    assert f"--index {text} for {labels[int(text)]!r}" in caught.value.hint
+    assert LabelMap(labels).resolve(f"index:{text}") == int(text)
+
+
+def test_where_no_label_is_a_number_a_number_is_an_index_and_said_to_be() -> None:
+    assert ANIMALS.resolve("2") == 2
+    assert ANIMALS.ambiguity("2") == ANIMALS.ambiguity("index:2") == "class horse (index 2)"
 
 
 def test_a_label_that_is_its_own_index_is_not_ambiguous() -> None:
