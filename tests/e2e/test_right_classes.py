@@ -216,9 +216,27 @@ def test_a_network_that_knows_nothing_is_refused_or_accepted_on_purpose(empty: C
 
 
 def test_too_few_images_to_tell_are_a_warning(empty: Cli, tmp_path: Path) -> None:
-    rows = random_rows(tmp_path / "made", ("cat", "dog"), images=2)
-    answer = empty("model", "add", "pets", *folder_options(rows, "--set", "min_retained=1"))
-    assert "nobody can tell its accuracy from chance" in answer.err
+    rows = make_rows(tmp_path / "made", ("ant", "bee", "cat"), images=1)
+    state = rows.state()
+    state["1.weight"][1:] = 0.0
+    rows.weights.write_bytes(tensor_files.serialise(state))
+    answer = empty("model", "add", "pets", *folder_options(rows))
+    assert "with 6 images nobody can tell its accuracy from chance (33.3%)" in answer.err
+    assert "nothing to forget: bee (0 of 2), cat (0 of 2)" in answer.err
+
+
+def test_two_classes_exchanged_with_few_images_are_a_loud_warning(empty: Cli, tmp_path: Path) -> None:
+    rows = make_rows(tmp_path / "made", ANIMALS, images=1)
+    (tmp_path / "labels").write_text("ant\nbee\ndog\ncat\nelk\n")
+    answer = empty("model", "add", "pets", *folder_options(rows, "--labels", str(tmp_path / "labels")))
+    assert "the labels may be wrong: the images fit better with 'dog' and 'cat' exchanged" in answer.err
+
+
+def test_two_classes_that_are_all_wrong_are_refused_with_what_may_fit(empty: Cli, tmp_path: Path) -> None:
+    rows = make_rows(tmp_path / "made", ("cat", "dog"), images=2)
+    (tmp_path / "labels").write_text("dog\ncat\n")
+    options = folder_options(rows, "--labels", str(tmp_path / "labels"), "--set", "min_retained=1")
+    assert "the images fit better with 'dog' and 'cat' exchanged" in refused(empty, AccuracyError, options).err
 
 
 def test_the_assumed_order_and_the_accuracy_are_told(empty: Cli, tmp_path: Path) -> None:

@@ -241,10 +241,16 @@ def _problem(answers: Answers, fit: LabelFit | None, labels: LabelMap, kind: Ans
     if not is_clearly_better(correct, images, chance) and at_most(correct, images, halfway(chance)) <= 10 * CLEARLY:
         constant = len(np.unique(answers.predicted)) == 1
         answer = f"; it answers {labels[int(answers.predicted[0])]!r} to every image" if constant else ""
+        other = (
+            "no order of the labels fits either"
+            if fit is None
+            else f"the images fit better with {_exchanged(fit, labels)}"
+        )
         return AccuracyError(
             f"the network recognises {now}, which is no better than chance ({chance:.1%}){answer}",
-            "no order of the labels fits either: check the weights, --input-size, --mean, --std and --preprocessing, "
-            "and the data; if it is as bad as that: --accept-accuracy",
+            f"{other}: check the weights, --input-size, --mean, --std and --preprocessing, and the data; "
+            "if it is as bad as that: --accept-accuracy",
+            fits=() if fit is None else tuple(labels[k] for k in fit.names),
         )
     return None
 
