@@ -123,6 +123,7 @@ def registered(ledger: Ledger, arch: str, images: Path, weights: Path, classes: 
         labels=None,
         preprocessing={},
         settings=settings,
+        accept_accuracy=True,
     )
     register(ledger, registration)
 

@@ -150,6 +150,7 @@ def open_member(folder: Path, member: Member, size: int) -> tuple[Workbench, lis
             labels=None,
             preprocessing=preprocessing,
             settings=SETTINGS,
+            accept_accuracy=True,
             allow_unhandled=frozenset(c.name for c in covered if c.treatment is Treatment.UNHANDLED),
         ),
     )

@@ -135,7 +135,7 @@ def wide(tmp_path_factory: pytest.TempPathFactory, trained_digits: TrainedDigits
     path = tmp_path_factory.mktemp("wide") / "wide.safetensors"
     path.write_bytes(tensor_files.serialise(module.state_dict()))
     options = [str(path) if text == str(trained_digits.weights) else text for text in trained_digits.options]
-    return [*options, "--arch-option", "width=64", *trained_digits.set_options]
+    return [*options, "--arch-option", "width=64", *trained_digits.set_options, "--accept-accuracy"]
 
 
 def test_weights_that_do_not_fit_on_the_disk_are_not_registered(cli: Cli, wide: list[str]) -> None:

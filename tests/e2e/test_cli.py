@@ -197,7 +197,15 @@ def test_a_timm_architecture_brings_its_own_preprocessing(empty: Cli, tmp_path: 
 
     module = build_plugins().load_model("timm/test_resnet", {"in_chans": 1}, 10).module
     (tmp_path / "net.safetensors").write_bytes(tensor_files.serialise(module.state_dict()))
-    options = ("--weights", str(tmp_path / "net.safetensors"), "--data", "digits", "--arch-option", "in_chans=1")
+    options = (
+        "--weights",
+        str(tmp_path / "net.safetensors"),
+        "--data",
+        "digits",
+        "--arch-option",
+        "in_chans=1",
+        "--accept-accuracy",
+    )
     empty("model", "add", "net", "--arch", "timm/test_resnet", *options)
     shown = empty.json("model", "show", "net")
     assert shown["preprocessing"]["channels"] == 1
