@@ -19,6 +19,7 @@ from .commands import (
     demo,
     models,
     purge,
+    recovery,
     requests,
     setup,
     store,
@@ -179,6 +180,7 @@ app.command("fsck", rich_help_panel="The ledger itself")(store.fsck)
 app.command("gc", rich_help_panel="The ledger itself")(store.gc)
 app.command("backup", rich_help_panel="The ledger itself")(backup.backup)
 app.command("restore", rich_help_panel="The ledger itself")(backup.restore)
+app.command("recover", rich_help_panel="The ledger itself")(recovery.recover)
 app.command("plugins", rich_help_panel="The ledger itself")(setup.plugins)
 
 

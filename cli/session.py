@@ -57,10 +57,16 @@ class Session:
         return config
 
     @contextmanager
-    def ledger(self) -> "Iterator[Ledger]":
+    def ledger(self, *, warn: bool = True, acts: bool = False) -> "Iterator[Ledger]":
         """Open the ledger for one command.
 
+        Args:
+            warn: Say so if the keys or the database are not those that belong to the ledger.
+            acts: Refuse then, before anything else is asked or computed.
+
         Raises:
+            KeysError: The keys are missing, or another ledger's, and the command acts.
+            OlderDatabaseError: The database is older than its newest checkpoint, and the command acts.
             UsageError: A number is larger than the database can hold.
         """
         from ledger.service.ledger import open_ledger
@@ -68,11 +74,13 @@ class Session:
         opened = open_ledger(self.config, self.who, device=self.device, tell=say)
         self.opened.append(opened)
         try:
-            problem = opened.problem()
+            problem = opened.problem() if warn or acts else None
+            if problem is not None and acts:
+                raise problem
             yield opened
             if problem is not None:
                 # Who was going to write was refused by now; who reads gets an answer, and should know.
-                say("warning: ", problem.message)
+                say(("warning:", "bold yellow"), f" {problem.message}")
                 if problem.hint:
                     advise("hint:", problem.hint)
         except OverflowError as error:

@@ -161,7 +161,7 @@ def checkpoint(ctx: typer.Context, output: Output = None, force: Force = False, 
     from ledger.service.audit.checkpoints import issue_checkpoint
 
     require_outside_ledgers(ctx, output)
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=True) as ledger:
         issued = issue_checkpoint(ledger)
     if output is not None or not json:
         emit_file(ctx, issued.note.encode(), output, force=force)

@@ -30,7 +30,7 @@ def backup(
     """Back the ledger up, or bring its backup up to date; workers may go on meanwhile."""
     from ledger.service.backups.backup import back_up
 
-    with session(ctx).ledger() as ledger, PhaseProgress() as progress:
+    with session(ctx).ledger(acts=True) as ledger, PhaseProgress() as progress:
         done = back_up(ledger, place, progress, keys=with_keys, read_data=read_data)
     if json:
         answer(ctx, documents.backup_document(done))

@@ -38,7 +38,7 @@ def issue(
     from ledger.service.evidence.certificates import issue as issue_certificate
 
     require_free(ctx, output, openings, force=force)
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=True) as ledger:
         issued = issue_certificate(ledger, request, renew=renew)
         number = issued.certificate.id
         if issued.repeated:
@@ -126,7 +126,7 @@ def erase_openings(
     from ledger.service.evidence.certificates import erase_openings as erase
     from ledger.service.evidence.certificates import get_certificate
 
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=True) as ledger:
         get_certificate(ledger, certificate)
         confirm(
             f"Nobody can name the classes of certificate {certificate} from this ledger afterwards. Erase?", yes=yes

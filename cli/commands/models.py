@@ -176,7 +176,7 @@ def rebind(
     """Bind a model to its images and its code again: they moved, or changed and that is accepted."""
     from ledger.service.models.rebind import rebind as bind
 
-    with session(ctx).ledger() as ledger, PhaseProgress() as progress:
+    with session(ctx).ledger(acts=True) as ledger, PhaseProgress() as progress:
         taken = bind(
             ledger,
             model,
@@ -221,7 +221,7 @@ def export(
     from ledger.service.versions.export import export as write
 
     name, number = split_reference(model)
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=True) as ledger:
         version = write(ledger, name, number, folder)
     if json:
         answer(ctx, documents.exported_document(name, version, folder))

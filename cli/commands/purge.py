@@ -32,7 +32,7 @@ def purge(
     from ledger.service.upkeep.purge import purge as purge_versions
 
     age = parse_age(older_than)
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=not dry_run) as ledger:
         plan = plan_purge(ledger, model, age)
         numbers = [version.number for version in plan.purged]
         say(f"oldest version of {model} that stays: {plan.anchor.number}")

@@ -119,7 +119,7 @@ def add(
         accept_accuracy=accept_accuracy,
         accept_outputs=accept_outputs,
     )
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=True) as ledger:
         try:
             with PhaseProgress() as progress:
                 model = register(ledger, registration, progress)

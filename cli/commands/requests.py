@@ -113,7 +113,7 @@ def forget(
     if bool(named) == (file is not None):
         raise UsageError("name classes with -c, or a file of requests with -f", "one of the two")
     who = session(ctx).who
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=True) as ledger:
         date = partial(parse_date, now=ledger.clock(), zone=ledger.config.zone)
         owner = get_model(ledger, model)
         labels = owner.labels
@@ -228,7 +228,7 @@ def _decision(action: Action, doc: str) -> None:
     def command(ctx: typer.Context, request: RequestNumber, reason: Reason = "", json: Json = False) -> None:
         from ledger.service.requests.decisions import decide
 
-        with session(ctx).ledger() as ledger:
+        with session(ctx).ledger(acts=True) as ledger:
             done = decide(ledger, request, action, reason)
             if json:
                 _answer_decision(ctx, ledger, action, done)
@@ -259,7 +259,7 @@ def release(
     from ledger.service.requests.decisions import decide
     from ledger.service.requests.leases import break_lease, show_lease
 
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=True) as ledger:
         lease = show_lease(ledger, request) if force else None
         if lease is None:
             done = decide(ledger, request, Action.RELEASE, reason)
@@ -285,7 +285,7 @@ def retry(
     """Queue a failed, blocked, quarantined or reopened request again."""
     from ledger.service.requests.decisions import decide
 
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=True) as ledger:
         done = decide(ledger, request, Action.RETRY, reason, waive_gates=waive_gates)
         if json:
             _answer_decision(ctx, ledger, Action.RETRY, done)
@@ -305,7 +305,7 @@ def withdraw(
     from ledger.service.requests.listing import show_request
     from ledger.service.requests.withdrawal import withdraw as take_back
 
-    with session(ctx).ledger() as ledger, PhaseProgress() as progress:
+    with session(ctx).ledger(acts=True) as ledger, PhaseProgress() as progress:
         done, version = take_back(ledger, request, reason, progress, waive_gates=waive_gates)
         owner, _ = show_request(ledger, request)
         if json:

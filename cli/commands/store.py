@@ -64,7 +64,7 @@ def gc(
     from ledger.service.upkeep.garbage import collect_garbage
 
     grace = parse_age(older_than).total_seconds()
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=not dry_run) as ledger:
         garbage = collect_garbage(ledger, grace=grace, dry_run=dry_run)
     if json:
         answer(ctx, documents.gc_document(garbage, dry_run=dry_run))

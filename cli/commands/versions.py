@@ -48,7 +48,7 @@ def evaluate(
         )
     if time_limit is not None and not 0 < time_limit <= LONGEST:
         raise UsageError(f"a time limit of {time_limit} s is not between 0 and {LONGEST} s", "e.g. --time-limit 600")
-    with session(ctx).ledger() as ledger, PhaseProgress() as progress:
+    with session(ctx).ledger(acts=True) as ledger, PhaseProgress() as progress:
         result = measure(
             ledger,
             name,
@@ -112,7 +112,7 @@ def rollback(
     """Make an earlier version's weights live again, as a new version, and reopen what that undoes."""
     from ledger.service.versions.rollback import plan_rollback, roll_back
 
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=not dry_run) as ledger:
         plan = plan_rollback(ledger, model, to)
         labels = plan.model.labels
         back = plan.live.forgotten - plan.target.forgotten

@@ -55,7 +55,7 @@ def work(
         raise UsageError("--once, --drain and --forever exclude each other")
     if math.isnan(poll):
         raise UsageError("--poll needs a number of seconds", "e.g. --poll 5")
-    with session(ctx).ledger() as ledger:
+    with session(ctx).ledger(acts=True) as ledger:
 
         def answer_outcome(outcome: "Outcome") -> None:
             if json:

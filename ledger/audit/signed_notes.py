@@ -152,7 +152,11 @@ def read_key(text: str) -> tuple[str, str, bytes]:
 
 def sign_checkpoint(checkpoint: Checkpoint, signer: Signer) -> str:
     """Return the signed note of a checkpoint."""
-    text = checkpoint.text()
+    return sign_note(checkpoint.text(), signer)
+
+
+def sign_note(text: str, signer: Signer) -> str:
+    """Return a signed note; its text ends with a newline and holds no empty line."""
     signature = base64.b64encode(signer.verifier.key_hash + signer.sign(text.encode())).decode()
     return f"{text}\n{SIGNATURE_PREFIX}{signer.name} {signature}\n"
 
@@ -165,8 +169,19 @@ def open_checkpoint(note: str, verifiers: Sequence[Verifier]) -> Checkpoint:
     Raises:
         SignatureError: The note is malformed, or no known key signed it.
     """
+    if len(note) > LONGEST_NOTE:
+        raise SignatureError("this is not a signed note", "a checkpoint is a text file, as audit checkpoint writes it")
+    return Checkpoint.parse(open_note(note, verifiers))
+
+
+def open_note(note: str, verifiers: Sequence[Verifier]) -> str:
+    """Return the text of a note that at least one known key signed.
+
+    Raises:
+        SignatureError: The note is malformed, or no known key signed it.
+    """
     text, separator, signatures = note.rpartition("\n\n")
-    if not separator or len(note) > LONGEST_NOTE or not note.endswith("\n"):
+    if not separator or not note.endswith("\n"):
         raise SignatureError("this is not a signed note", "a checkpoint is a text file, as audit checkpoint writes it")
     text += "\n"
     signed = False
@@ -179,7 +194,7 @@ def open_checkpoint(note: str, verifiers: Sequence[Verifier]) -> Checkpoint:
                 signed = True
     if not signed:
         raise SignatureError("none of the known keys signed this note", "name its key with --key")
-    return Checkpoint.parse(text)
+    return text
 
 
 def _signature(line: str) -> tuple[str, bytes]:

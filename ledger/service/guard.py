@@ -16,7 +16,7 @@ from ledger.store.audit.log import AuditLog
 from ledger.store.unit_of_work import Transaction
 
 from .kept_checkpoints import newest_elsewhere, newest_here
-from .signing import FILE, MEMORY, load_signer
+from .signing import FILE, load_signer
 
 LOOK_SECONDS = 600.0
 """How often a process looks at the checkpoints that are kept elsewhere."""
@@ -40,7 +40,6 @@ class Guard:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._seen: _Seen | None = None
-        self._elsewhere: Checkpoint | None = None
         self._look_at = 0.0
 
     def __call__(self, tx: Transaction) -> None:
@@ -55,15 +54,12 @@ class Guard:
         verifier = require_own_keys(tx.audit, self._config)
         if verifier is None:
             return
-        for known in (newest_here(self._config, verifier), self._look_elsewhere(verifier)):
-            if known is not None:
-                self._require_continued(tx.audit, known)
-
-    def _look_elsewhere(self, verifier: Verifier) -> Checkpoint | None:
+        known = newest_here(self._config, verifier)
+        if known is not None:
+            self._require_continued(tx.audit, known)
         if time.monotonic() >= self._look_at:
-            self._elsewhere = newest_elsewhere(self._config, verifier)
+            require_continued_elsewhere(tx.audit, self._config, verifier)
             self._look_at = time.monotonic() + LOOK_SECONDS
-        return self._elsewhere
 
     def _require_continued(self, log: AuditLog, known: Checkpoint) -> None:
         seen = self._seen
@@ -118,10 +114,7 @@ def require_continued(log: AuditLog, known: Checkpoint) -> None:
         AuditError: The stored hash tree is damaged.
     """
     size = log.head().size
-    hint = (
-        "put the newer database back; if it is lost for good, note what was lost, and move the file "
-        f"keys/{MEMORY} to where it stays on record"
-    )
+    hint = "put the newer database back; if it is lost, see what that means and go on with: unledger recover"
     if size < known.size:
         last = json.loads(log.entry(size).leaf)["at"] if size else "the beginning"
         raise OlderDatabaseError(
@@ -139,6 +132,18 @@ def require_continued(log: AuditLog, known: Checkpoint) -> None:
             size=size,
             signed=known.size,
         )
+
+
+def require_continued_elsewhere(log: AuditLog, config: Config, verifier: Verifier) -> None:
+    """Check that the database has all entries that the newest checkpoint in ``checkpoint_to`` signed.
+
+    Raises:
+        OlderDatabaseError: It has fewer, or others, and no recovery gave them up.
+        AuditError: The stored hash tree is damaged.
+    """
+    known = newest_elsewhere(config, verifier)
+    if known is not None:
+        require_continued(log, known)
 
 
 def problem_of(log: AuditLog, config: Config) -> LedgerError | None:
@@ -161,10 +166,12 @@ def kept_record(config: Config, log: AuditLog) -> ExternalRecord:
     try:
         verifier = require_own_keys(log, config)
         known = newest_here(config, verifier) if verifier is not None else None
+        if known is not None:
+            # A reader may also see the log as it was before the checkpoint.
+            require_continued(log, known)
     except LedgerError:
         return ExternalRecord()
-    # A reader may see the log as it was before the checkpoint.
-    return ExternalRecord(checkpoints=(known,)) if known and known.size <= log.head().size else ExternalRecord()
+    return ExternalRecord(checkpoints=(known,)) if known is not None else ExternalRecord()
 
 
 def _continues(log: AuditLog, head: Head) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ledger.config import UTC_NAME, Config, find_config, plan_config, write_config
 from ledger.domain.events.ledgers import LedgerCreated
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, OlderDatabaseError
 from ledger.plugin_manager import Plugins, build_plugins
 from ledger.store.audit.appended import Appended
 from ledger.store.database.address import database_url
@@ -44,6 +44,8 @@ class Ledger:
         clock: Read once at the start of each change.
         device: Where to compute: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         tell: Takes sentences for the person at the keyboard, about what differs from what they may expect.
+        elsewhere_again: Moment, on the monotonic clock, before which ``checkpoint_to`` is left in peace: it was out of
+            reach.
     """
 
     config: Config
@@ -53,6 +55,7 @@ class Ledger:
     clock: Callable[[], datetime] = utc_now
     device: str = "auto"
     tell: Callable[[str], None] = tell_nobody
+    elsewhere_again: float = 0.0
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -66,6 +69,11 @@ class Ledger:
 
     def problem(self) -> LedgerError | None:
         """Return why nothing may be written here: the keys of another ledger, or an older database. None if it may."""
+        with self.database.read() as tx:
+            problem = problem_of(tx.audit, self.config)
+        if not isinstance(problem, OlderDatabaseError):
+            return problem
+        # A checkpoint may have been signed after this transaction began: whoever looks again sees what it signs.
         with self.database.read() as tx:
             return problem_of(tx.audit, self.config)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ledger.audit.signed_notes import Signer, Verifier, read_key, write_key
+from ledger.audit.signed_notes import LONGEST_NOTE, Signer, Verifier, read_key, write_key
 from ledger.config import Config
 from ledger.domain.command_lines import quoted
 from ledger.durable_files import Existing, make_folder, ownership_hint, write_file
@@ -89,14 +89,41 @@ def own_verifier(config: Config) -> Verifier | None:
 
 
 def last_signed(config: Config) -> str | None:
-    """Return the note of the last checkpoint that this ledger signed, as its signer remembers it."""
+    """Return the note of the last checkpoint that this ledger signed, as its signer remembers it.
+
+    Raises:
+        SignatureError: The file is no text, or too long to be a checkpoint.
+        AccessError: It cannot be read.
+    """
+    return read_kept(config, MEMORY, LONGEST_NOTE)
+
+
+def read_kept(config: Config, name: str, most: int) -> str | None:
+    """Return a signed note that is kept beside the signing key; None if there is none.
+
+    Args:
+        config: Where the ledger lives.
+        name: Name of the file.
+        most: Bytes that such a note has at most.
+
+    Raises:
+        SignatureError: The file is no text, or longer.
+        AccessError: It cannot be read.
+    """
+    path = config.keys_path / name
+    hint = "restore it from where you keep the keys"
     try:
-        return (config.keys_path / MEMORY).read_text(encoding="utf-8")
+        with open_named(path) as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise SignatureError(f"{path} is not a signed note: it has more than {most:,} bytes", hint)
+        return data.decode()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        path = config.keys_path / MEMORY
-        raise LedgerError(f"cannot read {path}: {error}", ownership_hint(path)) from error
+    except UnicodeDecodeError as error:
+        raise SignatureError(f"{path} is not a signed note: it is not text", hint) from error
+    except OSError as error:
+        raise AccessError(f"cannot read {path}: {error.strerror}", ownership_hint(path)) from error
 
 
 def _text(signer: Signer) -> str:

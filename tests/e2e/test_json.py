@@ -79,6 +79,7 @@ request show 1 -> request
 request list -> requests
 status -> status
 fsck --read-data -> fsck
+recover -> recovery
 gc --older-than 0 -> gc
 backup FOLDER/backup --with-keys FOLDER/keys -> backup
 restore FOLDER/backup --into FOLDER/restored --keys FOLDER/keys -> restored

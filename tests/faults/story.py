@@ -43,13 +43,15 @@ class Story:
     root: Path
     choice: random.Random
     now: datetime = START
+    url: str = "sqlite:///ledger.db"
+    """Where a new ledger keeps its rows."""
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.database.exists():
+        if (self.root / "unledger.toml").exists():
             self.ledger = open_ledger(find_config(self.root), "tester", clock=self.tick)
             return
-        config = create_config(self.root, "sqlite:///ledger.db", "objects")
+        config = create_config(self.root, self.url, "objects")
         self.ledger = create_ledger(config, "tester", clock=self.tick)
         for name in MODELS:
             self._register(name)
@@ -120,6 +122,10 @@ class Story:
         )
         enqueue(self.ledger, self.choice.choice(MODELS), [request], approval=self.choice.random() < 0.2)
 
+    def file_for(self, *classes: int, model: str = MODELS[0], approval: bool = False) -> int:
+        """File a request for some classes and return its number."""
+        return enqueue(self.ledger, model, [NewRequest(frozenset(classes), "alice")], approval=approval)[0].request.id
+
     def _work(self) -> None:
         list(work(self.ledger, Silent(), open_model=self._open_model))
 
@@ -130,8 +136,9 @@ class Story:
             missed = ("class 0 is still recognised",) if self.choice.random() < 0.15 else ()
             data = f"weights of {name} without {sorted(forgotten)}".encode()
             recipe = VersionRecipe({"alpha_r": 30.0, "seed": 7})
-            return Proposal(forgotten, ledger.objects.put(data), len(data), recipe, (), missed)
+            return Proposal(forgotten, ledger.objects.put(data), len(data), recipe, (), missed, anchor)
 
+        anchor = _anchor(ledger, name)
         return compute
 
     def _decide(self) -> None:
@@ -154,3 +161,25 @@ class Story:
             versions = tx.versions.all(tx.models.get(name))
         plan = plan_rollback(self.ledger, name, self.choice.choice(versions).number)
         roll_back(self.ledger, plan, "second thoughts")
+
+
+def forgotten(ledger: Ledger) -> dict[str, frozenset[int]]:
+    """Return what each model has forgotten."""
+    with ledger.database.read() as tx:
+        return {name: tx.versions.live(tx.models.get(name)).forgotten for name in MODELS}
+
+
+def steady(ledger: Ledger, name: str) -> Compute:
+    """Stand in for a computation that always succeeds."""
+
+    def compute(classes: frozenset[int], _progress: Progress) -> Proposal:
+        data = f"weights of {name} without {sorted(classes)}".encode()
+        return Proposal(classes, ledger.objects.put(data), len(data), VersionRecipe({"seed": 7}), (), (), anchor)
+
+    anchor = _anchor(ledger, name)
+    return compute
+
+
+def _anchor(ledger: Ledger, name: str) -> int:
+    with ledger.database.read() as tx:
+        return tx.models.get(name).anchor

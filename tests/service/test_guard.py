@@ -88,7 +88,7 @@ def test_an_older_database_is_refused_by_everything_that_writes(two_forgotten: D
     with pytest.raises(OlderDatabaseError, match="are missing, that is everything since") as caught:
         acts(two_forgotten, tmp_path)[act]()
     assert caught.value.exit_code == 5
-    assert "keys/checkpoint" in caught.value.hint
+    assert "unledger recover" in caught.value.hint
     assert files_of(two_forgotten.root / "objects") | files_of(two_forgotten.root / "keys") == kept
     assert not (tmp_path / "out").exists()
 
@@ -165,7 +165,7 @@ def test_checkpoints_are_kept_in_a_second_place_as_well(two_forgotten: Desk, tmp
     settings.write_text(f'{settings.read_text()}checkpoint_to = "{tmp_path / "elsewhere"}"\n')
     older(desk)
     remembered = desk.root / "keys" / "checkpoint"
-    assert [path.read_text() for path in (tmp_path / "elsewhere").iterdir()] == [remembered.read_text()]
+    assert [path.read_text() for path in (tmp_path / "elsewhere").glob("*.checkpoint")] == [remembered.read_text()]
     # Even where the one beside the key is lost with the newer database.
     remembered.unlink()
     with pytest.raises(OlderDatabaseError, match="are missing"):

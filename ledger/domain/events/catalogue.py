@@ -11,6 +11,7 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
         event.kind: event
         for event in (
             ledgers.LedgerCreated,
+            ledgers.LedgerRecovered,
             models.ModelRegistered,
             models.ModelDataChanged,
             models.ModelPurged,

@@ -13,6 +13,7 @@ class EventKind(StrEnum):
     """What can happen in a ledger. The names are recorded for good: none is ever changed."""
 
     LEDGER_CREATED = "ledger.created"
+    LEDGER_RECOVERED = "ledger.recovered"
     MODEL_REGISTERED = "model.registered"
     MODEL_DATA_CHANGED = "model.data_changed"
     MODEL_PURGED = "model.purged"

@@ -16,6 +16,19 @@ class LedgerCreated(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LedgerRecovered(Event):
+    """Written when a person goes on with an older database, because the newer one is lost."""
+
+    kind: ClassVar[str] = EventKind.LEDGER_RECOVERED
+    size: int
+    """Entries that the older database had."""
+    lost: int
+    """Entries that the lost checkpoint signed."""
+    root: str
+    """Root of its tree, hexadecimal."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObjectDestroyed(Event):
     """Written when a purge has destroyed a stored object's key and bytes, once for each object."""
 

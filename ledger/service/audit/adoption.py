@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ledger.audit.row_digests import idempotency_digest, row_digest
 from ledger.domain.events.models import ModelAdopted
 from ledger.domain.models import Model
+from ledger.service.guard import require_own_keys
 from ledger.service.ledger import Ledger
 from ledger.store.unit_of_work import Transaction
 
@@ -43,10 +44,13 @@ def adopt(ledger: Ledger, plan: Adoption, reason: str) -> Adoption:
         reason: Why the rows are believed, kept as a note beside the log.
 
     Raises:
+        KeysError: The keys are missing, or another ledger's.
         AuditError: The log does not verify.
         RowError: A row is not what the log says, as far as it says something.
     """
-    with ledger.database.write() as tx:
+    # In an older database too: a recovery needs rows that are bound.
+    with ledger.database.write(guarded=False) as tx:
+        require_own_keys(tx.audit, ledger.config)
         model = tx.models.get(plan.model)
         current = _plan(tx, model)
         if current.rows:

@@ -4,6 +4,11 @@ Signing follows the auditor's rule: a checkpoint is only issued where the audit 
 remembers that one beside its key, outside the database, so that putting back an old database is noticed.
 """
 
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
+
 from ledger.audit.chain import Head
 from ledger.audit.merkle import EMPTY_ROOT
 from ledger.audit.signed_notes import Checkpoint, Signer, open_checkpoint, sign_checkpoint
@@ -11,40 +16,127 @@ from ledger.config import Config
 from ledger.durable_files import Existing, write_file
 from ledger.errors import AuditError, LedgerError, SignatureError
 from ledger.service.guard import named_key
-from ledger.service.kept_checkpoints import SUFFIX, keep_elsewhere
+from ledger.service.kept_checkpoints import STATE, keep_elsewhere, owed_since
 from ledger.service.ledger import Ledger
+from ledger.service.retry import retry_when_busy
 from ledger.service.signing import MEMORY, create_signer, last_signed, load_signer
 from ledger.store.repositories.checkpoints import StoredCheckpoint
 from ledger.store.unit_of_work import Transaction
+
+from .state_note import REACH, StateNote
+
+RETRY_SECONDS = 60.0
+"""For which a ``checkpoint_to`` that was out of reach is not tried again."""
+log = logging.getLogger("unledger.checkpoints")
 
 
 def issue_checkpoint(ledger: Ledger) -> StoredCheckpoint:
     """Sign the audit log as it is now; nothing new is signed where nothing was appended.
 
+    The checkpoint is remembered beside the key and written to ``checkpoint_to``, with a note of what is forgotten.
+
     Raises:
+        KeysError: The signing key is missing, or another ledger's.
+        OlderDatabaseError: The audit log lacks entries that were signed.
         AuditError: The audit log does not continue the last checkpoint. Nothing is signed or forgotten.
-        NotFoundError: Checkpoints were issued, but their key is gone.
         RefusedError: Others may read the key.
+        LedgerError: It was signed, and cannot be remembered or written to ``checkpoint_to``.
     """
+    signed = _sign(ledger)
+    _keep_here(ledger.config, signed)
+    _keep_there(ledger.config, signed)
+    return signed.stored
+
+
+def keep_checkpoint(ledger: Ledger) -> bool:
+    """Sign the audit log after a change that an older database would undo, and say whether that went well.
+
+    The change is made and stays: where no checkpoint can be signed, a warning is logged, and the next one makes up for
+    it. So it is with a ``checkpoint_to`` that is out of reach, which then is left in peace for a while.
+    """
+    try:
+        signed = retry_when_busy(partial(_sign, ledger))
+        _keep_here(ledger.config, signed)
+    except LedgerError as error:
+        log.warning("no checkpoint was signed after this change: %s; sign one with: unledger audit checkpoint", error)
+        return False
+    if time.monotonic() >= ledger.elsewhere_again:
+        try:
+            _keep_there(ledger.config, signed)
+        except LedgerError as error:
+            ledger.elsewhere_again = time.monotonic() + RETRY_SECONDS
+            log.warning("%s; %s", error.message, error.hint)
+    return True
+
+
+def is_owed(ledger: Ledger) -> bool:
+    """Whether ``checkpoint_to`` lacks the last checkpoint, and it is time to try again."""
+    if ledger.config.checkpoint_to is None or time.monotonic() < ledger.elsewhere_again:
+        return False
+    try:
+        memory = last_signed(ledger.config)
+        known = None if memory is None else Checkpoint.of_note(memory)
+    except LedgerError:
+        return False
+    return known is not None and owed_since(ledger.config, known.size, known.root.hex()) is not None
+
+
+@dataclass(frozen=True)
+class _Signed:
+    """A checkpoint, and the signed notes of what was forgotten that are still to be kept with it."""
+
+    stored: StoredCheckpoint
+    checkpoint: Checkpoint
+    here: str | None
+    """For the keys folder; None where that has it."""
+    away: str | None
+    """For ``checkpoint_to``; None where that has it, or is not set."""
+
+
+def _sign(ledger: Ledger) -> _Signed:
+    config = ledger.config
     with ledger.database.write() as tx:
-        last, memory = tx.checkpoints.last(), last_signed(ledger.config)
-        signer = _signer(tx, ledger.config, last, memory)
+        last, memory = tx.checkpoints.last(), last_signed(config)
+        signer = _signer(tx, config, last, memory)
         known = _last_known(signer, last, memory)
-        head = _require_continuation(tx, known, ledger.config)
+        head = _require_continuation(tx, known, config)
+        checkpoint = Checkpoint(signer.name, head.size, tx.audit.root())
+        root = checkpoint.root.hex()
         if last is not None and last.size == head.size:
             issued = last
         else:
-            checkpoint = Checkpoint(signer.name, head.size, tx.audit.root())
-            note = sign_checkpoint(checkpoint, signer)
-            issued = StoredCheckpoint(head.size, checkpoint.root.hex(), note, ledger.clock())
+            issued = StoredCheckpoint(head.size, root, sign_checkpoint(checkpoint, signer), ledger.clock())
             tx.checkpoints.add(issued)
-    try:
+        here, owed = None, owed_since(config, head.size, root)
         if issued.note != memory:
-            _remember(ledger.config, issued.note.encode())
+            here = StateNote.signed(tx, signer, head.size - REACH)
+        away = None if owed is None else StateNote.signed(tx, signer, owed)
+    return _Signed(issued, checkpoint, here, away)
+
+
+def _keep_here(config: Config, signed: _Signed) -> None:
+    """Remember what was signed, beside the key: the transaction that it tells of is over."""
+    if signed.here is None or _is_newer(last_signed(config), signed.checkpoint):
+        return
+    try:
+        # First the state: a checkpoint is not remembered without it.
+        _remember(config, STATE, signed.here.encode())
+        _remember(config, MEMORY, signed.stored.note.encode())
     except OSError as error:
-        raise LedgerError(f"the checkpoint is issued but cannot be remembered: {error.strerror}") from error
-    keep_elsewhere(ledger.config, signer.name, issued.size, {SUFFIX: issued.note})
-    return issued
+        raise LedgerError(
+            f"the checkpoint is issued but cannot be remembered: {error.strerror}",
+            f"check permissions of {config.keys_path} and disk space",
+        ) from error
+
+
+def _keep_there(config: Config, signed: _Signed) -> None:
+    if signed.away is not None:
+        keep_elsewhere(config, signed.checkpoint, signed.stored.note, signed.away)
+
+
+def _is_newer(memory: str | None, checkpoint: Checkpoint) -> bool:
+    # Another process may have signed and remembered more since.
+    return memory is not None and Checkpoint.of_note(memory).size > checkpoint.size
 
 
 def own_signer(tx: Transaction, config: Config) -> Signer:
@@ -90,9 +182,9 @@ def _require_continuation(tx: Transaction, known: Checkpoint, config: Config) ->
         ) from error
 
 
-def _remember(config: Config, note: bytes) -> None:
+def _remember(config: Config, name: str, note: bytes) -> None:
     write_file(
-        config.keys_path / MEMORY,
+        config.keys_path / name,
         [note],
         existing=Existing.REPLACE,
         mode=0o600,

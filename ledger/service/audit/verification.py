@@ -11,6 +11,7 @@ from ledger.audit.signed_notes import Checkpoint, Verifier, open_checkpoint
 from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.audit.witness import read_witness
 from ledger.errors import SignatureError
+from ledger.service.kept_checkpoints import newest_elsewhere
 from ledger.service.ledger import Ledger
 from ledger.service.signing import last_signed, own_verifier
 
@@ -31,6 +32,8 @@ class VerifiedLog:
 def verify_log(ledger: Ledger, against: str | None = None, key: str | None = None) -> VerifiedLog:
     """Verify the ledger's history, its stored tree and checkpoints, and that it agrees with what was kept.
 
+    What was kept is what is named, the checkpoint beside the signing key and the newest one in ``checkpoint_to``.
+
     Args:
         ledger: The ledger.
         against: A file (checkpoint or witness), or ``SIZE:SHA256``.
@@ -47,6 +50,9 @@ def verify_log(ledger: Ledger, against: str | None = None, key: str | None = Non
     memory = last_signed(ledger.config)
     if memory is not None and key is None and verifiers:
         kept |= ExternalRecord(checkpoints=(open_checkpoint(memory, verifiers),))
+    if verifier is not None and key is None:
+        there = newest_elsewhere(ledger.config, verifier)
+        kept |= ExternalRecord(checkpoints=() if there is None else (there,))
     with ledger.database.read() as tx:
         head = tx.audit.verify(kept, verifiers=verifiers)
         stored = [checkpoint.size for checkpoint in tx.checkpoints.all()] if verifiers else []

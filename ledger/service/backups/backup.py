@@ -97,7 +97,8 @@ def back_up(
         read_data: Also read and hash the objects that the backup holds already, and copy damaged ones again.
 
     Raises:
-        IntegrityError: Audit log and rows do not verify. Nothing was written; the backup before is as it was.
+        IntegrityError: Audit log and rows do not verify, the database is older than its newest checkpoint, or the keys
+            are another ledger's. Nothing was written; the backup before is as it was.
         ConflictError: The place holds something else, or the backup of another ledger.
         RefusedError: The place belongs to the ledger, or keys and backup would lie together.
         RetryLaterError: Another backup is being written there, or purges came in between again and again.
@@ -105,6 +106,10 @@ def back_up(
     """
     # Refused at once if this account cannot sign.
     load_signer(ledger.config)
+    # A newer backup is not replaced by an older database.
+    problem = ledger.problem()
+    if problem is not None:
+        raise problem
     local = None if "://" in where else Path(where)
     if local is not None:
         _require_outside(ledger, local)

@@ -15,6 +15,7 @@ from ledger.domain.requests import Request
 from ledger.domain.states import Action
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import BusyError, GateError, LedgerError, RetryLaterError, UnreachableError
+from ledger.service.audit.checkpoints import keep_checkpoint
 from ledger.service.ledger import Ledger
 from ledger.service.retry import pauses, retry_when_busy
 from ledger.service.versions.commit import append_proposal
@@ -187,6 +188,7 @@ class ClaimEnd:
                 model=model.name,
                 request_id=claim.request.id,
             )
+        keep_checkpoint(ledger)
         return Outcome(model, done, version)
 
     def _committed(self, model: Model, proposal: Proposal | None) -> Outcome | None:

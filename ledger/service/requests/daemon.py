@@ -1,6 +1,7 @@
 """The daemon: a worker that waits for requests, continues after failures, and ends when it is told to."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from ledger.errors import ConflictError, IntegrityError, LedgerError, NotFoundError, RetryLaterError, UsageError
+from ledger.service.audit.checkpoints import RETRY_SECONDS, is_owed, keep_checkpoint
 from ledger.service.computation.compute import OpenModel, open_unlearning
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
@@ -29,6 +31,8 @@ LONGEST_PAUSE = 60.0
 """Seconds between attempts while something is wrong."""
 PRESENT_SECONDS = 60.0
 """Seconds after which a daemon that was not heard of is taken for dead; it reports three times as often."""
+CHECKPOINT_SECONDS = 86_400.0
+"""Between the checkpoints of a daemon that has nothing to do; it signs one after every request that it fulfils."""
 FATAL = (UsageError, NotFoundError, ConflictError, IntegrityError)
 """Waiting does not help: there is no such model, another release upgraded the database, or it is damaged."""
 
@@ -88,12 +92,14 @@ def run_daemon(
     owner = new_holder()
     idle, troubled = _idle(poll), _troubled(poll)
     avoid: set[int] = set()
+    daily = Daily(ledger)
     logger.info("worker %s waits for requests for %s", owner, model_name or "every model")
     with _present(ledger, owner, model_name):
         while not stop.wanted:
             try:
                 # Somebody may have upgraded the database meanwhile: an older worker must not write to it.
                 check_schema(ledger.database.engine)
+                daily.checkpoint()
                 for outcome in work(
                     ledger,
                     progress,
@@ -142,6 +148,26 @@ def _log_trouble(error: Exception, pause: float) -> None:
     else:
         # Not an error of ours: a plugin's, most likely, and its author needs the traceback.
         logger.error("that failed its request; going on in %.1f s", pause, exc_info=error)
+
+
+class Daily:
+    """Signs a checkpoint at once, and again each time a day has passed; tries ``checkpoint_to`` again meanwhile.
+
+    Args:
+        ledger: The ledger.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._next = 0.0
+
+    def checkpoint(self) -> None:
+        """Sign a checkpoint if it is time, or if the last one is still to be written elsewhere."""
+        due = time.monotonic() >= self._next
+        if due or is_owed(self._ledger):
+            kept = keep_checkpoint(self._ledger)
+            if due:
+                self._next = time.monotonic() + (CHECKPOINT_SECONDS if kept else RETRY_SECONDS)
 
 
 def _idle(poll: float) -> Iterator[float]:

@@ -5,6 +5,7 @@ from ledger.domain.requests import Request
 from ledger.domain.states import Action
 from ledger.service.ledger import Ledger
 from ledger.service.retry import retry_when_busy
+from ledger.store.unit_of_work import Transaction
 
 from .filing import check_retained
 
@@ -40,28 +41,35 @@ def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waiv
 
 
 def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool) -> Request:
-    now = ledger.clock()
     # Before anybody has to wait for it.
     ledger.database.catch_up()
     with ledger.database.write() as tx:
-        before = tx.requests.get(request_id)
-        model = tx.models.by_id(before.model_id)
-        tx.trusted.request(request_id)
-        tx.trusted.current(model.name)
-        changes: dict[str, object] = {"outcome": reason}
-        if action is Action.RETRY:
-            check_retained(model, tx.versions.live(model).forgotten | before.classes)
-            changes |= {"attempts": 0, "gates_waived": waive_gates, "version": None, "no_op": False}
-        after = tx.requests.act(request_id, action, at=now, **changes)
-        tx.audit.append(
-            _event(action, before, after, waive_gates=waive_gates),
-            at=now,
-            actor=ledger.actor,
-            model=model.name,
-            request_id=request_id,
-            note=reason,
-        )
-        return after
+        return decide_in(tx, ledger, request_id, action, reason, waive_gates=waive_gates)
+
+
+def decide_in(
+    tx: Transaction, ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool = False
+) -> Request:
+    """Decide inside a transaction, as :func:`decide` does in its own."""
+    now = ledger.clock()
+    before = tx.requests.get(request_id)
+    model = tx.models.by_id(before.model_id)
+    tx.trusted.request(request_id)
+    tx.trusted.current(model.name)
+    changes: dict[str, object] = {"outcome": reason}
+    if action is Action.RETRY:
+        check_retained(model, tx.versions.live(model).forgotten | before.classes)
+        changes |= {"attempts": 0, "gates_waived": waive_gates, "version": None, "no_op": False}
+    after = tx.requests.act(request_id, action, at=now, **changes)
+    tx.audit.append(
+        _event(action, before, after, waive_gates=waive_gates),
+        at=now,
+        actor=ledger.actor,
+        model=model.name,
+        request_id=request_id,
+        note=reason,
+    )
+    return after
 
 
 def _event(action: Action, before: Request, after: Request, *, waive_gates: bool) -> events.RequestDecision:

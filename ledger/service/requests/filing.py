@@ -20,6 +20,7 @@ from ledger.domain.requests import NewRequest, Request, RequestBody
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version
 from ledger.errors import IdempotencyConflictError, LedgerError, TooFewRetainedError, UsageError
+from ledger.service.audit.checkpoints import keep_checkpoint
 from ledger.service.clock import TOLERANCE
 from ledger.service.ledger import Ledger
 from ledger.service.retry import retry_when_busy
@@ -110,7 +111,17 @@ def enqueue(
                     f"again, the others not" + (f"; {error.hint}" if error.hint else "")
                 )
             raise
+    if any(receipt.request.no_op and not receipt.repeated for receipt in receipts):
+        keep_checkpoint(ledger)
     return receipts
+
+
+def enqueue_in(tx: Transaction, ledger: Ledger, model_name: str, new: NewRequest, *, approval: bool) -> Receipt:
+    """File a request inside a transaction, as :func:`enqueue` does in its own. Where it raises, nothing was written."""
+    sent = [_Sent(new, json_digest(RequestBody.of(model_name, new).to_json()))]
+    counter = _Counter.open(tx, model_name, ledger, approval=approval)
+    counter.known_numbers(tx, sent, frozenset())
+    return _file(tx, counter, sent)[0]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from ledger.domain.requests import Request
 from ledger.domain.states import Action, RequestState, next_state
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import PurgedError, RetryLaterError
+from ledger.service.audit.checkpoints import keep_checkpoint
 from ledger.service.computation.compute import OpenModel, open_unlearning
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
@@ -79,6 +80,7 @@ def withdraw(
             request_id=request_id,
             note=reason,
         )
+    keep_checkpoint(ledger)
     return after, version
 
 

@@ -18,6 +18,7 @@ from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version
 from ledger.errors import ConflictError
+from ledger.service.audit.checkpoints import keep_checkpoint
 from ledger.service.clock import read_clocks
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, counted
@@ -98,7 +99,9 @@ def purge(
             current.require_clock()
         if current.purged:
             _promise(tx, ledger, current)
-    return destroy_promised(ledger, progress)
+    destroyed = destroy_promised(ledger, progress)
+    keep_checkpoint(ledger)
+    return destroyed
 
 
 def destroy_promised(ledger: Ledger, progress: Progress) -> list[str]:

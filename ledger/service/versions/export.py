@@ -25,9 +25,12 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
     Raises:
         ConflictError: There is something of that name, other than an empty folder.
         RefusedError: The folder belongs to a ledger, or is a link.
+        KeysError: The keys are missing, or another ledger's.
+        OlderDatabaseError: The database lacks entries that were signed.
         LedgerError: The folder cannot be written. Nothing is left of it, and the same command can be run again.
     """
     require_outside_ledgers(ledger.config, folder)
+    ledger.require_current()
     known = read_model_history(ledger, model_name)
     wanted = known.live.number if number is None else number
     with ledger.database.read() as tx:

@@ -15,6 +15,7 @@ from ledger.domain.requests import Request
 from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import ConflictError
+from ledger.service.audit.checkpoints import keep_checkpoint
 from ledger.service.ledger import Ledger
 from ledger.store.unit_of_work import Transaction
 
@@ -100,6 +101,7 @@ def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
                 model=model.name,
                 request_id=request.id,
             )
+    keep_checkpoint(ledger)
     return version
 
 

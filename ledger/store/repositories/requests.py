@@ -23,7 +23,7 @@ from ledger.domain.requests import Request
 from ledger.domain.states import OPEN_STATES, Action, RequestState, next_state
 from ledger.errors import LeaseLostError, NotFoundError
 from ledger.store.database.engine import database_time
-from ledger.store.database.tables import ModelRow, RequestRow
+from ledger.store.database.tables import AuditEventRow, ModelRow, RequestRow
 
 from . import convert
 
@@ -148,6 +148,20 @@ class Requests:
         # Few different sets of classes are asked for, however many requests there are.
         query = select(sql_cast(COLUMNS.classes, Text)).where(*_open(model, None)).distinct()
         return frozenset[int]().union(*map(json.loads, self._session.scalars(query)))
+
+    def awaited_until(self, model: Model) -> dict[int, datetime]:
+        """Return the classes that a model's open requests ask for, each with the earliest day one of them is due."""
+        classes = sql_cast(COLUMNS.classes, Text)
+        found: dict[int, datetime] = {}
+        query = select(classes, func.min(COLUMNS.due_at)).where(*_open(model, None)).group_by(classes)
+        for text, due in self._session.execute(query):
+            found |= {k: min(due, found.get(k, due)) for k in json.loads(text)}
+        return found
+
+    def touched(self, after: int) -> list[Request]:
+        """Return the requests that an entry of the audit log after one is about, in the order they were filed."""
+        numbers = select(AuditEventRow.request_id).where(AuditEventRow.seq > after)
+        return self._read(select(*FIELDS).where(COLUMNS.id.in_(numbers)).order_by(COLUMNS.id))
 
     def act(self, request_id: int, action: Action, *, at: datetime, **changes: Any) -> Request:
         """Move a request along the transition table, and set other columns with it.

@@ -1,0 +1,150 @@
+"""A signed note of what a ledger had forgotten at a checkpoint: what to compare with when the database is lost.
+
+It names classes by index and requests by number, and no person. It is kept where the checkpoint is kept. Its size does
+not grow with the ledger: of the requests it lists those that something happened to lately.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from ledger.audit.signed_notes import Signer, Verifier, open_note, sign_note
+from ledger.digest import canonical_json
+from ledger.domain.models import Model
+from ledger.domain.states import RequestState
+from ledger.errors import SignatureError
+from ledger.store.unit_of_work import Transaction
+
+TITLE = "unledger state"
+REACH = 2000
+"""Entries before the checkpoint whose requests are listed, in the note beside the key."""
+LONGEST_REACH = 10_000
+"""The same at most, in a note that continues one of long ago."""
+LONGEST = 4 * 2**20
+"""Characters of a note at most, as far as listing fewer requests can keep it so short; more are never read."""
+
+
+@dataclass(frozen=True)
+class RequestNote:
+    """A request that something happened to."""
+
+    number: int
+    model: str
+    classes: tuple[int, ...]
+    """Indices, ascending."""
+    state: RequestState
+    basis: str
+    received_at: datetime
+    due_at: datetime
+
+
+@dataclass(frozen=True)
+class ModelNote:
+    """What a model had forgotten, and was to forget."""
+
+    name: str
+    version: int
+    """The live version."""
+    forgotten: tuple[int, ...]
+    """Indices of its forgotten classes, ascending."""
+    awaited: tuple[tuple[int, datetime], ...]
+    """Indices of the classes that open requests asked for, ascending, and when the first of these was due."""
+
+
+@dataclass(frozen=True)
+class StateNote:
+    """What a ledger had forgotten, and had promised to."""
+
+    size: int
+    """Entries of the audit log at that time."""
+    since: int
+    """The requests that an entry after this one is about are listed, and no others."""
+    models: tuple[ModelNote, ...]
+    requests: tuple[RequestNote, ...]
+
+    @classmethod
+    def signed(cls, tx: Transaction, signer: Signer, since: int) -> str:
+        """Return a signed note of the present state.
+
+        Args:
+            tx: Sees the state.
+            signer: The ledger's key.
+            since: Requests that an entry after this one is about are listed; fewer where they are very many.
+        """
+        size = tx.audit.head().size
+        models = tx.models.all()
+        notes = tuple(_model(tx, model) for model in models)
+        names = {model.id: model.name for model in models}
+        since = min(max(since, size - LONGEST_REACH, 0), size)
+        while True:
+            requests = tuple(_request_notes(tx, names, since))
+            text = cls(size, since, notes, requests).text()
+            if len(text) <= LONGEST // 2 or not requests:
+                return sign_note(text, signer)
+            since = (since + size + 1) // 2
+
+    @classmethod
+    def open(cls, note: str, verifier: Verifier) -> "StateNote":
+        """Read a signed note.
+
+        Raises:
+            SignatureError: This key did not sign it, or it is something else.
+        """
+        title, _, text = open_note(note, [verifier]).partition("\n")
+        if title != TITLE:
+            raise SignatureError("the note does not tell of a ledger's state")
+        body: dict[str, Any] = json.loads(text)
+        return cls(
+            body["size"],
+            body["since"],
+            tuple(_read_model(one) for one in body["models"]),
+            tuple(_read_request(one) for one in body["requests"]),
+        )
+
+    def text(self) -> str:
+        """Return the note's text, without a signature."""
+        body = asdict(self)
+        for model in body["models"]:
+            model["awaited"] = [[k, due.isoformat()] for k, due in model["awaited"]]
+        for request in body["requests"]:
+            request |= {name: request[name].isoformat() for name in ("received_at", "due_at")}
+        return f"{TITLE}\n{canonical_json(body).decode()}\n"
+
+
+def _model(tx: Transaction, model: Model) -> ModelNote:
+    live = tx.versions.live(model)
+    awaited = tx.requests.awaited_until(model)
+    return ModelNote(model.name, live.number, tuple(sorted(live.forgotten)), tuple(sorted(awaited.items())))
+
+
+def _request_notes(tx: Transaction, names: dict[int, str], since: int) -> list[RequestNote]:
+    return [
+        RequestNote(
+            request.id,
+            names[request.model_id],
+            tuple(sorted(request.classes)),
+            request.state,
+            request.basis,
+            request.received_at,
+            request.due_at,
+        )
+        for request in tx.requests.touched(since)
+    ]
+
+
+def _read_model(body: dict[str, Any]) -> ModelNote:
+    awaited = tuple((k, datetime.fromisoformat(due)) for k, due in body["awaited"])
+    return ModelNote(body["name"], body["version"], tuple(body["forgotten"]), awaited)
+
+
+def _read_request(body: dict[str, Any]) -> RequestNote:
+    return RequestNote(
+        body["number"],
+        body["model"],
+        tuple(body["classes"]),
+        RequestState(body["state"]),
+        body["basis"],
+        datetime.fromisoformat(body["received_at"]),
+        datetime.fromisoformat(body["due_at"]),
+    )
