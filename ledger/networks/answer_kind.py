@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 TOLERANCE = 0.01
-"""Largest difference of a row's sum from the others', as a share: half precision rounds by less."""
+"""Largest difference of a row's sum from the whole, as a share: half precision rounds by less."""
 LEAST_ROWS = 20
 """Answers without which values between 0 and 1 may be logits by accident."""
 
@@ -39,7 +39,7 @@ def kind_of_answer(answers: Tensor) -> AnswerKind:
     scale = float(rows.abs().max())
     if float((rows - rows[:1]).abs().max()) <= 1e-6 * scale:
         return AnswerKind.CONSTANT
-    if float(rows.min()) >= -1e-6 * scale and _alike(rows.sum(1)):
+    if float(rows.min()) >= -1e-6 * scale and _whole(rows.sum(1)):
         return AnswerKind.PROBABILITIES
     if float(rows.max()) <= TOLERANCE and float(torch.logsumexp(rows, 1).abs().max()) <= TOLERANCE:
         return AnswerKind.LOG_PROBABILITIES
@@ -49,6 +49,6 @@ def kind_of_answer(answers: Tensor) -> AnswerKind:
     return AnswerKind.LOGITS
 
 
-def _alike(sums: Tensor) -> bool:
-    mean = float(sums.mean())
-    return mean > 0 and float((sums - mean).abs().max()) <= TOLERANCE * mean
+def _whole(sums: Tensor) -> bool:
+    """Whether all rows add up to one, or to a hundred per cent."""
+    return any(float((sums - whole).abs().max()) <= TOLERANCE * whole for whole in (1.0, 100.0))

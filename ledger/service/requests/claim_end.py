@@ -10,7 +10,7 @@ from itertools import islice
 
 from ledger.domain.events.requests import RequestBlocked, RequestFailed, RequestFulfilled, RequestInterrupted
 from ledger.domain.models import Model
-from ledger.domain.registered_accuracy import Count
+from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import Request
 from ledger.domain.states import Action
 from ledger.domain.versions import Version, VersionKind
@@ -63,17 +63,19 @@ class Outcome:
         by_version, recipe = f" by version {self.version.number}", self.version.recipe
         if not recipe.computed:
             return by_version
-        unknown = self.not_known_before
-        named = [f"{self.model.labels[k]} ({_recognised(recipe.base_forgotten[k])})" for k in sorted(unknown)]
-        note = f"; was not known before: {', '.join(named)}" if named else ""
+        note = f"; {told}" if (told := not_known_note(self.model, self.request, recipe)) else ""
         return (
             f"{by_version} ({recipe.solver} of the last {recipe.depth} of {recipe.layers} layers, "
             f"alpha_r {recipe.alpha_r:g}, alpha_f {recipe.alpha_f:g}){note}"
         )
 
 
-def _recognised(count: Count) -> str:
-    return f"{count.correct} of {count.images} images recognised"
+def not_known_note(model: Model, request: Request, recipe: VersionRecipe) -> str:
+    """Say which classes of a request the model did not know before; an empty text if it knew all of them."""
+    counts = recipe.base_forgotten
+    unknown = sorted(request.classes & recipe.not_known_before(len(model.labels)))
+    named = [f"{model.labels[k]} ({counts[k].correct} of {counts[k].images} images recognised)" for k in unknown]
+    return f"was not known before: {', '.join(named)}" if named else ""
 
 
 class ClaimEnd:
@@ -163,6 +165,7 @@ class ClaimEnd:
     def _commit(self, model: Model, parent: Version, proposal: Proposal | None) -> Outcome:
         ledger, claim = self._ledger, self._claim
         now = ledger.clock()
+        told = "" if proposal is None else not_known_note(model, claim.request, proposal.recipe)
         with ledger.database.write() as tx:
             version = None
             if proposal is not None:
@@ -173,7 +176,7 @@ class ClaimEnd:
                 raise RetryLaterError("another version became live meanwhile", "run the same command again")
             number = version.number if version else parent.number
             done = tx.requests.finish(
-                claim, Action.FULFIL, at=now, version=number, no_op=version is None, attempts=0, outcome=""
+                claim, Action.FULFIL, at=now, version=number, no_op=version is None, attempts=0, outcome=told
             )
             tx.audit.append(
                 RequestFulfilled(
@@ -187,6 +190,7 @@ class ClaimEnd:
                 actor=ledger.actor,
                 model=model.name,
                 request_id=claim.request.id,
+                note=told,
             )
         keep_checkpoint(ledger)
         return Outcome(model, done, version)
