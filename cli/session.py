@@ -137,7 +137,7 @@ def confirm(question: str, *, yes: bool) -> None:
     """
     if yes:
         return
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise RefusedError("this needs a confirmation and nobody is at the keyboard", "add --yes")
     if not typer.confirm(question, err=True):
         raise RefusedError("not confirmed; nothing was changed")

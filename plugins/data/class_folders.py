@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from ledger.domain.command_lines import quoted
 from ledger.errors import DataError
 
 from .image_listing import LeftOut, is_foreign, normal, shown
@@ -41,7 +42,7 @@ def find_splits(root: Path) -> Splits:
             f"put some of each class into {shown(str(root / 'test'))}/CLASS",
         )
     if root.name.lower() in (*TRAIN_NAMES, *TEST_NAMES):
-        raise DataError(said, f"name the folder above it: folder:{shown(str(root.parent))}")
+        raise DataError(said, f"name the folder above it: {quoted(f'folder:{root.parent}')}")
     raise DataError(said, LAYOUT)
 
 

@@ -13,6 +13,7 @@ from ledger.audit.chain import Head
 from ledger.audit.merkle import EMPTY_ROOT
 from ledger.audit.signed_notes import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from ledger.config import Config
+from ledger.domain.command_lines import quoted
 from ledger.durable_files import Existing, write_file
 from ledger.errors import AuditError, LedgerError, SignatureError
 from ledger.service.guard import named_key
@@ -177,7 +178,7 @@ def _require_continuation(tx: Transaction, known: Checkpoint, config: Config) ->
             f"nothing was signed: the history does not continue the last checkpoint of {known.size} entries: "
             f"{error.message}",
             "see: unledger audit verify. If an old backup was put back on purpose, move "
-            f"{config.keys_path / MEMORY} to where it stays on record",
+            f"{quoted(str(config.keys_path / MEMORY))} to where it stays on record",
             seq=error.seq,
         ) from error
 

@@ -186,8 +186,10 @@ def _spread(count: int) -> list[int]:
 
 
 def _check_name(ledger: Ledger, name: str) -> None:
-    if not name or not all(c.isalnum() or c in "-_." for c in name):
-        raise UsageError(f"{name!r} cannot be a model's name", "use letters, digits, '-', '_' and '.'")
+    if not name or name.startswith("-") or not all(c.isalnum() or c in "-_." for c in name):
+        raise UsageError(
+            f"{name!r} cannot be a model's name", "use letters, digits, '_', '.' and, not as the first, '-'"
+        )
     with ledger.database.read() as tx:
         if any(model.name == name for model in tx.models.all()):
             raise ConflictError(f"there is already a model called {name!r}", "choose another name")
