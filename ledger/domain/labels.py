@@ -77,6 +77,8 @@ class LabelMap:
         if found is not None:
             return found
         shown = text if len(text) <= MOST_SHOWN else text[:MOST_SHOWN] + "..."
+        if wanted.startswith("index:"):
+            raise UnknownClassError(f"no class is called {shown!r}", f"indices go from 0 to {len(self) - 1}")
         raise UnknownClassError(f"no class is called {shown!r}", self._suggestion(wanted))
 
     def ambiguity(self, text: str) -> str:
@@ -86,7 +88,8 @@ class LabelMap:
             text: A label, an index, or either with its prefix, that names a class.
         """
         k = self.resolve(text)
-        if _normal(text) == self.labels[k] and not _NUMBER.fullmatch(self.labels[k]):
+        label = self.labels[k]
+        if label == str(k) or (_normal(text) == label and not _NUMBER.fullmatch(label)):
             return ""
         return f"class {self.labels[k]} (index {k})"
 

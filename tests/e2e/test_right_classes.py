@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ledger.domain.label_orders import LabelOrder
-from ledger.errors import AccuracyError, DataError, OutputsError, UsageError
+from ledger.errors import AccuracyError, DataError, ImpureNetworkError, OutputsError, UsageError
 from ledger.weights import tensor_files
 from tests.ledgers.rows import ROWS_FACTORY, Rows
 
@@ -37,11 +37,21 @@ class Net(nn.Module):
     def forward(self, x):
         return self.last(self.fc(x.flatten(1)))
 
+class Picky(Net):
+    # What it does to a batch of more than seven images, which the trial of a network does not show it.
+    def forward(self, x):
+        y = self.fc(x.flatten(1))
+        if len(x) > 7 and self.last == "fails":
+            raise ValueError("too many")
+        return y[:, :2] if len(x) > 7 else y
+
 def softmax(num_classes): return Net(num_classes, lambda y: y.softmax(1))
 def percent(num_classes): return Net(num_classes, lambda y: 100 * y.softmax(1))
 def half(num_classes): return Net(num_classes, lambda y: y.softmax(1).half())
 def sigmoid(num_classes): return Net(num_classes, lambda y: (4 * y - 8).sigmoid())
 def log_softmax(num_classes): return Net(num_classes, lambda y: y.log_softmax(1))
+def fails(num_classes): return Picky(num_classes, "fails")
+def narrows(num_classes): return Picky(num_classes, "narrows")
 def constant(num_classes): return Net(num_classes, lambda y: 0 * y + torch.arange(num_classes))
 """
 
@@ -311,6 +321,16 @@ def test_a_network_that_always_answers_the_same_is_refused(empty: Cli, rows: Row
     assert "gives the same answer whatever the image is" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [("fails", "images of the data at once: too many"), ("narrows", "not one row of 5 logits for each")],
+)
+def test_a_network_that_fails_on_the_sample_is_refused(
+    empty: Cli, rows: Rows, heads: Path, head: str, said: str
+) -> None:
+    assert said in refused(empty, ImpureNetworkError, rows.options(arch=f"{heads}:{head}")).err
+
+
 def test_other_names_than_the_folders_are_named(empty: Cli, tmp_path: Path) -> None:
     rows = make_rows(tmp_path / "made", ANIMALS)
     (tmp_path / "labels").write_text("ant\nbee\ncat\ndog\nElk\n")
@@ -324,6 +344,9 @@ def test_a_number_is_a_label_where_labels_are_numbers(empty: Cli, tmp_path: Path
     with empty.unchanged():
         answer = empty("forget", "pets", "-c", "1", code=2)
     assert "--index 1 for '10'" in answer.err
+    answer = empty("forget", "pets", "--index", "4", code=2)
+    assert "no class is called 'index:4'" in answer.err
+    assert "indices go from 0 to 3" in answer.err
     said = empty("forget", "pets", "-c", "9", "--json")
     assert said.document["items"][0]["classes"] == ["9"]
     assert "9 is class 9 (index 3)" in said.err

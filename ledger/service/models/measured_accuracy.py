@@ -17,7 +17,7 @@ from ledger.domain.chance import CLEARLY, at_most, halfway, is_clearly_better
 from ledger.domain.labels import LabelMap
 from ledger.domain.registered_accuracy import Count, RegisteredAccuracy
 from ledger.domain.settings import Preprocessing
-from ledger.errors import AccuracyError, OutputsError
+from ledger.errors import AccuracyError, ImpureNetworkError, OutputsError
 from ledger.hookspecs import DataSource, Split
 from ledger.images.loading import iterate
 from ledger.images.sampling import seeded_generator
@@ -82,7 +82,8 @@ def measure_accuracy(
 
     Raises:
         AccuracyError: The network answers no better than by chance, or its labels are in another order.
-        OutputsError: It returns probabilities, or always the same.
+        OutputsError: It returns probabilities.
+        ImpureNetworkError: It fails for some images, or answers in another shape.
         NonFiniteError: An answer is NaN or infinite.
     """
     looker = _Looker(network, source, preprocessing, seed, batch_size, progress)
@@ -181,8 +182,25 @@ class _Looker:
     def _outputs(self, split: Split, indices: list[int]) -> Tensor | None:
         batches = counted(self._progress, iterate(split, indices, self._preprocessing, self._batch_size))
         with torch.inference_mode():
-            parts = [checked(self._network.module(self._network.prepare_images(batch))) for batch in batches]
+            parts = [checked(self._answer(self._network.prepare_images(batch))) for batch in batches]
         return torch.cat(parts) if parts else None
+
+    def _answer(self, images: Tensor) -> Tensor:
+        """Return a network's answer; images of the first batches passed, and others may still not."""
+        try:
+            answer = self._network.module(images)
+        except Exception as error:
+            raise ImpureNetworkError(
+                f"the network cannot take {len(images)} images of the data at once: {error}",
+                "it must take any image, in batches of any size; --set batch_size=N makes them smaller",
+            ) from error
+        if not isinstance(answer, Tensor) or answer.shape != (len(images), self._classes):
+            shape = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+            raise ImpureNetworkError(
+                f"the network answers {shape} for {len(images)} images, not one row of {self._classes} logits for each",
+                "its answer must have the same shape for any image",
+            )
+        return answer
 
 
 def _counts(answers: Answers) -> dict[int, Count]:
