@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pluggy
 
@@ -63,6 +63,15 @@ class Split(Protocol):
         Raises:
             DataError: An image cannot be read; the message names it.
         """
+        ...
+
+
+@runtime_checkable
+class FittingSplit(Protocol):
+    """A split that does not fit images to the network as it is asked to, and says so."""
+
+    def applied(self, preprocessing: Preprocessing) -> Preprocessing:
+        """Return what it really does; that is recorded with the model, and exported."""
         ...
 
 

@@ -3,7 +3,6 @@
 import json as jsonlib
 import math
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -13,14 +12,14 @@ from ledger.domain.command_lines import command
 from ledger.domain.data_record import BadImages, DataOptions
 from ledger.domain.label_orders import LabelOrder
 from ledger.errors import AccuracyError, UsageError
-from ledger.json_shapes import read_unique_json_as, value_as
-from ledger.named_files import read_text
+from ledger.json_shapes import value_as
 
 from ..answers import answer
 from ..documents.models import model_document
 from ..label_files import read_labels
 from ..options import BadImagesOption, Json, Upright
 from ..output import emit_file, require_free
+from ..preprocessing_files import described, read_preprocessing
 from ..render import PhaseProgress, accuracy_text, advise, say
 from ..session import session
 from ..sizes import parse_size
@@ -49,7 +48,8 @@ def add(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Argument of the architecture, e.g. in_chans=1.")
     ] = None,
     preprocessing: Annotated[
-        Path | None, typer.Option(help="JSON with input_size, mean, std, interpolation, crop_pct (timm's names).")
+        Path | None,
+        typer.Option(help="JSON: config.json of timm or of model export, or Hugging Face's preprocessor_config.json."),
     ] = None,
     input_size: Annotated[str | None, typer.Option(metavar="CxHxW", help="E.g. 3x32x32.")] = None,
     mean: Annotated[str | None, typer.Option(metavar="M[,M,M]", help="Per channel, of pixels in [0, 1].")] = None,
@@ -223,35 +223,13 @@ def _fits(value: Any, kind: Any) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class _PreprocessingFile:
-    """A file of preprocessing options, in the names that timm gives them."""
-
-    interpolation: str | None = None
-    crop_pct: float | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    input_size: tuple[int, int, int] | None = None
-
-    def values(self) -> dict[str, Any]:
-        """Return the fields of :class:`~ledger.domain.settings.Preprocessing` that the file names."""
-        size = zip(("channels", "height", "width"), self.input_size or (), strict=False)
-        names = {
-            "interpolation": self.interpolation,
-            "crop_fraction": self.crop_pct,
-            "mean": self.mean,
-            "std": self.std,
-        }
-        return {name: value for name, value in names.items() if value is not None} | dict(size)
-
-
 def _preprocessing(path: Path | None, input_size: str | None, mean: str | None, std: str | None) -> dict[str, Any]:
+    """Return what a file and the options say; the options go before the file."""
     values: dict[str, Any] = {}
     if path is not None:
-        try:
-            values = read_unique_json_as(_PreprocessingFile, read_text(path, "preprocessing file")).values()
-        except ValueError as error:
-            raise UsageError(f"cannot read preprocessing from {path}: {error}") from error
+        read = read_preprocessing(path)
+        values |= read.values
+        say(f"preprocessing: {described(values)} read from {path}, in the words of {read.kind}")
     try:
         if input_size is not None:
             values |= parse_size(input_size)

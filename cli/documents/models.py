@@ -27,7 +27,7 @@ def model_part(value: Model, live: Version) -> Document:
         "labels": list(value.labels.labels),
         "data": value.data_spec,
         "data_digest": value.data_digest,
-        "preprocessing": vars(value.preprocessing),
+        "preprocessing": value.preprocessing.to_json(),
         "settings": value.settings.to_json(),
         "created_at": value.created_at,
         "live": live.number,

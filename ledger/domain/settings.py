@@ -2,9 +2,22 @@
 
 import math
 from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
 from typing import Any
 
 from ledger.errors import UsageError
+
+INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+"""Ways to resize an image, as Pillow and timm call them."""
+
+
+class CropMode(StrEnum):
+    """How an image of another shape is fitted to the network's input, in timm's words."""
+
+    CENTER = "center"
+    """The shorter side is resized, and the centre is cropped: nothing is distorted, edges are lost."""
+    SQUASH = "squash"
+    """Both sides are resized, and the centre is cropped: without a crop nothing is lost."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +32,14 @@ class Preprocessing:
     interpolation: str = "bicubic"
     crop_fraction: float = 1.0
     """Share of the resized image that the centre crop keeps."""
+    crop_mode: CropMode | None = None
+    """How another shape is fitted. None in models of earlier releases: as ``center``, but an image of just the size
+    that the network takes is not cropped."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, without what models of earlier releases lack."""
+        values = dict(vars(self))
+        return values if self.crop_mode is not None else {k: v for k, v in values.items() if k != "crop_mode"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +119,9 @@ class Settings:
 
 def preprocessing_from_json(values: dict[str, Any]) -> Preprocessing:
     """Rebuild a :class:`Preprocessing` from its JSON values."""
-    return Preprocessing(**_tuples(Preprocessing, values))
+    read = _tuples(Preprocessing, values)
+    mode = read.pop("crop_mode", None)
+    return Preprocessing(**read, crop_mode=None if mode is None else CropMode(mode))
 
 
 def _tuples(cls: type[Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """Images held as one array: what the ``digits`` and ``npz`` sources share."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's customary name
 from torch import Tensor
 
-from ledger.domain.settings import Preprocessing
+from ledger.domain.settings import CropMode, Preprocessing
 from ledger.errors import DataError
 
 MOST_BYTES = 2**28
@@ -25,6 +26,10 @@ class ArraySplit:
     def __init__(self, images: np.ndarray, labels: np.ndarray) -> None:
         self.labels: Sequence[int] = [int(label) for label in labels]
         self._images = images
+
+    def applied(self, preprocessing: Preprocessing) -> Preprocessing:
+        """Return what is really done with an image: it is resized as a whole, and nothing is cropped."""
+        return replace(preprocessing, interpolation="bilinear", crop_fraction=1.0, crop_mode=CropMode.SQUASH)
 
     def pixels(self, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
         """Return float32 (n, channels, height, width) in [0, 1], resized with antialiasing if need be."""

@@ -20,6 +20,7 @@ from ledger.errors import DataError
 from ledger.named_files import open_named
 
 from .header_reader import HeaderReader
+from .image_fitting import fitted
 from .image_listing import shown
 from .jpeg_scans import count_scans
 from .memory_budget import MemoryBudget
@@ -50,15 +51,7 @@ MOST_TILE_PIXELS = 2**24
 """Largest tile of a TIFF image, which is decompressed whole however small the image is."""
 TILE_WIDTH, TILE_LENGTH = 322, 323
 """Numbers of TIFF tags."""
-MOST_RESIZED_PIXELS = 16_000_000
-"""Largest intermediate image, in pixels, beyond four times what the network takes."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-RESAMPLING = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
 _BUDGET = MemoryBudget(MOST_PIXELS * BYTES_OF_PIXEL)
 # Filters of warnings belong to the process, not to a thread.
 _WARNINGS = Lock()
@@ -127,7 +120,7 @@ def _decode(file: HeaderReader, mode: str, preprocessing: Preprocessing, *, turn
     with _opened(file) as image:
         share = _check(image, file)
         with _BUDGET.reserved(_memory(image, share)):
-            array = np.asarray(_fitted(_converted(image, mode, turned=turned), preprocessing))
+            array = np.asarray(fitted(_converted(image, mode, turned=turned), preprocessing))
     return array[..., None] if array.ndim == 2 else array
 
 
@@ -194,26 +187,3 @@ def _converted(image: ImageFile, mode: str, *, turned: bool) -> Image.Image:
     scaled = eight_bits(upright(image) if turned else image)
     # Without a copy if there is nothing to convert: large images are hundreds of megabytes.
     return scaled if scaled.mode == mode else scaled.convert(mode)
-
-
-def _most_resized(preprocessing: Preprocessing) -> int:
-    return MOST_RESIZED_PIXELS + 4 * preprocessing.height * preprocessing.width
-
-
-def _fitted(image: Image.Image, preprocessing: Preprocessing) -> Image.Image:
-    """Resize the shorter side to what the crop is taken from, and crop the centre."""
-    height, width = preprocessing.height, preprocessing.width
-    if image.size == (width, height):
-        return image
-    scale = max(width / image.width, height / image.height) / preprocessing.crop_fraction
-    enlarged = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
-    resampling = RESAMPLING.get(preprocessing.interpolation, Image.Resampling.BICUBIC)
-    left, top = (enlarged[0] - width) // 2, (enlarged[1] - height) // 2
-    # Pillow resizes rows first, so there is an image of the new width and the old height in between.
-    if enlarged[0] * max(enlarged[1], image.height) <= _most_resized(preprocessing):
-        return image.resize(enlarged, resampling).crop((left, top, left + width, top + height))
-    # A long and narrow image: only what is cropped is computed. Values may differ a little from the way above.
-    across, down = image.width / enlarged[0], image.height / enlarged[1]
-    right, bottom = min((left + width) * across, image.width), min((top + height) * down, image.height)
-    box = (left * across, top * down, right, bottom)
-    return image.resize((width, height), resampling, box=box)

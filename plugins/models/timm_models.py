@@ -8,7 +8,7 @@ import timm
 from timm.data.config import resolve_model_data_config
 
 from ledger.digest import json_digest
-from ledger.domain.settings import Preprocessing
+from ledger.domain.settings import CropMode, Preprocessing
 from ledger.errors import UsageError
 from ledger.hookspecs import LoadedModel, hookimpl
 
@@ -43,6 +43,7 @@ def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int)
             std=tuple(config["std"])[:channels],
             interpolation=config["interpolation"],
             crop_fraction=config["crop_pct"],
+            crop_mode=CropMode.SQUASH if config["crop_mode"] == CropMode.SQUASH else CropMode.CENTER,
         ),
         code_digest=json_digest({"timm": timm.__version__, "arch": arch}),
     )

@@ -94,8 +94,9 @@ def test_json_says_what_the_tables_say(forgotten: Cli) -> None:
     assert shown["preprocessing"] == size | {
         "mean": [0.3],
         "std": [0.35],
-        "interpolation": "bicubic",
+        "interpolation": "bilinear",
         "crop_fraction": 1.0,
+        "crop_mode": "squash",
     }
     assert [v["live"] for v in forgotten.versions()] == [False, False, True]
     request = forgotten.json("request", "show", "1")
@@ -218,7 +219,8 @@ def test_a_timm_architecture_brings_its_own_preprocessing(empty: Cli, tmp_path: 
         *("--preprocessing", str(tmp_path / "pre.json"), "--mean", "0.4"),
     )
     own = empty.json("model", "show", "own")["preprocessing"]
-    assert (own["height"], own["mean"], own["crop_fraction"]) == (32, [0.4], 0.9)
+    # Images of an array are never cropped, and what is recorded is what is done.
+    assert (own["height"], own["mean"], own["crop_fraction"]) == (32, [0.4], 1.0)
     covered = empty.json("model", "coverage", "own")["items"]
     assert {item["treatment"] for item in covered} == {"edited", "untouched by design"}
 

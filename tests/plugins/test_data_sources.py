@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ledger.plugins.data import image_arrays, image_files
-from ledger.plugins.data.image_files import MODES, RESAMPLING, decode
+from ledger.plugins.data import image_arrays, image_fitting
+from ledger.plugins.data.image_files import MODES, decode
+from ledger.plugins.data.image_fitting import RESAMPLING
 from ledger.plugins.data.memory_budget import MemoryBudget
 from PIL import Image
 
@@ -222,7 +223,7 @@ def test_only_the_crop_of_a_long_and_narrow_image_is_computed(tmp_path: Path, mo
     Image.fromarray(shades).save(tmp_path / "x.png")
     wanted = Preprocessing(3, 32, 32, crop_fraction=0.875)
     whole = decode(tmp_path / "x.png", wanted).astype(int)
-    monkeypatch.setattr(image_files, "MOST_RESIZED_PIXELS", 0)
+    monkeypatch.setattr(image_fitting, "MOST_RESIZED_PIXELS", 0)
     part = decode(tmp_path / "x.png", wanted).astype(int)
     # Positions are rounded in another way.
     assert np.abs(whole - part).max() <= 1

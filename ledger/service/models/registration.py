@@ -11,7 +11,7 @@ from ledger.domain.label_orders import LabelOrder
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.recipe import VersionRecipe
-from ledger.domain.settings import Preprocessing, Settings
+from ledger.domain.settings import INTERPOLATIONS, CropMode, Preprocessing, Settings
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import (
     ConflictError,
@@ -19,7 +19,7 @@ from ledger.errors import (
     UnsupportedLayerError,
     UsageError,
 )
-from ledger.hookspecs import DataSource
+from ledger.hookspecs import DataSource, FittingSplit, Split
 from ledger.images.loading import load_images
 from ledger.images.relabelled import RelabelledSource, require_images
 from ledger.networks.coverage import ParameterCoverage, Treatment
@@ -100,6 +100,7 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
     pin_threads(ledger, None)
     source = open_source(ledger, registration.data_spec, registration.data_options)
     labels = _labels(registration, source)
+    fitting = source.train
     source, record = _checked(ledger, registration, labels, progress or Silent())
     if tuple(source.labels) != labels.labels:
         source = RelabelledSource(source, labels.labels)
@@ -113,7 +114,7 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
         source=str(registration.weights),
         device=choose_device(ledger.device),
     )
-    preprocessing = _preprocessing(registration, network.expected)
+    preprocessing = _applied(ledger, registration, network.expected, fitting)
     _check_coverage(network.coverage, registration.allow_unhandled)
     if not network.layers:
         raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
@@ -231,6 +232,13 @@ def _preprocessing(registration: Registration, expected: Preprocessing | None) -
         UsageError: The result makes no sense.
     """
     preprocessing = replace(expected or Preprocessing(), **registration.preprocessing)
+    if preprocessing.crop_mode is None:
+        preprocessing = replace(preprocessing, crop_mode=CropMode.CENTER)
+    if preprocessing.interpolation not in INTERPOLATIONS:
+        raise UsageError(
+            f"images cannot be resized by {preprocessing.interpolation!r}",
+            f"interpolation: {', '.join(INTERPOLATIONS)}",
+        )
     shape = (preprocessing.channels, preprocessing.height, preprocessing.width)
     if min(shape) < 1:
         raise UsageError(f"an input size of {'x'.join(map(str, shape))} holds no pixel", "e.g. --input-size 3x32x32")
@@ -249,6 +257,30 @@ def _preprocessing(registration: Registration, expected: Preprocessing | None) -
         raise UsageError("mean and std must be finite, and std above zero", "e.g. --mean 0.5 --std 0.5")
     require_scale(preprocessing)
     return preprocessing
+
+
+def _applied(ledger: Ledger, registration: Registration, expected: Preprocessing | None, split: Split) -> Preprocessing:
+    """Return the preprocessing that images really get, and say what of it nobody named."""
+    wanted = _preprocessing(registration, expected)
+    applied = split.applied(wanted) if isinstance(split, FittingSplit) else wanted
+    said = registration.preprocessing.keys()
+    names = {"height": "input size", "mean": "mean", "std": "std"}
+    assumed = [f"{name} {_shown(applied, field)}" for field, name in names.items() if field not in said]
+    if assumed:
+        whose = "the architecture says no other" if expected is None else "of the architecture"
+        ledger.tell(f"preprocessing: {', '.join(assumed)}, {whose}")
+    if applied.crop_fraction != wanted.crop_fraction:
+        ledger.tell(
+            f"preprocessing: images of {registration.data_spec} are resized as a whole; the crop of "
+            f"{wanted.crop_fraction:g} is not applied"
+        )
+    return applied
+
+
+def _shown(preprocessing: Preprocessing, field: str) -> str:
+    if field == "height":
+        return f"{preprocessing.channels}x{preprocessing.height}x{preprocessing.width}"
+    return ",".join(f"{value:g}" for value in getattr(preprocessing, field))
 
 
 def _check_coverage(coverage: Sequence[ParameterCoverage], allowed: frozenset[str]) -> None:

@@ -44,7 +44,7 @@ def append_model(
     """
     added = tx.models.add(model)
     architecture = model.architecture
-    setup = setup_digest(architecture.options, vars(model.preprocessing), model.settings.to_json())
+    setup = setup_digest(architecture.options, model.preprocessing.to_json(), model.settings.to_json())
     registered = ModelRegistered(
         architecture=architecture.spec,
         weights=weights,

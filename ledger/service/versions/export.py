@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ledger.digest import canonical_json
 from ledger.domain.events.versions import VersionExported
+from ledger.domain.settings import CropMode
 from ledger.domain.versions import Version
 from ledger.durable_files import is_vacant, write_folder
 from ledger.errors import (
@@ -56,6 +57,7 @@ def export(ledger: Ledger, model_name: str, number: int | None, folder: Path) ->
             "std": list(pre.std),
             "interpolation": pre.interpolation,
             "crop_pct": pre.crop_fraction,
+            "crop_mode": (pre.crop_mode or CropMode.CENTER).value,
         },
         "unledger": {
             "model": known.model.name,

@@ -31,7 +31,7 @@ class Models:
             architecture=model.architecture.spec,
             options=model.architecture.options,
             labels=list(model.labels.labels),
-            preprocessing=vars(model.preprocessing),
+            preprocessing=model.preprocessing.to_json(),
             data_spec=model.data_spec,
             data_digest=model.data_digest,
             data_record=model.data.to_json(),
