@@ -10,7 +10,7 @@ from functools import cached_property
 
 from ledger.errors import AmbiguousClassError, UnknownClassError
 
-MOST_SHOWN = 10_000
+MOST_SHOWN = 200
 """Characters of an unknown name that an error repeats."""
 MOST_COMPARED = 10**8
 """Largest product of characters up to which similar labels are looked for: a word against ten thousand long labels."""

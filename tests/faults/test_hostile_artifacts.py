@@ -4,48 +4,28 @@ All are tried in one child process with limits of its own; run by itself, this f
 """
 
 import hashlib
-import json
 import os
-import re
 import resource
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
 import torch
 
-from ledger.errors import LedgerError, NonFiniteError, ObjectError, WeightsError
 from ledger.networks.network import Network
 from ledger.store.objects.encryption import MAGIC, stored_size
 from ledger.store.objects.object_store import ObjectStore
 from ledger.weights import tensor_files
+from tests.faults.bounded import Outcome, attempt, memory, outcomes_of_child
 from tests.faults.hostile_artifacts import CANARY, TIB, Maker, contents, good, sparse, specials
 
-ROOT = Path(__file__).parents[2]
 MOST_SECONDS = 1.0
 """Of processor time: other processes shall not decide."""
 MOST_GROWTH = 64 * 2**20
 """Bytes that resident memory may grow by."""
 MOST_ADDRESSES = 512 * 2**20
 """Bytes of addresses that may be added: what is allocated but not touched counts too."""
-
-
-@dataclass
-class Attempt:
-    """What came of one artifact on one way in."""
-
-    name: str
-    way: str
-    error: str
-    """Name of the exception's class; empty if there was none."""
-    ours: bool
-    message: str
-    seconds: float
-    growth: int
 
 
 # -- the child ----------------------------------------------------------------------------------------
@@ -138,84 +118,58 @@ def _objects(folder: Path, canary: str, serve: Serve) -> Iterator[tuple[str, str
         yield repr(name[:30]), "digest", lambda name=name: serve(store, name)  # type: ignore[misc]
 
 
-def attempt(name: str, way: str, call: Callable[[], object]) -> Attempt:
-    """Try one, and measure."""
-    # The high-water mark of resident memory starts anew here.
-    Path("/proc/self/clear_refs").write_text("5")
-    before, began = _memory("VmRSS"), time.process_time()
-    error: BaseException | None = None
-    try:
-        call()
-    except BaseException as caught:  # noqa: BLE001 - whatever it is, it is reported
-        error = caught
-    seconds = time.process_time() - began
-    said = "" if error is None else str(getattr(error, "message", error))[:300]
-    ours = isinstance(error, WeightsError | NonFiniteError | ObjectError | LedgerError)
-    return Attempt(name, way, type(error).__name__ if error else "", ours, said, seconds, _memory("VmHWM") - before)
-
-
-def _memory(kind: str) -> int:
-    found = re.search(rf"{kind}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024
-
-
 def main(folder: Path) -> None:
     """Try everything and print what came of it, one JSON object a line."""
     torch.set_num_threads(1)
     canary = str(folder / CANARY)
     everything = ways(folder, canary)
     # The first loads libraries, which is not what is measured.
-    attempt(*next(everything))
-    addresses = _memory("VmSize") + MOST_ADDRESSES
+    name, way, call = next(everything)
+    attempt(f"{way}: {name}", call)
+    addresses = memory("VmSize") + MOST_ADDRESSES
     for name, way, call in everything:
         # Only around the attempt: making artifacts may take what it likes.
         resource.setrlimit(resource.RLIMIT_AS, (addresses, resource.RLIM_INFINITY))
-        result = attempt(name, way, call)
+        result = attempt(f"{way}: {name}", call)
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        print(json.dumps(asdict(result)), flush=True)  # noqa: T201
+        print(result.to_line(), flush=True)  # noqa: T201
 
 
 # -- the tests ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def attempts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Attempt]]:
+def attempts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Outcome]]:
     """What came of every artifact."""
     folder = tmp_path_factory.mktemp("hostile")
-    done = subprocess.run(
-        [sys.executable, __file__, str(folder)],
-        capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        text=True,
-        check=False,
-        cwd=folder,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder, [Attempt(**json.loads(line)) for line in done.stdout.splitlines()]
+    return folder, outcomes_of_child(Path(__file__), folder, seconds=600)
 
 
-def test_there_are_enough_of_them(attempts: tuple[Path, list[Attempt]]) -> None:
-    assert len({(attempt.name, attempt.way) for attempt in attempts[1]}) >= 200
-    assert {attempt.way for attempt in attempts[1]} == {"weights", "object", "key", "digest"}
+def way(outcome: Outcome) -> str:
+    """Return which way in it was."""
+    return outcome.name.partition(":")[0]
 
 
-def test_nothing_was_executed_or_written(attempts: tuple[Path, list[Attempt]]) -> None:
+def test_there_are_enough_of_them(attempts: tuple[Path, list[Outcome]]) -> None:
+    assert len({attempt.name for attempt in attempts[1]}) >= 200
+    assert {way(attempt) for attempt in attempts[1]} == {"weights", "object", "key", "digest"}
+
+
+def test_nothing_was_executed_or_written(attempts: tuple[Path, list[Outcome]]) -> None:
     folder, _ = attempts
     assert not any(CANARY in name for _, _, names in os.walk(folder.parent) for name in names)
     assert not (folder.parent.parent / CANARY).exists()
 
 
-def test_every_error_is_ours(attempts: tuple[Path, list[Attempt]]) -> None:
+def test_every_error_is_ours(attempts: tuple[Path, list[Outcome]]) -> None:
     assert [a for a in attempts[1] if not a.ours] == []
     wrong = {"key": {"ObjectError"}, "digest": {"ObjectError"}}
-    assert [a for a in attempts[1] if a.way in wrong and a.error not in wrong[a.way]] == []
+    assert [a for a in attempts[1] if way(a) in wrong and a.error not in wrong[way(a)]] == []
     # A message fits a terminal: no hostile name is repeated at length.
     assert [a for a in attempts[1] if not a.message or "\x1b" in a.message] == []
 
 
-def test_time_and_memory_are_bounded(attempts: tuple[Path, list[Attempt]]) -> None:
+def test_time_and_memory_are_bounded(attempts: tuple[Path, list[Outcome]]) -> None:
     assert [a for a in attempts[1] if a.seconds > MOST_SECONDS] == []
     assert [a for a in attempts[1] if a.growth > MOST_GROWTH] == []
 

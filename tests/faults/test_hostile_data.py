@@ -3,19 +3,16 @@
 All are tried in one child process, which forks for each; run by itself, this file is that child.
 """
 
-import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ledger.domain.settings import Preprocessing
-from tests.faults.bounded import Outcome, run_bounded
+from tests.faults.bounded import Outcome, outcomes_of_child, run_bounded
 from tests.faults.hostile_arrays import archives, good, packed
 from tests.faults.hostile_artifacts import CANARY, specials
 from tests.faults.hostile_images import images
@@ -25,7 +22,6 @@ pytestmark = [
     # Read once at import: tests run with the environment guarded.
     pytest.mark.skipif(os.environ.get("FULL_SIZE") != "1", reason="takes minutes: FULL_SIZE=1 runs it"),
 ]
-ROOT = Path(__file__).parents[2]
 MOST_FILE_BYTES = 10**7
 MOST_SECONDS = 10.0
 """Of processor time, for a file of that size."""
@@ -119,7 +115,7 @@ def main(folder: Path) -> None:
     decode(folder / "first.png", INPUT)
     for tries in (_image_tries, _exchanged_tries, _archive_tries):
         for name, call in tries(folder):
-            print(json.dumps(asdict(run_bounded(name, call))), flush=True)  # noqa: T201
+            print(run_bounded(name, call).to_line(), flush=True)  # noqa: T201
 
 
 # -- the tests ----------------------------------------------------------------------------------------
@@ -129,18 +125,9 @@ def main(folder: Path) -> None:
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[Outcome]:
     """What came of every file."""
     folder = tmp_path_factory.mktemp("hostile")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", __file__, str(folder)],
-        capture_output=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        text=True,
-        check=False,
-        cwd=folder,
-        timeout=900,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    found = outcomes_of_child(Path(__file__), folder, seconds=900)
     assert not any(CANARY in name for _, _, names in os.walk(folder) for name in names)
-    return [Outcome(**json.loads(line)) for line in done.stdout.splitlines()]
+    return found
 
 
 def test_there_are_enough_of_them(outcomes: list[Outcome]) -> None:

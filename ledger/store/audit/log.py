@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Table, Text, func, insert, select
+from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
 from ledger.audit import merkle
@@ -24,10 +25,14 @@ from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 from .appended import Appended
 from .head import Recorded, read_head, write_head
 from .tree import AuditTree
-from .verification import note_digest, verify_log, verify_since
+from .verification import LISTED, ListedEntry, note_digest, verify_log, verify_since
 
 PAGE = 1000
 EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
+TEXTS = (
+    *(EVENTS.c.leaf, EVENTS.c.digest, EVENTS.c.kind),
+    *(func.coalesce(sql_cast(column, Text), "") for column in (EVENTS.c.model, EVENTS.c.request_id)),
+)
 # Built once: putting a statement together costs more than carrying it out.
 ADD_EVENT, ADD_NOTE = insert(EVENTS), insert(NOTES)
 
@@ -215,11 +220,20 @@ class AuditLog:
         for page in self._session.execute(query).yield_per(PAGE).partitions():
             yield [tuple(row) for row in page]
 
-    def texts(self, last: int) -> Iterator[Sequence[tuple[str, str]]]:
-        """Yield text and digest of the entries up to one of them, in order, many at a time."""
-        query = select(EVENTS.c.leaf, EVENTS.c.digest).where(EVENTS.c.seq.between(1, last)).order_by(EVENTS.c.seq)
+    def listed(self, after: int = 0) -> Iterator[Sequence[ListedEntry]]:
+        """Yield the entries with the columns that they are looked up by, many at a time."""
+        query = select(*LISTED).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq)
         for page in self._session.execute(query).yield_per(PAGE).partitions():
-            yield cast("Sequence[tuple[str, str]]", page)
+            yield cast("Sequence[ListedEntry]", page)
+
+    def texts(self, last: int) -> Iterator[Sequence[Sequence[str]]]:
+        """Yield what is stored of the entries up to one of them, as texts, in order, many at a time.
+
+        These are: the leaf, its digest, and the columns that the entry is looked up by.
+        """
+        query = select(*TEXTS).where(EVENTS.c.seq.between(1, last)).order_by(EVENTS.c.seq)
+        for page in self._session.execute(query).yield_per(PAGE).partitions():
+            yield cast("Sequence[Sequence[str]]", page)
 
     def entry(self, seq: int) -> Entry:
         """Return one entry.

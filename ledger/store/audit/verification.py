@@ -1,7 +1,7 @@
 """Verify the stored audit log: the entries, and everything the database keeps beside them."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import Result, Table, select
@@ -23,6 +23,22 @@ PAGE = 1024
 EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
 
 
+LISTED = (EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest, EVENTS.c.kind, EVENTS.c.model, EVENTS.c.request_id)
+"""The columns of an entry: those behind the digest are what it is looked up by."""
+ListedEntry = tuple[int, str, str, str, str | None, int | None]
+
+
+def require_listed(entry: ListedEntry, event: Mapping[str, Any]) -> None:
+    """Check that an entry is looked up by what its text says.
+
+    Raises:
+        AuditError: It is not: whoever asks for entries of a kind, a model or a request could miss it.
+    """
+    seq, _, _, kind, model, request_id = entry
+    if kind != event.get("kind") or model != event.get("model") or request_id != event.get("request"):
+        raise AuditError(f"entry {seq} is listed as something other than its text says", seq=seq)
+
+
 def note_digest(salt: str, text: str) -> str:
     """Return the salted digest that a leaf holds in place of free text."""
     return hashlib.sha256(f"{salt}\x00{text}".encode()).hexdigest()
@@ -36,14 +52,13 @@ def verify_log(session: Session, kept: ExternalRecord, verifiers: Sequence[Verif
     """
     genuine, altered = _issued(session, verifiers)
     walk = LogVerification(kept | ExternalRecord(checkpoints=tuple(genuine)), AuditTree(session).all())
-    columns = (EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest, EVENTS.c.kind, EVENTS.c.model, EVENTS.c.request_id)
-    with _paged(session, *columns) as rows:
+    with _paged(session, *LISTED) as rows:
         for page in rows.partitions():
             events = walk.verify_page([row[:3] for row in page])
             notes = _notes(session, page[0][0], page[-1][0])
-            for (seq, _, _, kind, model, request_id), event in zip(page, events, strict=True):
-                if kind != event.get("kind") or model != event.get("model") or request_id != event.get("request"):
-                    raise AuditError(f"entry {seq} is listed as something other than its text says", seq=seq)
+            for listed, event in zip(page, events, strict=True):
+                require_listed(cast("ListedEntry", listed), event)
+                seq = listed[0]
                 if seq in notes and note_digest(*notes[seq]) != event.get("note"):
                     raise AuditError(f"the note of entry {seq} was altered", seq=seq)
     head = walk.finish()

@@ -1,11 +1,11 @@
 """A snapshot of what the verified log amounts to, so that the next process replays only the entries behind it.
 
 Why it may be believed: it is sealed with a key from the keys folder, so whoever can write the database alone can make
-none, and it is used only for a log whose first entries are, byte for byte, those that it was made from. These are all
-read again and hashed in one stream; what is saved is taking them apart and taking them into account. So a changed,
-missing or inserted entry is found as before: the hash differs, the snapshot is put aside, and the log is verified from
-its first entry. An older snapshot of the same ledger that somebody puts back is no lie either: it is what the first
-entries amount to, or it fits no log.
+none, and it is used only for a log whose first entries are, byte for byte, those that it was made from, the columns
+that they are looked up by included. These are all read again and hashed in one stream; what is saved is taking them
+apart and taking them into account. So a changed, missing or inserted entry is found as before: the hash differs, the
+snapshot is put aside, and the log is verified from its first entry. An older snapshot of the same ledger that somebody
+puts back is no lie either: it is what the first entries amount to, or it fits no log.
 
 The checkpoints that the log was compared with are part of it. One that it does not name is compared with the entries
 before the snapshot is used.
@@ -59,23 +59,23 @@ class Nowhere:
 
 
 class EntryStream:
-    """All entries of a log up to one of them, as one hash, and their leaf hashes."""
+    """All entries of a log up to one of them, with the columns they are looked up by, as one hash; and leaf hashes."""
 
     def __init__(self) -> None:
         self._all = hashlib.sha256()
         self._leaves = bytearray()
 
-    def add(self, entries: Sequence[tuple[str, str]]) -> None:
-        """Add the text and digest of the next entries.
+    def add(self, entries: Sequence[Sequence[str]]) -> None:
+        """Add the next entries, each as :meth:`ledger.store.audit.log.AuditLog.texts` yields it.
 
         Raises:
             TypeError: One is no text.
             ValueError: A digest is not hexadecimal.
         """
         if entries:
-            # No sound leaf or digest holds a line break, so the lines say where each ends.
+            # No sound text holds a line break, so the lines say where each ends.
             self._all.update(("\n".join([text for entry in entries for text in entry]) + "\n").encode())
-            self._leaves += bytes.fromhex("".join([digest for _, digest in entries]))
+            self._leaves += bytes.fromhex("".join([entry[1] for entry in entries]))
 
     @property
     def digest(self) -> bytes:

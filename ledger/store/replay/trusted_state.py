@@ -22,6 +22,7 @@ from ledger.domain.states import RequestState
 from ledger.errors import AuditError, RowError
 from ledger.garbage_collection import paused
 from ledger.store.audit.log import AuditLog
+from ledger.store.audit.verification import ListedEntry, require_listed
 from ledger.store.repositories.projections import Projections
 
 from .differences import Difference, compare
@@ -81,7 +82,7 @@ class TrustedState:
             self._start()
         with paused():
             walk = self._walk = self._walk or self._begin(log)
-            for page in log.pages(walk.head.size):
+            for page in log.listed(walk.head.size):
                 self._take(walk, page)
             walk.finish()
             if worth_keeping(walk.head.size, self._snapshot):
@@ -110,9 +111,11 @@ class TrustedState:
                 taken = Snapshot.of(self.replayed, walk.head, walk.frontier, self._stream, known)
                 self._place.write(taken.to_bytes())
 
-    def _take(self, walk: LogVerification, page: Sequence[tuple[int, str, str]]) -> None:
-        for (seq, leaf, digest), event in zip(page, walk.verify_page(page), strict=True):
-            entry = event_of(seq, leaf, digest, event)
+    def _take(self, walk: LogVerification, page: Sequence[ListedEntry]) -> None:
+        for listed, event in zip(page, walk.verify_page([row[:3] for row in page]), strict=True):
+            require_listed(listed, event)
+            seq = listed[0]
+            entry = event_of(*listed[:3], event)
             try:
                 self.replayed.apply(entry)
             except (KeyError, ValueError) as error:
@@ -121,7 +124,7 @@ class TrustedState:
                     "see: unledger audit verify",
                     seq=seq,
                 ) from error
-        self._stream.add([(leaf, digest) for _, leaf, digest in page])
+        self._stream.add([["" if text is None else str(text) for text in listed[1:]] for listed in page])
 
 
 class TrustedRows:
