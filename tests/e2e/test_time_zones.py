@@ -36,16 +36,17 @@ def test_a_request_of_yesterday_that_is_due_today_is_not_late(pets: Cli, zone: s
     pets.verified()
 
 
-@pytest.mark.parametrize(
-    "received", ["2099-01-01", "9998-12-31", "tomorrow", "+1d", "in 3 weeks", "+1h", "2099-01-01T00:00Z"]
-)
-def test_nothing_is_received_in_the_future(odd: Cli, received: str) -> None:
-    answer = odd.refused(UsageError, 2, "forget", "pets", "-c", "eel", "--received-at", received)
-    assert "cannot be received in the future" in answer.err
-    assert " UTC lies after now, " in answer.err
-    line = f'{{"classes": ["eel"], "received_at": "{received}"}}\n'
-    answer = odd.refused(UsageError, 2, "forget", "pets", "-f", "-", text=line)
-    assert "cannot be received in the future" in answer.err
+def test_nothing_is_received_in_the_future(odd: Cli) -> None:
+    with odd.unchanged():
+        for received in ("2099-01-01", "9998-12-31", "tomorrow", "+1d", "in 3 weeks", "+1h", "2099-01-01T00:00Z"):
+            line = f'{{"classes": ["eel"], "received_at": "{received}"}}\n'
+            for answer in (
+                odd("forget", "pets", "-c", "eel", "--received-at", received, code=2),
+                odd("forget", "pets", "-f", "-", text=line, code=2),
+            ):
+                assert type(answer.error) is UsageError
+                assert "cannot be received in the future" in answer.err
+                assert " UTC lies after now, " in answer.err
 
 
 def test_a_clock_a_little_behind_does_not_matter(odd: Cli) -> None:
@@ -63,19 +64,18 @@ def test_a_new_ledger_may_name_its_time_zone(tmp_path: Path) -> None:
     assert (tmp_path / "restored" / "unledger.toml").read_text().count("time_zone") == 1
 
 
-@pytest.mark.parametrize(
-    "zone", ["Mars/Base", "../../etc/passwd", "/etc/localtime", "", "Europe", "berlin", "\x00", "a" * 5000]
-)
-def test_a_time_zone_must_be_known(odd: Cli, tmp_path: Path, zone: str) -> None:
-    result = Cli(tmp_path / "new")("init", str(tmp_path / "new"), "--time-zone", zone, code=2)
-    assert "names no time zone that is known here" in result.err
-    assert not (tmp_path / "new" / "unledger.toml").exists()
+def test_a_time_zone_must_be_known(odd: Cli, tmp_path: Path) -> None:
     toml = odd.root / "unledger.toml"
     before = toml.read_text()
-    spelled = zone.replace("\x00", "\\u0000")
-    toml.write_text(before + f'time_zone = "{spelled}"\n')
-    assert "names no time zone" in odd("status", code=2).err
-    toml.write_text(before)
+    for zone in ("Mars/Base", "../../etc/passwd", "/etc/localtime", "", "Europe", "berlin", "\x00", "a" * 5000):
+        result = Cli(tmp_path / "new")("init", str(tmp_path / "new"), "--time-zone", zone, code=2)
+        assert "names no time zone that is known here" in result.err
+        assert not (tmp_path / "new" / "unledger.toml").exists()
+        spelled = zone.replace("\x00", "\\u0000")
+        toml.write_text(before + f'time_zone = "{spelled}"\n')
+        said = odd("status", code=2).err
+        toml.write_text(before)
+        assert "names no time zone" in said
     odd.verified()
 
 
