@@ -18,6 +18,7 @@ from ledger.cli.main import app
 from rich.cells import cell_len
 from typer.testing import CliRunner
 
+from ledger.certificates import verifier
 from ledger.errors import NotFoundError, UsageError
 from tests.ledgers.command_line import COMMANDS, Cli
 from tests.ledgers.rows import AWKWARD
@@ -297,3 +298,40 @@ def test_what_is_suggested_can_be_run(odd: Cli) -> None:
         assert requests(odd)[-1]["classes"] == [label]
         following = result.stderr[result.stderr.index("next: ") + 6 :]
         assert shlex.split(following) == ["unledger", "-L", str(odd.root), "work", "--drain"]
+
+
+# -- files that passed through an editor --------------------------------------------------------------
+
+
+def marked(path: Path) -> Path:
+    """Save a file again as some editors do: with a mark of byte order, and other ends of lines."""
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    return path
+
+
+def test_what_an_editor_adds_breaks_no_signature(forgotten: Cli, tmp_path: Path) -> None:
+    key = forgotten("audit", "key").out.strip() + "\r\n"
+    forgotten("certificate", "issue", "1", "-o", str(tmp_path / "c.json"), "--openings", str(tmp_path / "o.json"))
+    certificate, opening = marked(tmp_path / "c.json"), marked(tmp_path / "o.json")
+    said = forgotten("certificate", "verify", str(certificate), "--key", key, "--opening", str(opening))
+    assert "3 (index 3)" in said.out
+    assert verifier.main([str(certificate), "--key", key.strip(), "--opening", str(opening)]) == 0
+    forgotten("audit", "checkpoint", "-o", str(tmp_path / "checkpoint.txt"))
+    forgotten("audit", "verify", "--against", str(marked(tmp_path / "checkpoint.txt")))
+    forgotten("audit", "export", "-o", str(tmp_path / "log.jsonl"))
+    forgotten("audit", "verify", "--file", str(marked(tmp_path / "log.jsonl")), "--key", key)
+    marked(forgotten.root / "keys" / "signing.key")
+    marked(forgotten.root / "unledger.toml")
+    forgotten("audit", "checkpoint")
+    forgotten.verified()
+
+
+def test_nobody_at_the_keyboard_is_told_so(odd: Cli) -> None:
+    with odd.unchanged():
+        before = sys.stdin
+        sys.stdin = None
+        try:
+            code, told = run_into(odd, io.TextIOWrapper(io.BytesIO()), "forget", "pets", "-f", "-")
+        finally:
+            sys.stdin = before
+    assert (code, "holds no request" in told) == (2, True)
