@@ -337,7 +337,7 @@ def test_a_database_without_a_ledger(cli: Cli) -> None:
     (cli.root / "ledger.db").unlink()
     answer = cli("status", code=4)
     assert type(answer.error) is SchemaVersionError
-    assert "unledger db upgrade" in answer.err
+    assert "unledger db upgrade" in answer.advice
 
 
 @pytest.mark.parametrize("data", [b"not a database at all" * 50, b"SQLite format 3\0" + b"\xff" * 5000])
