@@ -1,6 +1,6 @@
 """Digests of image files that were read before, so that what has not changed is not read again.
 
-A file is taken for unchanged while its path, size, times of modification and change, inode and disk are the same. The
+A file is taken for unchanged while its path, size, times of modification and change and its inode are the same. The
 time of change cannot be set by a program. A file that changed just before it was read is not remembered: a second
 change within the resolution of the clock could not be seen.
 
@@ -80,11 +80,18 @@ class DigestCache:
     def remember(
         self,
         folder: str,
-        fingerprint: bytes,
+        fingerprint: bytes | None,
         summary: Mapping[str, Any],
         files: Iterable[tuple[ImageFile, FileContents]],
     ) -> None:
-        """Remember a folder and each of its files, in the place of what was known of it."""
+        """Remember a folder and each of its files, in the place of what was known of it.
+
+        Args:
+            folder: The folder.
+            fingerprint: What tells whether any of its files changed; None if not all of them are to be remembered.
+            summary: What is known of the folder.
+            files: The files to remember, each with what is known of it.
+        """
         encoded = os.fsencode(folder)
         rows = [(encoded, os.fsencode(file.name), state(file), one.digest, _finding(one)) for file, one in files]
 
@@ -92,7 +99,9 @@ class DigestCache:
             connection.execute("DELETE FROM folders WHERE folder = ?", (encoded,))
             connection.execute("DELETE FROM files WHERE folder = ?", (encoded,))
             connection.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?)", rows)
-            connection.execute("INSERT INTO folders VALUES (?, ?, ?)", (fingerprint, encoded, json.dumps(summary)))
+            if fingerprint is not None:
+                row = fingerprint, encoded, json.dumps(summary)
+                connection.execute("INSERT INTO folders VALUES (?, ?, ?)", row)
             return True
 
         # Once it cannot be written, trying again for each folder only costs time.
@@ -157,7 +166,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def state(file: ImageFile) -> str:
     """Return what tells whether a file changed, as one text."""
-    return f"{file.size} {' '.join(map(str, file.changed))}"
+    return f"{file.size} {file.modified_ns} {file.changed_ns} {file.number}"
 
 
 def _finding(one: FileContents) -> str | None:

@@ -22,7 +22,7 @@ from .class_folders import find_splits, list_class_folders
 from .digest_cache import DigestCache
 from .image_contents import MOST_THREADS, ContentsReader, FolderContents
 from .image_files import decode
-from .image_listing import ImageFile, LeftOut, list_images, shown
+from .image_listing import ImageList, LeftOut, list_images, shown
 
 PREFIX = "folder:"
 ORIENTATION = "EXIF orientation"
@@ -47,22 +47,22 @@ class FolderSplit:
     """
 
     def __init__(self, root: Path, folders: Sequence[str | None], options: DataOptions, left_out: LeftOut) -> None:
-        self.classes: list[tuple[Path, str, list[ImageFile]]] = []
+        self.classes: list[tuple[Path, str, ImageList]] = []
         """Of each class: its folder, what to call it, and its images."""
         self.labels: list[int] = []
         self._turned = options.upright
         skipped = frozenset(options.skipped)
         for index, name in enumerate(folders):
             within = f"{root.name}/{name or ''}"
-            files = [] if name is None else list_images(root / name, within, left_out)
+            images = ImageList([]) if name is None else list_images(root / name, within, left_out)
             if skipped:
-                files = [file for file in files if shown(f"{within}/{file.name}") not in skipped]
-            self.classes.append((root / (name or ""), within, files))
-            self.labels += [index] * len(files)
+                images = images.without({one.removeprefix(f"{shown(within)}/") for one in skipped})
+            self.classes.append((root / (name or ""), within, images))
+            self.labels += [index] * len(images)
 
     @cached_property
     def _files(self) -> list[tuple[Path, str]]:
-        return [(folder, file.name) for folder, _, files in self.classes for file in files]
+        return [(folder, file.name) for folder, _, images in self.classes for file in images.files]
 
     def pixels(self, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
         """Decode, resize the shorter side and centre-crop; float32 (n, channels, height, width) in [0, 1]."""
@@ -78,8 +78,8 @@ class FolderSplit:
 
     def listing(self) -> Iterator[str]:
         """Yield every file's relative path and size, one a line, as earlier releases listed them."""
-        for folder, _, files in self.classes:
-            yield from (f"{folder.name}/{file.name}\t{file.size}\n" for file in files)
+        for folder, _, images in self.classes:
+            yield from (f"{folder.name}/{file.name}\t{file.size}\n" for file in images.files)
 
 
 class FolderSource:

@@ -17,7 +17,7 @@ from ledger.named_files import open_named
 from .digest_cache import SETTLED_NS, DigestCache, FileContents, state
 from .header_reader import HeaderReader
 from .image_files import examine
-from .image_listing import ImageFile, normal, shown
+from .image_listing import ImageFile, ImageList, normal, shown
 
 MOST_THREADS = 12
 """Files that are read at the same time."""
@@ -48,7 +48,7 @@ class ContentsReader:
 
     def read(
         self,
-        folders: Sequence[tuple[Path, str, Sequence[ImageFile]]],
+        folders: Sequence[tuple[Path, str, ImageList]],
         begin: Callable[[int], Callable[[], None]],
         *,
         check: bool,
@@ -71,17 +71,15 @@ class ContentsReader:
         self._cache.close()
         return found
 
-    def _remembered(
-        self, folder: Path, within: str, files: Sequence[ImageFile], *, check: bool
-    ) -> FolderContents | None:
-        summary = self._cache.folder(_fingerprint(folder, files))
+    def _remembered(self, folder: Path, within: str, images: ImageList, *, check: bool) -> FolderContents | None:
+        summary = self._cache.folder(images.fingerprint(os.fspath(folder)))
         try:
             return None if summary is None else _of_summary(summary, within, check=check)
         except (KeyError, TypeError, ValueError):
             return None
 
-    def _plan(self, folder: Path, _within: str, files: Sequence[ImageFile], *, check: bool) -> "_Plan":
-        remembered = self._cache.files(os.fspath(folder))
+    def _plan(self, folder: Path, _within: str, images: ImageList, *, check: bool) -> "_Plan":
+        remembered, files = self._cache.files(os.fspath(folder)), images.files
         found = {file.name: remembered.get((file.name, state(file))) for file in files if not file.cause}
         known = {name: one for name, one in found.items() if one is not None and not (check and one.cause is None)}
         return _Plan(known, tuple(file for file in files if not file.cause and file.name not in known))
@@ -90,25 +88,27 @@ class ContentsReader:
         self,
         folder: Path,
         within: str,
-        files: Sequence[ImageFile],
+        images: ImageList,
         plan: "_Plan",
         pool: ThreadPoolExecutor,
         step: Callable[[], None],
         *,
         check: bool,
     ) -> FolderContents:
-        findings = dict(plan.known)
-        settled = True
+        findings, files = dict(plan.known), images.files
+        restless = {file.name for file in files if file.cause}
         for part in _parts(plan.unread, AT_ONCE):
             for file, (finding, calm) in zip(part, pool.map(lambda one: _look(folder, one, check), part), strict=True):
                 findings[file.name] = finding
-                settled = settled and calm
+                if not calm:
+                    restless.add(file.name)
                 step()
         findings |= {file.name: FileContents(b"", file.cause) for file in files if file.cause}
         summary = _summary(files, findings, check=check)
-        if settled and not any(file.cause for file in files):
-            pairs = ((file, findings[file.name]) for file in files)
-            self._cache.remember(os.fspath(folder), _fingerprint(folder, files), summary, pairs)
+        if plan.unread or not restless:
+            pairs = ((file, findings[file.name]) for file in files if file.name not in restless)
+            fingerprint = None if restless else images.fingerprint(os.fspath(folder))
+            self._cache.remember(os.fspath(folder), fingerprint, summary, pairs)
         found = _of_summary(summary, within, check=check)
         if found is None:
             raise ValueError(summary)
@@ -131,26 +131,24 @@ def _parts(files: Sequence[ImageFile], size: int) -> Iterator[tuple[ImageFile, .
         yield part
 
 
-def _fingerprint(folder: Path, files: Sequence[ImageFile]) -> bytes:
-    """Return what tells whether any file of a folder changed, was added or removed."""
-    said = "\0".join([os.fspath(folder), *(f"{file.name}\0{file.size}\0{file.changed}" for file in files)])
-    return hashlib.sha256(said.encode(errors="surrogateescape")).digest()
-
-
 def _look(folder: Path, file: ImageFile, check: bool) -> tuple[FileContents, bool]:  # noqa: FBT001 - called by map
     """Read one file; return what was found, and whether it may be remembered."""
     path, began = folder / file.name, time.time_ns()
+    cause: str | None = None
+    traits: tuple[str, ...] = ()
     try:
         with HeaderReader(open_named(path)) as opened:
             size = os.fstat(opened.fileno()).st_size
             digest = hashlib.file_digest(opened, "sha256").digest()
-            opened.seek(0)
-            cause, traits = examine(opened) if check else (None, ())
+            if check:
+                opened.seek(0)
+                cause, traits = examine(opened)
         after = path.stat()
     except OSError as error:
         return FileContents(b"", error.strerror or type(error).__name__), False
-    same = size == file.size and (after.st_mtime_ns, after.st_ctime_ns, after.st_ino, after.st_dev) == file.changed
-    return FileContents(digest, cause, traits), same and began - max(file.changed[:2]) > SETTLED_NS
+    now = size, after.st_mtime_ns, after.st_ctime_ns, after.st_ino
+    calm = now == file[1:5] and began - max(file.modified_ns, file.changed_ns) > SETTLED_NS
+    return FileContents(digest, cause, traits), calm
 
 
 def _summary(files: Sequence[ImageFile], findings: Mapping[str, FileContents], *, check: bool) -> dict[str, Any]:
