@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ledger.audit.events import AuditEvent
     from ledger.service.audit.verification import VerifiedLog
 
-app = typer.Typer(no_args_is_help=True, help="Read, verify, sign and export the audit history.")
+app = typer.Typer(no_args_is_help=True, help="Read, verify, sign and export the audit log.")
 
 
 @app.command()
@@ -73,7 +73,7 @@ def verify(
     ] = None,
     key: VerifierKey = None,
     file: Annotated[
-        Path | None, typer.Option(help="Verify an exported history, or a proof, instead of the ledger's own history.")
+        Path | None, typer.Option(help="Verify an exported audit log, or a proof, instead of the ledger's own.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -87,7 +87,7 @@ def verify(
     if isinstance(found, int):
         if json:
             answer(ctx, documents.verified_entry_document(found))
-        say(f"audit verify ok: entry {found} stands in the signed history")
+        say(f"audit verify ok: entry {found} stands in the signed audit log")
         return
     if json:
         answer(ctx, documents.verified_log_document(found))

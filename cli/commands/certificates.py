@@ -165,7 +165,7 @@ def verify(
         answer(ctx, documents.verified_document(found))
         return
     verified = found.certificate
-    say(f"certificate ok: {file} is entry {verified.entry} of the history, proven in a tree of {verified.size}")
+    say(f"certificate ok: {file} is entry {verified.entry} of the audit log, proven in a tree of {verified.size}")
     _table(verified.statement, found.classes)
 
 

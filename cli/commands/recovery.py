@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def recover(
     ctx: typer.Context,
-    reason: Annotated[str, typer.Option(help="Why, kept as a note beside the history.")] = "",
+    reason: Annotated[str, typer.Option(help="Why, kept as a note beside the audit log.")] = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     json: Json = False,

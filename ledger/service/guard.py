@@ -126,7 +126,7 @@ def require_continued(log: AuditLog, known: Checkpoint) -> None:
         )
     if log.root(known.size) != known.root:
         raise OlderDatabaseError(
-            f"this database has another history than its newest checkpoint: the first {known.size} of its {size} "
+            f"this database does not continue its newest checkpoint: the first {known.size} of its {size} "
             "entries are not those that were signed",
             f"see: unledger audit verify; {hint}",
             size=size,

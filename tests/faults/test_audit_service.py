@@ -165,7 +165,7 @@ def test_an_old_database_that_was_put_back_is_not_signed(story: Any, tmp_path: P
     with pytest.raises(OlderDatabaseError):
         story.chat(5)
     story.chat(5, guarded=False)
-    with pytest.raises(OlderDatabaseError, match="another history"):
+    with pytest.raises(OlderDatabaseError, match="does not continue its newest"):
         issue_checkpoint(story.ledger)
 
 

@@ -11,6 +11,9 @@ import pytest
 
 from ledger import durable_files
 from ledger.config import find_config
+from ledger.domain.events.ledgers import ObjectDestroyed
+from ledger.service.audit.checkpoints import issue_checkpoint
+from ledger.service.ledger import open_ledger
 from ledger.service.upkeep.doctor import doctor
 from tests.ledgers.shelf import Shelf
 
@@ -107,3 +110,20 @@ def test_nothing_is_left_of_the_attempts(shelf: Shelf) -> None:
     assert failed(shelf) == {}
     assert sorted(shelf.root.rglob("*")) == before
     assert shelf.size() == size
+
+
+def test_an_older_database_and_a_place_out_of_reach_are_named(shelf: Shelf, tmp_path: Path) -> None:
+    copy = shutil.copy(shelf.root / "ledger.db", tmp_path / "copy.db")
+    ledger = open_ledger(find_config(shelf.root), "tester")
+    with ledger.database.write() as tx:
+        tx.audit.append(ObjectDestroyed(object="0" * 64), at=ledger.clock(), actor="tester")
+    issue_checkpoint(ledger)
+    ledger.close()
+    assert failed(shelf) == {}
+    shutil.copy(copy, shelf.root / "ledger.db")
+    assert "unledger recover" in failed(shelf)["checkpoints"]
+    (tmp_path / "file").write_text("")
+    (shelf.root / "keys" / "checkpoint").unlink()
+    with (shelf.root / "unledger.toml").open("a") as file:
+        file.write(f'checkpoint_to = "{tmp_path / "file"}"\n')
+    assert "cannot reach" in failed(shelf)["checkpoints"]

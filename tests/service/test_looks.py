@@ -90,7 +90,7 @@ def test_the_doctor_finds_nothing_wrong(two_forgotten: Desk) -> None:
     with two_forgotten.unchanged():
         checks = doctor(find_config(two_forgotten.root))
     assert [check.name for check in checks] == [
-        *("database", "writable", "audit history", "clock", "object store", "permissions", "plugins")
+        *("database", "writable", "audit log", "checkpoints", "clock", "object store", "permissions", "plugins")
     ]
     assert all(check.ok for check in checks), checks
 

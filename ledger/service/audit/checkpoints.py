@@ -13,7 +13,6 @@ from ledger.audit.chain import Head
 from ledger.audit.merkle import EMPTY_ROOT
 from ledger.audit.signed_notes import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from ledger.config import Config
-from ledger.domain.command_lines import quoted
 from ledger.durable_files import Existing, write_file
 from ledger.errors import AuditError, LedgerError, SignatureError
 from ledger.service.guard import named_key
@@ -100,7 +99,7 @@ def _sign(ledger: Ledger) -> _Signed:
         last, memory = tx.checkpoints.last(), last_signed(config)
         signer = _signer(tx, config, last, memory)
         known = _last_known(signer, last, memory)
-        head = _require_continuation(tx, known, config)
+        head = _require_continuation(tx, known)
         checkpoint = Checkpoint(signer.name, head.size, tx.audit.root())
         root = checkpoint.root.hex()
         if last is not None and last.size == head.size:
@@ -170,15 +169,15 @@ def _last_known(signer: Signer, last: StoredCheckpoint | None, memory: str | Non
     return max(known, key=lambda checkpoint: checkpoint.size, default=Checkpoint(signer.name, 0, EMPTY_ROOT))
 
 
-def _require_continuation(tx: Transaction, known: Checkpoint, config: Config) -> Head:
+def _require_continuation(tx: Transaction, known: Checkpoint) -> Head:
     try:
         return tx.audit.verify_since(known)
     except AuditError as error:
         raise AuditError(
-            f"nothing was signed: the history does not continue the last checkpoint of {known.size} entries: "
+            f"nothing was signed: the audit log does not continue the last checkpoint of {known.size} entries: "
             f"{error.message}",
-            "see: unledger audit verify. If an old backup was put back on purpose, move "
-            f"{quoted(str(config.keys_path / MEMORY))} to where it stays on record",
+            "see: unledger audit verify. If an old backup took the place of a lost database, go on with: "
+            "unledger recover",
             seq=error.seq,
         ) from error
 

@@ -4,10 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ledger.audit.signed_notes import Checkpoint
 from ledger.config import Config
-from ledger.errors import LedgerError
+from ledger.errors import IntegrityError, LedgerError
 from ledger.plugin_manager import build_plugins, selection
 from ledger.service.clock import read_clocks
+from ledger.service.guard import problem_of, require_continued_elsewhere
+from ledger.service.kept_checkpoints import elsewhere
+from ledger.service.signing import last_signed, own_verifier
 from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import check_schema
@@ -63,13 +67,37 @@ def doctor(config: Config) -> list[Check]:
 
     if check("database", schema):
         check("writable", writable)
-        check("audit history", audit)
+        check("audit log", audit)
+        check("checkpoints", partial(_checkpoints, config, database))
         check("clock", partial(_clock, database))
         check("object store", objects)
     check("permissions", lambda: check_permissions(config))
     check("plugins", lambda: _plugins(config))
     database.close()
     return checks
+
+
+def _checkpoints(config: Config, database: Database) -> str:
+    """Say which checkpoint the log continues, and refuse an older database as everything does that writes."""
+    with database.read() as tx:
+        problem = problem_of(tx.audit, config)
+        if isinstance(problem, IntegrityError):
+            raise problem
+        if problem is not None:
+            # Another check tells more of it.
+            return f"nothing was compared: {problem.message}"
+        verifier, known = own_verifier(config), last_signed(config)
+        place = elsewhere(config)
+        if place is not None and verifier is not None:
+            try:
+                place.names()
+            except OSError as error:
+                raise LedgerError(
+                    f"cannot reach {place}: {error.strerror or error}", "see checkpoint_to in unledger.toml"
+                ) from error
+            require_continued_elsewhere(tx.audit, config, verifier)
+    signed = f"{Checkpoint.of_note(known).size} entries are signed" if known else "nothing was signed yet"
+    return f"{signed}; kept in {place} too" if place is not None else f"{signed}; checkpoint_to names no second place"
 
 
 def _clock(database: Database) -> str:

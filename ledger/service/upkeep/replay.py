@@ -31,4 +31,4 @@ def differences_in(tx: Transaction) -> list[str]:
     try:
         return [str(difference) for difference in replay(tx)]
     except (LedgerError, LookupError, TypeError, ValueError) as error:
-        return [f"the audit history cannot be replayed: {error}"]
+        return [f"the audit log cannot be replayed: {error}"]
