@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from ledger.digest import sha256_hex
 from ledger.errors import CodeError
@@ -59,3 +60,44 @@ def test_a_module_beside_the_file_counts_as_well(empty: Cli, rows: Rows, tmp_pat
     empty("preview", "pets", "-c", "dog")
     (rows.folder / "layers.py").write_text(EDITED.replace("build", "layers"))
     assert "modules that it imports" in empty.refused(CodeError, 7, "preview", "pets", "-c", "dog").err
+
+
+PARALLEL = """
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from layers import head
+from torch import nn
+
+
+@dataclass
+class Options:
+    bias: bool = False
+
+
+def build(num_classes):
+    return nn.DataParallel(nn.Sequential(nn.Flatten(), head(num_classes, Options())))
+"""
+HEAD = """
+from torch import nn
+
+
+def head(classes, options):
+    return nn.Linear(classes * classes, classes, bias=options.bias)
+"""
+
+
+def test_a_parallel_network_with_modules_beside_it_forgets(empty: Cli, rows: Rows) -> None:
+    """Weights as its training wrote them are converted, registered and worked on, by commands alone."""
+    (rows.folder / "my net.py").write_text(PARALLEL)
+    (rows.folder / "layers.py").write_text(HEAD)
+    saved, weights = rows.folder / "last.pth.tar", rows.folder / "last.safetensors"
+    torch.save({"state_dict": {"module.1.weight": rows.state()["1.weight"]}, "epoch": 3}, saved)
+    said = empty("weights", "convert", str(saved), str(weights)).err
+    assert "of state_dict of" in said
+    assert "taken off the names: module." in said
+    assert "left out: epoch" in said
+    empty("model", "add", "pets", *rows.options(arch=f"{rows.folder}/my net.py:build", weights=weights))
+    empty("forget", "pets", "-c", "dog", "--wait")
+    assert [version["version"] for version in empty.versions("pets")] == [0, 1]
