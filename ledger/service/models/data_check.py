@@ -36,13 +36,14 @@ def open_checked(
     Args:
         ledger: The ledger; it remembers what was decoded.
         spec: The data specification.
-        options: How files are read. What it skips is looked at again.
+        options: How files are read. What it skips is looked at again: it stays out while it cannot be read.
         progress: Told about a phase of as many steps as there are images to be read.
         bad_images: Whether images that cannot be read are refused or left out.
 
     Raises:
         DataError: Images cannot be read, and shall not be left out; names the first ten with the cause of each.
     """
+    out_before = frozenset(options.skipped)
     options = replace(options, skipped=())
     source = open_source(ledger, spec, options)
     contents = read_contents(source, _phase(progress), check=True)
@@ -52,12 +53,14 @@ def open_checked(
         ledger.tell(f"note: {note}")
     if not contents.bad:
         return CheckedData(source, options, contents)
-    if bad_images is not BadImages.SKIP or len(contents.bad) > MOST_SKIPPED:
+    new = [bad for bad in contents.bad if bad.name not in out_before]
+    if new and (bad_images is not BadImages.SKIP or len(contents.bad) > MOST_SKIPPED):
         raise DataError(
-            f"cannot read {_images(len(contents.bad))} of {spec}: {_listed(contents.bad)}",
+            f"cannot read {_images(len(new))} of {spec}: {_listed(new)}",
             "replace or remove them, or leave them out, which is recorded: --bad-images skip",
         )
-    ledger.tell(f"note: {_images(len(contents.bad))} cannot be read and are left out: {_listed(contents.bad)}")
+    verb = "is" if len(contents.bad) == 1 else "are"
+    ledger.tell(f"note: {_images(len(contents.bad))} cannot be read and {verb} left out: {_listed(contents.bad)}")
     options = replace(options, skipped=tuple(sorted(bad.name for bad in contents.bad)))
     source = open_source(ledger, spec, options)
     return CheckedData(source, options, read_contents(source, _phase(progress), check=True))
