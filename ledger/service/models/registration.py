@@ -8,7 +8,7 @@ from typing import Any
 
 from ledger.domain.data_record import DEFAULT_DATA_OPTIONS, BadImages, DataOptions, DataRecord
 from ledger.domain.label_orders import LabelOrder
-from ledger.domain.labels import LabelMap
+from ledger.domain.labels import MOST_SHOWN, LabelMap
 from ledger.domain.models import Architecture, Model, NewModel
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.settings import INTERPOLATIONS, CropMode, Preprocessing, Settings
@@ -222,7 +222,9 @@ def _labels(registration: Registration, source: DataSource) -> LabelMap:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(repr(name[:MOST_SHOWN]) for name in names[:3]) + (
+        f" and {len(names) - 3} more" if len(names) > 3 else ""
+    )
 
 
 def _preprocessing(registration: Registration, expected: Preprocessing | None) -> Preprocessing:

@@ -29,10 +29,11 @@ from .verification import LISTED, ListedEntry, note_digest, verify_log, verify_s
 
 PAGE = 1000
 EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
-TEXTS = (
-    *(EVENTS.c.leaf, EVENTS.c.digest, EVENTS.c.kind),
-    *(func.coalesce(sql_cast(column, Text), "") for column in (EVENTS.c.model, EVENTS.c.request_id)),
-)
+LINES = (
+    EVENTS.c.leaf + "\n" + EVENTS.c.digest + "\n" + EVENTS.c.kind
+    + "\n" + func.coalesce(EVENTS.c.model, "") + "\n" + func.coalesce(sql_cast(EVENTS.c.request_id, Text), "") + "\n",
+    EVENTS.c.digest,
+)  # fmt: skip
 # Built once: putting a statement together costs more than carrying it out.
 ADD_EVENT, ADD_NOTE = insert(EVENTS), insert(NOTES)
 
@@ -226,14 +227,14 @@ class AuditLog:
         for page in self._session.execute(query).yield_per(PAGE).partitions():
             yield cast("Sequence[ListedEntry]", page)
 
-    def texts(self, last: int) -> Iterator[Sequence[Sequence[str]]]:
-        """Yield what is stored of the entries up to one of them, as texts, in order, many at a time.
+    def lines(self, last: int) -> Iterator[Sequence[tuple[str, str]]]:
+        """Yield what is stored of the entries up to one of them, as :func:`lines_of` writes it, and their digests.
 
-        These are: the leaf, its digest, and the columns that the entry is looked up by.
+        In order, many at a time.
         """
-        query = select(*TEXTS).where(EVENTS.c.seq.between(1, last)).order_by(EVENTS.c.seq)
+        query = select(*LINES).where(EVENTS.c.seq.between(1, last)).order_by(EVENTS.c.seq)
         for page in self._session.execute(query).yield_per(PAGE).partitions():
-            yield cast("Sequence[Sequence[str]]", page)
+            yield cast("Sequence[tuple[str, str]]", page)
 
     def entry(self, seq: int) -> Entry:
         """Return one entry.

@@ -39,6 +39,12 @@ def require_listed(entry: ListedEntry, event: Mapping[str, Any]) -> None:
         raise AuditError(f"entry {seq} is listed as something other than its text says", seq=seq)
 
 
+def lines_of(entry: ListedEntry) -> str:
+    """Return all that is stored of an entry, each part on a line of its own: no sound one holds a line break."""
+    _, leaf, digest, kind, model, request_id = entry
+    return f"{leaf}\n{digest}\n{kind}\n{model or ''}\n{'' if request_id is None else request_id}\n"
+
+
 def note_digest(salt: str, text: str) -> str:
     """Return the salted digest that a leaf holds in place of free text."""
     return hashlib.sha256(f"{salt}\x00{text}".encode()).hexdigest()

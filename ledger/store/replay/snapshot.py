@@ -65,17 +65,15 @@ class EntryStream:
         self._all = hashlib.sha256()
         self._leaves = bytearray()
 
-    def add(self, entries: Sequence[Sequence[str]]) -> None:
-        """Add the next entries, each as :meth:`ledger.store.audit.log.AuditLog.texts` yields it.
+    def add(self, entries: Sequence[tuple[str, str]]) -> None:
+        """Add the next entries: the lines of each (:func:`ledger.store.audit.verification.lines_of`) and its digest.
 
         Raises:
             TypeError: One is no text.
             ValueError: A digest is not hexadecimal.
         """
-        if entries:
-            # No sound text holds a line break, so the lines say where each ends.
-            self._all.update(("\n".join([text for entry in entries for text in entry]) + "\n").encode())
-            self._leaves += bytes.fromhex("".join([entry[1] for entry in entries]))
+        self._all.update("".join([lines for lines, _ in entries]).encode())
+        self._leaves += bytes.fromhex("".join([digest for _, digest in entries]))
 
     @property
     def digest(self) -> bytes:

@@ -22,7 +22,7 @@ from ledger.domain.states import RequestState
 from ledger.errors import AuditError, RowError
 from ledger.garbage_collection import paused
 from ledger.store.audit.log import AuditLog
-from ledger.store.audit.verification import ListedEntry, require_listed
+from ledger.store.audit.verification import ListedEntry, lines_of, require_listed
 from ledger.store.repositories.projections import Projections
 
 from .differences import Difference, compare
@@ -124,7 +124,7 @@ class TrustedState:
                     "see: unledger audit verify",
                     seq=seq,
                 ) from error
-        self._stream.add([["" if text is None else str(text) for text in listed[1:]] for listed in page])
+        self._stream.add([(lines_of(listed), listed[2]) for listed in page])
 
 
 class TrustedRows:
@@ -363,7 +363,7 @@ def _same_entries(log: AuditLog, snapshot: Snapshot, kept: ExternalRecord) -> En
     """Return the entries that a snapshot was made of, read again; None if the log has others, or others were signed."""
     stream, count = EntryStream(), 0
     try:
-        for page in log.texts(snapshot.size):
+        for page in log.lines(snapshot.size):
             stream.add(page)
             count += len(page)
     # What an intruder left there is named by the verification from the first entry on.
