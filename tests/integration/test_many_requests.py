@@ -204,7 +204,7 @@ def test_a_log_is_verified_before_the_write_lock_is_taken(ledger: Ledger, monkey
     other = Ledger(ledger.config, fresh, ledger.objects, "tester", ledger.clock)
     read: list[tuple[bool, int]] = []
     locked: list[bool] = []
-    pages = AuditLog.pages
+    pages = AuditLog.listed
 
     def note(self: AuditLog, after: int = 0) -> Iterator[Any]:
         for page in pages(self, after):
@@ -220,7 +220,7 @@ def test_a_log_is_verified_before_the_write_lock_is_taken(ledger: Ledger, monkey
             yield tx
             locked.pop()
 
-    monkeypatch.setattr(AuditLog, "pages", note)
+    monkeypatch.setattr(AuditLog, "listed", note)
     monkeypatch.setattr(Database, "write", noted)
     enqueue(other, "cars", some(2))
     assert [entries for under_lock, entries in read if not under_lock] == [23]
