@@ -74,7 +74,7 @@ def _changed_shape(state: State, draw: Any) -> State:
 def _changed_kind(state: State, draw: Any) -> State:
     kinds = (torch.float16, torch.bfloat16, torch.float64, torch.int32, torch.bool, torch.complex64)
     kind = draw(st.sampled_from(kinds))
-    return {key: tensor.to(kind) for key, tensor in state.items()}
+    return {key: tensor if tensor.is_complex() else tensor.to(kind) for key, tensor in state.items()}
 
 
 def _changed_value(state: State, draw: Any) -> State:
