@@ -485,30 +485,30 @@ def test_folders_must_lie_as_expected(empty: Cli, rows: Rows, photos: Path) -> N
     (photos / "test" / "stranger").mkdir()
     assert "classes that train/ lacks: stranger" in refuse(empty, DataError, rows.options(data=f"folder:{photos}"))
     assert "no train/ folder" in refuse(empty, DataError, rows.options(data=f"folder:{photos / 'train'}"))
-    assert "no train/ folder" in refuse(empty, DataError, rows.options(data="folder:nowhere"))
+    assert "there is no folder" in refuse(empty, DataError, rows.options(data="folder:nowhere"))
 
 
 @pytest.mark.parametrize("data", [b"", b"not an image", None], ids=["empty", "junk", "truncated"])
-def test_the_first_image_is_read_at_registration(empty: Cli, rows: Rows, photos: Path, data: bytes | None) -> None:
-    path = photos / "train" / "a" / "000.png"
+def test_every_image_is_read_at_registration(empty: Cli, rows: Rows, photos: Path, data: bytes | None) -> None:
+    path = photos / "train" / "c" / "052.png"
     path.write_bytes(path.read_bytes()[:50] if data is None else data)
     answer = refuse(empty, DataError, rows.options(data=f"folder:{photos}"))
-    assert f"cannot read the image {path}" in answer
-    assert "replace or remove the file" in answer
+    assert f"cannot read 1 image of folder:{photos}: train/c/052.png" in answer
+    assert "--bad-images skip" in answer
 
 
-def test_an_image_that_cannot_be_read_fails_the_request(empty: Cli, rows: Rows, photos: Path) -> None:
+def test_images_that_broke_fail_the_request_and_are_named_by_class(empty: Cli, rows: Rows, photos: Path) -> None:
     whole = {path: path.read_bytes() for path in (photos / "train" / "c").iterdir()}
-    # Registration looks at some images, so they break afterwards.
+    # Registration looks at every image, so they break afterwards.
     empty("model", "add", "pets", *rows.options(data=f"folder:{photos}"))
     for path, data in whole.items():
         path.write_bytes(data[:20] + b"X" * (len(data) - 20))
     answer = empty("forget", "pets", "-c", "b", "--wait", code=7)
     assert type(answer.error) is DataError
-    assert any(f"cannot read the image {path}" in answer.err for path in whole)
+    assert "changed since it was registered: c (train images or their names are others)" in answer.err
     check_failed(empty)
-    # The classes before it are kept, and not collected again once the file is repaired.
-    assert [item["class_index"] for item in empty.json("model", "spaces", "pets")["items"]] == [0, 1]
+    # Found before anything was computed.
+    assert empty.json("model", "spaces", "pets")["items"] == []
     for path, data in whole.items():
         path.write_bytes(data)
     empty("request", "retry", "1")
