@@ -285,7 +285,7 @@ OTHER_VALUES: dict[str, object] = {
     "created_at": "2031-01-01 00:00:00.000000", "updated_at": "2031-01-01 00:00:00.000000",
     "moved_at": "2031-01-01 00:00:00.000000", "purged_at": "2031-01-01 00:00:00.000000",
     "state": "denied!", "name": "other", "anchor": 1, "settings": '{"max_rank": 1}', "options": '{"a": 1}',
-    "preprocessing": "{}", "labels": '["owl", "jay"]',
+    "preprocessing": "{}", "labels": '["owl", "jay"]', "data_record": '{"a": 1}',
 }  # fmt: skip
 NUMBERS = {"number", "parent", "restores", "request_id", "version", "previous", "audit_seq", "lease_epoch", "id"}
 EDITS = sorted(
