@@ -23,6 +23,7 @@ from ledger.errors import (
     NotFoundError,
     OlderDatabaseError,
     RefusedError,
+    RowError,
     SignatureError,
     UsageError,
 )
@@ -312,6 +313,13 @@ def test_an_edited_column_is_named(story: Any, table: str, column: str) -> None:
     covered = {"reason or external_id", "options, preprocessing or settings", "row", "idempotency"}
     assert column in named or None in named or named & covered
     assert len(differences(story.ledger)) == len(found)
+
+
+@pytest.mark.parametrize("column", ["options", "labels", "created_at"])
+def test_a_column_that_cannot_be_read_is_an_error_of_ours(story: Any, column: str) -> None:
+    execute(story.root, f"UPDATE models SET {column} = 'else'")
+    with story.ledger.database.read() as tx, pytest.raises(RowError, match="'else'"):
+        list(replay(tx))
 
 
 def test_a_model_under_another_name_is_missing_and_invented(story: Any) -> None:

@@ -1,5 +1,6 @@
 """Open a database safely: SQLite settings that are read back, one clock, errors in our own words."""
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from ledger.errors import (
 
 from .address import database_file, read_url
 from .sqlite_limits import check_file_system, check_journal
+from .tables import unreadable
 from .waiting import PATIENCE_MS, wait_for_lock
 
 WRITER = "unledger_writer"
@@ -82,7 +84,7 @@ def open_engine(url: str | URL) -> Engine:
             check_journal(journal)
             check_file_system(parsed.database)
             parsed = parsed.difference_update_query([JOURNAL_MODE])
-        engine = create_engine(parsed)
+        engine = create_engine(parsed, json_deserializer=_read_json)
     except (ArgumentError, NoSuchModuleError, ValueError) as error:
         raise UsageError(f"{str(url)!r} is not a database URL: {error}") from error
     except ModuleNotFoundError as error:
@@ -123,6 +125,13 @@ def _set_pragmas(connection: sqlite3.Connection, pragmas: dict[str, int | str]) 
         (actual,) = connection.execute(f"PRAGMA {name}").fetchone()
         if actual != value:
             raise IntegrityError(f"SQLite kept {name} at {actual!r} instead of {value!r}", "use a local disk")
+
+
+def _read_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise unreadable(text) from error
 
 
 def _begin_sqlite(connection: Connection) -> None:

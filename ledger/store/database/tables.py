@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from ledger.audit.merkle import EMPTY_ROOT
+from ledger.errors import RowError
 
 NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -56,7 +57,18 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text + "+00:00")
+    try:
+        return None if text is None else datetime.fromisoformat(text + "+00:00")
+    except (TypeError, ValueError) as error:
+        raise unreadable(text) from error
+
+
+def unreadable(value: object) -> RowError:
+    """Return the error for what no release wrote into a column: somebody wrote to the database by other means."""
+    return RowError(
+        f"the database holds {str(value)[:50]!r} where a moment or JSON belongs",
+        "restore the row or the database; tables and entries: unledger audit verify",
+    )
 
 
 class Base(DeclarativeBase):
