@@ -77,7 +77,7 @@ def verify(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check every entry's place in the history, and what was signed; name the first bad one."""
+    """Check every entry's place in the log, what was signed, and that every row says what its entries say."""
     try:
         found = _verify(ctx, against, key, file)
     except AuditError as error:

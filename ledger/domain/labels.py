@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ledger.errors import AmbiguousClassError, UnknownClassError
+from ledger.errors import AmbiguousClassError, RowError, UnknownClassError
 
 MOST_SHOWN = 200
 """Characters of an unknown name that an error repeats."""
@@ -42,11 +42,21 @@ class LabelMap:
         return len(self.labels)
 
     def __getitem__(self, index: int) -> str:
+        """Return the label of an index.
+
+        Raises:
+            RowError: There is no such class: rows that somebody changed name classes that a model never had.
+        """
+        if not 0 <= index < len(self.labels):
+            raise RowError(
+                f"a row names class {index}, and the model has {len(self.labels)} classes",
+                "see all differences with: unledger audit verify",
+            )
         return self.labels[index]
 
     def names(self, indices: Iterable[int]) -> tuple[str, ...]:
         """Return the labels of some classes, in class order."""
-        return tuple(self.labels[i] for i in sorted(indices))
+        return tuple(self[i] for i in sorted(indices))
 
     @cached_property
     def numbered(self) -> bool:

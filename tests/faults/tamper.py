@@ -21,8 +21,8 @@ from ledger.audit.signed_notes import Verifier, open_checkpoint
 from ledger.audit.verification import ExternalRecord
 from ledger.audit.witness import read_witness
 from ledger.errors import AuditError
+from ledger.service.audit.replay import replay
 from ledger.service.signing import load_signer
-from ledger.service.upkeep.replay import replay
 from ledger.store.unit_of_work import Database
 from tests.faults.intruder import Intruder
 from tests.faults.story import Story

@@ -23,11 +23,11 @@ from ledger.config import create_config, find_config
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError, RowError, SchemaVersionError
 from ledger.service.audit.adoption import adopt, plan_adoption
+from ledger.service.audit.replay import differences
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.progress import Silent
 from ledger.service.requests.decisions import decide
 from ledger.service.requests.worker import work
-from ledger.service.upkeep.replay import differences
 from ledger.store.database.engine import WRITER, open_engine
 from ledger.store.database.schema import HEAD, VERSION_TABLE, check_schema, current_revision, upgrade_schema
 from ledger.store.unit_of_work import Database

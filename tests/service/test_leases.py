@@ -13,6 +13,7 @@ from ledger.domain.events.requests import RequestInterrupted, RequestReleased
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LeaseHeldError, LeaseLostError, TransitionError
+from ledger.service.audit.replay import differences
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.requests.claim_end import ClaimEnd
 from ledger.service.requests.claims import LEASE_SECONDS, claim_next
@@ -22,7 +23,6 @@ from ledger.service.requests.heartbeat import LeaseHeartbeat
 from ledger.service.requests.leases import break_lease, give_back, require_no_lease, show_lease
 from ledger.service.requests.status import status
 from ledger.service.upkeep.doctor import doctor
-from ledger.service.upkeep.replay import differences
 from tests.ledgers.stand_in import register_stand_in
 
 if TYPE_CHECKING:

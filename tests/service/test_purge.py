@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError, DataError, LedgerError, ObjectError, PurgedError, RetryLaterError
+from ledger.service.audit.replay import differences
 from ledger.service.computation import reuse, unlearning
 from ledger.service.computation.compute import open_unlearning_afresh
 from ledger.service.computation.diff import diff
@@ -20,7 +21,6 @@ from ledger.service.evidence.evaluation import evaluate
 from ledger.service.models.rebind import rebind
 from ledger.service.progress import Silent
 from ledger.service.upkeep.purge import destroy_promised, plan_purge, purge
-from ledger.service.upkeep.replay import differences
 from ledger.service.versions.export import export
 from ledger.service.versions.integrity import verify
 from ledger.weights import tensor_files

@@ -10,10 +10,12 @@ from ledger.audit.exported_log import ExportedLog, read_export
 from ledger.audit.signed_notes import Checkpoint, Verifier, open_checkpoint
 from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.audit.witness import read_witness
-from ledger.errors import SignatureError
+from ledger.errors import RowError, SignatureError
 from ledger.service.kept_checkpoints import newest_elsewhere
 from ledger.service.ledger import Ledger
 from ledger.service.signing import last_signed, own_verifier
+
+from .replay import differences_in
 
 MOST_BYTES = 2**31
 """Largest checkpoint, witness file or export that is read: an export holds about five hundred bytes for each entry."""
@@ -30,7 +32,7 @@ class VerifiedLog:
 
 
 def verify_log(ledger: Ledger, against: str | None = None, key: str | None = None) -> VerifiedLog:
-    """Verify the ledger's history, its stored tree and checkpoints, and that it agrees with what was kept.
+    """Verify the ledger's log, its stored tree and checkpoints, and that rows and what was kept agree with it.
 
     What was kept is what is named, the checkpoint beside the signing key and the newest one in ``checkpoint_to``.
 
@@ -41,6 +43,7 @@ def verify_log(ledger: Ledger, against: str | None = None, key: str | None = Non
 
     Raises:
         AuditError: Names the first bad entry.
+        RowError: The log is in order, and a row says something else; names the first.
         SignatureError: What was kept is not genuine.
         UsageError: ``against`` is neither a file nor a head.
     """
@@ -57,6 +60,12 @@ def verify_log(ledger: Ledger, against: str | None = None, key: str | None = Non
         head = tx.audit.verify(kept, verifiers=verifiers)
         stored = [checkpoint.size for checkpoint in tx.checkpoints.all()] if verifiers else []
         signed = max([0, *stored, *(checkpoint.size for checkpoint in kept.checkpoints)])
+        # An archive holds the log of another ledger, and none of its rows.
+        if any(tx.projections.rows("models")) and (odd := differences_in(tx)):
+            more = f", and {len(odd) - 1} more" if len(odd) > 1 else ""
+            raise RowError(
+                f"the audit log is in order, and a row is not: {odd[0]}{more}", "see all with: unledger fsck"
+            )
         return VerifiedLog(head, tx.audit.root().hex(), signed)
 
 

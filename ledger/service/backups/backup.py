@@ -28,11 +28,11 @@ from ledger.errors import (
     RetryLaterError,
     SignatureError,
 )
+from ledger.service.audit.replay import differences_in
 from ledger.service.ledger import Ledger
 from ledger.service.output_files import require_outside_ledgers
 from ledger.service.progress import Progress, counted
 from ledger.service.signing import load_signer
-from ledger.service.upkeep.replay import differences_in
 from ledger.store.backups.manifest import FILE, FORMAT, DatabaseCopy, Manifest, ObjectCopy, open_manifest, sign_manifest
 from ledger.store.backups.place import LocalPlace, Place, open_place
 from ledger.store.backups.snapshot import SUFFIXES, take_snapshot

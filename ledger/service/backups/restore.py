@@ -18,9 +18,9 @@ from ledger.audit.signed_notes import Verifier
 from ledger.config import Config, write_config
 from ledger.durable_files import TEMPORARY, is_vacant, make_folder, reason, sync_folder, write_file
 from ledger.errors import ConflictError, IntegrityError, LedgerError, NotFoundError, ObjectError
+from ledger.service.audit.replay import differences_in
 from ledger.service.progress import Progress, counted
 from ledger.service.signing import own_verifier
-from ledger.service.upkeep.replay import differences_in
 from ledger.store.backups.manifest import FILE, SQLITE, Manifest, ObjectCopy, open_manifest
 from ledger.store.backups.place import Place, open_place
 from ledger.store.backups.snapshot import clear, put_back, require_empty

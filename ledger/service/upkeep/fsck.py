@@ -14,13 +14,13 @@ from ledger.domain.events.versions import VersionQuarantined, VersionReleased
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
 from ledger.errors import AccessError, AuditError, ObjectError, OlderDatabaseError, RowError
+from ledger.service.audit.replay import differences
 from ledger.service.ledger import Ledger
 from ledger.service.objects import disk_errors
 from ledger.service.progress import Progress
 from ledger.store.unit_of_work import Transaction
 
 from .garbage import find_garbage
-from .replay import differences
 
 REPAIR = "restore it from a backup and check again"
 

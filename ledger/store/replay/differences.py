@@ -221,7 +221,7 @@ def _is_body(digest: str, row: Row, received: str, due: str) -> bool:
     """Whether a digest is that of a request's body: dates count only where the sender named them."""
     body = RequestBody(
         model=row["model_id"],
-        classes=tuple(row["classes"]),
+        classes=tuple(row["classes"]) if isinstance(row["classes"], list) else (),
         reason=row["reason"],
         basis=row["basis"],
         external_id=row["external_id"],

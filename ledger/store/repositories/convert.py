@@ -34,7 +34,7 @@ def _readable(convert: Callable[P, T]) -> Callable[P, T]:
     def converted(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return convert(*args, **kwargs)
-        except (LookupError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
             raise RowError(
                 f"a {convert.__name__.replace('_', ' ')} in the database cannot be read: {error}",
                 "see all differences with: unledger fsck, and restore the row or the database",
@@ -43,21 +43,39 @@ def _readable(convert: Callable[P, T]) -> Callable[P, T]:
     return converted
 
 
+def _indices(value: object) -> frozenset[int]:
+    if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
+        raise TypeError(f"{value!r:.60} is not a list of class indices")
+    return frozenset(value)
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise TypeError(f"{value!r:.60} is not a list of texts")
+    return tuple(value)
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{value!r:.60} is not a JSON object")
+    return value
+
+
 @_readable
 def model(row: ModelRow) -> Model:
     """Return the model a row holds."""
     return Model(
         id=row.id,
         name=row.name,
-        architecture=Architecture(row.architecture, row.options),
-        labels=LabelMap(tuple(row.labels)),
-        preprocessing=preprocessing_from_json(row.preprocessing),
+        architecture=Architecture(row.architecture, _object(row.options)),
+        labels=LabelMap(_texts(row.labels)),
+        preprocessing=preprocessing_from_json(_object(row.preprocessing)),
         data_spec=row.data_spec,
         data_digest=row.data_digest,
-        settings=Settings.from_json(row.settings),
+        settings=Settings.from_json(_object(row.settings)),
         created_at=row.created_at,
         anchor=row.anchor,
-        data=DataRecord.from_json(row.data_record),
+        data=DataRecord.from_json(_object(row.data_record)),
         code_digest=row.code_digest,
     )
 
@@ -68,7 +86,7 @@ def request(row: RequestRow | Row[Any]) -> Request:
     return Request(
         id=row.id,
         model_id=row.model_id,
-        classes=frozenset(row.classes),
+        classes=_indices(row.classes),
         state=RequestState(row.state),
         actor=row.actor,
         reason=row.reason,
@@ -96,7 +114,7 @@ def list_of_requests(rows: Iterable[Sequence[Any]]) -> list[Request]:
     found = []
     for number, model_id, classes, state, *rest in rows:
         if classes not in known:
-            known[classes] = frozenset(json.loads(classes))
+            known[classes] = _indices(json.loads(classes))
         found.append(Request(number, model_id, known[classes], STATES[state], *rest))
     return found
 
@@ -117,9 +135,9 @@ def version(row: VersionRow) -> Version:
         kind=VersionKind(row.kind),
         request_id=row.request_id,
         restores=row.restores,
-        forgotten=frozenset(row.forgotten),
+        forgotten=_indices(row.forgotten),
         weights=row.weights,
-        recipe=VersionRecipe(row.recipe),
+        recipe=VersionRecipe(_object(row.recipe)),
         created_at=row.created_at,
         quarantined=row.quarantined,
         purged_at=row.purged_at,
@@ -162,8 +180,8 @@ def evidence(row: EvidenceRow) -> Evidence:
         evaluator=row.evaluator,
         plugin=row.plugin,
         plugin_version=row.plugin_version,
-        metrics=row.metrics,
-        samples=row.samples,
+        metrics=_object(row.metrics),
+        samples=_object(row.samples),
         inputs_digest=row.inputs_digest,
         created_at=row.created_at,
     )

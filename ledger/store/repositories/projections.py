@@ -1,12 +1,25 @@
 """The rows that the audit log accounts for, as plain values: what a replay of the log is compared with."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, select
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Dialect,
+    Select,
+    Table,
+    Text,
+    TypeDecorator,
+    select,
+    type_coerce,
+)
 from sqlalchemy.orm import Session
+from sqlalchemy.types import TypeEngine
 
 from ledger.audit.row_digests import basis_digest, row_digest
+from ledger.errors import RowError
 from ledger.store.database.tables import (
     AliasMoveRow,
     AliasRow,
@@ -18,6 +31,7 @@ from ledger.store.database.tables import (
     ModelRow,
     ObjectRow,
     RequestRow,
+    UtcDateTime,
     VersionRow,
 )
 
@@ -40,6 +54,43 @@ MOST_VALUES = 1000
 """Values in one statement; databases refuse too many."""
 
 
+class AsFarAsReadable(TypeDecorator[Any]):
+    """Reads a column as its own type does, and what that cannot read as it is stored: a difference like any other.
+
+    SQLite takes any text for JSON and for a time.
+
+    Args:
+        own: The type of the column.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, own: TypeEngine[Any]) -> None:
+        super().__init__()
+        self.own = own
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """Return what reads a value, if anything needs to."""
+        process = self.own.dialect_impl(dialect).result_processor(dialect, coltype)
+        if process is None:
+            return None
+
+        def read(value: Any) -> Any:
+            try:
+                return process(value)
+            except RowError:
+                return value
+
+        return read
+
+
+def _as_far_as_readable(column: Column[Any]) -> ColumnElement[Any]:
+    if not isinstance(column.type, JSON | UtcDateTime):
+        return column
+    return type_coerce(column, AsFarAsReadable(column.type)).label(column.key)
+
+
 class Projections:
     """Reads whole rows, column by column."""
 
@@ -59,7 +110,7 @@ class Projections:
                 only). A ``model_id`` is given as the model's name.
         """
         stored = TABLES[table]
-        query = select(*stored.c).order_by(*stored.primary_key)
+        query = select(*map(_as_far_as_readable, stored.c)).order_by(*stored.primary_key)
         many: tuple[str, list[Any]] | None = None
         for column, value in where.items():
             if isinstance(value, frozenset):

@@ -34,7 +34,8 @@ def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(UnknownClassError) as caught:
         ANIMALS.resolve(text)
     assert caught.value.exit_code == 2
-    assert repr(text) in caught.value.message
+    assert repr(text)[:100] in caught.value.message
+    assert len(caught.value.message) < 300
 
 
 @pytest.mark.parametrize("text", ["caat", "Dog", "horses", "dgo", "HORSE"])
