@@ -1,5 +1,6 @@
 """Files of requests: one a line, as classes with commas between or as a JSON object."""
 
+from dataclasses import fields
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from .streams import read_bytes
 MOST_LINES = 100_000
 """Most lines of one file: all its requests are filed in one transaction."""
 MOST_BYTES = 16 * 2**20
+FIELDS = tuple(field.name for field in fields(NewRequest) if field.name != "actor")
+"""What a JSON line may say."""
 LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
 
 
@@ -56,9 +59,11 @@ def _parts(line: str) -> tuple[list[Any], dict[str, Any]]:
 
     Raises:
         KeyError: It names no classes.
-        ValueError: It is not JSON, or has another shape.
+        ValueError: It is not JSON, has another shape, or says what no request has.
     """
     values = read_unique_json_as(dict[str, Any], line)
+    if unknown := [key for key in values if key not in FIELDS]:
+        raise ValueError(f"it has {', '.join(map(repr, unknown))}; a line may have {', '.join(FIELDS)}")
     try:
         return value_as(list[Any], values.pop("classes")), {**value_as(dict[str, str], values)}
     except ValueError as error:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import pluggy
 
 from ledger import hookspecs
+from ledger.domain.command_lines import quoted
 from ledger.domain.data_record import DEFAULT_DATA_OPTIONS, DataOptions
 from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
 from ledger.errors import LedgerError, PluginError, UnknownDataSpecError, UsageError
@@ -101,7 +102,9 @@ class Plugins:
         loaded = self._first("unledger_load_model", spec, options=options, num_classes=num_classes)
         if loaded is None:
             raise UsageError(
-                f"no plugin builds the architecture {spec!r}", "use timm/ARCH, pkg.mod:factory or FILE.py:factory"
+                f"no plugin builds the architecture {spec!r}",
+                "use timm/ARCH, pkg.mod:factory or FILE.py:factory"
+                + (f", e.g. {quoted(f'timm/{spec}')}" if spec.isidentifier() else ""),
             )
         return cast(LoadedModel, loaded)
 
@@ -123,7 +126,7 @@ class Plugins:
         if source is None:
             raise UnknownDataSpecError(
                 f"no plugin reads the data specification {spec!r}",
-                "use digits, digit-pairs, folder:PATH or npz:PATH",
+                _data_hint(spec),
             )
         return cast(DataSource, source)
 
@@ -231,6 +234,13 @@ class Plugins:
             lambda: read(impl.function(*(arguments[name] for name in impl.argnames))),
             f"plugin {impl.plugin_name} in {hook}",
         )
+
+
+def _data_hint(spec: str) -> str:
+    """Say what a data specification may be, and which one could be meant by a path alone."""
+    kinds = "use digits, digit-pairs, folder:PATH or npz:PATH"
+    kind = "folder" if os.path.isdir(spec) else "npz" if os.path.isfile(spec) else ""  # noqa: PTH112, PTH113 - never raise
+    return f"{kinds}; here: {quoted(f'{kind}:{spec}')}" if kind else kinds
 
 
 def guarded(call: Callable[[], T], culprit: str) -> T:

@@ -8,20 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.domain.command_lines import command
 from ledger.domain.data_record import BadImages
+from ledger.domain.states import RequestState
 from ledger.domain.versions import Version
 from ledger.errors import IntegrityError, NotFoundError
 
 from ..answers import answer
 from ..documents import models as documents
 from ..options import BadImagesOption, Json, ModelName, ModelReference
-from ..render import PhaseProgress, accuracy_text, day, emit_table, percent, say, size
+from ..render import PhaseProgress, accuracy_text, advise, day, emit_table, percent, say, size
 from ..session import session, split_reference
 from . import registration
 
 if TYPE_CHECKING:
     from ledger.service.models.rebind import Rebinding
     from ledger.service.versions.model_history import ModelHistory
+
+MOST_RETRIED = 3
+"""Failed requests of which a command line is printed for each."""
 
 app = typer.Typer(no_args_is_help=True, help="Register models and look at them.")
 app.command("add")(registration.add)
@@ -175,6 +180,7 @@ def rebind(
 ) -> None:
     """Bind a model to its images and its code again: they moved, or changed and that is accepted."""
     from ledger.service.models.rebind import rebind as bind
+    from ledger.service.requests.listing import list_requests
 
     with session(ctx).ledger(acts=True) as ledger, PhaseProgress() as progress:
         taken = bind(
@@ -186,11 +192,16 @@ def rebind(
             bad_images=bad_images,
             progress=progress,
         )
+        failed = list_requests(ledger, model, [RequestState.FAILED])
     if json:
         known = _history(ctx, model)
         measured = known.evidence[known.live.number].values()
         answer(ctx, documents.model_document(known.model, known.live, known.live, measured, known.versions[0]))
     _say_rebound(taken)
+    for _, request in failed[:MOST_RETRIED]:
+        advise("next:", command("request", "retry", request.id))
+    if len(failed) > MOST_RETRIED:
+        advise("next:", command("request", "list", model, "--state", RequestState.FAILED.value))
 
 
 def _say_rebound(taken: "Rebinding") -> None:
@@ -207,7 +218,8 @@ def _say_rebound(taken: "Rebinding") -> None:
     if taken.new_code:
         say("other code builds the network: all class spaces are collected anew, when they are needed")
     elif model.data.classes:
-        say(f"class spaces that were collected stay in use of {len(model.labels) - len(taken.changed):,} classes")
+        kept = len(model.labels) - len(taken.changed)
+        say(f"class spaces of {kept:,} of {len(model.labels):,} classes stay in use, where they were collected")
 
 
 @app.command()

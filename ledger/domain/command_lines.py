@@ -2,6 +2,9 @@
 
 import shlex
 
+RETRY_FAILED = "retry what failed: unledger request retry N"
+"""Ends the hint of what may have failed a request; where one did, its number takes the place of N."""
+
 
 def command(*words: object) -> str:
     """Return a command line of this program.

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ledger.config import FILE, Config, find_config
+from ledger.domain.command_lines import quoted
 from ledger.durable_files import Existing, is_regular, write_file
 from ledger.errors import ConflictError, LedgerError, RefusedError
 from ledger.store.database.address import database_file, database_url
@@ -88,6 +89,11 @@ def write_output(
         raise LedgerError(f"cannot write {path}: it exists", "name a new file, or add --force to replace it")
     try:
         write_file(path, [data], existing=Existing.REPLACE if replaced else Existing.REFUSE)
+    except FileNotFoundError as error:
+        raise LedgerError(
+            f"cannot write {path}: there is no folder {path.parent}",
+            f"make it first: mkdir -p {quoted(str(path.parent))}",
+        ) from error
     except OSError as error:
         raise LedgerError(f"cannot write {path}: {error.strerror}", hint) from error
 

@@ -27,8 +27,17 @@ def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int)
             f"timm has no architecture called {arch!r}",
             f"some that come near: {', '.join(near)}" if near else "see timm.list_models()",
         )
+    # Said twice is not wrong; timm would fail.
+    given = {"pretrained": False, "num_classes": num_classes}
+    for name, value in given.items():
+        if options.get(name, value) != value:
+            raise UsageError(
+                f"--arch-option {name}={options[name]} is not possible: the number of outputs is that of the data's "
+                f"classes, {num_classes:,}, and weights come from --weights",
+                f"leave {name} out",
+            )
     try:
-        module = timm.create_model(arch, pretrained=False, num_classes=num_classes, **options)
+        module = timm.create_model(arch, **(dict(options) | given))
     except (TypeError, ValueError, AssertionError) as error:
         raise UsageError(f"timm cannot build {arch} with {dict(options)}: {error}", "check --arch-option") from error
     config = resolve_model_data_config(module)  # type: ignore[no-untyped-call]

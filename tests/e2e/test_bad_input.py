@@ -155,7 +155,10 @@ GOOD = '3\n# a comment\n\n{"classes": [4, "5"], "reason": "why", "due_at": "2031
         ('{"classes": [6], "due_at": null}', UsageError, "everything else a text"),
         ('{"classes": [6], "due_at": "soon"}', UsageError, "'soon' is no date"),
         ('{"classes": [6], "urgent": "yes"}', UsageError, "urgent"),
-        ('{"classes": [6], "actor": "somebody else"}', UsageError, "actor"),
+        ('{"classes": [6], "actor": "somebody else"}', UsageError, "it has 'actor'; a line may have classes, reason"),
+        ('{"model": "digits", "classes": [6]}', UsageError, "it has 'model'; a line may have"),
+        ('{"classes": [6], "due": "today"}', UsageError, "received_at, due_at, idempotency_key"),
+        ('{"class": 6, "due": "today"}', UsageError, "it has 'class', 'due'; a line may have classes"),
     ],
 )
 def test_one_bad_line_spoils_the_file(cli: Cli, line: str, error: type[LedgerError], said: str) -> None:

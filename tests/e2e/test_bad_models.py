@@ -412,6 +412,21 @@ def test_an_unknown_data_specification(empty: Cli, rows: Rows, spec: str) -> Non
     assert "use digits, digit-pairs, folder:PATH or npz:PATH" in said
 
 
+def test_a_path_without_its_kind_is_told_the_kind(empty: Cli, rows: Rows, tmp_path: Path) -> None:
+    folder, file = tmp_path / "my photos", tmp_path / "a.npz"
+    folder.mkdir()
+    file.touch()
+    for path, wanted in ((folder, f"'folder:{folder}'"), (file, f"npz:{file}")):
+        assert f"here: {wanted}" in refuse(empty, UnknownDataSpecError, rows.options(data=str(path)))
+
+
+@pytest.mark.parametrize("option", ["num_classes=7", "pretrained=true"])
+def test_options_that_this_program_sets_itself_are_named(empty: Cli, rows: Rows, option: str) -> None:
+    options = [*rows.options(arch="timm/test_resnet"), "--arch-option", option]
+    name = option.partition("=")[0]
+    assert f"leave {name} out" in refuse(empty, UsageError, options)
+
+
 TARGETS = np.arange(100) % 5
 
 
@@ -515,6 +530,33 @@ def test_images_that_broke_fail_the_request_and_are_named_by_class(empty: Cli, r
     empty("work")
     assert empty.state(1) == "fulfilled"
     assert [item["class_index"] for item in empty.json("model", "spaces", "pets")["items"]] == [0, 1, 2, 3, 4]
+
+
+def test_images_that_moved_fail_the_request_with_the_way_on(empty: Cli, rows: Rows, photos: Path) -> None:
+    moved = photos.parent / "elsewhere"
+    empty("model", "add", "pets", *rows.options(data=f"folder:{photos}"))
+    photos.rename(moved)
+    for arguments in (("preview", "pets", "-c", "b"), ("evaluate", "pets:0"), ("forget", "pets", "-c", "b", "--wait")):
+        answer = empty(*arguments, code=7)
+        said = answer.err
+        assert type(answer.error) is DataError
+        assert f"the images of pets cannot be read: there is no folder {photos}" in said
+        assert "model rebind pets --data SPEC" in said
+    # The number is that of the request.
+    assert "request retry 1" in said
+    check_failed(empty)
+    assert "request retry 1" in empty("model", "rebind", "pets", "--data", f"folder:{moved}").err
+    empty("request", "retry", "1")
+    empty("work")
+    assert empty.state(1) == "fulfilled"
+
+
+def test_only_test_images_left_is_told_as_images_that_cannot_be_read(empty: Cli, rows: Rows, photos: Path) -> None:
+    empty("model", "add", "pets", *rows.options(data=f"folder:{photos}"))
+    (photos / "train").rename(photos / "gone")
+    said = empty.refused(DataError, 7, "preview", "pets", "-c", "b").err
+    assert "the images of pets cannot be read" in said
+    assert "model rebind pets --data SPEC" in said
 
 
 def test_an_image_that_went_missing_fails_the_request(empty: Cli, rows: Rows, photos: Path) -> None:

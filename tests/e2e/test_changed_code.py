@@ -53,6 +53,29 @@ def test_a_request_waits_for_the_code_that_was_registered(pets: Cli, rows: Rows)
     assert pets.state(1) == "fulfilled"
 
 
+@pytest.mark.parametrize("gone", ["moved", "renamed factory"])
+def test_code_that_is_not_where_it_was_fails_the_request_with_the_way_on(pets: Cli, rows: Rows, gone: str) -> None:
+    file = rows.folder / "rows.py"
+    if gone == "moved":
+        (rows.folder / "new").mkdir()
+        file.rename(rows.folder / "new" / "rows.py")
+    else:
+        file.write_text(ROWS_FACTORY.replace("build", "make"))
+    answer = pets("forget", "pets", "-c", "dog", "--wait", code=7)
+    assert type(answer.error) is CodeError
+    said = answer.err
+    assert "the network of pets cannot be built any more: " in said
+    assert "model rebind pets --arch FILE.py:factory" in said
+    assert "request retry 1" in said
+    assert pets.state(1) == "failed"
+    if gone == "moved":
+        bound = pets("model", "rebind", "pets", "--arch", f"{rows.folder}/new/rows.py:build")
+        assert "request retry 1" in bound.err
+        pets("request", "retry", "1")
+        pets("work")
+        assert pets.state(1) == "fulfilled"
+
+
 def test_a_module_beside_the_file_counts_as_well(empty: Cli, rows: Rows, tmp_path: Path) -> None:
     (rows.folder / "layers.py").write_text(ROWS_FACTORY.replace("build", "layers"))
     (rows.folder / "net.py").write_text("from layers import layers as build\n")

@@ -107,6 +107,15 @@ def test_a_hard_link_to_the_ledger_is_not_written_through(shelf: Shelf, tmp_path
 
 
 @pytest.mark.parametrize("command", WRITERS_OF_NEW_FILES)
+def test_a_folder_that_is_not_there_is_named(shelf: Shelf, tmp_path: Path, command: str) -> None:
+    Cli(shelf.root)("audit", "checkpoint")
+    folder = tmp_path / "my files"
+    said = Cli(shelf.root)(*OUTPUTS[command], str(folder / "out"), code=1).err
+    assert f"cannot write {folder}/out: there is no folder {folder}" in said
+    assert f"mkdir -p '{folder}'" in said
+
+
+@pytest.mark.parametrize("command", WRITERS_OF_NEW_FILES)
 def test_a_file_that_is_there_is_replaced_with_force_only(shelf: Shelf, tmp_path: Path, command: str) -> None:
     Cli(shelf.root)("audit", "checkpoint")
     target = tmp_path / "out"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.digest import json_digest
+from ledger.domain.command_lines import RETRY_FAILED
 from ledger.domain.data_record import ClassContent, ClassRecord, DataOptions, SourceContents
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Model
@@ -131,9 +132,15 @@ def open_registered(ledger: Ledger, model: Model, anchor: Version) -> DataSource
     registered is compared as that release did: files by name and size.
 
     Raises:
-        DataError: They changed; names the classes, and the command that goes on with them as they are.
+        DataError: They changed, or are not there any more; names the classes, and the command that goes on.
     """
-    source = open_source(ledger, model.data_spec, model.data.options)
+    try:
+        source = open_source(ledger, model.data_spec, model.data.options)
+    except DataError as error:
+        raise DataError(
+            f"the images of {model.name} cannot be read: {error.message}",
+            f"if they moved, say where they are: unledger model rebind {model.name} --data SPEC, and {RETRY_FAILED}",
+        ) from error
     if model.data.classes:
         contents = read_contents(source, lambda total: _tell_many(ledger, model, total))
         found = [] if contents is None else changes(model, contents, anchor.forgotten)
@@ -163,7 +170,7 @@ def _changed(model: Model, found: Sequence[ClassChange]) -> DataError:
         f"the data of {model.name} ({model.data_spec}) changed since it was registered"
         + (f": {described}" if described else ""),
         "restore it, or go on with it as it is: "
-        f"unledger model rebind {model.name} --accept-changes REASON, and retry what failed: unledger request retry N",
+        f"unledger model rebind {model.name} --accept-changes REASON, and {RETRY_FAILED}",
     )
 
 

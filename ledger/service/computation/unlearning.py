@@ -13,6 +13,7 @@ from ledger.candidates.predictor import CandidatePredictor
 from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
+from ledger.domain.command_lines import RETRY_FAILED
 from ledger.domain.recipe import RecordedMapChange, VersionRecipe
 from ledger.errors import DataError, PurgedError
 from ledger.service.objects import store_object
@@ -135,7 +136,7 @@ def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration
         names = ", ".join(workbench.model.labels.names(unknown or forgotten))
         raise DataError(
             f"no image of {names} is left, so nobody can tell whether it is forgotten",
-            f"restore images of it until that is done, then: unledger model rebind {workbench.model.name}",
+            f"restore images of it until that is done, then: unledger model rebind {workbench.model.name}, and {RETRY_FAILED}",
         )
     without = forgotten | workbench.anchor.forgotten | workbench.gone
     retained = [k for k in range(len(workbench.model.labels)) if k not in without]

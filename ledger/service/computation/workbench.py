@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ledger.domain.command_lines import RETRY_FAILED
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
-from ledger.errors import CodeError
+from ledger.errors import CodeError, UsageError
 from ledger.hookspecs import DataSource, Split
 from ledger.images import loading
 from ledger.images.relabelled import RelabelledSource
@@ -44,18 +45,27 @@ class Workbench:
         """The network, holding the anchor weights.
 
         Raises:
-            CodeError: The code that builds it is not what was registered.
+            CodeError: The code that builds it is not what was registered, or not where it was.
         """
-        return open_network(
-            self.ledger.plugins,
-            self.model.architecture,
-            len(self.model.labels),
-            self.anchor_state,
-            lambda _: loading.load_images(self.source.train, [0], self.model.preprocessing),
-            source=f"version {self.anchor.number} of {self.model.name}",
-            accept=self._require_registered_code,
-            device=self.device,
-        )
+        device = self.device
+        try:
+            return open_network(
+                self.ledger.plugins,
+                self.model.architecture,
+                len(self.model.labels),
+                self.anchor_state,
+                lambda _: loading.load_images(self.source.train, [0], self.model.preprocessing),
+                source=f"version {self.anchor.number} of {self.model.name}",
+                accept=self._require_registered_code,
+                device=device,
+            )
+        except UsageError as error:
+            # Nothing was wrong with what this command was asked: the architecture could be built once.
+            raise CodeError(
+                f"the network of {self.model.name} cannot be built any more: {error.message}",
+                f"if its code moved, say where it is: unledger model rebind {self.model.name} --arch FILE.py:factory, "
+                f"and {RETRY_FAILED}",
+            ) from error
 
     def _require_registered_code(self, network: Network) -> None:
         with self.ledger.database.read() as tx:
@@ -66,7 +76,7 @@ class Workbench:
                 f"the code that builds the network of {name} changed since it was registered: {network.code_path} and "
                 f"the modules that it imports have digest {network.code_digest}, registered is {registered}",
                 f"restore the code as it was, or accept it as it is now: unledger model rebind {name} "
-                "--accept-changes REASON, and retry what failed: unledger request retry N",
+                f"--accept-changes REASON, and {RETRY_FAILED}",
             )
 
     @cached_property

@@ -215,12 +215,16 @@ def _require_unchanged(model: Model, found: _Comparison, gone: frozenset[int], *
     if new_code:
         said.append("the code that builds the network")
     if said:
-        anew = "all class spaces are" if found.whole or new_code else f"class spaces of {len(asked) - len(gone)} are"
+        anew = "all class spaces are" if found.whole or new_code else _of_classes(len(asked) - len(gone))
         raise ConflictError(
-            f"of {model.name} changed: {'; '.join(said)}; {anew} collected anew if that is accepted",
+            f"what {model.name} rests on changed: {'; '.join(said)}; {anew} collected anew if that is accepted",
             "restore what it was, or go on and say why, which is recorded: "
             f"unledger model rebind {model.name} --accept-changes REASON",
         )
+
+
+def _of_classes(number: int) -> str:
+    return f"class spaces of {number:,} are" if number else "no class spaces are"
 
 
 def _write(ledger: Ledger, before: Model, result: Rebinding, reason: str) -> None:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from itertools import islice
 
+from ledger.domain.command_lines import RETRY_FAILED
 from ledger.domain.events.requests import RequestBlocked, RequestFailed, RequestFulfilled, RequestInterrupted
 from ledger.domain.models import Model
 from ledger.domain.recipe import VersionRecipe
@@ -213,6 +214,8 @@ class ClaimEnd:
         self, model: Model, action: Action, event: type[RequestBlocked | RequestFailed], error: LedgerError
     ) -> Outcome:
         ledger, claim = self._ledger, self._claim
+        known = RETRY_FAILED.removesuffix("N") + str(claim.request.id)
+        error.hint = error.hint.replace(RETRY_FAILED, known)
 
         def transaction() -> Request:
             now = ledger.clock()
