@@ -136,7 +136,8 @@ def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration
         names = ", ".join(workbench.model.labels.names(unknown or forgotten))
         raise DataError(
             f"no image of {names} is left, so nobody can tell whether it is forgotten",
-            f"restore images of it until that is done, then: unledger model rebind {workbench.model.name}, and {RETRY_FAILED}",
+            f"restore images of it until that is done, then: unledger model rebind {workbench.model.name}, "
+            f"and {RETRY_FAILED}",
         )
     without = forgotten | workbench.anchor.forgotten | workbench.gone
     retained = [k for k in range(len(workbench.model.labels)) if k not in without]
