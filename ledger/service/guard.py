@@ -75,8 +75,6 @@ def require_own_keys(log: AuditLog, config: Config) -> Verifier | None:
         KeysError: The signing key is missing, or is not the one that the log's first entry names.
         LedgerError: It cannot be read.
     """
-    if log.head().size == 0:
-        return None
     named = named_key(log)
     try:
         verifier = load_signer(config).verifier

@@ -89,6 +89,7 @@ def issue(
         statement = certificate_statement(facts, [opening.commitment for opening in openings])
         envelope = seal(canonical_json(statement), signer)
         number = tx.certificates.next_id()
+        tx.trusted.unrecorded("certificates", [(number,)])
         seq = tx.audit.append(
             CertificateIssued(certificate=number, version=version.number, envelope=envelope_digest(envelope)),
             at=now,

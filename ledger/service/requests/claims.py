@@ -37,7 +37,8 @@ def claim_next(
     Raises:
         NotFoundError: There is no such model.
         AuditError: The audit log does not verify.
-        RowError: A row that the work would rest on is not what the audit log says. Nothing is claimed.
+        RowError: A row that the work would rest on is not what the audit log says, or a request is hidden from the
+            queue. Nothing is claimed.
     """
 
     def transaction() -> Claim | None:
@@ -46,7 +47,9 @@ def claim_next(
         now = ledger.clock()
         with ledger.database.write() as tx:
             model = tx.models.get(model_name) if model_name else None
-            for request in tx.requests.quarantine_vanished(attempts=MOST_CRASHES, at=now, model=model):
+            vanished = tx.requests.quarantine_vanished(attempts=MOST_CRASHES, at=now, model=model)
+            tx.trusted.vanished(vanished)
+            for request in vanished:
                 gone = RequestQuarantined(state=request.state, attempts=request.attempts)
                 record(tx, ledger, gone, request, at=now)
             claim = tx.requests.claim(owner=owner, ttl=lease, at=now, attempts=MOST_CRASHES, model=model, avoid=avoid)
@@ -57,7 +60,11 @@ def claim_next(
                 record(tx, ledger, taken, claim.request, at=now)
         return claim
 
-    return retry_when_busy(transaction)
+    claim = retry_when_busy(transaction)
+    if claim is None:
+        with ledger.database.read() as tx:
+            tx.trusted.queue()
+    return claim
 
 
 def record(

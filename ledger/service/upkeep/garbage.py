@@ -37,6 +37,8 @@ def collect_garbage(ledger: Ledger, *, grace: float = GRACE, dry_run: bool = Fal
     """Remove what nothing refers to; return what was (or, with ``dry_run``, would be) removed.
 
     Raises:
+        AuditError: The audit log does not verify.
+        RowError: An object that the audit log tells of has no row any more. Nothing is removed.
         LedgerError: Something cannot be removed.
     """
     if not dry_run:
@@ -85,7 +87,9 @@ def find_garbage(ledger: Ledger, wanted: frozenset[str], before: float) -> Itera
 
 
 def _wanted(tx: Transaction) -> frozenset[str]:
-    return tx.objects.referred() | tx.leases.live()
+    wanted = tx.objects.referred() | tx.leases.live()
+    tx.trusted.needed(wanted)
+    return wanted
 
 
 def _old(ledger: Ledger, garbage: Garbage, before: float) -> bool:

@@ -105,8 +105,14 @@ def purge(
 
 
 def destroy_promised(ledger: Ledger, progress: Progress) -> list[str]:
-    """Destroy every object that is promised to go and still there; return their digests."""
+    """Destroy every object that is promised to go and still there; return their digests.
+
+    Raises:
+        AuditError: The audit log does not verify.
+        RowError: A row that refers to objects is not what the audit log says. Nothing is destroyed.
+    """
     with ledger.database.read() as tx:
+        tx.trusted.references()
         doomed = tx.objects.doomed()
     progress.phase("destroy", len(doomed))
     destroyed = []

@@ -41,8 +41,11 @@ def append_model(
 
     Raises:
         ConflictError: The name is taken.
+        AuditError: The audit log does not verify.
+        RowError: The name was taken, as the audit log says, and the row is gone.
     """
     added = tx.models.add(model)
+    tx.trusted.unrecorded("models", [(model.name,)])
     architecture = model.architecture
     setup = setup_digest(architecture.options, model.preprocessing.to_json(), model.settings.to_json())
     registered = ModelRegistered(

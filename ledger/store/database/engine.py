@@ -31,6 +31,8 @@ from .tables import unreadable
 from .waiting import PATIENCE_MS, wait_for_lock
 
 WRITER = "unledger_writer"
+DEEPEST = 100
+"""Levels of JSON that a column holds at most; what takes values apart goes down level by level."""
 JOURNAL_MODE = "journal_mode"
 BUSY_TIMEOUT = "busy_timeout"
 PRAGMAS: dict[str, int | str] = {
@@ -127,11 +129,28 @@ def _set_pragmas(connection: sqlite3.Connection, pragmas: dict[str, int | str]) 
             raise IntegrityError(f"SQLite kept {name} at {actual!r} instead of {value!r}", "use a local disk")
 
 
-def _read_json(text: str) -> Any:
+def _read_json(content: str | bytes) -> Any:
+    text = content
     try:
-        return json.loads(text)
-    except ValueError as error:
+        # PostgreSQL's driver hands out bytes.
+        text = content if isinstance(content, str) else content.decode()
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise unreadable(text) from error
+    # Few values have so many parts that they could be nested as deeply.
+    if text.count("[") + text.count("{") > DEEPEST and _is_deep(value):
+        raise unreadable(text)
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [item for items in inner for item in items]
+        if not level:
+            return False
+    return True
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -7,7 +7,8 @@ starts goes on from a :mod:`snapshot <ledger.store.replay.snapshot>`, if the ent
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -59,6 +60,8 @@ class TrustedState:
         self._walk: LogVerification | None = None
         self._stream = EntryStream()
         self._compared: frozenset[tuple[int, bytes]] = frozenset()
+        self._counted: tuple[int, Counter[str]] = (0, Counter())
+        """Number of entries, and requests by state after them."""
         self._snapshot = 0
         """Number of entries in the last snapshot that was read or written."""
         self.replayed = Replayed()
@@ -75,6 +78,14 @@ class TrustedState:
             except AuditError:
                 self._start()
                 raise
+
+    def requests_by_state(self) -> Counter[str]:
+        """Return how many requests are in each state, as the entries say that were taken into account last."""
+        with self._lock:
+            size = 0 if self._walk is None else self._walk.head.size
+            if self._counted[0] != size:
+                self._counted = size, Counter(row["state"] for row in self.replayed.rows["requests"].values())
+            return self._counted[1]
 
     def _catch_up(self, log: AuditLog) -> Replayed:
         if self._walk is not None and not _continues(log, self._walk.head):
@@ -271,14 +282,16 @@ class TrustedRows:
         Raises:
             RowError: The log tells of no such request, of another one, or of one that no worker may claim.
         """
+        self._require_state(request, {RequestState.QUEUED, RequestState.RUNNING})
+
+    def _require_state(self, request: Request, states: Collection[RequestState]) -> None:
         replayed = self._state.catch_up(self._log)
         recorded = replayed.rows["requests"].get((request.id,), {})
         moved = {"state", "lease_owner", "lease_epoch", "updated_at"}
         found = compare(replayed, self._projections, "requests", id=request.id)
         _require(difference for difference in found if difference.column not in moved)
-        if recorded["state"] not in (RequestState.QUEUED, RequestState.RUNNING):
-            state = Difference("requests", (request.id,), "state", recorded["state"], RequestState.QUEUED.value)
-            _require(iter([state]))
+        if recorded["state"] not in states:
+            _require(iter([Difference("requests", (request.id,), "state", recorded["state"], min(states).value)]))
 
     def requests(self, model: str) -> None:
         """Check all requests of a model."""
@@ -300,6 +313,65 @@ class TrustedRows:
         digests = {row["weights"] for key, row in replayed.rows["versions"].items() if key[0] == model}
         digests |= {row["blob"] for key, row in replayed.rows["class_spaces"].items() if key[0] == model}
         _require(compare(replayed, self._projections, "blobs", digest=frozenset(digests)))
+
+    def unrecorded(self, table: str, keys: Iterable[Key]) -> None:
+        """Check that the log knows of no row under the keys of new rows: numbers are given again where rows are gone.
+
+        Raises:
+            AuditError: The log does not verify.
+            RowError: The log tells of such a row, which somebody removed.
+        """
+        recorded = self._state.catch_up(self._log).rows[table]
+        _require(Difference(table, key, None, recorded[key], None) for key in keys if key in recorded)
+
+    def needed(self, referred: frozenset[str]) -> None:
+        """Check, before what nothing refers to is removed for good, that rows refer to all that the log still needs.
+
+        Args:
+            referred: Digests of the objects that rows refer to.
+
+        Raises:
+            AuditError: The log does not verify.
+            RowError: An object was stored and not destroyed, as the log says, and no row refers to it.
+        """
+        replayed = self._state.catch_up(self._log)
+        stored = (key for key, row in replayed.rows["blobs"].items() if row["destroyed_at"] is None)
+        forsaken = frozenset(digest for (digest,) in stored if digest not in referred)
+        if forsaken:
+            _require(compare(replayed, self._projections, "blobs", digest=forsaken))
+
+    def references(self) -> None:
+        """Check, before objects are destroyed for good, all rows that refer to objects: objects are shared by models.
+
+        Raises:
+            AuditError: The log does not verify.
+            RowError: A row is not what the log says.
+        """
+        replayed = self._state.catch_up(self._log)
+        for table in ("models", "versions", "class_spaces"):
+            _require(compare(replayed, self._projections, table))
+
+    def queue(self) -> None:
+        """Check, before somebody is told that nothing is left to do, that no request was hidden.
+
+        The requests in each state are counted, and compared one by one only where a number differs: there may be many.
+
+        Raises:
+            AuditError: The log does not verify.
+            RowError: A request is missing, or is in another state than the log says.
+        """
+        replayed = self._state.catch_up(self._log)
+        if self._state.requests_by_state() != self._projections.requests_by_state():
+            _require(compare(replayed, self._projections, "requests"))
+
+    def vanished(self, requests: Sequence[Request]) -> None:
+        """Check requests whose worker vanished, as their rows said before they were set aside.
+
+        Raises:
+            RowError: The log tells of no such request, of another one, or of one that nobody carries out.
+        """
+        for request in requests:
+            self._require_state(request, {RequestState.RUNNING})
 
     def evidence(self, model: str) -> None:
         """Check all evidence on a model's versions."""

@@ -119,6 +119,12 @@ def list_of_requests(rows: Iterable[Sequence[Any]]) -> list[Request]:
     return found
 
 
+@_readable
+def request_state(value: str) -> RequestState:
+    """Return the state that a column holds."""
+    return RequestState(value)
+
+
 def new_request(values: Mapping[str, Any]) -> Request:
     """Return the request that a new row holds, by its columns."""
     same = {field.name: values[field.name] for field in fields(Request)}

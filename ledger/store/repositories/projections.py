@@ -1,5 +1,6 @@
 """The rows that the audit log accounts for, as plain values: what a replay of the log is compared with."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    func,
     select,
     type_coerce,
 )
@@ -150,6 +152,11 @@ class Projections:
 
     def _read_names(self) -> None:
         self._names = dict(self._session.execute(select(MODELS.c.id, MODELS.c.name)).all())
+
+    def requests_by_state(self) -> Counter[str]:
+        """Return how many requests are in each state; states without any are left out."""
+        state = TABLES["requests"].c.state
+        return Counter(dict(self._session.execute(select(state, func.count()).group_by(state)).all()))
 
     def digest(self, table: str, **where: object) -> str:
         """Return the digest of the last of the rows that :meth:`rows` yields: what the log records of a new row.

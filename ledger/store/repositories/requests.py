@@ -141,7 +141,7 @@ class Requests:
     def count_by_state(self, model: Model) -> dict[RequestState, int]:
         """Return how many requests of a model are in each state; states without any are left out."""
         query = select(COLUMNS.state, func.count()).where(COLUMNS.model_id == model.id).group_by(COLUMNS.state)
-        return {RequestState(state): count for state, count in self._session.execute(query)}
+        return {convert.request_state(state): count for state, count in self._session.execute(query)}
 
     def awaited(self, model: Model) -> frozenset[int]:
         """Return the classes that a model's open requests ask for."""
@@ -170,7 +170,7 @@ class Requests:
             TransitionError: The action is not allowed from the request's state.
         """
         row = self._row(request_id)
-        row.state = next_state(RequestState(row.state), action, request_id=request_id).value
+        row.state = next_state(convert.request_state(row.state), action, request_id=request_id).value
         row.updated_at = at
         for name, value in changes.items():
             setattr(row, name, value)
