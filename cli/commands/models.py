@@ -220,6 +220,10 @@ def _say_rebound(taken: "Rebinding") -> None:
     elif model.data.classes:
         kept = len(model.labels) - len(taken.changed)
         say(f"class spaces of {kept:,} of {len(model.labels):,} classes stay in use, where they were collected")
+    if taken.accuracy is not None:
+        say(f"accuracy now, with nothing forgotten: {accuracy_text(taken.accuracy)}")
+        for remark in taken.accuracy.remarks:
+            advise("warning:", remark, "yellow")
 
 
 @app.command()

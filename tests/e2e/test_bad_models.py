@@ -551,6 +551,16 @@ def test_images_that_moved_fail_the_request_with_the_way_on(empty: Cli, rows: Ro
     assert empty.state(1) == "fulfilled"
 
 
+def test_images_in_other_folders_are_accepted_with_their_accuracy(empty: Cli, rows: Rows, photos: Path) -> None:
+    empty("model", "add", "pets", *rows.options(data=f"folder:{photos}"))
+    for split in ("train", "test"):
+        for old, new in (("a", "x"), ("b", "a"), ("x", "b")):
+            (photos / split / old).rename(photos / split / new)
+    said = empty("model", "rebind", "pets", "--accept-changes", "sorted again").err
+    assert "accuracy now, with nothing forgotten: " in said
+    assert "warning: " in said
+
+
 def test_only_test_images_left_is_told_as_images_that_cannot_be_read(empty: Cli, rows: Rows, photos: Path) -> None:
     empty("model", "add", "pets", *rows.options(data=f"folder:{photos}"))
     (photos / "train").rename(photos / "gone")

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from tests.ledgers.rows import Rows
 
 EDITED = ROWS_FACTORY + "# edited\n"
+FLIPPED = (
+    ROWS_FACTORY.replace("bias=False)", "bias=False), Flip()")
+    + """
+
+class Flip(nn.Module):
+    def forward(self, x):
+        return x.flip(1)
+"""
+)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +83,17 @@ def test_code_that_is_not_where_it_was_fails_the_request_with_the_way_on(pets: C
         pets("request", "retry", "1")
         pets("work")
         assert pets.state(1) == "fulfilled"
+
+
+def test_other_code_is_accepted_with_its_accuracy(pets: Cli, rows: Rows) -> None:
+    file = rows.folder / "rows.py"
+    file.write_text(EDITED)
+    said = pets("model", "rebind", "pets", "--accept-changes", "a comment").err
+    assert "accuracy now, with nothing forgotten: 100.0% of " in said
+    assert "warning:" not in said
+    file.write_text(FLIPPED)
+    said = pets("model", "rebind", "pets", "--accept-changes", "other outputs").err
+    assert "warning: accepted although the labels are not in the order of the network's outputs" in said
 
 
 def test_a_module_beside_the_file_counts_as_well(empty: Cli, rows: Rows, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ CODES = {
     "unledger request retry ID": {4},
     "unledger request retry ID --waive-gates --reason REASON": {4},
     "unledger doctor": {0, 1},
+    # There is no such file: the ledger at hand has a network of timm.
+    "unledger model rebind MODEL --arch FILE.py:factory": {2},
 }
 """Exit codes where the ledger at hand has not the trouble that the command helps with."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from ledger.domain.data_record import BadImages, ClassRecord, DataRecord
 from ledger.domain.events.models import ModelDataChanged
 from ledger.domain.models import Architecture, Model
+from ledger.domain.registered_accuracy import RegisteredAccuracy
 from ledger.domain.versions import Version
 from ledger.errors import ConflictError, DataError
 from ledger.hookspecs import DataSource
@@ -23,6 +24,7 @@ from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, Silent
 
 from .data_check import CheckedData, open_checked
+from .measured_accuracy import measure_accuracy
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Rebinding:
     """Classes whose images are no longer there: their class spaces are kept."""
     new_code: bool
     """Whether other code than before is accepted."""
+    accuracy: RegisteredAccuracy | None = None
+    """What the weights that computations start from recognise now, if images or code are others; otherwise None."""
 
     @property
     def nothing(self) -> bool:
@@ -91,10 +95,30 @@ def rebind(
     if accept is None:
         _require_unchanged(model, found, gone, new_code=new_code)
     changed = tuple(change for change in found.classes if change.class_index not in gone)
-    result = Rebinding(bound, bound != model, changed, tuple(sorted(gone)), new_code)
+    others = found.whole or bool(changed) or new_code
+    accuracy = _accuracy(ledger, bound, anchor, progress or Silent()) if others else None
+    result = Rebinding(bound, bound != model, changed, tuple(sorted(gone)), new_code, accuracy)
     if bound != model:
         _write(ledger, model, result, accept or "")
     return result
+
+
+def _accuracy(ledger: Ledger, bound: Model, anchor: Version, progress: Progress) -> RegisteredAccuracy:
+    """Return how well the weights answer with other images or code: told, and left to the person who accepts them."""
+    bench = Workbench(ledger, bound, anchor)
+    measured = measure_accuracy(
+        bench.network,
+        bench.source,
+        bound.labels,
+        bound.preprocessing,
+        seed=bound.settings.seed,
+        batch_size=bound.settings.batch_size,
+        progress=progress,
+        accept_accuracy=True,
+        accept_outputs=True,
+    )
+    # Of classes that the weights have forgotten on purpose, nobody needs a warning.
+    return replace(measured, remarks=()) if anchor.forgotten else measured
 
 
 @dataclass(frozen=True)
