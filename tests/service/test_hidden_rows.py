@@ -12,7 +12,7 @@ from sqlalchemy import text
 from ledger.errors import LedgerError, OlderDatabaseError, RowError
 from ledger.service.audit.checkpoints import issue_checkpoint
 from ledger.service.audit.verification import verify_log
-from ledger.service.evidence.certificates import issue
+from ledger.service.evidence.certificates import issue, list_certificates
 from ledger.service.progress import Silent
 from ledger.service.requests.listing import request_history
 from ledger.service.requests.status import status
@@ -137,6 +137,24 @@ def test_a_changed_request_is_not_shown(two_forgotten: Desk) -> None:
     tamper(two_forgotten.ledger, "UPDATE requests SET classes = '[1]' WHERE id = 1")
     with pytest.raises(RowError, match="requests 1: classes"):
         request_history(two_forgotten.ledger, 1)
+
+
+def test_a_note_that_was_rewritten_is_not_shown(two_forgotten: Desk) -> None:
+    cli = Cli(two_forgotten.root)
+    cli("forget", "digits", "-c", "8", "--reason", "as asked")
+    assert "as asked" in cli("request", "show", "3").out
+    tamper(two_forgotten.ledger, "UPDATE audit_notes SET text = 'another reason'")
+    refused = cli("request", "show", "3", code=5)
+    assert "was altered" in refused.err
+    assert "another reason" not in refused.out
+
+
+def test_invented_and_hidden_certificates_are_not_listed(two_forgotten: Desk) -> None:
+    issue(two_forgotten.ledger, 1)
+    assert [certificate.id for certificate, _ in list_certificates(two_forgotten.ledger)] == [1]
+    tamper(two_forgotten.ledger, "UPDATE certificates SET id = 7")
+    with pytest.raises(RowError, match="certificates 1: the row is missing"):
+        list_certificates(two_forgotten.ledger)
 
 
 # -- numbers and names -------------------------------------------------------------------------------

@@ -120,8 +120,14 @@ def _require_standing(ledger: Ledger, request_id: int) -> None:
 
 
 def list_certificates(ledger: Ledger) -> list[tuple[Certificate, Model]]:
-    """Return every certificate with the model it is about, in the order they were issued."""
+    """Return every certificate with the model it is about, in the order they were issued.
+
+    Raises:
+        AuditError: The audit log does not verify.
+        RowError: A certificate is not the one that the audit log tells of, or is missing.
+    """
     with ledger.database.read() as tx:
+        tx.trusted.certificates()
         models = {model.id: model for model in tx.models.all()}
         model_of = {request.id: models[request.model_id] for request in tx.requests.all()}
         return [(certificate, model_of[certificate.request_id]) for certificate in tx.certificates.all()]

@@ -73,11 +73,11 @@ def request_history(ledger: Ledger, request_id: int) -> RequestHistory:
 
     Raises:
         NotFoundError: There is none with this number.
-        AuditError: The audit log does not verify.
+        AuditError: The audit log does not verify, or a note of the request's entries was altered.
         RowError: The request is not what the audit log says.
     """
     with ledger.database.read() as tx:
         request = tx.requests.get(request_id)
         tx.trusted.request(request_id)
-        events = tuple(tx.audit.events(request_id=request_id))
+        events = tuple(tx.audit.events(request_id=request_id, check_notes=True))
         return RequestHistory(tx.models.by_id(request.model_id), request, events)

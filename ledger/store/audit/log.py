@@ -25,7 +25,7 @@ from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 from .appended import Appended
 from .head import Recorded, read_head, write_head
 from .tree import AuditTree
-from .verification import LISTED, ListedEntry, note_digest, verify_log, verify_since
+from .verification import LISTED, ListedEntry, altered_note, note_digest, verify_log, verify_since
 
 PAGE = 1000
 EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
@@ -180,11 +180,21 @@ class AuditLog:
     # -- reading --------------------------------------------------------------------------------------
 
     def events(
-        self, *, model: str | None = None, request_id: int | None = None, after: int = 0, kinds: Sequence[str] = ()
+        self,
+        *,
+        model: str | None = None,
+        request_id: int | None = None,
+        after: int = 0,
+        kinds: Sequence[str] = (),
+        check_notes: bool = False,
     ) -> Iterator[AuditEvent]:
-        """Yield events in order; ``kinds`` leaves out all others."""
+        """Yield events in order; ``kinds`` leaves out all others.
+
+        Raises:
+            AuditError: With ``check_notes``: a note is not the one that its entry was written with.
+        """
         query = (
-            select(AuditEventRow, AuditNoteRow.text)
+            select(AuditEventRow, AuditNoteRow.text, AuditNoteRow.salt)
             .outerjoin(AuditNoteRow, AuditNoteRow.seq == AuditEventRow.seq)
             .where(AuditEventRow.seq > after)
             .order_by(AuditEventRow.seq)
@@ -195,8 +205,10 @@ class AuditLog:
             query = query.where(AuditEventRow.request_id == request_id)
         if kinds:
             query = query.where(AuditEventRow.kind.in_([str(kind) for kind in kinds]))
-        for row, note in self._session.execute(query).yield_per(PAGE):
+        for row, note, salt in self._session.execute(query).yield_per(PAGE):
             event = json.loads(row.leaf)
+            if check_notes and note is not None and note_digest(salt, note) != event.get("note"):
+                raise altered_note(row.seq)
             yield AuditEvent(
                 seq=row.seq,
                 at=datetime.fromisoformat(event["at"]),

@@ -50,6 +50,11 @@ def note_digest(salt: str, text: str) -> str:
     return hashlib.sha256(f"{salt}\x00{text}".encode()).hexdigest()
 
 
+def altered_note(seq: int) -> AuditError:
+    """Return the error for a note that is not the one that its entry was written with."""
+    return AuditError(f"the note of entry {seq} was altered", seq=seq)
+
+
 def verify_log(session: Session, kept: ExternalRecord, verifiers: Sequence[Verifier]) -> Head:
     """Check chain, columns, notes, hash tree, head, and the checkpoints that were issued.
 
@@ -66,7 +71,7 @@ def verify_log(session: Session, kept: ExternalRecord, verifiers: Sequence[Verif
                 require_listed(cast("ListedEntry", listed), event)
                 seq = listed[0]
                 if seq in notes and note_digest(*notes[seq]) != event.get("note"):
-                    raise AuditError(f"the note of entry {seq} was altered", seq=seq)
+                    raise altered_note(seq)
     head = walk.finish()
     _check_head(session, head, walk.frontier)
     if altered is not None:

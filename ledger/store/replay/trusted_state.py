@@ -381,6 +381,10 @@ class TrustedRows:
         """Check a certificate."""
         _require(compare(self._state.catch_up(self._log), self._projections, "certificates", id=number))
 
+    def certificates(self) -> None:
+        """Check all certificates."""
+        _require(compare(self._state.catch_up(self._log), self._projections, "certificates"))
+
 
 def rebuild(log: AuditLog) -> tuple[Replayed, list[AuditEvent]]:
     """Return the rows that a log amounts to, and the entries that make no sense; the log is taken as it is."""
