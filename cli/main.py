@@ -1,5 +1,6 @@
 """The ``unledger`` command: global options and the error boundary. Every subcommand lives in a module of its own."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from ledger import __version__
-from ledger.errors import LedgerError, OutputError, UsageError
+from ledger.durable_files import ownership_hint
+from ledger.errors import AccessError, LedgerError, OutputError, UsageError
 
 from . import answers, session, signals, streams
 from .command import Command
@@ -36,7 +38,7 @@ INTERRUPTED = "interrupted; nothing half-done was kept"
 
 
 class ErrorBoundary(TyperGroup):
-    """Turns a LedgerError into a message, a hint and a stable exit code; other exceptions are not caught."""
+    """Turns a LedgerError, or a place that is closed to us, into a message, a hint and a stable exit code; no other."""
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command line, and see to it that what it says arrives or that somebody is told."""
@@ -88,6 +90,11 @@ class ErrorBoundary(TyperGroup):
             _answer(ctx, error)
             _tell(error)
             raise typer.Exit(error.exit_code) from error
+        except PermissionError as error:
+            closed = _closed(error)
+            _answer(ctx, closed)
+            _tell(closed)
+            raise typer.Exit(closed.exit_code) from error
         except (KeyboardInterrupt, typer.Abort) as error:
             code = signals.exit_code(error)
             answers.answer_error(ctx, error, message=INTERRUPTED, exit_code=code)
@@ -101,6 +108,15 @@ def _tell(error: LedgerError) -> None:
     say(("error:", "bold red"), f" {error.message}")
     if error.hint:
         say(("hint:", "cyan"), f" {suggest(error.hint)}")
+
+
+def _closed(error: PermissionError) -> AccessError:
+    """Return the error for a place that is closed to this account: even whether a file is there is not said then."""
+    place = error.filename
+    if not isinstance(place, str | os.PathLike):
+        return AccessError(f"this account may not do that: {error.strerror or error}")
+    path = Path(place)
+    return AccessError(f"this account has no access to {path}: {error.strerror}", ownership_hint(path))
 
 
 def _answer(ctx: Any, error: LedgerError) -> None:

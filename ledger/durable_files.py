@@ -259,15 +259,22 @@ def sync_file(path: Path) -> None:
 
 def ownership_hint(path: Path) -> str:
     """Say whose a file is that cannot be read, and how to make it ours; empty where it is ours or cannot be told."""
-    while not path.exists() and path != path.parent:
+    mine = os.geteuid()
+    while (owner := _owner(path)) is None and path != path.parent:
         path = path.parent
-    try:
-        owner, mine = path.stat().st_uid, os.geteuid()
-    except OSError:
+    if owner is None:
         return ""
     if owner == mine:
         return f"see: ls -ld {quoted(str(path))}"
     return f"it belongs to {_account(owner)}; to make it yours: sudo chown -R {_account(mine)} {quoted(str(path))}"
+
+
+def _owner(path: Path) -> int | None:
+    """Return whose a file is; None if it is not there, or in a folder that is closed to us."""
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
 
 
 def _account(uid: int) -> str:

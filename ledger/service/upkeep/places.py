@@ -68,5 +68,9 @@ def _private(config: Config) -> Iterator[tuple[str, Path]]:
         yield from (("600", Path(f"{file}{suffix}")) for suffix in ("", *JOURNALS))
     yield "700", config.keys_path
     # The keys of objects are covered by their folder: there may be a million.
-    inside = sorted(config.keys_path.iterdir()) if config.keys_path.is_dir() else []
-    yield from (("700" if path.is_dir() else "600", path) for path in inside)
+    try:
+        inside = [("700" if path.is_dir() else "600", path) for path in sorted(config.keys_path.iterdir())]
+    except OSError:
+        # It is not there, or closed to this account too: other checks say so.
+        return
+    yield from inside
