@@ -15,6 +15,7 @@ from ledger.errors import RefusedError, UsageError
 
 from .command import checked_text
 from .render import advise, say, show_times_in
+from .suggestions import suggest
 
 if TYPE_CHECKING:
     from ledger.config import Config
@@ -71,7 +72,7 @@ class Session:
         """
         from ledger.service.ledger import open_ledger
 
-        opened = open_ledger(self.config, self.who, device=self.device, tell=say)
+        opened = open_ledger(self.config, self.who, device=self.device, tell=lambda sentence: say(suggest(sentence)))
         self.opened.append(opened)
         try:
             problem = opened.problem() if warn or acts else None

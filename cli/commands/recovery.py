@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledger.domain.command_lines import command
+
 from ..answers import answer
 from ..documents.recovery import recovery_document
 from ..options import DryRun, Json, Yes
-from ..render import say
+from ..render import advise, say
 from ..session import confirm, session
 
 if TYPE_CHECKING:
@@ -37,13 +39,16 @@ def recover(
     if json:
         answer(ctx, recovery_document(plan, done))
     if done is None:
+        if plan.lost is not None:
+            advise("next:", f"put the newer database back, or go on with this one: {command('recover')}")
         return
     for request in done.filed:
         say(f"filed as request {request.id} ({request.state}), due {request.due_at:%Y-%m-%d}: {request.reason}")
     for one, error in done.refused:
         said = f"request {one.number}" if hasattr(one, "number") else "the other classes"
         say(("warning:", "bold yellow"), f" {said} of {one.model} could not be filed again: {error.message}")
-    say("recovered: work is allowed again; carry out what is queued with: unledger work")
+    say("recovered: work is allowed again")
+    advise("next:", command("work"))
 
 
 def _show(plan: "RecoveryPlan") -> None:

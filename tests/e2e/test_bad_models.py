@@ -386,6 +386,8 @@ def test_one_option_says_how_many_images_of_a_class_are_looked_at(empty: Cli, ro
     [
         ("dog\n1\ncat\n[/fox]\\\neel\n", AccuracyError, "with the labels 'dog' and '1' exchanged"),
         ("1\ndog\ncat\n[/fox]\\\n", DataError, "4 labels, 5 classes; 'eel' is not among the labels"),
+        ("1\ndog\n", DataError, "2 labels, 5 classes; '[/fox]\\\\', 'cat', 'eel' are not among the labels"),
+        ("1\ndog\nCat\n[/fox]\\\nEel\n", DataError, "'Cat', 'Eel' have no images; 'cat', 'eel' are not among"),
         ("1\ndog\ncat\n[/fox]\\\nEel\n", DataError, "'Eel' has no images; 'eel' is not among the labels"),
         ("1\ndog\ndog\n[/fox]\\\neel\n", AmbiguousClassError, "names 'dog' more than once"),
     ],

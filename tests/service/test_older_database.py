@@ -310,7 +310,11 @@ def test_weights_that_were_purged_since_are_told(story: Story, tmp_path: Path) -
     )
     story = put_database_back(story, copy)
     assert plan_recovery(story.ledger).lost_weights == ("cars",)
-    assert "weights of cars were purged since" in Cli(story.root)("recover", "--dry-run").err
+    told = Cli(story.root)("recover", "--dry-run").err
+    assert "weights of cars were purged since" in told
+    # Commands can be pasted: they name the ledger that they are about.
+    assert f"go on with this one: unledger -L {story.root} recover" in told
+    assert f"next: unledger -L {story.root} work" in Cli(story.root)("recover", "--yes").err
 
 
 def test_an_altered_state_note_tells_nothing(story: Story, tmp_path: Path) -> None:

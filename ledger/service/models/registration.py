@@ -209,10 +209,14 @@ def _labels(registration: Registration, source: DataSource) -> LabelMap:
     labels = LabelMap(named)
     if set(labels.labels) != set(found.labels):
         differences = (
-            ("has no images", sorted(set(labels.labels) - set(found.labels))),
-            ("is not among the labels", sorted(set(found.labels) - set(labels.labels))),
+            ("has", "have", "no images", sorted(set(labels.labels) - set(found.labels))),
+            ("is", "are", "not among the labels", sorted(set(found.labels) - set(labels.labels))),
         )
-        detail = "; ".join(f"{_some(names)} {what}" for what, names in differences if names)
+        detail = "; ".join(
+            f"{_some(names)} {one if len(names) == 1 else several} {what}"
+            for one, several, what, names in differences
+            if names
+        )
         raise DataError(
             f"the labels are not the classes of the data: {len(labels)} labels, {len(found)} classes; {detail}",
             "labels must equal the data's class names, in the order of the model's outputs",
