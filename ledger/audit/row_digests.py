@@ -37,12 +37,12 @@ def value_digest(value: Any) -> str:
         return json_digest(found)
     except ValueError:
         # Lone surrogates in a label, or a number that no double holds: not canonical, but a digest all the same.
-        return sha256_hex(json.dumps(found, sort_keys=True).encode())
+        return sha256_hex(json.dumps(found, sort_keys=True, default=repr).encode())
 
 
 def setup_digest(options: Mapping[str, Any], preprocessing: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     """Return the digest of all that decides what a model computes from its weights and images."""
-    return json_digest(plain({"options": options, "preprocessing": preprocessing, "settings": settings}))
+    return value_digest({"options": options, "preprocessing": preprocessing, "settings": settings})
 
 
 def basis_digest(terms: Iterable[tuple[str, int, str | None]]) -> str:
@@ -51,12 +51,17 @@ def basis_digest(terms: Iterable[tuple[str, int, str | None]]) -> str:
     Args:
         terms: Of each class space: its role, its class index, and the digest of its specification.
     """
-    return json_digest(sorted([role, index, spec or ""] for role, index, spec in terms))
+    found = [[role, index, spec or ""] for role, index, spec in terms]
+    try:
+        return value_digest(sorted(found))
+    except TypeError:
+        # Somebody wrote other types into the rows: a digest all the same.
+        return value_digest(sorted(found, key=repr))
 
 
 def idempotency_digest(body: str, key: str | None) -> str:
     """Return the digest of an idempotency key, or of there being none, bound to the digest of the request's body."""
-    return json_digest({"body": body, "key": key})
+    return value_digest({"body": body, "key": key})
 
 
 def plain(value: Any) -> Any:

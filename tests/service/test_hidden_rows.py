@@ -108,6 +108,16 @@ def test_nothing_is_destroyed_that_the_log_does_not_give_up(shelf: Shelf, statem
     assert set(shelf.ledger.objects.digests()) == before
 
 
+def test_a_version_does_not_become_old_because_somebody_says_so(two_forgotten: Desk) -> None:
+    tamper(two_forgotten.ledger, f"UPDATE alias_moves SET moved_at = '{LONG_AGO}'")
+    before = set(two_forgotten.ledger.objects.digests())
+    cli = Cli(two_forgotten.root)
+    for command in (("purge", "digits", "--older-than", "30d", "--yes"), ("rollback", "digits", "--to", "1", "--yes")):
+        assert "alias_moves " in cli(*command, code=5).err
+    assert "alias_moves " in cli("model", "versions", "digits", "--at", "2026-01-02", code=5).err
+    assert set(two_forgotten.ledger.objects.digests()) == before
+
+
 # -- the queue ---------------------------------------------------------------------------------------
 
 
@@ -209,3 +219,25 @@ def test_a_state_that_no_request_has_is_an_error_of_ours(two_forgotten: Desk) ->
     tamper(two_forgotten.ledger, "UPDATE requests SET state = 'no such state' WHERE id = 1")
     answer = Cli(two_forgotten.root)("status", code=5)
     assert "'no such state' is not a valid RequestState" in answer.err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "models SET settings = '{\"x\": 1e999}'",
+        f"models SET options = '{{\"x\": {'9' * 400}}}'",
+        'models SET options = \'{"x": "\\ud800"}\'',
+        "basis_terms SET class_index = 'three' WHERE version = 2 AND class_index = 3",
+        "basis_terms SET role = x'00' WHERE version = 2 AND class_index = 3",
+        f"requests SET classes = '[{'9' * 400}]' WHERE id = 3",
+        "requests SET idempotency_key = x'ff' WHERE id = 3",
+    ],
+)
+def test_values_without_a_canonical_form_are_changed_rows(two_forgotten: Desk, change: str) -> None:
+    two_forgotten.file(8)
+    tamper(two_forgotten.ledger, f"UPDATE {change}")
+    cli = Cli(two_forgotten.root)
+    for command in (("audit", "verify"), ("fsck",), ("work",), ("model", "export", "digits", "-o", "out")):
+        answer = cli(*command, code=None)
+        assert answer.code == 5 or ("export" in command and change.startswith("requests"))
+    assert two_forgotten.live().number == 2

@@ -161,7 +161,7 @@ class TrustedRows:
         self._state.catch_up(self._log)
 
     def model(self, name: str) -> None:
-        """Check a model, its versions and their bases, and the alias in use.
+        """Check a model, its versions and their bases, the alias in use, and when it moved.
 
         Raises:
             AuditError: The log does not verify.
@@ -169,7 +169,7 @@ class TrustedRows:
         """
         replayed = self._state.catch_up(self._log)
         _require(compare(replayed, self._projections, "models", name=name))
-        for table in ("versions", "aliases", "basis_terms"):
+        for table in ("versions", "aliases", "alias_moves", "basis_terms"):
             _require(compare(replayed, self._projections, table, model_id=name))
 
     def live(self, name: str) -> None:

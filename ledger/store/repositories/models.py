@@ -55,7 +55,7 @@ class Models:
             names = [model.name for model in self.all()]
             raise NotFoundError(
                 f"there is no model called {name!r}",
-                f"models: {', '.join(names)}" if names else "register one: unledger model add",
+                f"models: {', '.join(map(str, names))}" if names else "register one: unledger model add",
             )
         return convert.model(row)
 
