@@ -112,9 +112,22 @@ def decode_text(data: bytes, name: str) -> str:
         name: What to call it.
 
     Raises:
-        UsageError: It is UTF-16 or UTF-32, as some editors and shells write.
+        UsageError: It is UTF-16 or UTF-32, as some editors and shells write, or begins as no text does.
         UnicodeDecodeError: It is not text.
     """
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in data[:4]:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or _is_wide(data[:8]):
         raise UsageError(f"{name} is not in UTF-8 but, as it seems, in UTF-16", "save it again as UTF-8")
+    if b"\0" in data[:8]:
+        raise UsageError(f"{name} is not a text", "check that it is the file you meant")
     return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig").read()
+
+
+def _is_wide(beginning: bytes) -> bool:
+    """Return whether a file begins with two or four bytes a character, which weights and archives do not look like."""
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        text = beginning.decode(encoding, errors="replace")
+        # What does not decode is this character, which is printable.
+        plain = "\N{REPLACEMENT CHARACTER}" not in text[:-1]
+        if b"\0" in beginning and plain and all(one.isprintable() or one.isspace() for one in text):
+            return True
+    return False

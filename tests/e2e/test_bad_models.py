@@ -401,6 +401,12 @@ def test_labels_must_agree_with_the_data(
 
 def test_a_label_file_must_be_readable(empty: Cli, rows: Rows) -> None:
     refuse(empty, NotFoundError, rows.options(labels=rows.folder / "none.txt"))
+    (rows.folder / "archive.zip").write_bytes(b"PK\x03\x04\x14\0\0\0\x08\0")
+    for file in (rows.weights, rows.folder / "archive.zip"):
+        assert "is not a text" in refuse(empty, UsageError, rows.options(labels=file))
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32-le"):
+        (rows.folder / "wide.txt").write_bytes("1\ndog\ncat".encode(encoding))
+        assert "in UTF-16" in refuse(empty, UsageError, rows.options(labels=rows.folder / "wide.txt"))
     (rows.folder / "binary.txt").write_bytes(b"\xff\xfe\0")
     refuse(empty, UsageError, rows.options(labels=rows.folder / "binary.txt"))
 
