@@ -30,7 +30,7 @@ def read_file(path: Path) -> bytes:
         WeightsError: It is another kind of file, such as a pickle, or does not fit into memory.
     """
     if path.is_dir():
-        raise UsageError(f"{path} is a folder", recognise_folder(path))
+        raise UsageError(f"cannot read {path}: it is a folder", recognise_folder(path))
     with reading(path, "weights file"), open_named(path) as file:
         return _read(file, path)
 

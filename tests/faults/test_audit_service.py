@@ -1,6 +1,7 @@
 """Signing, witnessing, exporting and replaying a ledger that lived; and the ``audit`` commands on top."""
 
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -400,6 +401,7 @@ def test_requests_are_listed_page_by_page(run: Invoke, story: Any) -> None:
     run("request", "list", "--limit", "0", code=2)
 
 
+FULL_SIZE = os.environ.get("FULL_SIZE") == "1"
 SHAPES = ["else", "5", "null", '"text"', "[]", "{}", "[[]]", '{"a": [1]}', "[null]", "", "[99]", "[-1]"]
 """What somebody may write into a column of JSON or of a time."""
 TYPED = sorted(
@@ -414,7 +416,7 @@ TYPED = sorted(
 def test_a_value_of_another_shape_is_never_a_traceback(story: Any, table: str, column: str) -> None:
     with closing(sqlite3.connect(story.database)) as connection:
         before = {text for (text,) in connection.execute(f"SELECT {column} FROM {table}")}
-    for value in SHAPES:
+    for value in SHAPES if FULL_SIZE else random.Random(f"{table} {column}").sample(SHAPES, 2):
         execute(story.root, f"UPDATE {table} SET {column} = '{value}'")
         for command in (
             ("audit", "verify"),

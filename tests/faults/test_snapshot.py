@@ -234,7 +234,7 @@ def test_a_checkpoint_that_it_does_not_know_is_compared(grown: Path) -> None:
     assert (grown / "keys" / FILE).exists()
     memory.write_bytes(kept)
     ledger = opened(grown)
-    with pytest.raises(OlderDatabaseError, match="another history"):
+    with pytest.raises(OlderDatabaseError, match="not those that were signed"):
         ledger.require_current()
     # Stored hashes that are those of the log that was signed, over the entries of another one.
     signed = open_checkpoint(kept.decode(), [load_signer(ledger.config).verifier])

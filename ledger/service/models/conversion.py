@@ -116,7 +116,7 @@ def convert(source: Path, target: Path, names: Names, *, config: Config | None, 
 def _read(path: Path) -> tuple[str, Any, tuple[str, ...]]:
     """Return what kind of file it is, what it holds, and what stand-ins answered for."""
     if path.is_dir():
-        raise UsageError(f"{path} is a folder", foreign_files.recognise_folder(path))
+        raise UsageError(f"cannot read {path}: it is a folder", foreign_files.recognise_folder(path))
     with reading(path, "weights file"), open_named(path) as file:
         beginning = file.read(foreign_files.BEGINNING)
     found = foreign_files.recognise(path, beginning)

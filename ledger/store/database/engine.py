@@ -129,7 +129,10 @@ def _set_pragmas(connection: sqlite3.Connection, pragmas: dict[str, int | str]) 
             raise IntegrityError(f"SQLite kept {name} at {actual!r} instead of {value!r}", "use a local disk")
 
 
-def _read_json(content: str | bytes) -> Any:
+def _read_json(content: object) -> Any:
+    if not isinstance(content, str | bytes):
+        # SQLite keeps digits in such a column as a number; SQLAlchemy takes this for what it is.
+        raise TypeError(content)
     text = content
     try:
         # PostgreSQL's driver hands out bytes.

@@ -6,7 +6,8 @@ import sqlite3
 from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_origin
 
 import pytest
 from hypothesis import given
@@ -34,11 +35,8 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     RequestState: st.sampled_from(RequestState),
     VersionKind: st.sampled_from(VersionKind),
     datetime: st.datetimes(timezones=st.timezones() | st.none()),
-    tuple[int, ...]: st.lists(SAFE_INTEGERS, max_size=5).map(tuple),
     int | None: st.none() | SAFE_INTEGERS,
     str | None: st.none() | TEXTS,
-    tuple[int, ...] | None: st.none() | st.lists(SAFE_INTEGERS, max_size=5).map(tuple),
-    tuple[str, ...] | None: st.none() | st.lists(TEXTS, max_size=5).map(tuple),
 }
 FACTS = {"state": "fulfilled", "version": 3, "no_op": False}
 
@@ -55,10 +53,24 @@ def recorded(data: dict[str, Any], kind: str = "request.fulfilled") -> AuditEven
     return AuditEvent(7, datetime(2026, 3, 1, tzinfo=UTC), kind, "ada", "cars", 1, data, leaf="", digest="")
 
 
+def values_of(kind: Any) -> st.SearchStrategy[Any]:
+    """Return values of a fact's type: one of those above, tuples of them, or nothing."""
+    if kind in VALUES:
+        return VALUES[kind]
+    items = get_args(kind)
+    if get_origin(kind) is not tuple:
+        return st.one_of([st.none() if item is NoneType else values_of(item) for item in items])
+    return (
+        st.lists(values_of(items[0]), max_size=5).map(tuple) if items[-1] is ... else st.tuples(*map(values_of, items))
+    )
+
+
 @st.composite
 def events(draw: st.DrawFn) -> Event:
     kind = EVENTS[draw(st.sampled_from(EventKind))]
-    values = {one.name: draw(VALUES[one.type]) for one in fields(kind) if one.default is MISSING or draw(st.booleans())}
+    values = {
+        one.name: draw(values_of(one.type)) for one in fields(kind) if one.default is MISSING or draw(st.booleans())
+    }
     return kind(**values)
 
 
