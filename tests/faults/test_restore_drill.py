@@ -84,7 +84,7 @@ def drill(root: Path, url: str, rounds: int, server: PostgresServer | None) -> i
     return sizes[-1] - sizes[0]
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [100 if os.environ.get("FULL_SIZE") == "1" else 5])
 def test_every_restore_of_a_backup_made_under_load_verifies(
     tmp_path: Path, database_url: str, rounds: int, request: pytest.FixtureRequest
 ) -> None:

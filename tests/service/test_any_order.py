@@ -6,6 +6,7 @@ The torch part is replaced by an instant stand-in, a pure function of the forgot
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -360,5 +361,10 @@ class People(RuleBasedStateMachine):
         return frozenset[int]().union(*fulfilled)
 
 
-People.TestCase.settings = settings(max_examples=24, stateful_step_count=30, derandomize=True, deadline=None)
+People.TestCase.settings = settings(
+    max_examples=24 if os.environ.get("FULL_SIZE") == "1" else 12,
+    stateful_step_count=30,
+    derandomize=True,
+    deadline=None,
+)
 TestAnyOrder = People.TestCase
