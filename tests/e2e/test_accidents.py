@@ -423,7 +423,7 @@ def test_a_rewritten_history_is_found_by_whoever_kept_a_head(forgotten: Cli, tmp
     forgotten("audit", "verify", "--file", str(tmp_path / "history.jsonl"), code=5)
 
 
-def test_an_altered_object_is_found_before_it_is_used(forgotten: Cli) -> None:
+def test_an_altered_object_is_found_before_it_is_used(forgotten: Cli, tmp_path: Path) -> None:
     live = forgotten.versions()[-1]["weights"]
     path = forgotten.root / "objects" / live[:2] / live[2:]
     data = bytearray(path.read_bytes())
@@ -434,8 +434,8 @@ def test_an_altered_object_is_found_before_it_is_used(forgotten: Cli) -> None:
     assert type(answer.error) is IntegrityError
     assert "version 2" in answer.out
     assert "altered" in " ".join(answer.out.split())
-    for command in ("model export digits -o out", "evaluate digits", "model diff digits 0 2"):
+    for command in (f"model export digits -o {tmp_path / 'exported'}", "evaluate digits", "model diff digits 0 2"):
         assert type(forgotten(*command.split(), code=5).error) is ObjectError
-    assert not Path("out").exists()
+    assert not (tmp_path / "exported").exists()
     # Weights are computed from version 0: the next request is not hindered.
     forgotten("forget", "digits", "-c", "0", "--wait")
