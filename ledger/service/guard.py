@@ -63,7 +63,7 @@ class Guard:
 
     def _require_continued(self, log: AuditLog, known: Checkpoint) -> None:
         seen = self._seen
-        if seen is None or seen.known.size < known.size or not _continues(log, seen.head):
+        if seen is None or seen.known.size < known.size or not log.continues(seen.head):
             require_continued(log, known)
             self._seen = _Seen(known, log.head())
 
@@ -147,10 +147,7 @@ def require_continued_elsewhere(log: AuditLog, config: Config, verifier: Verifie
 def problem_of(log: AuditLog, config: Config) -> LedgerError | None:
     """Return why nothing may be written here, as far as is known without asking another place; None if it may."""
     try:
-        verifier = require_own_keys(log, config)
-        known = newest_here(config, verifier) if verifier is not None else None
-        if known is not None:
-            require_continued(log, known)
+        _known_continued(log, config)
     except LedgerError as error:
         return error
     return None
@@ -162,15 +159,17 @@ def kept_record(config: Config, log: AuditLog) -> ExternalRecord:
     What the guard refuses writers for is left out: who only reads is warned of it.
     """
     try:
-        verifier = require_own_keys(log, config)
-        known = newest_here(config, verifier) if verifier is not None else None
-        if known is not None:
-            # A reader may also see the log as it was before the checkpoint.
-            require_continued(log, known)
+        # A reader may also see the log as it was before the checkpoint.
+        known = _known_continued(log, config)
     except LedgerError:
         return ExternalRecord()
     return ExternalRecord(checkpoints=(known,)) if known is not None else ExternalRecord()
 
 
-def _continues(log: AuditLog, head: Head) -> bool:
-    return log.head().size >= head.size and log.entry(head.size).digest == head.digest
+def _known_continued(log: AuditLog, config: Config) -> Checkpoint | None:
+    """Return the checkpoint beside the key, if there is one; the keys are the ledger's, and the log goes on from it."""
+    verifier = require_own_keys(log, config)
+    known = newest_here(config, verifier) if verifier is not None else None
+    if known is not None:
+        require_continued(log, known)
+    return known

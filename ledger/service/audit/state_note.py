@@ -4,16 +4,16 @@ It names classes by index and requests by number, and no person. It is kept wher
 not grow with the ledger: of the requests it lists those that something happened to lately.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
+from ledger.audit.row_digests import plain
 from ledger.audit.signed_notes import Signer, Verifier, open_note, sign_note
 from ledger.digest import canonical_json
 from ledger.domain.models import Model
 from ledger.domain.states import RequestState
 from ledger.errors import SignatureError
+from ledger.json_shapes import read_json_as
 from ledger.store.unit_of_work import Transaction
 
 TITLE = "unledger state"
@@ -94,22 +94,14 @@ class StateNote:
         title, _, text = open_note(note, [verifier]).partition("\n")
         if title != TITLE:
             raise SignatureError("the note does not tell of a ledger's state")
-        body: dict[str, Any] = json.loads(text)
-        return cls(
-            body["size"],
-            body["since"],
-            tuple(_read_model(one) for one in body["models"]),
-            tuple(_read_request(one) for one in body["requests"]),
-        )
+        try:
+            return read_json_as(cls, text)
+        except ValueError as error:
+            raise SignatureError(f"the note of a ledger's state cannot be read: {error}") from error
 
     def text(self) -> str:
         """Return the note's text, without a signature."""
-        body = asdict(self)
-        for model in body["models"]:
-            model["awaited"] = [[k, due.isoformat()] for k, due in model["awaited"]]
-        for request in body["requests"]:
-            request |= {name: request[name].isoformat() for name in ("received_at", "due_at")}
-        return f"{TITLE}\n{canonical_json(body).decode()}\n"
+        return f"{TITLE}\n{canonical_json(plain(asdict(self))).decode()}\n"
 
 
 def _model(tx: Transaction, model: Model) -> ModelNote:
@@ -131,20 +123,3 @@ def _request_notes(tx: Transaction, names: dict[int, str], since: int) -> list[R
         )
         for request in tx.requests.touched(since)
     ]
-
-
-def _read_model(body: dict[str, Any]) -> ModelNote:
-    awaited = tuple((k, datetime.fromisoformat(due)) for k, due in body["awaited"])
-    return ModelNote(body["name"], body["version"], tuple(body["forgotten"]), awaited)
-
-
-def _read_request(body: dict[str, Any]) -> RequestNote:
-    return RequestNote(
-        body["number"],
-        body["model"],
-        tuple(body["classes"]),
-        RequestState(body["state"]),
-        body["basis"],
-        datetime.fromisoformat(body["received_at"]),
-        datetime.fromisoformat(body["due_at"]),
-    )

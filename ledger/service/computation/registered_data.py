@@ -147,8 +147,7 @@ def open_registered(ledger: Ledger, model: Model, anchor: Version) -> DataSource
         if contents is None or found:
             raise _changed(model, found)
         return source
-    earlier = getattr(source, "earlier_digest", source.digest) if not hasattr(source, "contents") else None
-    if (earlier or source.earlier_digest) != model.data_digest:  # type: ignore[attr-defined] # of a DigestedSource
+    if (getattr(source, "earlier_digest", None) or source.digest) != model.data_digest:
         raise _changed(model, [])
     if hasattr(source, "contents"):
         ledger.tell(

@@ -16,7 +16,7 @@ from ledger.service.versions.proposal import Proposal
 from ledger.weights import tensor_files
 
 from .unlearning import sentences_of_missed_gates
-from .workbench import Workbench
+from .workbench import Workbench, registered_code
 
 EVALUATORS = "unledger_evaluators"
 
@@ -74,7 +74,7 @@ def _candidates(workbench: Workbench, forgotten: frozenset[int]) -> Iterator[Ver
         if not versions:
             return
         tx.trusted.versions(model.name, frozenset({0, *(version.number for version in versions)}))
-        registered = model.code_digest or tx.versions.get(model, 0).recipe.code
+        registered = registered_code(tx, model)
     for version in versions:
         recipe = version.recipe
         if (

@@ -20,6 +20,7 @@ from ledger.networks.network import Network
 from ledger.networks.opening import open_network
 from ledger.service.ledger import Ledger
 from ledger.service.versions.availability import require_available
+from ledger.store.unit_of_work import Transaction
 from ledger.weights import tensor_files
 
 from .pinning import pin_threads, pinned_device
@@ -69,7 +70,7 @@ class Workbench:
 
     def _require_registered_code(self, network: Network) -> None:
         with self.ledger.database.read() as tx:
-            registered = self.model.code_digest or tx.versions.get(self.model, 0).recipe.code
+            registered = registered_code(tx, self.model)
         if registered is not None and network.code_path and network.code_digest != registered:
             name = self.model.name
             raise CodeError(
@@ -139,6 +140,14 @@ class Workbench:
     def batches(self, split: Split, indices: Sequence[int]) -> Iterable[Tensor]:
         """Yield preprocessed images of a split, float32 (n, channels, height, width), in batches."""
         return loading.iterate(split, indices, self.model.preprocessing, self.model.settings.batch_size)
+
+
+def registered_code(tx: Transaction, model: Model) -> str | None:
+    """Return the digest of the code that builds a model's network: as accepted since, or as registered.
+
+    None if an earlier release registered the model.
+    """
+    return model.code_digest or tx.versions.get(model, 0).recipe.code
 
 
 def open_workbench(ledger: Ledger, model_name: str) -> Workbench:

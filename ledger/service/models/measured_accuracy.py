@@ -6,7 +6,7 @@ it forget another class, or nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ def measure_accuracy(
         accepted=problem is not None,
     )
     remarks = tuple(_remarks(measured, look.all(), fit, labels, kind, problem))
-    return RegisteredAccuracy(**{**vars(measured), "remarks": remarks})
+    return replace(measured, remarks=remarks)
 
 
 class _Looker:

@@ -19,7 +19,7 @@ from ledger.service.computation.registered_data import (
     normal,
     records,
 )
-from ledger.service.computation.workbench import Workbench
+from ledger.service.computation.workbench import Workbench, registered_code
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, Silent
 
@@ -212,7 +212,7 @@ def _with_code(ledger: Ledger, model: Model, bound: Model, anchor: Version) -> t
         # Code of installed packages is named by its release.
         return bound, False
     with ledger.database.read() as tx:
-        accepted = model.code_digest or tx.versions.get(model, 0).recipe.code
+        accepted = registered_code(tx, model)
         newest = tx.versions.all(model)[-1].number
     code = loaded.code_digest
     if accepted is None or code == accepted:

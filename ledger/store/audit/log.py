@@ -248,6 +248,10 @@ class AuditLog:
         for page in self._session.execute(query).yield_per(PAGE).partitions():
             yield cast("Sequence[tuple[str, str]]", page)
 
+    def continues(self, head: Head) -> bool:
+        """Whether the log has the entry that a head names, under its number."""
+        return head.size == 0 or (self.head().size >= head.size and self.entry(head.size).digest == head.digest)
+
     def entry(self, seq: int) -> Entry:
         """Return one entry.
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from ledger.audit.chain import Head, leaf_digest
+from ledger.audit.chain import leaf_digest
 from ledger.audit.events import AuditEvent
 from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.digest import read_json
@@ -88,7 +88,7 @@ class TrustedState:
             return self._counted[1]
 
     def _catch_up(self, log: AuditLog) -> Replayed:
-        if self._walk is not None and not _continues(log, self._walk.head):
+        if self._walk is not None and not log.continues(self._walk.head):
             # Entries of a transaction that was undone, or a database that was put back: read everything again.
             self._start()
         with paused():
@@ -426,13 +426,6 @@ def event_of(seq: int, leaf: str, digest: str, event: dict[str, Any]) -> AuditEv
         )
     except (LookupError, TypeError, ValueError) as error:
         raise AuditError(f"entry {seq} is not an event: {error}", seq=seq) from error
-
-
-def _continues(log: AuditLog, head: Head) -> bool:
-    """Whether the log as it is seen now still has the last entry that was taken into account."""
-    if head.size == 0:
-        return True
-    return log.head().size >= head.size and log.entry(head.size).digest == head.digest
 
 
 def _same_entries(log: AuditLog, snapshot: Snapshot, kept: ExternalRecord) -> EntryStream | None:

@@ -35,8 +35,9 @@ FIELDS = [
 """The columns that a request is made of, in the order of its fields. The same sets of classes come again and again."""
 QUEUED, RUNNING = RequestState.QUEUED.value, RequestState.RUNNING.value
 OPEN = sorted(state.value for state in OPEN_STATES)
-MOST_VALUES = 1000
 PAGE = 1000
+"""Requests that are read at a time."""
+MOST_VALUES = 1000
 """Values in one statement; databases refuse too many."""
 UNTOUCHED = {
     "idempotency_key": None,
