@@ -37,9 +37,12 @@ class RetentionFinding:
     """What retained classes lose, on the images that were looked at."""
 
     loss: float
-    """Mean confidence lost, against the anchor weights; infinite if an output is NaN or infinite."""
+    """Mean confidence lost, against the masked original; infinite if an output is NaN or infinite."""
     confidence: float
-    """What the loss leaves of the anchor's confidence on all images; 0 if an output is NaN or infinite."""
+    """What the loss leaves of the masked original's confidence on all images; 0 if an output is NaN or infinite."""
+    plain_loss: float
+    """The same loss against the anchor weights without a mask. Of candidates that do not forget yet, only this tells
+    what the edit does to the others: against the mask they lose whatever a forgotten class still takes."""
 
 
 class CandidateEvaluator:
@@ -60,9 +63,13 @@ class CandidateEvaluator:
         self._labels = torch.cat([batch.labels for batch in self._calibration.forgotten])
         images = torch.bincount(self._labels, minlength=classes).double()
         self._limits = ForgettingLimits(images, settings.max_forgotten_accuracy)
-        self._anchor = [predictor.anchor_predictions(batch) for batch in self._calibration.retained]
+        retained = self._calibration.retained
+        self._anchor = [predictor.anchor_predictions(batch) for batch in retained]
         self.anchor_retained = Scores.of(self._anchor)
         """The retained classes under the anchor weights."""
+        self._masked = [predictor.masked_predictions(batch) for batch in retained]
+        self.masked_retained = Scores.of(self._masked)
+        """The retained classes under the masked original, which losses are measured against."""
         self._predictions: dict[tuple[Recipe, int], Predictions] = {}
 
     def forgetting(self, candidate: Candidate, at_least: int | None = None) -> ForgettingFinding:
@@ -83,7 +90,7 @@ class CandidateEvaluator:
     def retention(
         self, candidate: Candidate, at_least: int | None = None, *, until_clear: bool = False
     ) -> RetentionFinding:
-        """Measure how much confidence a candidate loses on retained images.
+        """Measure how much confidence a candidate loses on retained images, against the masked original.
 
         Stops as soon as the loss exceeds the bar by ``DOUBT_STANDARD_ERRORS`` standard errors of the paired
         differences. A candidate whose output is NaN or infinite loses more than any other.
@@ -95,10 +102,10 @@ class CandidateEvaluator:
                 edit that keeps the bar on all images is often above it on the first hundred.
         """
         try:
-            loss = self._loss(candidate, at_least, until_clear=until_clear)
+            loss, plain = self._losses(candidate, at_least, until_clear=until_clear)
         except NonFiniteError:
-            return RetentionFinding(math.inf, 0.0)
-        return RetentionFinding(loss, self.anchor_retained.confidence - loss)
+            return RetentionFinding(math.inf, 0.0, math.inf)
+        return RetentionFinding(loss, self.masked_retained.confidence - loss, plain)
 
     def scores(self, candidate: Candidate) -> tuple[dict[int, Scores], Scores]:
         """Return the scores of each forgotten class and of the retained ones, on all calibration images.
@@ -127,7 +134,7 @@ class CandidateEvaluator:
             retained = self._retained_scores(candidate)
         except NonFiniteError:
             return False
-        return self._settings.passes_drop(self.anchor_retained.accuracy - retained.accuracy)
+        return self._settings.passes_drop(self.masked_retained.accuracy - retained.accuracy)
 
     def _forgotten_scores(self, candidate: Candidate) -> dict[int, Scores]:
         predictions = [self._predict(candidate, batch) for batch in self._calibration.forgotten]
@@ -149,12 +156,15 @@ class CandidateEvaluator:
                 break
         return ForgettingFinding(passed, tally.accuracy, tally.revealed)
 
-    def _loss(self, candidate: Candidate, at_least: int | None, *, until_clear: bool) -> float:
+    def _losses(self, candidate: Candidate, at_least: int | None, *, until_clear: bool) -> tuple[float, float]:
+        """Return the mean loss against the masked original, and against the anchor weights on the same images."""
         bar = self._settings.retained_bar
         losses: list[Tensor] = []  # float64 (n,) of each batch
+        gains: list[Tensor] = []  # what the mask alone adds, likewise
         mean = 0.0
-        for batch, anchor in zip(self._calibration.retained, self._anchor, strict=True):
-            losses.append((anchor.confidence - self._predict(candidate, batch).confidence).double())
+        for batch, masked, anchor in zip(self._calibration.retained, self._masked, self._anchor, strict=True):
+            losses.append((masked.confidence - self._predict(candidate, batch).confidence).double())
+            gains.append((masked.confidence - anchor.confidence).double())
             so_far = torch.cat(losses)
             mean = float(so_far.mean())
             error = float(so_far.std()) / math.sqrt(len(so_far)) if len(so_far) > 1 else 0.0
@@ -163,7 +173,7 @@ class CandidateEvaluator:
             unclear = until_clear and abs(mean - bar) <= error
             if at_least is not None and len(so_far) >= at_least and not unclear:
                 break
-        return mean
+        return mean, mean - float(torch.cat(gains).mean())
 
     def _predict(self, candidate: Candidate, batch: Batch) -> Predictions:
         """Return a candidate's predictions for a batch; all are remembered, at a few bytes an image."""

@@ -1,6 +1,6 @@
 """What a network predicts for calibration images, and the scores that sum predictions up."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,17 +27,21 @@ class Predictions:
     """float32 (n,): probability of the true class."""
 
     @classmethod
-    def of(cls, logits: Tensor, labels: Tensor) -> "Predictions":
+    def of(cls, logits: Tensor, labels: Tensor, masked: Collection[int] = ()) -> "Predictions":
         """Read predictions from logits.
 
         Args:
             logits: float32 (n, classes).
             labels: int64 (n,): index of the true class.
+            masked: Classes that may not be answered: the others share all of the probability. Not all of them.
 
         Raises:
             NonFiniteError: A logit is NaN or infinite.
         """
-        probabilities = torch.softmax(checked(logits), dim=1)
+        logits = checked(logits)
+        if masked:
+            logits = logits.index_fill(1, torch.tensor(sorted(masked), device=logits.device), -torch.inf)
+        probabilities = torch.softmax(logits, dim=1)
         confidence = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
         close = confidence >= CLOSE_CALL_SHARE * probabilities.amax(1)
         return cls(probabilities.argmax(1) == labels, close, confidence)

@@ -1,6 +1,6 @@
 """Predict calibration images with candidates, running only the part of the network that a candidate edits."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -27,13 +27,19 @@ class CandidatePredictor:
         network: With the anchor weights.
         calibration: The images.
         depths: The numbers of layers, counted from the output, that candidates will edit.
+        masked: The classes that the masked original does not answer: everything forgotten, also what the anchor
+            weights have forgotten already.
     """
 
-    def __init__(self, network: Network, calibration: Calibration, depths: Sequence[int]) -> None:
+    def __init__(
+        self, network: Network, calibration: Calibration, depths: Sequence[int], masked: Collection[int]
+    ) -> None:
         self._network = network
         self.calibration = calibration
+        self._mask = frozenset(masked)
         self._partial_forwards = self._affordable(depths)
         self._anchor: dict[int, Predictions] = {}
+        self._masked: dict[int, Predictions] = {}
         self._records: dict[int, dict[nn.Module, Tensor]] = {}
         # Weak, so that weights nobody else wants any more are not kept.
         self._prepared: WeakKeyDictionary[Candidate, dict[str, Tensor]] = WeakKeyDictionary()
@@ -46,6 +52,18 @@ class CandidatePredictor:
         """
         self._recorded(batch)
         return self._anchor[id(batch)]
+
+    def masked_predictions(self, batch: Batch) -> Predictions:
+        """Return the predictions of the masked original for one batch of retained images.
+
+        The masked original is the anchor weights, which may not answer a forgotten class. It is what a candidate has
+        to be compared with: fewer answers compete after forgetting, so the anchor weights alone flatter.
+
+        Raises:
+            NonFiniteError: An output is NaN or infinite.
+        """
+        self._recorded(batch)
+        return self._masked[id(batch)]
 
     def predict(self, candidate: Candidate, batch: Batch) -> Predictions:
         """Return a candidate's predictions for one batch.
@@ -72,6 +90,7 @@ class CandidatePredictor:
             reads = [m for partial_forward in self._partial_forwards.values() for m in partial_forward.boundary]
             logits, kept = record_outputs(self._network.module, reads, self._network.prepare_images(batch.images))
             self._anchor[id(batch)] = Predictions.of(logits, batch.labels)
+            self._masked[id(batch)] = Predictions.of(logits, batch.labels, self._mask)
             self._records[id(batch)] = kept
         return self._records[id(batch)]
 

@@ -32,7 +32,7 @@ class Contender:
     size: float
     """Of the edit, as :attr:`Candidate.size`."""
     loss: float
-    """Confidence lost on the retained images it was shown, against the anchor weights."""
+    """Confidence lost on the retained images it was shown, against the masked original."""
 
 
 @dataclass(frozen=True)
@@ -208,5 +208,9 @@ class Screening:
         return self._trials.measure_forgetting(candidate, SCREENED_FORGOTTEN_IMAGES).passed
 
     def _ruins_retained(self, candidate: Candidate) -> bool:
-        """Measure whether the first batch of retained images alone loses more than the bar."""
-        return self._trials.measure_retention(candidate, 1).loss > self._settings.retained_bar
+        """Measure whether the first batch of retained images alone loses more than the bar, against the anchor.
+
+        Not against the masked original: a candidate that does not forget yet loses what a forgotten class still takes,
+        and a stronger one gives that back.
+        """
+        return self._trials.measure_retention(candidate, 1).plain_loss > self._settings.retained_bar

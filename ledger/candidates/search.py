@@ -146,8 +146,15 @@ class RecipeSearch:
     def _result(self, candidate: Candidate) -> SearchResult:
         forgotten, retained = self._evaluator.scores(candidate)
         trials = tuple(self._trials.trials.values())
-        anchor = self._evaluator
-        return SearchResult(candidate, forgotten, retained, anchor.anchor_retained, anchor.anchor_forgotten(), trials)
+        return SearchResult(
+            candidate,
+            forgotten,
+            retained,
+            self._evaluator.anchor_retained,
+            self._evaluator.masked_retained,
+            self._evaluator.anchor_forgotten(),
+            trials,
+        )
 
 
 def _most_promising(contenders: Sequence[Contender]) -> Contender:

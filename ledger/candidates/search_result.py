@@ -22,15 +22,23 @@ class SearchResult:
     """The retained classes under the candidate."""
     anchor_retained: Scores
     """The retained classes under the anchor weights."""
+    masked_retained: Scores
+    """The retained classes under the masked original, which losses are measured against."""
     anchor_forgotten: dict[int, Count]
     """Of each forgotten class: its calibration images, and how many the anchor weights recognise."""
     trials: tuple[Trial, ...]
+
+    @property
+    def lost(self) -> float:
+        """Loss of accuracy on the retained classes against the masked original, as a difference of shares."""
+        return self.masked_retained.accuracy - self.retained.accuracy
 
     def to_json(self) -> dict[str, Any]:
         """Return what a version's recipe records of the search."""
         return search_record(
             retained=_recorded(self.retained),
             base_retained=_recorded(self.anchor_retained),
+            mask_retained=_recorded(self.masked_retained),
             forgotten={k: _recorded(scores) for k, scores in self.forgotten.items()},
             base_forgotten=self.anchor_forgotten,
             trials=[RecordedTrial(**asdict(trial)) for trial in self.trials],

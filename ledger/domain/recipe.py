@@ -222,6 +222,15 @@ class VersionRecipe:
         """Scores of the retained classes under the weights that the computation started from."""
         return RecordedScores.read(self._search.get("base_retained"))
 
+    @property
+    def mask_retained(self) -> RecordedScores:
+        """Scores of the retained classes under the masked original.
+
+        That is the weights that the computation started from, which may not answer a forgotten class. Earlier releases
+        did not record them.
+        """
+        return RecordedScores.read(self._search.get("mask_retained"))
+
     @cached_property
     def forgotten(self) -> dict[int, RecordedScores]:
         """Scores of each forgotten class, by class index."""
@@ -327,6 +336,7 @@ def search_record(
     base_retained: RecordedScores,
     forgotten: Mapping[int, RecordedScores],
     trials: Iterable[RecordedTrial],
+    mask_retained: RecordedScores | None = None,
     base_forgotten: Mapping[int, Count] | None = None,
 ) -> dict[str, Any]:
     """Return what a recipe holds of the search that chose it, as plain JSON values.
@@ -336,6 +346,7 @@ def search_record(
         base_retained: The retained classes under the weights that the computation started from.
         forgotten: Each forgotten class under the chosen candidate, by class index.
         trials: All candidates that were tried, in order.
+        mask_retained: The retained classes under those weights, if these may not answer a forgotten class.
         base_forgotten: Of each forgotten class: its images, and how many were recognised under the weights that the
             computation started from.
     """
@@ -343,6 +354,7 @@ def search_record(
     return {
         "retained": retained.to_json(),
         "base_retained": base_retained.to_json(),
+        **({} if mask_retained is None else {"mask_retained": mask_retained.to_json()}),
         "forgotten": {str(k): scores.to_json() for k, scores in forgotten.items()},
         "trials": [trial.to_json() for trial in trials],
         **({"base_forgotten": before} if before else {}),

@@ -66,12 +66,13 @@ class Settings:
     alpha_r: tuple[float, ...] = (100.0, 300.0, 1000.0, 1e5)
     alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5)
     retained_bar: float = 0.005
-    """Largest fall of calibration confidence on the retained classes, as a difference of shares, at which the deepest
-    edit is used."""
+    """Largest loss of calibration confidence on the retained classes against the masked original, as a difference of
+    shares, at which the deepest edit is used."""
     max_forgotten_accuracy: float = 0.01
     """Gate: largest calibration accuracy on any forgotten class, as a share."""
     max_retained_drop: float = 0.05
-    """Gate: largest fall of calibration accuracy on the retained classes, as a difference of shares."""
+    """Gate: largest loss of calibration accuracy on the retained classes against the masked original, as a difference
+    of shares."""
     min_retained: int = 2
     """Smallest number of classes that must be retained."""
     batch_size: int = 64
@@ -81,7 +82,7 @@ class Settings:
         return accuracy <= self.max_forgotten_accuracy
 
     def passes_drop(self, drop: float) -> bool:
-        """Whether this fall of the accuracy on the retained classes (a difference of shares) passes the gate."""
+        """Whether this loss of accuracy on the retained classes (a difference of shares) passes the gate."""
         return drop <= self.max_retained_drop
 
     def __post_init__(self) -> None:

@@ -223,6 +223,34 @@ def test_a_recipe_without_figures_is_not_reused(two_forgotten: Desk) -> None:
     assert reuse._missed_gates(bench, VersionRecipe({"solver": "projection"}), frozenset({3})) is None
 
 
+def test_a_recipe_that_does_not_tell_what_the_masked_original_answers_is_not_reused(two_forgotten: Desk) -> None:
+    bench = open_workbench(two_forgotten.ledger, MODEL)
+    recipe = two_forgotten.versions()[1].recipe
+    assert recipe.mask_retained.accuracy is not None
+    assert reuse._missed_gates(bench, recipe, frozenset({3})) == ()
+    search = {name: value for name, value in recipe.document["search"].items() if name != "mask_retained"}
+    earlier = VersionRecipe({**recipe.document, "search": search})
+    assert earlier.base_retained.accuracy is not None
+    assert reuse._missed_gates(bench, earlier, frozenset({3})) is None
+
+
+def test_the_gate_is_judged_by_what_is_lost_against_the_masked_original(two_forgotten: Desk) -> None:
+    bench = open_workbench(two_forgotten.ledger, MODEL)
+    recipe = two_forgotten.versions()[1].recipe
+    figures = {"retained": 0.90, "base_retained": 0.89, "mask_retained": 1.0}
+    scores = {name: {"accuracy": value, "confidence": value} for name, value in figures.items()}
+    gained = VersionRecipe({**recipe.document, "search": {**recipe.document["search"], **scores}})
+    assert bench.model.settings.max_retained_drop == 0.1
+    assert reuse._missed_gates(bench, gained, frozenset({3})) == ()
+    strict = dataclasses.replace(bench.model.settings, max_retained_drop=0.05)
+    bench.model = dataclasses.replace(bench.model, settings=strict)
+    (missed,) = reuse._missed_gates(bench, gained, frozenset({3})) or ()
+    assert missed == (
+        "retained classes lose 10.0 points on calibration images against the registered network with the forgotten "
+        "classes masked, the gate allows 5.0"
+    )
+
+
 def test_what_is_opened_afresh_computes(two_forgotten: Desk, computed: list[set[int]]) -> None:
     made = compute.open_unlearning_afresh(two_forgotten.ledger, MODEL)(frozenset({3}), Silent())
     assert made.weights == two_forgotten.versions()[1].weights

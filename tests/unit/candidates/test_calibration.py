@@ -22,6 +22,8 @@ from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 
 DEPTHS = (1, 2, 3, 4)
+MASKED = {1}
+"""The forgotten class, in the mask of the masked original."""
 CLASSES = 3
 
 
@@ -118,12 +120,12 @@ def check(network: Network, shown: Calibration, predictor: CandidatePredictor) -
 
 
 def test_a_predictor_answers_at_every_depth_what_a_plain_pass_answers(network: Network, shown: Calibration) -> None:
-    check(network, shown, CandidatePredictor(network, shown, DEPTHS))
+    check(network, shown, CandidatePredictor(network, shown, DEPTHS, MASKED))
 
 
 def test_so_it_does_on_a_network_laid_out_channels_last(network: Network, shown: Calibration) -> None:
     network.move(torch.device("cpu"))
-    check(network, shown, CandidatePredictor(network, shown, DEPTHS))
+    check(network, shown, CandidatePredictor(network, shown, DEPTHS, MASKED))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_a_class_is_close_from_a_share_of_the_highest_probability_on(*, share: f
     network = Network.of(nn.Sequential(nn.Flatten(), handing), build_plugins().layer_handlers())
     logits = torch.tensor([share, 1.0, 1e-6]).log().reshape(1, CLASSES, 1, 1).repeat(4, 1, 1, 1)
     images = Batch(logits, torch.zeros(4, dtype=torch.long))
-    answers = CandidatePredictor(network, Calibration((images,), (images,)), (1,)).predict(
+    answers = CandidatePredictor(network, Calibration((images,), (images,)), (1,), ()).predict(
         candidate(network.state(), 1), images
     )
     assert answers.close.tolist() == [close] * 4
@@ -147,7 +149,7 @@ def test_a_class_is_close_from_a_share_of_the_highest_probability_on(*, share: f
 
 
 def test_depths_that_it_was_not_told_of_are_answered_by_whole_passes(network: Network, shown: Calibration) -> None:
-    predictor = CandidatePredictor(network, shown, (1,))
+    predictor = CandidatePredictor(network, shown, (1,), MASKED)
     for depth in DEPTHS:
         state = edited(network, depth)
         same(predictor.predict(candidate(state, depth), shown.retained[0]), plain(network, state, shown.retained[0]))
@@ -156,7 +158,7 @@ def test_depths_that_it_was_not_told_of_are_answered_by_whole_passes(network: Ne
 def test_registered_weights_walk_each_batch_once_for_all_depths(network: Network, shown: Calibration) -> None:
     counting = network.module.counting
     assert isinstance(counting, Counting)
-    predictor = CandidatePredictor(network, shown, DEPTHS)
+    predictor = CandidatePredictor(network, shown, DEPTHS, MASKED)
     before = counting.passes
     for images in everything(shown):
         predictor.anchor_predictions(images)
@@ -173,7 +175,7 @@ def test_without_memory_for_records_every_answer_is_a_whole_pass(
     counting = network.module.counting
     assert isinstance(counting, Counting)
     monkeypatch.setattr(predictor_module, "MAX_RECORDED_BYTES", 0)
-    predictor = CandidatePredictor(network, shown, DEPTHS)
+    predictor = CandidatePredictor(network, shown, DEPTHS, MASKED)
     before = counting.passes
     predictor.predict(candidate(edited(network, 1), 1), shown.retained[0])
     predictor.predict(candidate(edited(network, 1), 1), shown.retained[0])
@@ -188,7 +190,7 @@ def test_memory_goes_to_shallow_edits_first(
     assert isinstance(counting, Counting)
     # What squeeze puts out, 6 numbers of 4 bytes, for each of the 20 images.
     monkeypatch.setattr(predictor_module, "MAX_RECORDED_BYTES", 6 * 4 * 20)
-    predictor = CandidatePredictor(network, shown, DEPTHS)
+    predictor = CandidatePredictor(network, shown, DEPTHS, MASKED)
     predictor.anchor_predictions(shown.retained[0])
     before = counting.passes
     predictor.predict(candidate(edited(network, 1), 1), shown.retained[0])
@@ -199,7 +201,7 @@ def test_memory_goes_to_shallow_edits_first(
 
 
 def test_answers_that_are_no_numbers_are_an_error(network: Network, shown: Calibration) -> None:
-    predictor = CandidatePredictor(network, shown, DEPTHS)
+    predictor = CandidatePredictor(network, shown, DEPTHS, MASKED)
     for depth in DEPTHS:
         with pytest.raises(NonFiniteError, match="NaN or infinity"):
             predictor.predict(candidate(edited(network, depth, by=float("nan")), depth), shown.retained[0])
@@ -210,7 +212,7 @@ def test_answers_that_are_no_numbers_are_an_error(network: Network, shown: Calib
 def test_the_network_is_left_as_it_was(network: Network, shown: Calibration) -> None:
     before = {name: tensor.clone() for name, tensor in network.state().items()}
     images = [b.images.clone() for b in everything(shown)]
-    check(network, shown, CandidatePredictor(network, shown, DEPTHS))
+    check(network, shown, CandidatePredictor(network, shown, DEPTHS, MASKED))
     for name, tensor in network.state().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
     for b, pixels in zip(everything(shown), images, strict=True):
@@ -252,7 +254,7 @@ def test_scores_do_not_depend_on_how_images_are_batched(seen: list[tuple[bool, f
 
 
 def test_weights_that_nobody_else_wants_are_not_kept(network: Network, shown: Calibration) -> None:
-    predictor = CandidatePredictor(network, shown, DEPTHS)
+    predictor = CandidatePredictor(network, shown, DEPTHS, MASKED)
     state = edited(network, 1)
     weight = weakref.ref(state["head.weight"])
     predictor.predict(candidate(state, 1), shown.retained[0])

@@ -48,12 +48,12 @@ def recorder(
 
 def test_a_trial_says_how_the_candidate_was_made_and_what_was_found() -> None:
     reports: list[int] = []
-    trials = recorder([FORGETS], [RetentionFinding(0.1, 0.8)], reports)
+    trials = recorder([FORGETS], [RetentionFinding(0.1, 0.8, 0.0)], reports)
     assert trials.measure_forgetting(candidate(3.0)) == FORGETS
     made = candidate(3.0)
     expected = Trial("any", 2, 10.0, 3.0, edit=0.5, forgotten=0.0, passed=True)
     assert trials.trials == {made.recipe: expected}
-    assert trials.measure_retention(made) == RetentionFinding(0.1, 0.8)
+    assert trials.measure_retention(made) == RetentionFinding(0.1, 0.8, 0.0)
     assert trials.trials[made.recipe].retained == 0.8
     assert len(reports) == 1
 
@@ -81,7 +81,7 @@ def test_what_a_recipe_reveals_is_what_its_first_images_showed(found: list[Forge
 
 
 def test_a_candidate_that_was_only_measured_for_its_cost_has_not_passed() -> None:
-    trials = recorder([], [RetentionFinding(math.inf, 0.0)])
+    trials = recorder([], [RetentionFinding(math.inf, 0.0, math.inf)])
     trials.measure_retention(candidate(change=math.nan))
     [trial] = trials.trials.values()
     assert (trial.edit, trial.passed, trial.forgotten, trial.retained) == (None, False, 0.0, 0.0)
