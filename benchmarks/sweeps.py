@@ -44,8 +44,8 @@ from ledger.networks.layer_claims import EditableLayer
 from ledger.networks.network import Network
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.spaces.activations import collect_spaces
-from ledger.spaces.bases import AnySpace
 from ledger.spaces.positions import PositionSampler
+from ledger.spaces.statistics import MapSpaces
 from ledger.weights import tensor_files
 
 SOLVER = "projection"
@@ -174,7 +174,7 @@ class Comparison:
         strengths = (Strength(*pair, classes=len(forget)) for pair in pairs)
         return [builder.build(Recipe(SOLVER, len(layers), strength)).state for strength in strengths]
 
-    def _collect(self, layers: Sequence[EditableLayer], class_index: int, *, forgotten: bool) -> dict[str, AnySpace]:
+    def _collect(self, layers: Sequence[EditableLayer], class_index: int, *, forgotten: bool) -> MapSpaces:
         settings, samples = self.bench.model.settings, self.bench.samples(class_index)
         wanted = samples.forget if forgotten else samples.retain
         # Statistics of other layers are not wanted: the same network, with fewer layers to look at.
@@ -185,7 +185,7 @@ class Comparison:
             PositionSampler(settings.seed, class_index, ceil(settings.rows_per_class / len(wanted))),
             max_rank=settings.max_rank,
             tolerance=settings.space_tolerance,
-        )
+        ).spaces
 
     # -- what is done with them -------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Streaming second moment of a linear map's input rows.
+"""Streaming second moment and mean of a linear map's input rows.
 
 Index convention, here and in the other modules of this package: ``n`` rows, ``i`` inputs of the
 linear map, ``o`` outputs, ``r`` rank.
@@ -7,7 +7,7 @@ linear map, ``o`` outputs, ``r`` rank.
 import torch
 from torch import Tensor
 
-from .compression import LARGEST_EXACT_SIZE, compress, compress_gram, energy, truncate
+from .compression import LARGEST_EXACT_SIZE, ROWS_AT_ONCE, compress, compress_gram, energy, truncate
 from .spaces import Space
 
 CHUNK_ROWS = 1024
@@ -15,11 +15,11 @@ CHUNK_ROWS = 1024
 
 
 class CovarianceAccumulator:
-    """Accumulate ``G = sum x x^T`` (uncentred) over rows that arrive in batches of any size.
+    """Accumulate ``G = sum x x^T`` (uncentred) and ``sum x`` over rows that arrive in batches of any size.
 
     Narrow maps keep the exact Gram matrix in float64. Wide ones keep a factor ``F`` (r, i) with
     ``F^T F`` close to ``G``: each time the buffer is full, the factor and the buffer are compressed
-    together. What is cut off is added to the error bound.
+    together. What is cut off is added to the error bound. The sum of the rows is kept whole, in float64.
 
     Rows pass through a buffer of fixed size, so the result does not depend on how they were batched,
     to the last bit, and memory does not grow with their number.
@@ -37,6 +37,7 @@ class CovarianceAccumulator:
         self._cut = 0.0
         self._buffer: Tensor | None = None
         self._filled = 0
+        self._sum: Tensor | None = None
         self._gram: Tensor | None = None
         self._factor: Tensor | None = None
 
@@ -65,6 +66,8 @@ class CovarianceAccumulator:
             return
         chunk = self._buffer[: self._filled]
         self._filled = 0
+        total = _sum_of_rows(chunk)
+        self._sum = total if self._sum is None else self._sum + total
         if self.width <= LARGEST_EXACT_SIZE:
             rows = chunk.double()
             gram = rows.T @ rows
@@ -92,11 +95,23 @@ class CovarianceAccumulator:
             final = compress_gram(self._gram, self.max_rank, floor=floor)
         elif self._factor is not None:
             final = truncate(self._factor, floor)
-        if self.rows == 0 or self._trace == 0.0:
+        if self._sum is None or self._trace == 0.0:
             return Space.empty(self.width, rows=self.rows)
         return Space(
             factor=(final.factor / self._trace**0.5).T.contiguous(),
             rows=self.rows,
             trace=self._trace,
             error_bound=(final.cut + self._cut) / self._trace,
+            mean=(self._sum / self.rows).float(),
         )
+
+
+def _sum_of_rows(rows: Tensor) -> Tensor:
+    """Return the sum of rows (n, i), float64 (i,).
+
+    Converts a few rows at a time, so that the copies stay in the processor's cache.
+    """
+    total = torch.zeros(rows.shape[1], dtype=torch.float64, device=rows.device)
+    for part in torch.split(rows, ROWS_AT_ONCE):
+        total += part.double().sum(0)
+    return total

@@ -2,8 +2,8 @@
 
 A depthwise convolution of a thousand channels is a thousand maps of 9 or 49 inputs. One by one, each would need an
 accumulator, an eigenproblem and a stored tensor. Instead, a class space keeps the whole second moment of every group,
-as the lower triangle of ``G / tr(G)``. Nothing is cut off, no class needs an eigenproblem, and spaces of several
-classes are added entry by entry. Only the sum over all classes of a role is decomposed, once for a request.
+as the lower triangle of ``G / tr(G)``, and the mean row. Nothing is cut off, no class needs an eigenproblem, and spaces
+of several classes are added entry by entry. Only the sum over all classes of a role is decomposed, once for a request.
 """
 
 from collections.abc import Sequence
@@ -35,6 +35,8 @@ class GroupedSpace:
     """float64 (g,): ``tr(G)`` before normalisation; 0 where all rows were zero."""
     classes: int = 1
     """Number of classes it is the mean of."""
+    mean: Tensor | None = None
+    """float32 (g, i): each group's mean row; None where it is not known, as in ``spaces.Space``."""
 
     @property
     def groups(self) -> int:
@@ -43,20 +45,22 @@ class GroupedSpace:
 
     def to(self, device: torch.device) -> "GroupedSpace":
         """Return the same space on a device."""
-        return replace(self, packed=self.packed.to(device), trace=self.trace.to(device))
+        mean = None if self.mean is None else self.mean.to(device)
+        return replace(self, packed=self.packed.to(device), trace=self.trace.to(device), mean=mean)
 
     def moments(self) -> Tensor:
         """Return ``G / tr(G)``, float64 (g, i, i)."""
         return unpacked(self.packed.double() / self.width, self.width)
 
     @classmethod
-    def of(cls, moments: Tensor, rows: int, trace: Tensor | None = None) -> "GroupedSpace":
+    def of(cls, moments: Tensor, rows: int, trace: Tensor | None = None, mean: Tensor | None = None) -> "GroupedSpace":
         """Return the space of second moments ``G`` (g, i, i), not yet normalised.
 
         Args:
             moments: Symmetric; only the lower triangles are read.
             rows: Number of rows they are made of.
             trace: float64 (g,), what they are normalised by; if not given, their own traces.
+            mean: (g, i), the mean rows.
         """
         width = moments.shape[-1]
         if trace is None:
@@ -64,14 +68,14 @@ class GroupedSpace:
         scale = torch.where(trace > 0, width / trace.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
         row, column = torch.tril_indices(width, width, device=moments.device)
         packed = (moments * scale[:, None, None]).float().flatten(1).index_select(1, row * width + column)
-        return cls(packed, width, rows, trace)
+        return cls(packed, width, rows, trace, mean=mean)
 
 
 class GroupedAccumulator:
-    """Accumulate ``G = sum x x^T`` (uncentred) of every group over rows that arrive in batches.
+    """Accumulate ``G = sum x x^T`` (uncentred) and ``sum x`` of every group over rows that arrive in batches.
 
-    Products of up to ``CHUNK_ROWS`` rows are formed in single precision, and added up in double: what that rounds
-    off, some 1e-7 of the energy, is far below the half precision in which spaces are stored.
+    Products and sums of up to ``CHUNK_ROWS`` rows are formed in single precision, and added up in double: what that
+    rounds off, some 1e-7 of the energy, is far below the half precision in which spaces are stored.
 
     Args:
         groups: Number of groups ``g``.
@@ -83,6 +87,7 @@ class GroupedAccumulator:
         self.width = width
         self.rows = 0
         self._moments: Tensor | None = None
+        self._sum: Tensor | None = None
 
     def update(self, rows: Tensor) -> None:
         """Fold in finite input rows, float32 (g, n, i)."""
@@ -90,13 +95,15 @@ class GroupedAccumulator:
         for chunk in torch.split(rows, CHUNK_ROWS, dim=1):
             product = (chunk.mT @ chunk).double()
             self._moments = product if self._moments is None else self._moments.add_(product)
+            total = chunk.sum(1).double()
+            self._sum = total if self._sum is None else self._sum.add_(total)
 
     def space(self) -> GroupedSpace:
         """Return the accumulated rows' space."""
-        moments = self._moments
-        if moments is None:
-            moments = torch.zeros(self.groups, self.width, self.width, dtype=torch.float64)
-        return GroupedSpace.of(moments, self.rows)
+        if self._moments is None or self._sum is None:
+            mean = torch.zeros(self.groups, self.width)
+            return GroupedSpace.of(torch.zeros(*mean.shape, self.width, dtype=torch.float64), 0, mean=mean)
+        return GroupedSpace.of(self._moments, self.rows, mean=(self._sum / max(1, self.rows)).float())
 
 
 def grouped_retain_weights(spaces: Sequence[GroupedSpace]) -> list[Tensor]:

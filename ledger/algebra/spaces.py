@@ -1,4 +1,4 @@
-"""Spaces: compressed, trace-normalised second moments of input rows, and weighted sums of them.
+"""Spaces: compressed, trace-normalised second moments of input rows with their mean, and weighted sums of them.
 
 Source: Kodge, Saha, Roy, "Deep Unlearning", arXiv 2312.00761, section 4 (space estimation). The
 paper keeps the left singular vectors ``U`` and the normalised energies ``s`` of the activations;
@@ -33,15 +33,19 @@ class Space:
     """Upper estimate of the spectral norm of ``G / tr(G) - F F^T``: a bound wherever the decomposition was exact."""
     classes: int = 1
     """Number of classes it is the mean of."""
+    mean: Tensor | None = None
+    """float32 (i,): the mean row, not divided by anything else; zero where there were no rows. None where it is not
+    known: in sums of several classes, and in spaces that were stored by releases that did not keep it."""
 
     @classmethod
     def empty(cls, width: int, *, rows: int = 0) -> "Space":
-        """Return the space of no rows, or of rows that are all zero: rank 0, no energy."""
-        return cls(torch.zeros(width, 0), rows=rows, trace=0.0, error_bound=0.0)
+        """Return the space of no rows, or of rows that are all zero: rank 0, no energy, mean zero."""
+        return cls(torch.zeros(width, 0), rows=rows, trace=0.0, error_bound=0.0, mean=torch.zeros(width))
 
     def to(self, device: torch.device) -> "Space":
-        """Return the same space with its factor on a device."""
-        return replace(self, factor=self.factor.to(device))
+        """Return the same space with its tensors on a device."""
+        mean = None if self.mean is None else self.mean.to(device)
+        return replace(self, factor=self.factor.to(device), mean=mean)
 
     @property
     def width(self) -> int:

@@ -1,4 +1,4 @@
-"""Collect class spaces: run the images of a class through the network once and accumulate the inputs of each map."""
+"""Collect a class's statistics: run its images through the network once and accumulate the inputs of each map."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,10 +14,18 @@ from ledger.networks.layer_calls import capture_rows
 from ledger.networks.map_groups import MapGroup
 from ledger.networks.network import Network
 
+from .statistics import ClassStatistics, MaskedPredictions
+
 
 def collect_spaces(
-    network: Network, batches: Iterable[Tensor], sampler: RowSampler, *, max_rank: int, tolerance: float = 0.0
-) -> dict[str, Space | GroupedSpace]:
+    network: Network,
+    batches: Iterable[Tensor],
+    sampler: RowSampler,
+    *,
+    max_rank: int,
+    tolerance: float = 0.0,
+    class_index: int | None = None,
+) -> ClassStatistics:
     """Return the space of every group of linear maps, from one forward pass over one class's images.
 
     Rows are accumulated batch by batch; neither images nor activations are kept. The network is not
@@ -29,12 +37,14 @@ def collect_spaces(
         sampler: Chooses positions of feature maps.
         max_rank: Largest rank kept for one map; maps in a group are narrow and kept whole.
         tolerance: Share of a map's energy up to which a direction is dropped.
+        class_index: The class among the network's outputs, for its mean masked prediction. If not given, the network
+            may answer what it likes.
 
     Returns:
-        By group key: the space of a single map, or those of all groups of a layer.
+        By group key: the space of a single map, or those of all groups of a layer; and the mean masked prediction.
 
     Raises:
-        NonFiniteError: A layer's input holds NaN or infinity.
+        NonFiniteError: A layer's input, or an answer that is read, holds NaN or infinity.
         UnsupportedLayerError: A layer was never called, so nothing is known about its inputs.
     """
     single: dict[str, CovarianceAccumulator] = {}
@@ -46,6 +56,7 @@ def collect_spaces(
             single[group.key] = CovarianceAccumulator(group.width, max_rank=max_rank)
     accumulators: dict[str, CovarianceAccumulator | GroupedAccumulator] = {**single, **grouped}
 
+    predictions = None if class_index is None else MaskedPredictions(class_index)
     groups = {m.key: group for group in network.map_groups for m in group.maps}
 
     def fold(layer: str, rows: Mapping[str, Tensor]) -> None:
@@ -56,7 +67,9 @@ def collect_spaces(
 
     with capture_rows(network, sampler, fold), torch.inference_mode():
         for batch in batches:
-            network.module(network.prepare_images(batch))
+            answer = network.module(network.prepare_images(batch))
+            if predictions is not None:
+                predictions.update(answer)
     silent = [key for key, accumulator in accumulators.items() if accumulator.rows == 0]
     if silent:
         raise UnsupportedLayerError(
@@ -64,7 +77,8 @@ def collect_spaces(
         )
     found: dict[str, Space | GroupedSpace] = {key: acc.space(tolerance=tolerance) for key, acc in single.items()}
     found |= {key: acc.space() for key, acc in grouped.items()}
-    return {group.key: found[group.key] for group in network.map_groups}
+    ordered = {group.key: found[group.key] for group in network.map_groups}
+    return ClassStatistics(ordered, None if predictions is None else predictions.mean())
 
 
 def _rows_of(group: MapGroup, rows: Mapping[str, Tensor]) -> Tensor:

@@ -1,6 +1,9 @@
-"""A basis: the spaces of many classes at every map. Where they take too much memory, their sum is kept instead."""
+"""A basis: the spaces of many classes at every map. Where they take too much memory, their sum is kept instead.
 
-from collections.abc import Collection, Mapping, Sequence
+Means and predictions are never summed: each class's are kept apart.
+"""
+
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +19,8 @@ from ledger.algebra.moment_sum import MomentSum
 from ledger.algebra.spaces import LARGEST_FORGET, Space, forget_weights, retain_weights, stack
 from ledger.domain.class_spaces import Role
 
+from .statistics import ClassStatistics
+
 MAX_SEPARATE_COLUMNS = 1 << 14
 """Columns of one map's factors that are kept separately: 256 classes of rank 64. Beyond it, only their sum is kept."""
 MAX_SEPARATE_GROUPED = 16
@@ -26,9 +31,10 @@ AnySpace = Space | GroupedSpace
 
 
 class Basis:
-    """Gathers the class spaces of one role in bounded memory, however many classes there are.
+    """Gathers the statistics of the classes of one role in bounded memory, however many classes there are.
 
-    Spaces are summed up in the order in which they are added: add classes in class order to get the same bytes.
+    Of each class, one mean row a map and one prediction are kept; spaces beyond a number are summed up, in the order in
+    which they are added: add classes in class order to get the same bytes.
 
     Args:
         role: Retained classes are weighted by their energy, forgotten ones equally.
@@ -43,15 +49,21 @@ class Basis:
         self._apart: dict[str, list[Space]] = {}
         self._summed: dict[str, MomentSum] = {}
         self._grouped: dict[str, list[GroupedSpace]] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._means: dict[str, list[Tensor]] = {}
+        self._predictions: list[Tensor] = []
+        self._class_indices: list[int] = []
 
-    def add(self, spaces: Mapping[str, AnySpace]) -> None:
-        """Add the spaces of one class.
+    def add(self, class_index: int, statistics: ClassStatistics) -> None:
+        """Add one class.
 
         Args:
-            spaces: By key of a map or group of maps; every key of the basis must be there.
+            class_index: The class.
+            statistics: The spaces of every key of the basis must be there.
         """
+        self._add_means(class_index, statistics)
         for key in self._keys:
-            space = spaces[key]
+            space = statistics.spaces[key]
             if isinstance(space, GroupedSpace):
                 self._add_grouped(self._grouped.setdefault(key, []), space)
             elif key in self._summed:
@@ -70,6 +82,51 @@ class Basis:
             return [self._summed[key].space()]
         held: list[AnySpace] = [*self._apart.get(key, ()), *self._grouped.get(key, ())]
         return [space.to(self._device) for space in held]
+
+    @property
+    def class_indices(self) -> tuple[int, ...]:
+        """The classes that :meth:`means` and :meth:`predictions` have a column for, in the order they were added.
+
+        A class whose statistics were stored by an earlier release, without them, has none: where its images are gone,
+        they cannot be collected any more.
+        """
+        return tuple(self._class_indices)
+
+    def means(self, key: str) -> Tensor:
+        """Return the mean row of each class at one map, or group of maps.
+
+        Args:
+            key: Of a map or group of maps of the basis; at least one class was added.
+
+        Returns:
+            float32 (i, classes), or (g, i, classes) of a group, a column for each of :attr:`class_indices`.
+        """
+        if not self._class_indices:
+            return torch.zeros(*self._shapes[key], 0, device=self._device)
+        return torch.stack(self._means[key], dim=-1).to(self._device)
+
+    def predictions(self) -> Tensor:
+        """Return the mean masked predictions, float32 (classes of the network, classes), columns as in :meth:`means`.
+
+        Without any class it is (0, 0).
+        """
+        if not self._predictions:
+            return torch.zeros(0, 0, device=self._device)
+        return torch.stack(self._predictions, dim=1).to(self._device)
+
+    def _add_means(self, class_index: int, statistics: ClassStatistics) -> None:
+        means: dict[str, Tensor] = {}
+        for key in self._keys:
+            space = statistics.spaces[key]
+            self._shapes[key] = (space.groups, space.width) if isinstance(space, GroupedSpace) else (space.width,)
+            if space.mean is not None:
+                means[key] = space.mean
+        if statistics.prediction is None or len(means) < len(self._shapes):
+            return
+        self._class_indices.append(class_index)
+        self._predictions.append(statistics.prediction)
+        for key, mean in means.items():
+            self._means.setdefault(key, []).append(mean)
 
     def _sum(self, key: str, space: Space) -> None:
         self._summed[key].add(space, space.trace if self._role is Role.RETAIN else space.classes)

@@ -1,12 +1,20 @@
-"""Class spaces as stored bytes: one tensor for each map, two for each group (``docs/adr/0011-grouped-maps.md``).
+"""Class statistics as stored bytes: one tensor for each map, three for each group, and two for all maps together.
 
 Under a map's key lies its factor ``F`` (i, r) in half precision. For a group there are ``KEY#moments``, half precision
 (g, i * (i + 1) / 2), and ``KEY#trace``, float64 (g,), as :class:`~ledger.algebra.grouped.GroupedSpace` describes them.
-Earlier releases stored a factor for each group of a convolution, under ``KEY[0]``, ``KEY[1]`` and so on; these are read
-too.
+
+Mean rows are stored so that they take little beside that (``docs/adr/0006-class-spaces.md``). Those of single maps are
+one tensor, ``#means``, half precision, in the order of the record; each is divided by the root mean squared length of
+its rows, which the record knows, so that neither large nor small activations leave the range of half precision. Those
+of a group are ``KEY#mean``, int8 or int16 (g, i), as a share of the root mean square of each input, which the moments
+know and which no mean exceeds. ``#prediction``, float32 (classes,), is the class's mean masked prediction.
+
+Earlier releases stored neither means nor predictions, and a factor for each group of a convolution, under ``KEY[0]``,
+``KEY[1]`` and so on; these are read too.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,28 +22,47 @@ from torch import Tensor
 from ledger.algebra.grouped import HALF_PRECISION_ROUNDING, GroupedSpace
 from ledger.algebra.spaces import Space
 from ledger.domain.class_spaces import MapSummary, NewClassSpace
+from ledger.errors import UnsupportedLayerError
 from ledger.networks.map_groups import MapGroup
 from ledger.weights import tensor_files
 
-MOMENTS, TRACE = "#moments", "#trace"
+from .statistics import ClassStatistics, MapSpaces
+from .stored_means import from_half, from_steps, half_mean, steps_of_mean
 
-MapSpaces = dict[str, Space | GroupedSpace]
-"""The spaces of one class at each map or group of maps, by key."""
+MOMENTS, TRACE, MEAN = "#moments", "#trace", "#mean"
+MEANS, PREDICTION = "#means", "#prediction"
 
 
-def serialise(spaces: Mapping[str, Space | GroupedSpace]) -> bytes:
-    """Return a class space's bytes."""
-    tensors: dict[str, Tensor] = {}
-    for key, space in spaces.items():
+def serialise(statistics: ClassStatistics) -> bytes:
+    """Return a class's statistics as bytes. Without a prediction they have no means either, as in earlier releases.
+
+    Raises:
+        UnsupportedLayerError: A parameter is called as a tensor of another one is stored.
+    """
+    tensors: list[tuple[str, Tensor]] = []
+    means: list[Tensor] = []
+    for key, space in statistics.spaces.items():
         if isinstance(space, GroupedSpace):
-            tensors |= {key + MOMENTS: space.packed.half(), key + TRACE: space.trace}
+            stored = replace(space, packed=space.packed.half())
+            tensors += [(key + MOMENTS, stored.packed), (key + TRACE, stored.trace)]
+            if space.mean is not None and statistics.prediction is not None:
+                tensors.append((key + MEAN, steps_of_mean(stored, space.mean)))
         else:
             # Half precision: its rounding, 5e-4 of an entry, is far below what the rank cuts off.
-            tensors[key] = space.factor.half()
-    return tensor_files.serialise(tensors)
+            tensors.append((key, space.factor.half()))
+            if space.mean is not None:
+                means.append(half_mean(space, space.mean))
+    if statistics.prediction is not None:
+        tensors += [(MEANS, torch.cat(means) if means else torch.zeros(0)), (PREDICTION, statistics.prediction)]
+    named = dict(tensors)
+    if len(named) < len(tensors):
+        raise UnsupportedLayerError(
+            "two tensors of the class space would have one name", "rename the parameters whose names hold #"
+        )
+    return tensor_files.serialise(named)
 
 
-def summaries(spaces: Mapping[str, Space | GroupedSpace]) -> tuple[MapSummary, ...]:
+def summaries(spaces: MapSpaces) -> tuple[MapSummary, ...]:
     """Return what the record of a class space says about each map."""
     return tuple(_summary(key, space) for key, space in spaces.items())
 
@@ -46,8 +73,8 @@ def covers(record: NewClassSpace, groups: Iterable[MapGroup]) -> bool:
     return all(group.key in known or known.issuperset(m.key for m in group.maps) for group in groups)
 
 
-def parse(data: bytes, record: NewClassSpace, groups: Iterable[MapGroup]) -> MapSpaces:
-    """Return the spaces from their bytes and record, stored by this release or an earlier one.
+def parse(data: bytes, record: NewClassSpace, groups: Iterable[MapGroup]) -> ClassStatistics:
+    """Return a class's statistics from their bytes and record, stored by this release or an earlier one.
 
     Raises:
         WeightsError: Not a well-formed safetensors file.
@@ -55,16 +82,32 @@ def parse(data: bytes, record: NewClassSpace, groups: Iterable[MapGroup]) -> Map
     """
     tensors = tensor_files.parse(data, f"the class space of class {record.class_index}")
     known = {m.key: m for m in record.maps}
-    return {group.key: _space(group, tensors, known) for group in groups}
+    means = _means_of_single_maps(tensors, record)
+    spaces = {group.key: _space(group, tensors, known, means) for group in groups}
+    return ClassStatistics(spaces, tensors.get(PREDICTION))
 
 
-def _space(group: MapGroup, tensors: Mapping[str, Tensor], known: Mapping[str, MapSummary]) -> Space | GroupedSpace:
+def _means_of_single_maps(tensors: Mapping[str, Tensor], record: NewClassSpace) -> Mapping[str, Tensor]:
+    """Return each single map's mean as it is stored; nothing if an earlier release stored the class space."""
+    if PREDICTION not in tensors:
+        return {}
+    single = [m for m in record.maps if m.groups == 1]
+    parts = torch.split(tensors[MEANS], [m.width for m in single])
+    return {m.key: part for m, part in zip(single, parts, strict=True)}
+
+
+def _space(
+    group: MapGroup, tensors: Mapping[str, Tensor], known: Mapping[str, MapSummary], means: Mapping[str, Tensor]
+) -> Space | GroupedSpace:
     if not group.stacked:
         m = known[group.key]
-        return Space(tensors[m.key], m.rows, m.trace, m.error_bound)
+        space = Space(tensors[m.key], m.rows, m.trace, m.error_bound)
+        return replace(space, mean=from_half(space, means[m.key])) if m.key in means else space
     if group.key in known:
         moments, trace = tensors[group.key + MOMENTS], tensors[group.key + TRACE]
-        return GroupedSpace(moments, group.width, known[group.key].rows, trace)
+        grouped = GroupedSpace(moments, group.width, known[group.key].rows, trace)
+        steps = tensors.get(group.key + MEAN) if PREDICTION in tensors else None
+        return grouped if steps is None else replace(grouped, mean=from_steps(grouped, steps))
     members = [known[m.key] for m in group.maps]
     factors = [tensors[m.key].double() for m in group.maps]
     moments = torch.stack([m.trace * factor @ factor.T for m, factor in zip(members, factors, strict=True)])

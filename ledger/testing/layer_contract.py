@@ -140,7 +140,7 @@ def read_moments(network: Network) -> dict[str, tuple[Tensor, int]]:
         For each map its second moment of trace 1, float64 (i, i), and its number of rows.
     """
     each: dict[str, tuple[Tensor, int]] = {}
-    spaces = collect_spaces(network, [IMAGES], EveryPosition(), max_rank=512)
+    spaces = collect_spaces(network, [IMAGES], EveryPosition(), max_rank=512).spaces
     for group in network.map_groups:
         space: Space | GroupedSpace = spaces[group.key]
         if isinstance(space, GroupedSpace):

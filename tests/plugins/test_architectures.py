@@ -80,7 +80,7 @@ def test_every_weight_is_covered_and_nothing_changes(arch: str) -> None:
 
     module.train()
     flags = [part.training for part in module.modules()]
-    spaces = collect_spaces(network, [images], PositionSampler(0, 0, 2), max_rank=4)
+    spaces = collect_spaces(network, [images], PositionSampler(0, 0, 2), max_rank=4, class_index=0).spaces
     assert spaces.keys() == {group.key for group in network.map_groups}
     assert all(space.rows > 0 for space in spaces.values())
     with pytest.raises(LedgerError, match="NaN or infinity"):
@@ -111,7 +111,7 @@ def test_without_what_its_rows_span_a_layer_answers_as_it_does_without_weights(a
     module, images = build(arch)
     network = Network.of(module, HANDLERS).observed(images[:1])
     image = network.prepare_images(images[:1])
-    bases = spans(network, collect_spaces(network, [image], PositionSampler(0, 0, 10**6), max_rank=10**6))
+    bases = spans(network, collect_spaces(network, [image], PositionSampler(0, 0, 10**6), max_rank=10**6).spaces)
     weights = MapWeights(network.state(), network.state())
     narrow = 0
     for layer in network.layers[:: max(1, len(network.layers) // SOME)]:

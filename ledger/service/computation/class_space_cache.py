@@ -11,6 +11,7 @@ from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
 from ledger.service.versions.recording import append_class_space
 from ledger.spaces import files
+from ledger.spaces.statistics import ClassStatistics, MapSpaces
 from ledger.store.unit_of_work import Transaction
 
 from .class_space_collection import class_space_spec, collect_class_space
@@ -23,12 +24,16 @@ Record_co = TypeVar("Record_co", bound=NewClassSpace, covariant=True)
 
 @dataclass(frozen=True)
 class CollectedSpace(Generic[Record_co]):
-    """A class space with its factors in memory."""
+    """A class's statistics in memory."""
 
     record: Record_co
     """A :class:`ClassSpace` where the ledger keeps it, else a :class:`NewClassSpace`."""
-    spaces: files.MapSpaces
-    """By key of a group of maps."""
+    statistics: ClassStatistics
+
+    @property
+    def spaces(self) -> MapSpaces:
+        """The spaces, by key of a group of maps."""
+        return self.statistics.spaces
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,15 @@ def collect_class_space(
     sampler = PositionSampler(settings.seed, class_index, math.ceil(settings.rows_per_class / len(images)))
     samples_digest = hashlib.sha256()
     batches = loading.digest_while(workbench.batches(workbench.source.train, images), samples_digest)
-    spaces = collect_spaces(
-        workbench.network, batches, sampler, max_rank=settings.max_rank, tolerance=settings.space_tolerance
+    statistics = collect_spaces(
+        workbench.network,
+        batches,
+        sampler,
+        max_rank=settings.max_rank,
+        tolerance=settings.space_tolerance,
+        class_index=class_index,
     )
-    data = files.serialise(spaces)
+    data = files.serialise(statistics)
     record = NewClassSpace(
         model_id=workbench.model.id,
         class_index=class_index,
@@ -104,7 +109,7 @@ def collect_class_space(
         samples_digest=samples_digest.hexdigest(),
         object_digest=sha256_hex(data),
         size=len(data),
-        maps=files.summaries(spaces),
+        maps=files.summaries(statistics.spaces),
         created_at=workbench.ledger.clock(),
         anchor=workbench.anchor.number,
     )

@@ -97,7 +97,7 @@ def search(
     keys = [group.key for layer in edited for group in layer.map_groups]
     retain, forget = (Basis(role, keys, device) for role in (Role.RETAIN, Role.FORGET))
     for one in collected:
-        (forget if one.record.class_index in forgotten else retain).add(one.spaces)
+        (forget if one.record.class_index in forgotten else retain).add(one.record.class_index, one.statistics)
     anchor = {name: tensor.to(device) for name, tensor in workbench.anchor_state.items()}
     # Where a weights file has another precision than the network, candidates are judged in that of the file.
     held = {name: own if own.dtype == anchor[name].dtype else anchor[name] for name, own in network.state().items()}

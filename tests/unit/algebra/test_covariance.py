@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -75,7 +76,10 @@ def decaying_rows(count: int, width: int, seed: int, decay: float = 0.8) -> Tens
 
 
 def same(a: Space, b: Space) -> bool:
-    return torch.equal(a.factor, b.factor) and (a.rows, a.trace, a.error_bound) == (b.rows, b.trace, b.error_bound)
+    assert a.mean is not None
+    assert b.mean is not None
+    tensors = torch.equal(a.factor, b.factor) and torch.equal(a.mean, b.mean)
+    return tensors and (a.rows, a.trace, a.error_bound) == (b.rows, b.trace, b.error_bound)
 
 
 @pytest.mark.parametrize("kind", FORMS)
@@ -300,3 +304,33 @@ def test_rows_that_follow_do_not_change_a_space(form: str) -> None:
     accumulator.update(rows[13:])
     assert accumulator.space().rows == 30
     assert same(before, collect([rows[:13]], 20, max_rank=4))
+
+
+# -- the mean row -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", FORMS)
+@given(
+    width=st.integers(1, 3 * SMALL_CHUNK),
+    count=st.integers(1, 5 * SMALL_CHUNK),
+    max_rank=st.integers(1, 12),
+    offset=st.floats(-1e3, 1e3),
+    seed=st.integers(0, 2**16),
+)
+def test_the_mean_is_that_of_the_rows_whatever_the_rank(
+    kind: str, width: int, count: int, max_rank: int, offset: float, seed: int
+) -> None:
+    rows = decaying_rows(count, width, seed) + offset
+    with kept_as(kind):
+        mean = collect(list(torch.split(rows, 3)), width, max_rank=max_rank).mean
+    assert mean is not None
+    assert mean.dtype == torch.float32
+    # Summed up in float64: nothing is lost but the rounding to float32 at the end.
+    np.testing.assert_allclose(mean.numpy(), rows.numpy().astype(np.float64).mean(0), rtol=1e-6, atol=1e-9)
+
+
+def test_rows_that_are_zero_or_missing_have_mean_zero() -> None:
+    for batches in ([torch.zeros(3, 5)], [torch.zeros(0, 5)], []):
+        mean = collect(batches, 5, max_rank=2).mean
+        assert mean is not None
+        assert mean.tolist() == [0.0] * 5

@@ -1,5 +1,6 @@
 """Many narrow maps at once, against the same maps one by one."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -63,6 +64,9 @@ def test_moments_are_those_of_each_group_alone_however_rows_are_batched(
     )
     expected = torch.stack([s.factor @ s.factor.T for s in alone]).double()
     torch.testing.assert_close(space.moments(), expected, rtol=0, atol=1e-5)
+    assert space.mean is not None
+    # Sums of a chunk are formed in float32.
+    np.testing.assert_allclose(space.mean.numpy(), rows.numpy().astype(np.float64).mean(1), rtol=0, atol=1e-6)
 
 
 @given(**SHAPES)
@@ -95,6 +99,7 @@ def test_a_mean_of_some_classes_counts_as_all_of_them(
     for weights in (grouped_retain_weights, grouped_forget_weights):
         first = grouped_mean(spaces[:split], weights(spaces[:split]))
         assert first.classes == split
+        assert first.mean is None, "a sum of classes has no mean of its own"
         rest = [first, *spaces[split:]]
         in_steps, at_once = grouped_mean(rest, weights(rest)), grouped_mean(spaces, weights(spaces))
         torch.testing.assert_close(in_steps.moments(), at_once.moments(), rtol=0, atol=1e-6)
@@ -145,8 +150,13 @@ def test_groups_without_energy_change_nothing_and_weigh_nothing() -> None:
 
 
 def test_no_rows_make_an_empty_space() -> None:
-    space = GroupedAccumulator(2, 3).space()
-    assert (space.rows, space.packed.any().item(), space.trace.tolist()) == (0, False, [0.0, 0.0])
+    asked_with_none = GroupedAccumulator(2, 3)
+    asked_with_none.update(torch.zeros(2, 0, 3))
+    for accumulator in (GroupedAccumulator(2, 3), asked_with_none):
+        space = accumulator.space()
+        assert (space.rows, space.packed.any().item(), space.trace.tolist()) == (0, False, [0.0, 0.0])
+        assert space.mean is not None
+        assert space.mean.tolist() == [[0.0] * 3] * 2
 
 
 def test_packing_keeps_a_symmetric_matrix() -> None:
@@ -161,4 +171,5 @@ def test_packing_keeps_a_symmetric_matrix() -> None:
 @pytest.mark.parametrize("device", ["cpu"])
 def test_a_space_moves_with_its_traces(device: str) -> None:
     moved = together(rows_of(0, 2, 9, 5)).to(torch.device(device))
-    assert {moved.packed.device.type, moved.trace.device.type} == {device}
+    assert moved.mean is not None
+    assert {moved.packed.device.type, moved.trace.device.type, moved.mean.device.type} == {device}

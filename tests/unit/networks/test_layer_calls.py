@@ -26,7 +26,7 @@ IMAGES = torch.randn(5, 1, 4, 4, generator=torch.Generator().manual_seed(2))
 
 def collected(network: Network, per_image: int = EVERYWHERE, batch: int = 5) -> dict[str, Tensor]:
     """Return every map's second moment of trace 1, (i, i), by the map's key."""
-    found = collect_spaces(network, torch.split(IMAGES, batch), PositionSampler(0, 0, per_image), max_rank=64)
+    found = collect_spaces(network, torch.split(IMAGES, batch), PositionSampler(0, 0, per_image), max_rank=64).spaces
     each: dict[str, Tensor] = {}
     for group in network.map_groups:
         space = found[group.key]

@@ -186,7 +186,7 @@ def test_a_scaled_standardised_convolution_is_edited_exactly(seed: int, alpha: f
     layer.gain.data.normal_()
     network = built(layer)
     spaces = [
-        collect_spaces(network, [torch.randn(4, 3, 5, 5) * scale], PositionSampler(0, k, 8), max_rank=8)
+        collect_spaces(network, [torch.randn(4, 3, 5, 5) * scale], PositionSampler(0, k, 8), max_rank=8).spaces
         for k, scale in enumerate(torch.rand(2, 3, 1, 1) + 0.1)
     ]
     recipe = Recipe(solver, 1, Strength(alpha, 10.0))

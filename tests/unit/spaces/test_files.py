@@ -1,21 +1,27 @@
-"""Class spaces as bytes: groups in two tensors, and the one tensor a group of earlier releases."""
+"""Class statistics as bytes: groups in three tensors, means in few bytes, and what earlier releases stored."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load
 from torch import nn
 
 from ledger.algebra.covariance import CovarianceAccumulator
-from ledger.algebra.grouped import GroupedSpace
+from ledger.algebra.grouped import GroupedAccumulator, GroupedSpace
 from ledger.algebra.spaces import Space
 from ledger.domain.class_spaces import MapSummary, NewClassSpace
+from ledger.errors import UnsupportedLayerError
 from ledger.networks.network import Network
 from ledger.plugin_manager import build_plugins
 from ledger.spaces import files
 from ledger.spaces.activations import collect_spaces
 from ledger.spaces.positions import PositionSampler
+from ledger.spaces.statistics import ClassStatistics
+from ledger.spaces.stored_means import WIDE, from_half, from_steps, half_mean, steps_of_mean
 from ledger.weights import tensor_files
 
 IMAGES = torch.randn(5, 4, 6, 6, generator=torch.Generator().manual_seed(1))
@@ -27,8 +33,8 @@ def network() -> Network:
     return Network.of(module, build_plugins().layer_handlers())
 
 
-def collected(net: Network, batch: int = 5) -> files.MapSpaces:
-    return collect_spaces(net, torch.split(IMAGES, batch), PositionSampler(0, 0, 7), max_rank=64)
+def collected(net: Network, batch: int = 5) -> ClassStatistics:
+    return collect_spaces(net, torch.split(IMAGES, batch), PositionSampler(0, 0, 7), max_rank=64, class_index=0)
 
 
 def record(maps: tuple[MapSummary, ...]) -> NewClassSpace:
@@ -57,7 +63,7 @@ def one_by_one(net: Network) -> dict[str, Space]:
 @pytest.mark.parametrize("batch", [1, 2, 5])
 def test_collected_groups_are_those_of_each_map_alone(batch: int) -> None:
     net, alone = network(), one_by_one(network())
-    spaces = collected(net, batch)
+    spaces = collected(net, batch).spaces
     assert list(spaces) == ["0.weight", "1.weight", "3.weight"]
     grouped = spaces["0.weight"]
     assert isinstance(grouped, GroupedSpace)
@@ -69,27 +75,126 @@ def test_collected_groups_are_those_of_each_map_alone(batch: int) -> None:
 
 def test_a_class_space_survives_being_stored() -> None:
     net = network()
-    spaces = collected(net)
-    data = files.serialise(spaces)
-    summaries = files.summaries(spaces)
+    statistics = collected(net)
+    data = files.serialise(statistics)
+    summaries = files.summaries(statistics.spaces)
     assert [(m.key, m.groups) for m in summaries] == [("0.weight", 4), ("1.weight", 1), ("3.weight", 1)]
-    assert sorted(load(data)) == ["0.weight#moments", "0.weight#trace", "1.weight", "3.weight"]
+    grouped = ["0.weight#mean", "0.weight#moments", "0.weight#trace"]
+    assert sorted(load(data)) == ["#means", "#prediction", *grouped, "1.weight", "3.weight"]
     again = files.parse(data, record(summaries), net.map_groups)
-    before, after = spaces["0.weight"], again["0.weight"]
+    before, after = statistics.spaces["0.weight"], again.spaces["0.weight"]
     assert isinstance(before, GroupedSpace)
     assert isinstance(after, GroupedSpace)
     torch.testing.assert_close(after.packed, before.packed.half(), rtol=0, atol=0)
     torch.testing.assert_close(after.trace, before.trace, rtol=0, atol=0)
     assert (after.rows, after.width) == (before.rows, before.width)
+    torch.testing.assert_close(again.prediction, statistics.prediction, rtol=0, atol=0)
     assert files.serialise(again) == data
+
+
+def test_means_survive_being_stored_nearly_as_they_were() -> None:
+    net = network()
+    statistics = collected(net)
+    record_ = record(files.summaries(statistics.spaces))
+    # Only some of the maps are asked for, and in another order: each mean is still its own.
+    for groups in (net.map_groups, net.map_groups[::-1], net.map_groups[2:]):
+        read = files.parse(files.serialise(statistics), record_, groups).spaces
+        for key, space in read.items():
+            kept = statistics.spaces[key]
+            before, after = kept.mean, space.mean
+            assert before is not None
+            assert after is not None
+            assert after.dtype == torch.float32
+            # Half precision; and for a group half of 127 steps, each a part of the root mean square of an input.
+            allowed = 6e-4 * torch.linalg.norm(before)
+            if isinstance(kept, GroupedSpace):
+                allowed = (kept.trace.sum() / kept.rows).sqrt() * 0.5 / 127
+            assert float(torch.linalg.norm(after - before)) <= float(allowed)
+
+
+@given(
+    groups=st.integers(1, 4),
+    width=st.one_of(st.integers(1, 10), st.sampled_from([WIDE - 1, WIDE])),
+    count=st.integers(1, 30),
+    scale=st.sampled_from([1e-6, 1.0, 1e6]),
+    offset=st.sampled_from([0.0, 0.3, 5.0]),
+    seed=st.integers(0, 2**16),
+)
+def test_stored_means_are_off_by_no_more_than_stated_whatever_the_scale(
+    groups: int, width: int, count: int, scale: float, offset: float, seed: int
+) -> None:
+    rows = (torch.randn(groups, count, width, generator=torch.Generator().manual_seed(seed)) + offset) * scale
+    accumulator = GroupedAccumulator(groups, width)
+    accumulator.update(rows)
+    space = accumulator.space()
+    assert space.mean is not None
+    stored = replace(space, packed=space.packed.half())
+    steps = steps_of_mean(stored, space.mean)
+    assert steps.dtype == (torch.int16 if width >= WIDE else torch.int8)
+    largest = rows.double().square().mean(1).sqrt()
+    # Half a step, and what half precision rounds off the moments, which for quiet inputs is more than 2**-11.
+    allowed = largest * (0.51 / torch.iinfo(steps.dtype).max + 2.0**-11) + 1e-3 * largest.norm(dim=1, keepdim=True)
+    read = from_steps(stored, steps)
+    assert bool(((read.double() - rows.double().mean(1)).abs() <= allowed).all())
+    assert torch.equal(steps_of_mean(stored, read), steps)
+
+    single = CovarianceAccumulator(width, max_rank=2)
+    single.update(rows[0])
+    one = single.space()
+    assert one.mean is not None
+    half = half_mean(one, one.mean)
+    back = from_half(one, half)
+    assert float((back - one.mean).abs().max()) <= 2.0**-11 * float(one.mean.abs().max()) + 1e-7 * scale
+    assert torch.equal(half_mean(one, back), half)
+
+
+def test_maps_without_energy_are_stored_with_mean_zero() -> None:
+    quiet, narrow = CovarianceAccumulator(3, max_rank=2), GroupedAccumulator(2, 3)
+    quiet.update(torch.zeros(4, 3))
+    narrow.update(torch.zeros(2, 4, 3))
+    one, several = quiet.space(), narrow.space()
+    assert one.mean is not None
+    assert several.mean is not None
+    assert from_half(one, half_mean(one, one.mean)).tolist() == [0.0] * 3
+    assert not from_steps(several, steps_of_mean(several, several.mean)).any()
+
+
+def test_names_that_two_tensors_would_have_are_refused() -> None:
+    found = collected(network())
+    clash = {**found.spaces, "0.weight#mean": found.spaces["1.weight"]}
+    with pytest.raises(UnsupportedLayerError, match="one name"):
+        files.serialise(replace(found, spaces=clash))
+
+
+def test_means_are_not_read_from_maps_that_are_called_like_them() -> None:
+    """Of a release that stored no means: a map of any name is its factor."""
+    net = network()
+    found = collected(net)
+    named = ClassStatistics({**found.spaces, "0.weight#mean": found.spaces["1.weight"]})
+    read = files.parse(files.serialise(named), record(files.summaries(named.spaces)), net.map_groups)
+    assert read.prediction is None
+    assert [space.mean for space in read.spaces.values()] == [None] * 3
+
+
+def test_means_take_little_beside_the_spaces() -> None:
+    torch.manual_seed(0)
+    depthwise = nn.Conv2d(64, 64, 5, groups=64)
+    module = nn.Sequential(nn.Conv2d(4, 64, 3), nn.ReLU(), depthwise, nn.Flatten(), nn.Linear(576, 10))
+    net = Network.of(module, build_plugins().layer_handlers())
+    images = torch.randn(40, 4, 9, 9)
+    found = collect_spaces(net, [images], PositionSampler(0, 0, 9), max_rank=64, class_index=0)
+    with_means, without = len(files.serialise(found)), len(files.serialise(replace(found, prediction=None)))
+    assert without < with_means <= 1.05 * without
 
 
 def test_what_earlier_releases_stored_is_read() -> None:
     net, old = network(), one_by_one(network())
     data = tensor_files.serialise({key: space.factor.half() for key, space in old.items()})
     maps = tuple(MapSummary(k, s.width, s.rank, s.rows, s.trace, s.error_bound) for k, s in old.items())
-    read = files.parse(data, record(maps), net.map_groups)["0.weight"]
-    new = collected(net)["0.weight"]
+    statistics = files.parse(data, record(maps), net.map_groups)
+    assert statistics.prediction is None
+    assert [space.mean for space in statistics.spaces.values()] == [None] * 3
+    read, new = statistics.spaces["0.weight"], collected(net).spaces["0.weight"]
     assert isinstance(read, GroupedSpace)
     assert isinstance(new, GroupedSpace)
     assert read.rows == new.rows
