@@ -197,6 +197,10 @@ class Solver(Protocol):
 
     A solver with an attribute ``batched = True`` also takes maps of one shape at once: all tensors then have a leading
     dimension ``g``. Without it, the groups of a convolution are solved one by one.
+
+    A solver with an attribute ``needs_means = True`` computes with the means and masked predictions of classes. Class
+    spaces that an earlier release stored without them are then collected again. A retained class whose images are gone
+    by then has none: the solver has to do without it.
     """
 
     @property

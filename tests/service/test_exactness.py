@@ -129,9 +129,9 @@ def test_what_is_fixed_at_registration_is_what_is_used(desk: Desk) -> None:
 def test_a_class_is_collected_once_for_all_later_requests(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     collected: list[int] = []
 
-    def counting(bench: Workbench, class_index: int, *rest: Any) -> Any:
+    def counting(bench: Workbench, class_index: int, *rest: Any, **options: Any) -> Any:
         collected.append(class_index)
-        return collect_class_space(bench, class_index, *rest)
+        return collect_class_space(bench, class_index, *rest, **options)
 
     monkeypatch.setattr("ledger.service.computation.class_space_cache.collect_class_space", counting)
     desk.forget(3)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from ledger.digest import json_digest
@@ -14,7 +15,7 @@ from ledger.spaces import files
 from ledger.spaces.statistics import ClassStatistics, MapSpaces
 from ledger.store.unit_of_work import Transaction
 
-from .class_space_collection import class_space_spec, collect_class_space
+from .class_space_collection import Specs, class_space_specs, collect_class_space
 from .kept_class_spaces import find_kept
 from .workbench import Workbench
 
@@ -45,7 +46,24 @@ class _Wanted:
     """Indices into the training split, in collection order; none where they are gone."""
     count: int
     """Number of images wanted."""
+    specs: Specs | None
+    """What it is found by; None where the images are gone."""
+    forgotten: bool
+    """Whether its forget samples are wanted."""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the ledger has of a class space that is wanted."""
+
+    wanted: _Wanted
     spec_digest: str
+    """What it goes by, or will go by once it is collected."""
+    record: ClassSpace | None
+    bare: bool = False
+    """Whether the record is one that an earlier release stored without means."""
+    outdated: bool = False
+    """Whether there is only one without means, and it is not enough."""
 
 
 class ClassSpaceCache:
@@ -75,11 +93,12 @@ class ClassSpaceCache:
         everything = self._wanted(forgotten)
         self._store_missing(everything, progress)
         progress.phase("class spaces", len(everything))
-        for one in counted(progress, everything):
-            wanted, record = self._find(one)
+        for wanted in counted(progress, everything):
+            found = self._find(wanted)
+            record = found.record
             data = None if record is None else self._read(record)
             if record is None or data is None:
-                collected, data = self._collect(wanted)
+                collected, data = self._collect(found)
                 record = self._add(collected, data) if record is None else self._renew(collected, data)
             yield self._load(record, data)
 
@@ -91,14 +110,17 @@ class ClassSpaceCache:
             progress: Counts classes.
         """
         everything = self._wanted(forgotten)
-        progress.phase("class spaces", len(everything))
-        for one in counted(progress, everything):
-            wanted, record = self._find(one)
-            data = None if record is None else self._read(record)
-            if record is None or data is None:
-                yield self._load(*self._collect(wanted))
+        outdated = sum(found.outdated for found in self._find_all(everything)) if self._needs_means else 0
+        progress.phase(
+            f"class spaces, {outdated} again for their means" if outdated else "class spaces", len(everything)
+        )
+        for wanted in counted(progress, everything):
+            found = self._find(wanted)
+            data = None if found.record is None else self._read(found.record)
+            if found.record is None or data is None:
+                yield self._load(*self._collect(found))
             else:
-                yield self._load(record, data)
+                yield self._load(found.record, data)
 
     # -- find -------------------------------------------------------------------------------------
 
@@ -112,36 +134,64 @@ class ClassSpaceCache:
             if k in self._workbench.gone:
                 count = settings.forget_samples if k in forgotten else settings.retain_samples
                 if k in forgotten or self._is_kept(k, count):
-                    everything.append(_Wanted(k, (), count, ""))
+                    everything.append(_Wanted(k, (), count, None, k in forgotten))
                 continue
             samples = self._workbench.samples(k)
             images = samples.forget if k in forgotten else samples.retain
-            everything.append(_Wanted(k, images, len(images), class_space_spec(self._workbench, k, images)))
+            specs = class_space_specs(self._workbench, k, images)
+            everything.append(_Wanted(k, images, len(images), specs, k in forgotten))
         return everything
 
     def _is_kept(self, class_index: int, count: int) -> bool:
         with self._ledger.database.read() as tx:
-            return find_kept(tx, self._workbench, class_index, count) is not None
+            kept = (find_kept(tx, self._workbench, class_index, count, full=full) for full in (True, False))
+            return any(one is not None for one in kept)
 
-    def _find(self, wanted: _Wanted) -> tuple[_Wanted, ClassSpace | None]:
+    @cached_property
+    def _needs_means(self) -> bool:
+        """Whether a solver of the model computes with means."""
+        solvers = self._ledger.plugins.solvers(self._workbench.model.settings.solvers)
+        return any(getattr(solver, "needs_means", False) for solver in solvers.values())
+
+    def _find_all(self, everything: Sequence[_Wanted]) -> list[_Found]:
+        with self._ledger.database.read() as tx:
+            return [self._find_in(tx, wanted) for wanted in everything]
+
+    def _find(self, wanted: _Wanted) -> _Found:
         with self._ledger.database.read() as tx:
             return self._find_in(tx, wanted)
 
-    def _find_in(self, tx: Transaction, wanted: _Wanted) -> tuple[_Wanted, ClassSpace | None]:
-        """Look for a space that covers every map read now; return what is wanted, with the digest it goes by."""
+    def _find_in(self, tx: Transaction, wanted: _Wanted) -> _Found:
+        """Look for a space that covers every map read now, and holds means if they are needed.
+
+        Else return what a new one will go by. Versions that used an older one keep it.
+        """
+        found = self._find_kind(tx, wanted, full=True)
+        if found.record is None:
+            earlier = self._find_kind(tx, wanted, full=False)
+            # Of images that are gone there will never be means: a retained class does without.
+            enough = not self._needs_means or not (wanted.images or wanted.forgotten)
+            if earlier.record is not None and enough:
+                found = replace(earlier, bare=True)
+            else:
+                found = replace(found, outdated=earlier.record is not None)
+        if found.record is not None:
+            tx.trusted.class_space(self._workbench.model.name, wanted.class_index, found.spec_digest)
+        return found
+
+    def _find_kind(self, tx: Transaction, wanted: _Wanted, *, full: bool) -> _Found:
+        """Look for a space with means, or without, that covers every map read now."""
         model, network = self._workbench.model, self._workbench.network
-        record = tx.class_spaces.find(model, wanted.class_index, wanted.spec_digest)
+        own = "" if wanted.specs is None else wanted.specs.full if full else wanted.specs.bare
+        record = tx.class_spaces.find(model, wanted.class_index, own) if own else None
         if record is None:
-            record = find_kept(tx, self._workbench, wanted.class_index, wanted.count)
-            wanted = wanted if record is None else replace(wanted, spec_digest=record.spec_digest)
+            record = find_kept(tx, self._workbench, wanted.class_index, wanted.count, full=full)
+        digest = own if record is None else record.spec_digest
         if record is not None and not files.covers(record, network.map_groups):
-            # Collected when some of these layers had no handler. Versions that used it keep it; a wider one is added.
-            digest = json_digest({"spec": wanted.spec_digest, "maps": sorted(m.key for m in network.maps)})
-            wanted = replace(wanted, spec_digest=digest)
+            # Collected when some of these layers had no handler: a wider one is added.
+            digest = json_digest({"spec": digest, "maps": sorted(m.key for m in network.maps)})
             record = tx.class_spaces.find(model, wanted.class_index, digest)
-        if record is not None:
-            tx.trusted.class_space(model.name, wanted.class_index, wanted.spec_digest)
-        return wanted, record
+        return _Found(wanted, digest, record)
 
     def _read(self, record: ClassSpace) -> bytes | None:
         """Return a class space's stored bytes; None if they are missing or damaged: it can be collected again."""
@@ -152,14 +202,25 @@ class ClassSpaceCache:
 
     # -- collect ----------------------------------------------------------------------------------
 
-    def _collect(self, wanted: _Wanted) -> tuple[NewClassSpace, bytes]:
-        if not wanted.images:
-            label = self._workbench.model.labels[wanted.class_index]
-            raise DataError(
-                f"the images of {label} are gone, and the ledger has no class space of it that could be used",
-                f"restore them, then: unledger model rebind {self._workbench.model.name}",
-            )
-        return collect_class_space(self._workbench, wanted.class_index, wanted.images, wanted.spec_digest)
+    def _require_images(self, found: _Found) -> None:
+        if found.wanted.images:
+            return
+        label = self._workbench.model.labels[found.wanted.class_index]
+        why = "that could be used"
+        if found.outdated:
+            why = "but one that an earlier release stored without the means that a solver of this model needs"
+        raise DataError(
+            f"the images of {label} are gone, and the ledger has no class space of it {why}",
+            f"restore them, then: unledger model rebind {self._workbench.model.name}",
+        )
+
+    def _collect(self, found: _Found) -> tuple[NewClassSpace, bytes]:
+        self._require_images(found)
+        wanted = found.wanted
+        # In the place of one whose bytes were lost, the same bytes.
+        return collect_class_space(
+            self._workbench, wanted.class_index, wanted.images, found.spec_digest, bare=found.bare
+        )
 
     def _load(self, record: Record, data: bytes) -> CollectedSpace[Record]:
         """Read the spaces from their stored form, also right after collecting them: the same bytes either way."""
@@ -169,13 +230,18 @@ class ClassSpaceCache:
 
     def _store_missing(self, everything: Sequence[_Wanted], progress: Progress) -> None:
         """Collect and store what the ledger lacks, each class in a transaction of its own."""
-        with self._ledger.database.read() as tx:
-            found = [self._find_in(tx, wanted) for wanted in everything]
-        missing = [wanted for wanted, record in found if record is None]
-        if missing:
-            progress.phase("collect", len(missing))
-        for wanted in counted(progress, missing):
-            self._add(*self._collect(wanted))
+        missing = [found for found in self._find_all(everything) if found.record is None]
+        for found in missing:
+            self._require_images(found)
+        outdated = [found for found in missing if found.outdated]
+        for name, some in (
+            ("collect", [found for found in missing if not found.outdated]),
+            ("collect again for their means, which an earlier release did not store", outdated),
+        ):
+            if some:
+                progress.phase(name, len(some))
+            for found in counted(progress, some):
+                self._add(*self._collect(found))
 
     def _add(self, record: NewClassSpace, data: bytes) -> ClassSpace:
         """Store a class space that the ledger lacks; return its record as stored."""

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,9 +16,23 @@ from ledger.spaces.positions import PositionSampler
 
 from .workbench import Workbench
 
+STATISTICS = "means and predictions"
+"""What class spaces hold besides second moments. Those of earlier releases, whose specification does not say it, hold
+nothing else."""
 
-def class_space_spec(workbench: Workbench, class_index: int, images: Sequence[int]) -> str:
-    """Return the digest of everything that decides a class space's bytes, besides the machine.
+
+@dataclass(frozen=True)
+class Specs:
+    """Digests of everything that decides a class space's bytes, besides the machine."""
+
+    full: str
+    """Of one that holds means and a prediction."""
+    bare: str
+    """Of one that an earlier release stored without them."""
+
+
+def class_space_specs(workbench: Workbench, class_index: int, images: Sequence[int]) -> Specs:
+    """Return what the space of a class is found by.
 
     Where the content of each class is known, images of other classes play no part.
 
@@ -28,36 +43,36 @@ def class_space_spec(workbench: Workbench, class_index: int, images: Sequence[in
     """
     known = workbench.model.data.classes
     if not known:
-        return earlier_spec(workbench, workbench.model.data_digest, images)
+        return combined_specs(workbench, workbench.model.data_digest, images)
     own = np.flatnonzero(workbench.train_labels == class_index)
-    return content_spec(workbench, known[class_index].train, [int(place) for place in np.searchsorted(own, images)])
+    return content_specs(workbench, known[class_index].train, [int(place) for place in np.searchsorted(own, images)])
 
 
-def content_spec(workbench: Workbench, content: str, places: Sequence[int]) -> str:
-    """Return the digest for a class whose training images have a digest.
+def content_specs(workbench: Workbench, content: str, places: Sequence[int]) -> Specs:
+    """Return the digests for a class whose training images have a digest.
 
     Args:
         workbench: The model.
         content: The digest.
         places: Which of the class's training images, in collection order.
     """
-    return _spec(workbench, {"class_data": content, "samples": list(places)})
+    return _specs(workbench, {"class_data": content, "samples": list(places)})
 
 
-def earlier_spec(workbench: Workbench, data: str, images: Sequence[int]) -> str:
-    """Return the digest where the images of all classes have one digest together.
+def combined_specs(workbench: Workbench, data: str, images: Sequence[int]) -> Specs:
+    """Return the digests where the images of all classes have one digest together.
 
     Args:
         workbench: The model.
         data: The digest.
         images: Indices into the training split, in collection order.
     """
-    return _spec(workbench, {"data": data, "samples": list(images)})
+    return _specs(workbench, {"data": data, "samples": list(images)})
 
 
-def _spec(workbench: Workbench, images: Mapping[str, object]) -> str:
+def _specs(workbench: Workbench, images: Mapping[str, object]) -> Specs:
     settings, anchor, code = workbench.model.settings, workbench.anchor, workbench.model.code_digest
-    return json_digest(
+    facts = (
         {
             "weights": anchor.weights,
             "seed": settings.seed,
@@ -70,10 +85,11 @@ def _spec(workbench: Workbench, images: Mapping[str, object]) -> str:
         | ({"anchor": anchor.number} if anchor.number else {})
         | ({"code": code} if code else {})
     )
+    return Specs(json_digest(facts | {"statistics": STATISTICS}), json_digest(facts))
 
 
 def collect_class_space(
-    workbench: Workbench, class_index: int, images: Sequence[int], spec_digest: str
+    workbench: Workbench, class_index: int, images: Sequence[int], spec_digest: str, *, bare: bool = False
 ) -> tuple[NewClassSpace, bytes]:
     """Run images of one class through the network; return the record of their space, not yet stored, and its bytes.
 
@@ -82,6 +98,7 @@ def collect_class_space(
         class_index: The class.
         images: Indices into the training split, in collection order.
         spec_digest: What the record shall be found by.
+        bare: Make the bytes without means and prediction, as an earlier release stored them.
 
     Raises:
         DataError: An image cannot be read.
@@ -98,7 +115,7 @@ def collect_class_space(
         sampler,
         max_rank=settings.max_rank,
         tolerance=settings.space_tolerance,
-        class_index=class_index,
+        class_index=None if bare else class_index,
     )
     data = files.serialise(statistics)
     record = NewClassSpace(

@@ -7,11 +7,11 @@ from ledger.domain.data_record import ClassRecord
 from ledger.images.sampling import choose_samples
 from ledger.store.unit_of_work import Transaction
 
-from .class_space_collection import content_spec, earlier_spec
+from .class_space_collection import Specs, combined_specs, content_specs
 from .workbench import Workbench
 
 
-def find_kept(tx: Transaction, workbench: Workbench, class_index: int, count: int) -> ClassSpace | None:
+def find_kept(tx: Transaction, workbench: Workbench, class_index: int, count: int, *, full: bool) -> ClassSpace | None:
     """Return a stored class space that was collected from a class's images as its record knows them.
 
     Of a class whose images are there, only a space of just so many images counts. Of one whose images are gone, the one
@@ -22,26 +22,28 @@ def find_kept(tx: Transaction, workbench: Workbench, class_index: int, count: in
         workbench: The model.
         class_index: The class.
         count: Number of images wanted.
+        full: Return one that holds means and a prediction. Else, one that an earlier release stored without them.
     """
     if not workbench.model.data.classes:
         return None
     known = workbench.model.data.classes[class_index]
     if not known.gone and known.term is None:
         return None
-    stored = [one for one in tx.class_spaces.all(workbench.model) if one.class_index == class_index]
-    specs = _specs_of_content(workbench, class_index, known)
-    kept = [one for one in stored if one.spec_digest in specs or _was_collected_under(workbench, known.term, one)]
+    of_content = _specs_of_content(workbench, class_index, known)
+    kept = []
+    for one in (one for one in tx.class_spaces.all(workbench.model) if one.class_index == class_index):
+        specs = list(of_content)
+        if known.term is not None:
+            specs.append(combined_specs(workbench, known.term, one.samples))
+        if one.spec_digest in [each.full if full else each.bare for each in specs]:
+            kept.append(one)
     if not known.gone:
         kept = [one for one in kept if len(one.samples) == count]
     return min(kept, key=lambda one: (abs(len(one.samples) - count), one.id), default=None)
 
 
-def _specs_of_content(workbench: Workbench, class_index: int, known: ClassRecord) -> frozenset[str]:
+def _specs_of_content(workbench: Workbench, class_index: int, known: ClassRecord) -> list[Specs]:
     if not known.train_images:
-        return frozenset()
+        return []
     samples = choose_samples(np.full(known.train_images, class_index), class_index, workbench.model.settings)
-    return frozenset(content_spec(workbench, known.train, places) for places in (samples.retain, samples.forget))
-
-
-def _was_collected_under(workbench: Workbench, term: str | None, stored: ClassSpace) -> bool:
-    return term is not None and stored.spec_digest == earlier_spec(workbench, term, stored.samples)
+    return [content_specs(workbench, known.train, places) for places in (samples.retain, samples.forget)]
