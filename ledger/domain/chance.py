@@ -42,6 +42,19 @@ def log_at_least(correct: int, images: int, share: float) -> float:
     return min(0.0, largest + math.log(math.fsum(math.exp(term - largest) for term in terms)))
 
 
+def most_hidden(images: int, *, rare: float = DOUBT) -> float:
+    """Return the largest share of correct answers that may hide behind none among so many images.
+
+    Args:
+        images: Number of images, none of which was answered correctly.
+        rare: Probability of the accident that is ruled out.
+
+    Returns:
+        The exact upper confidence limit, between 0 and 1; 1 without images.
+    """
+    return 1.0 - rare ** (1 / images) if images > 0 else 1.0
+
+
 def halfway(chance: float) -> float:
     """Return the share halfway between chance and always correct, which a network that was trained well exceeds."""
     return chance + (1 - chance) / 2

@@ -176,6 +176,29 @@ def test_verdict_says_when_a_forgotten_class_is_still_recognised(new_sample: New
     assert "Still recognised more often than the gate of 1.0 % allows: kite (12.0 %)." in page(sample).text
 
 
+def none_recognised(sample: Sample, images: int) -> str:
+    """Record that no test image of class 3 is recognised, of so many; return the page."""
+    version = sample.forget(3)
+    metrics = sample.accuracy(6, version.forgotten)
+    metrics["test"]["per_class"][3] = 0.0
+    sample.record(version, "accuracy", metrics)
+    before, after = ([[images if k == (j + shift) % 6 else 0 for k in range(6)] for j in range(6)] for shift in (0, 1))
+    sample.record(version, "confusion", {"matrix": after, "base_matrix": before})
+    return page(sample).text
+
+
+def test_verdict_says_of_how_few_test_images_none_is_recognised(new_sample: NewSample) -> None:
+    text = none_recognised(new_sample(), 3)
+    assert "Not one of 3 test images of forgotten classes is recognised." in text
+    assert "With 3 images of a class, up to 63.2 % of it may still be (95% confidence)." in text
+
+
+def test_verdict_does_not_doubt_many_test_images(new_sample: NewSample) -> None:
+    text = none_recognised(new_sample(), 1000)
+    assert "Not one of 1,000 test images of forgotten classes is recognised." in text
+    assert "may still be" not in text
+
+
 def test_rollback_is_drawn_and_explained(sample: Sample) -> None:
     text = render(gather(sample.ledger, sample.name))
     found = Page(text)

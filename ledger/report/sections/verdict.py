@@ -1,10 +1,14 @@
 """The result for the live version in plain sentences, and the usual evidence that is missing."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from ledger.report.charts.words import percent, short_listing
-from ledger.report.data.metrics import AccuracyMetrics, read_accuracy
+from ledger.domain.chance import DOUBT, most_hidden
+from ledger.report.charts.words import count, percent, short_listing
+from ledger.report.data.metrics import AccuracyMetrics, read_accuracy, read_confusion
 from ledger.report.data.model_report import REGISTERED, ModelReport
+
+WORTH_SAYING = 0.1
+"""Share of a class that few test images may hide, from which on the page says so."""
 
 
 def verdict(report: ModelReport) -> str:
@@ -53,8 +57,26 @@ def _answers(report: ModelReport, accuracy: AccuracyMetrics, before: str) -> str
     if still:
         return f"{text} Still recognised more often than the gate of {percent(gate)} allows: {short_listing(still)}."
     if not any(left.values()):
-        return f"{text} Not one test image of a forgotten class is recognised."
+        return f"{text} {_none_recognised(report, left)}"
     return f"{text} No forgotten class is recognised in more than {percent(max(left.values()))} of its test images."
+
+
+def _none_recognised(report: ModelReport, classes: Collection[int]) -> str:
+    """Say that no test image of some classes is recognised, and of how many, as far as evidence tells."""
+    found = report.evidence_on(report.live)
+    evidence = found.evidence.get("confusion") if found else None
+    confusion = read_confusion(evidence.metrics, len(report.model.labels)) if evidence else None
+    images = [int(confusion.after.images[k]) for k in classes] if confusion else []
+    if not images or not min(images):
+        return "Not one test image of a forgotten class is recognised."
+    text = f"Not one of {count(sum(images), 'test image')} of forgotten classes is recognised"
+    fewest = min(images)
+    if most_hidden(fewest) <= WORTH_SAYING:
+        return f"{text}."
+    return (
+        f"{text}. With {count(fewest, 'image')} of a class, up to {percent(most_hidden(fewest))} of it may still be "
+        f"({1 - DOUBT:.0%} confidence)."
+    )
 
 
 def untested(report: ModelReport) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from ledger.images.sampling import evaluation_samples
 from ledger.networks.inference import logits
 from ledger.plugin_manager import PluginInfo
 from ledger.service.computation.workbench import Workbench, open_workbench
+from ledger.service.few_images import measurement_note
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, counted
 from ledger.service.versions.recording import append_evidence
@@ -134,6 +135,8 @@ def answers(
 ) -> tuple[EvaluationInput, dict[str, int]]:
     """Run training and test images through two sets of weights; return what evaluators get, and image counts."""
     source, seed = bench.source, bench.model.settings.seed
+    if note := measurement_note(bench.model.labels, source.test.labels, forgotten):
+        bench.ledger.tell(f"note: {note}")
     chosen = {
         "train": (source.train, evaluation_samples(source.train.labels, train_per_class, seed)),
         "test": (source.test, evaluation_samples(source.test.labels, None, seed)),

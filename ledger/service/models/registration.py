@@ -29,6 +29,7 @@ from ledger.networks.trial import IMAGES, require_function_of_image
 from ledger.service.computation.environment import computation_environment
 from ledger.service.computation.pinning import pin_threads
 from ledger.service.computation.registered_data import data_digest, open_source, records
+from ledger.service.few_images import registration_notes
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, Silent
@@ -130,6 +131,8 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
         accept_accuracy=registration.accept_accuracy,
         accept_outputs=registration.accept_outputs,
     )
+    for note in registration_notes(labels, source.train.labels, source.test.labels):
+        ledger.tell(f"note: {note}")
     digest = store_object(ledger, data)
     now = ledger.clock()
     with ledger.database.write() as tx:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from ledger.domain.chance import at_least, at_most, is_about_chance, is_clearly_better, was_known
+from ledger.domain.chance import at_least, at_most, is_about_chance, is_clearly_better, most_hidden, was_known
 
 
 @given(images=st.integers(0, 2000), share=st.floats(1e-4, 0.9999), data=st.data())
@@ -45,3 +45,16 @@ def test_a_few_images_show_neither() -> None:
     assert not is_about_chance(3, 4, 0.5)
     assert is_about_chance(50, 100, 0.5)
     assert is_clearly_better(90, 100, 0.5)
+
+
+@given(images=st.integers(1, 5000))
+def test_a_share_hides_behind_no_correct_answer_up_to_its_confidence_limit(images: int) -> None:
+    share = most_hidden(images)
+    assert at_most(0, images, share) == pytest.approx(0.05)
+    assert at_most(0, images, share * 0.9) > 0.05
+
+
+def test_no_images_rule_nothing_out_and_it_takes_hundreds_to_rule_out_one_per_cent() -> None:
+    assert most_hidden(0) == 1.0
+    assert most_hidden(3) == pytest.approx(0.632, abs=0.001)
+    assert most_hidden(298) > 0.01 > most_hidden(299)

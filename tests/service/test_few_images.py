@@ -1,0 +1,48 @@
+"""With a single image of each class the ledger works, and says what that is worth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+
+from ledger.domain.settings import Preprocessing
+from ledger.service.evidence.evaluation import evaluate
+from ledger.service.progress import Silent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.ledgers.desk import Desk
+
+ONE_EACH = "even if none of 1 is recognised, up to 95% of a class may be (95% confidence)"
+
+
+@pytest.fixture
+def one_each(desk: Desk, tmp_path: Path) -> Path:
+    """One image of each digit to train on, and another to test on."""
+    source = desk.ledger.plugins.data_source("digits")
+    root = tmp_path / "digits"
+    for name, split in (("train", source.train), ("test", source.test)):
+        for k in range(10):
+            [pixels] = split.pixels([list(split.labels).index(k)], Preprocessing(channels=1, height=32, width=32))
+            folder = root / name / str(k)
+            folder.mkdir(parents=True)
+            Image.fromarray((255 * pixels[0]).round().byte().numpy()).save(folder / "only.png")
+    return root
+
+
+def test_a_class_of_one_image_is_forgotten_and_the_little_it_shows_is_told(desk: Desk, one_each: Path) -> None:
+    told: list[str] = []
+    desk.ledger.tell = told.append
+    desk.register("few", data_spec=f"folder:{one_each}")
+    assert f"note: 10 of 10 classes have fewer than 30 training images, the fewest 1: {ONE_EACH}" in told
+    assert any(sentence.startswith("note: 10 of 10 classes have a single training image") for sentence in told)
+    told.clear()
+
+    version = desk.forget(3, model="few")
+    figures = evaluate(desk.ledger, "few", version.number, Silent()).evidence["accuracy"].metrics
+    assert figures["base_train"]["per_class"][3] == 1.0
+    assert figures["train"]["per_class"][3] == 0.0
+    assert f"note: test images: 3 1; {ONE_EACH}" in told
