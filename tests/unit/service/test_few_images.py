@@ -18,8 +18,8 @@ def test_with_enough_images_nothing_is_said() -> None:
 def test_each_split_with_few_images_is_named_with_what_it_may_hide() -> None:
     train, test = registration_notes(LABELS, split(7, 40, 8), split(3, 3, 4))
     assert train == (
-        "2 of 3 classes have fewer than 30 training images, the fewest 7: even if none of 7 is recognised, up to 35% of "
-        "a class may be (95% confidence)"
+        "2 of 3 classes have fewer than 30 training images, the fewest 7: even if none of 7 is recognised, up to 35% "
+        "of a class may be (95% confidence)"
     )
     assert "3 of 3 classes have fewer than 30 test images, the fewest 3" in test
     assert "up to 63% of a class" in test
