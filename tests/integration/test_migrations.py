@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from alembic import command
 from alembic.config import Config
+from ledger.plugins.solvers.projection import ProjectionSolver
 from sqlalchemy import Engine, MetaData, create_engine, event, func, inspect, select, text
 
 from ledger.audit.merkle import Frontier
@@ -24,6 +25,8 @@ from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError, RowError, SchemaVersionError
 from ledger.service.audit.adoption import adopt, plan_adoption
 from ledger.service.audit.replay import differences
+from ledger.service.computation.class_space_cache import ClassSpaceCache
+from ledger.service.computation.workbench import open_workbench
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.progress import Silent
 from ledger.service.requests.decisions import decide
@@ -227,6 +230,27 @@ def test_work_goes_on_in_an_upgraded_ledger(golden: Restored) -> None:
     with ledger.database.read() as tx:
         since = list(tx.audit.events(after=int(golden.expected["head"].partition(":")[0])))
     assert [entry.data["class"] for entry in since if entry.kind == "class_space.collected"] == [7]
+    ledger.close()
+
+
+def test_class_spaces_of_an_earlier_release_are_collected_again_only_for_a_solver_that_needs_means(
+    golden: Restored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_ledger(find_config(golden.root), "tester").close()
+    ledger = open_ledger(find_config(golden.root), "tester", device="cpu")
+    adopt(ledger, plan_adoption(ledger, "digits"), "compared with the backup")
+    cache, forgotten = ClassSpaceCache(open_workbench(ledger, "digits")), frozenset({3})
+    before = list(cache.collect_and_store(forgotten, Silent()))
+    assert {one.statistics.prediction for one in before} == {None}
+
+    monkeypatch.setattr(ProjectionSolver, "needs_means", True, raising=False)
+    cache = ClassSpaceCache(open_workbench(ledger, "digits"))
+    after = list(cache.collect_and_store(forgotten, Silent()))
+    assert all(one.statistics.prediction is not None for one in after)
+    assert [one.record.samples_digest for one in after] == [one.record.samples_digest for one in before]
+    assert {one.record.id for one in after}.isdisjoint(one.record.id for one in before)
+    assert all(one.record.object_digest in ledger.objects for one in before)
+    assert differences(ledger) == []
     ledger.close()
 
 
