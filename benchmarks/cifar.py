@@ -3,7 +3,6 @@
 import argparse
 import zipfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -11,23 +10,13 @@ import numpy as np
 import torch
 from accuracy import class_accuracies
 from PIL import Image
+from registered import Registered
 from torch import Tensor
 
-from ledger.config import create_config
 from ledger.domain.models import Architecture
-from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Settings
-from ledger.domain.states import RequestState
 from ledger.domain.versions import Version
-from ledger.service.computation.compute import open_unlearning_afresh
-from ledger.service.computation.workbench import Workbench, open_workbench
-from ledger.service.ledger import Ledger, create_ledger
-from ledger.service.models.registration import Registration, register
-from ledger.service.progress import Progress, Silent
-from ledger.service.requests.filing import enqueue
-from ledger.service.requests.withdrawal import withdraw
-from ledger.service.requests.worker import work
-from ledger.weights import tensor_files
+from ledger.service.models.registration import Registration
 
 MODEL = "vgg"
 MEAN, STD = (0.491, 0.482, 0.447), (0.247, 0.243, 0.262)
@@ -65,8 +54,7 @@ def unpack(images: Path, folder: Path) -> Path:
     return target
 
 
-@dataclass
-class Cifar:
+class Cifar(Registered):
     """A fresh ledger with the trained network registered in it.
 
     Args:
@@ -76,48 +64,21 @@ class Cifar:
         settings: How to unlearn.
     """
 
-    folder: Path
-    data: Path
-    models: Path
-    settings: Settings
-
-    def __post_init__(self) -> None:
-        self.ledger: Ledger = create_ledger(create_config(self.folder, "sqlite:///ledger.db", "objects"), "bench")
-        name = self.models / "cifar10_vgg11_bn"
-        register(
-            self.ledger,
+    def __init__(self, folder: Path, data: Path, models: Path, settings: Settings) -> None:
+        name = models / "cifar10_vgg11_bn"
+        super().__init__(
+            folder,
             Registration(
                 name=MODEL,
                 architecture=Architecture(f"{name}.py:vgg11_bn", {}),
                 weights=name.with_suffix(".safetensors"),
-                data_spec=f"npz:{self.data}",
+                data_spec=f"npz:{data}",
                 labels=None,
                 preprocessing={"channels": 3, "height": 32, "width": 32, "mean": MEAN, "std": STD},
-                settings=self.settings,
+                settings=settings,
             ),
         )
-        self.bench: Workbench = open_workbench(self.ledger, MODEL)
         self.labels = torch.tensor(self.bench.source.test.labels)
-
-    def forget(self, classes: Iterable[int], progress: Progress | None = None) -> Version:
-        """File a request and carry it out; return the version that did it."""
-        enqueue(self.ledger, MODEL, [NewRequest(frozenset(classes), "bench")])
-        [outcome] = work(self.ledger, progress or Silent(), open_model=open_unlearning_afresh)
-        if outcome.version is None:
-            raise SystemExit(
-                f"request {outcome.request.id} is {outcome.request.state.value}: {outcome.request.outcome}"
-            )
-        return outcome.version
-
-    def withdraw_last(self) -> None:
-        """Withdraw the newest fulfilled request."""
-        with self.ledger.database.read() as tx:
-            newest = tx.requests.all(self.bench.model, [RequestState.FULFILLED])[-1]
-        withdraw(self.ledger, newest.id, "benchmark", Silent(), open_model=open_unlearning_afresh)
-
-    def state(self, version: Version) -> dict[str, Tensor]:
-        """Return a version's weights."""
-        return tensor_files.parse(self.ledger.objects.get(version.weights), f"version {version.number}")
 
     def accuracies(self, state: dict[str, Tensor]) -> Tensor:
         """Return the test accuracy of every class under some weights, float64 (10,)."""

@@ -16,13 +16,13 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from accuracy import class_accuracies
+from left_out import Without
 from probe import probe
 from tables import markdown
 from torch import Tensor, nn
@@ -54,54 +54,6 @@ CHOSEN = ("solver", "depth", "alpha_r", "alpha_f")
 MOST_FORGOTTEN, MOST_DROP, MOST_GROWTH = 0.02, 0.015, 1.2
 ROUNDING = 1e-9
 """One image in fifty is exactly the bar, and must not miss it by the last bit of a mean."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some images of a split."""
-
-    split: Split
-    indices: Sequence[int]
-
-    @cached_property
-    def labels(self) -> Sequence[int]:
-        """Class index of each image, as in the whole."""
-        return [self.split.labels[i] for i in self.indices]
-
-    def pixels(self, indices: Sequence[int], preprocessing: Preprocessing) -> Tensor:
-        """Return images, counted within this part."""
-        return self.split.pixels([self.indices[i] for i in indices], preprocessing)
-
-
-@dataclass(frozen=True)
-class Without:
-    """A data source without the images of some classes; labels keep their indices."""
-
-    whole: DataSource
-    left_out: frozenset[int]
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """All labels, those left out too."""
-        return self.whole.labels
-
-    @property
-    def digest(self) -> str:
-        """Digest of the whole: this source is never registered."""
-        return self.whole.digest
-
-    @property
-    def train(self) -> Part:
-        """Training images of the others."""
-        return self._others(self.whole.train)
-
-    @property
-    def test(self) -> Part:
-        """Test images of the others."""
-        return self._others(self.whole.test)
-
-    def _others(self, split: Split) -> Part:
-        return Part(split, [i for i, label in enumerate(split.labels) if label not in self.left_out])
 
 
 @dataclass(frozen=True)

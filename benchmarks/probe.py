@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -32,11 +32,32 @@ def probe(
         ValueError: The module is in training mode, or its classifier did not run.
     """
     (train_images, train_labels), (test_images, test_labels) = train, test
-    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    classifier.fit(penultimate(module, state, train_images), train_labels.numpy())
+    classifier = fit(penultimate(module, state, train_images), train_labels.numpy())
     predicted = classifier.predict(penultimate(module, state, test_images))
     wanted = test_labels.numpy()
     return {int(k): float(np.mean(predicted[wanted == k] == k)) for k in np.unique(wanted)}
+
+
+def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
+    """Return a logistic regression on standardised features, with scikit-learn's usual penalty.
+
+    Args:
+        features: (n, d).
+        labels: Class index of each (n,).
+    """
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features, labels)
+
+
+def classifier_of(module: nn.Module) -> nn.Linear:
+    """Return a network's last ``nn.Linear``.
+
+    Raises:
+        ValueError: It has none.
+    """
+    linears = [part for part in module.modules() if isinstance(part, nn.Linear)]
+    if not linears:
+        raise ValueError("the network has no nn.Linear to take the inputs of")
+    return linears[-1]
 
 
 def penultimate(module: nn.Module, state: Mapping[str, Tensor], images: Tensor, batch_size: int = 256) -> np.ndarray:
@@ -53,19 +74,17 @@ def penultimate(module: nn.Module, state: Mapping[str, Tensor], images: Tensor, 
     """
     if any(part.training for part in module.modules()):
         raise ValueError("the network must be in evaluation mode: dropout and batch statistics would blur its features")
-    linears = [part for part in module.modules() if isinstance(part, nn.Linear)]
-    if not linears:
-        raise ValueError("the network has no nn.Linear to take the inputs of")
+    classifier = classifier_of(module)
     seen: list[Tensor] = []
     held = module.state_dict()
     # A checkpoint may be stored in another precision, and elsewhere, than the network computes.
     weights = {name: tensor.to(held[name]) for name, tensor in state.items()}
     # A copy: later layers may work in place.
-    hook = linears[-1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1).float().clone()))
+    hook = classifier.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].flatten(1).float().clone()))
     try:
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):
-                functional_call(module, weights, (images[start : start + batch_size].to(linears[-1].weight.device),))
+                functional_call(module, weights, (images[start : start + batch_size].to(classifier.weight.device),))
     finally:
         hook.remove()
     if not seen:

@@ -25,7 +25,8 @@ import torch
 from accuracy import class_accuracies
 from cifar import Cifar, arguments, unpack
 from classes import ORDER
-from digit_pairs import MOST_DROP, MOST_FORGOTTEN, ROUNDING, Without, say
+from digit_pairs import MOST_DROP, MOST_FORGOTTEN, ROUNDING, say
+from left_out import Without
 from probe import probe
 from tables import markdown
 from torch import Tensor
