@@ -243,6 +243,10 @@ class EvaluationInput:
     """The same images through the weights compared against (the registered ones by default)."""
     base_test: Outputs
     seed: int
+    anchor_train: Outputs | None = None
+    """The same images through the registered weights (after a purge, the anchor's); None where the version is compared
+    with just these."""
+    anchor_test: Outputs | None = None
 
 
 class Evaluator(Protocol):

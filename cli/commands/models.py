@@ -10,6 +10,7 @@ import typer
 
 from ledger.domain.command_lines import command
 from ledger.domain.data_record import BadImages
+from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version
 from ledger.errors import IntegrityError, NotFoundError
@@ -80,8 +81,10 @@ def show(ctx: typer.Context, model: ModelReference, json: Json = False) -> None:
         rows.append(("edited", f"the last {recipe.depth} of {recipe.layers} layers"))
         rows.append(("alphas (r, f)", f"{recipe.alpha_r:g}, {recipe.alpha_f:g}"))
     if "accuracy" in measured:
-        test = measured["accuracy"].metrics["test"]
-        rows.append(("test accuracy", f"retained {percent(test['retained'])}, forgotten {percent(test['forgotten'])}"))
+        metrics = measured["accuracy"].metrics
+        # The evidence does not tell what the version was compared with; the report does.
+        retained = RetainedAccuracy.of_metrics(metrics).told(percent, "compared with")
+        rows.append(("test accuracy", f"retained {retained}, forgotten {percent(metrics['test']['forgotten'])}"))
     emit_table(["", "~"], rows, title=m.name)
 
 

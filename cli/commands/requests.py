@@ -10,6 +10,7 @@ import typer
 from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
 from ledger.domain.labels import LabelMap
+from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, UsageError
 from ledger.garbage_collection import paused
@@ -69,7 +70,7 @@ def preview(
         ),
         title=f"test accuracy of {model} if it forgot {', '.join(labels.names(result.forgotten))}",
     )
-    say(f"retained classes: {percent(before['retained'])} before, {percent(after['retained'])} after")
+    say(f"retained classes: {RetainedAccuracy.of_metrics(result.accuracy).told(percent)}")
     for k in sorted(result.not_known_before):
         say(("warning:", "yellow"), f" {labels[k]} was not known before: there is nothing to forget")
     for reason in result.missed_gates:

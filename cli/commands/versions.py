@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ledger.domain.command_lines import command
+from ledger.domain.retained_accuracy import PLAIN_ORIGINAL, RetainedAccuracy
 from ledger.errors import UsageError
 
 from ..answers import answer
@@ -82,6 +83,8 @@ def evaluate(
             rows,
             title=f"{name} version {result.version.number} against {against}",
         )
+        plain = PLAIN_ORIGINAL if against == "base" else f"version {against}" if against.isdecimal() else against
+        say(f"retained classes, test: {RetainedAccuracy.of_metrics(metrics).told(percent, plain)}")
     if "membership" in result.evidence and forgotten:
         m = result.evidence["membership"].metrics
         emit_table(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ledger.domain.due import days_left
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
+from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.domain.states import Action
 from ledger.domain.versions import Version
 
@@ -46,6 +47,17 @@ def request_part(value: Request, owner: Model, now: datetime) -> Document:
         "no_op": value.no_op,
         "gates_waived": value.gates_waived,
         "outcome": value.outcome,
+    }
+
+
+def retained_part(value: RetainedAccuracy) -> Document:
+    """Return the accuracy on the retained classes, beside both originals."""
+    return {
+        "after": value.after,
+        "masked_original": value.masked,
+        "plain_original": value.plain,
+        "loss_against_mask": value.lost,
+        "drop_against_plain": value.dropped,
     }
 
 
@@ -113,6 +125,7 @@ def preview_document(result: "Preview") -> Document:
         "alpha_f": result.alpha_f,
         "accuracy": result.accuracy,
         "confusion": result.confusion,
+        "retained": retained_part(RetainedAccuracy.of_metrics(result.accuracy)),
         "missed_gates": list(result.missed_gates),
         "not_known_before": list(result.model.labels.names(result.not_known_before)),
     }

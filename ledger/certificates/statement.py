@@ -206,11 +206,14 @@ def _search(recipe: VersionRecipe) -> dict[str, Any]:
         key: max((one[key] for one in scores if one[key] is not None), default=None)
         for key in ("accuracy", "confidence")
     }
+    masked = recipe.mask_retained
     return {
         "trials": recipe.trial_count,
         "forgottenWorst": worst,
         "retained": recipe.retained.to_json(),
         "retainedBefore": recipe.base_retained.to_json(),
+        # Recipes of earlier releases do not hold it, and their certificates say what they said.
+        **({} if masked.accuracy is None else {"retainedMasked": masked.to_json()}),
     }
 
 

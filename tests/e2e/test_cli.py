@@ -88,6 +88,17 @@ def test_what_writes_speaks_it_too(forgotten: Cli) -> None:
     assert forgotten.json("rollback", "digits", "--to", "1", "--yes")["reopened"][0]["id"] == 2
 
 
+def test_what_retained_classes_lose_is_told_against_both_originals(forgotten: Cli) -> None:
+    told = r"\(masked original \d+\.\d%: [^;]+; {}\d+\.\d%: [^;]+\)"
+    previewed = forgotten("preview", "digits", "-c", "0")
+    assert re.search(r"retained classes: \d+\.\d% " + told.format("plain original "), previewed.err)
+    evaluated = forgotten("evaluate", "digits", "--train-per-class", "5")
+    assert re.search(told.format("plain original "), evaluated.err)
+    assert re.search(told.format("compared with "), forgotten("model", "show", "digits").out.replace("\n", ""))
+    against = forgotten("evaluate", "digits", "--against", "1", "--train-per-class", "5")
+    assert re.search(told.format("version 1 "), against.err)
+
+
 def test_json_says_what_the_tables_say(forgotten: Cli) -> None:
     shown = forgotten.json("model", "show", "digits")
     assert (shown["live"], shown["forgotten"], shown["version"]["request"]) == (2, ["3", "7"], 2)

@@ -1,8 +1,10 @@
 """The built-in evaluators on answers whose figures can be worked out by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from ledger.plugins.evaluators.accuracy import AccuracyEvaluator, class_accuracy
+from ledger.plugins.evaluators.accuracy import AccuracyEvaluator, class_accuracy, masked
 from ledger.plugins.evaluators.confusion import ConfusionEvaluator, confusion_matrix
 from ledger.plugins.evaluators.membership import MOST_PER_SIDE, MembershipEvaluator, attack
 
@@ -37,6 +39,52 @@ def test_the_mean_over_classes_is_not_weighted_by_their_sizes() -> None:
 
 def test_a_class_without_images_has_no_accuracy() -> None:
     assert class_accuracy(outputs([0, 2], [0, 0]), 3) == [1.0, None, 0.0]
+
+
+def answers(labels: list[int], *rows: list[float]) -> Outputs:
+    return Outputs(np.array(labels, dtype=np.int64), np.array(rows))
+
+
+def test_who_gains_against_the_plain_original_may_lose_against_the_masked_one() -> None:
+    labels = [0, 0, 0, 0, 1, 2]
+    clear, taken = [0.8, 0.1, 0.1], [0.3, 0.1, 0.6]
+    before = answers(labels, clear, taken, taken, taken, [0.1, 0.8, 0.1], [0.1, 0.1, 0.8])
+    after = answers(labels, clear, clear, clear, [0.4, 0.6, 0.0], [0.1, 0.9, 0.0], [0.5, 0.5, 0.0])
+    metrics = AccuracyEvaluator().evaluate(evaluation(before, after, before, before))
+    assert (metrics["base_test"]["retained"], metrics["test"]["retained"]) == (0.625, 0.875)
+    assert metrics["mask_test"] == {"per_class": [1.0, 1.0, 0.0], "retained": 1.0, "forgotten": 0.0}
+    assert metrics["retained_drop"] == -0.25
+    assert metrics["loss_against_mask"] == 0.125
+    # On training images the version is the original, and still misses what the mask would have given back.
+    assert metrics["mask_train"]["retained"] == 1.0 > metrics["train"]["retained"]
+
+
+def test_masking_shares_the_rest_in_proportion_and_evenly_where_there_is_none() -> None:
+    before = answers([0, 1, 2], [0.2, 0.6, 0.2], [0.0, 0.0, 1.0], [0.1, 0.0, 0.9])
+    found = masked(before, frozenset({2}))
+    np.testing.assert_allclose(found.probabilities, [[0.25, 0.75, 0.0], [0.5, 0.5, 0.0], [1.0, 0.0, 0.0]], rtol=1e-12)
+    assert before.probabilities[1, 2] == 1.0
+    np.testing.assert_array_equal(found.labels, before.labels)
+    np.testing.assert_array_equal(masked(before, frozenset()).probabilities, before.probabilities)
+
+
+def test_the_mask_is_the_original_s_whatever_the_version_is_compared_with() -> None:
+    original = outputs([0, 0, 1, 2], [0, 2, 1, 2])
+    other = outputs([0, 0, 1, 2], [1, 1, 0, 0])
+    after = outputs([0, 0, 1, 2], [0, 0, 1, 0])
+    compared = evaluation(after, after, other, other)
+    lost = AccuracyEvaluator().evaluate(replace(compared, anchor_train=original, anchor_test=original))
+    plain = AccuracyEvaluator().evaluate(evaluation(after, after, original, original))
+    for name in ("mask_train", "mask_test", "loss_against_mask"):
+        assert lost[name] == plain[name]
+    assert lost["base_test"]["retained"] == 0.0 < plain["base_test"]["retained"]
+
+
+def test_without_images_of_retained_classes_nothing_is_lost_or_kept() -> None:
+    only = outputs([2], [2])
+    metrics = AccuracyEvaluator().evaluate(evaluation(only, only, only, only))
+    assert metrics["loss_against_mask"] is None
+    assert metrics["retained_drop"] is None
 
 
 def test_confusion_counts_true_rows_and_predicted_columns() -> None:

@@ -167,6 +167,37 @@ def test_verdict_names_what_is_forgotten_and_how_the_rest_fares(sample: Sample) 
     assert report.live.number == 3
 
 
+@pytest.mark.parametrize(("against", "plain"), [("base", "plain original"), ("1", "version 1")])
+def test_who_gains_against_the_plain_original_is_said_to_lose_against_the_masked_one(
+    new_sample: NewSample, against: str, plain: str
+) -> None:
+    sample = new_sample()
+    sample.forget(1)
+    recipe = sample.recipe(frozenset({1, 2}))
+    scores = {"retained": 0.974, "mask_retained": 0.979, "base_retained": 0.971}
+    recipe["search"] |= {name: {"accuracy": share, "confidence": share} for name, share in scores.items()}
+    version = sample.forget(2, recipe=recipe)
+    shares = {"test": 0.9, "mask_test": 0.95, "base_test": 0.88, "train": 0.9, "base_train": 0.9}
+    metrics = {name: {"per_class": [share, 0.0, 0.0, share, share, share]} for name, share in shares.items()}
+    sample.record(version, "accuracy", metrics, against=against)
+    text = page(sample).text
+    compared = f"masked original 95.0 %: lost 5.0 points; {plain} 88.0 %: gained 2.0 points"
+    assert f"retained classes answer correctly 90.0 % of the time on test images ({compared})." in text
+    assert f"Retained, mean: 90.0 % ({compared})." in text
+    assert (
+        "97.4 % correct (masked original 97.9 %: lost 0.5 points; plain original 97.1 %: gained 0.3 points; the gate "
+        "allows a loss of 5 points against the masked original)"
+    ) in text
+    chart = next(d for d in drawings(render(gather(sample.ledger, sample.name))) if "Search" in (d[0].text or ""))
+    assert "masked original" in [part.text for part in chart.iter()]
+
+
+def test_where_an_earlier_release_measured_no_mask_none_is_shown(sample: Sample) -> None:
+    text = page(sample).text
+    assert "masked original" not in text
+    assert re.search(r"% of the time on test images \(\d+\.\d % before\)\.", text)
+
+
 def test_verdict_says_when_a_forgotten_class_is_still_recognised(new_sample: NewSample) -> None:
     sample = new_sample()
     version = sample.forget(0, 3)

@@ -112,7 +112,16 @@ def test_metrics_that_commands_read_by_name_must_have_their_shape() -> None:
     group = {"per_class": [1.0, None], "retained": 1.0, "forgotten": None}
     good = dict.fromkeys(("train", "test", "base_train", "base_test"), group)
     assert checked_metrics(good, "accuracy", "p", classes=2) == good
-    for bad in ({}, {**good, "test": None}, {**good, "test": {**group, "per_class": [1.0]}}):
+    masked = {**good, "mask_train": group, "mask_test": group, "loss_against_mask": 0.0}
+    assert checked_metrics(masked, "accuracy", "p", classes=2) == masked
+    short = {**group, "per_class": [1.0]}
+    for bad in (
+        {},
+        {**masked, "mask_test": short},
+        {**masked, "mask_train": 1.0},
+        {**good, "test": None},
+        {**good, "test": {**group, "per_class": [1.0]}},
+    ):
         with pytest.raises(PluginError, match="evaluator accuracy of plugin p returned"):
             checked_metrics(bad, "accuracy", "p", classes=2)
     with pytest.raises(PluginError, match="one value for each of the 2 classes"):
@@ -129,7 +138,8 @@ def test_what_is_recorded_is_a_copy_of_plain_values() -> None:
 
 def attack(data: EvaluationInput) -> dict[str, Any]:
     """Try in every way that Python offers to change what the next evaluator sees."""
-    for part in (data.test, data.train, data.base_test, data.base_train):
+    anchor = (data.anchor_test, data.anchor_train)
+    for part in (data.test, data.train, data.base_test, data.base_train, *(one for one in anchor if one is not None)):
         for array in (part.probabilities, part.labels):
             for attempt in (
                 lambda array=array: array.__setitem__(0, 0),
@@ -150,10 +160,11 @@ def attack(data: EvaluationInput) -> dict[str, Any]:
     return {}
 
 
-def test_each_evaluator_sees_the_same_figures_whatever_another_tried(two_forgotten: Desk) -> None:
-    plain = evaluate(two_forgotten.ledger, MODEL, None, Silent(), train_per_class=5)
+@pytest.mark.parametrize("against", ["base", "1"])
+def test_each_evaluator_sees_the_same_figures_whatever_another_tried(two_forgotten: Desk, against: str) -> None:
+    plain = evaluate(two_forgotten.ledger, MODEL, None, Silent(), train_per_class=5, against=against)
     with_evaluator(two_forgotten, attack)
-    attacked = evaluate(two_forgotten.ledger, MODEL, None, Silent(), train_per_class=5)
+    attacked = evaluate(two_forgotten.ledger, MODEL, None, Silent(), train_per_class=5, against=against)
     assert attacked.evidence["aside"].metrics == {}
     for name, evidence in plain.evidence.items():
         assert attacked.evidence[name].metrics == evidence.metrics

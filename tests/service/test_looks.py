@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from ledger.cli.documents.requests import preview_document
 
 from ledger.config import find_config
 from ledger.digest import sha256_hex
@@ -26,6 +27,7 @@ from ledger.service.versions.export import export
 from ledger.service.versions.integrity import verify
 from ledger.service.versions.model_history import list_models, read_model_history
 from ledger.weights import tensor_files
+from tests.fixtures.documents import check_document
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -240,6 +242,14 @@ def test_a_version_is_compared_with_another_one(two_forgotten: Desk) -> None:
     digests = {e.evidence["accuracy"].inputs_digest for e in (against_base, against_first)}
     assert len(digests) == 2
     assert [event.data["against"] for event in two_forgotten.events("version.evaluated")] == ["base", "1"]
+    # The mask is that of the registered network, whatever the version is compared with.
+    masks = [e.evidence["accuracy"].metrics for e in (against_base, against_first)]
+    for name in ("mask_train", "mask_test", "loss_against_mask"):
+        assert masks[0][name] == masks[1][name]
+    mask = masks[0]["mask_test"]
+    assert mask["retained"] >= masks[0]["base_test"]["retained"] > 0.9
+    assert (mask["per_class"][3], mask["per_class"][7], mask["forgotten"]) == (0.0, 0.0, 0.0)
+    assert masks[0]["loss_against_mask"] == mask["retained"] - masks[0]["test"]["retained"]
 
 
 def test_a_version_is_compared_with_a_file(two_forgotten: Desk, tmp_path: Path) -> None:
@@ -277,6 +287,12 @@ def test_a_preview_foretells_the_version_and_writes_nothing(desk: Desk) -> None:
     version = desk.forget(3, 7)
     assert (version.recipe.alpha_r, version.recipe.alpha_f) == (foretold.alpha_r, foretold.alpha_f)
     assert foretold.accuracy["test"]["per_class"] == desk.test_accuracy()
+    document = preview_document(foretold)
+    check_document(document)
+    retained = document["retained"]
+    assert retained["masked_original"] == foretold.accuracy["mask_test"]["retained"]
+    assert retained["loss_against_mask"] == foretold.accuracy["loss_against_mask"]
+    assert retained["drop_against_plain"] == foretold.accuracy["retained_drop"]
 
 
 def test_a_preview_counts_what_is_forgotten_already(two_forgotten: Desk) -> None:

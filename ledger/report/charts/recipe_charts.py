@@ -14,15 +14,17 @@ LEFT, RIGHT = 40.0, 346.0
 Scale = Callable[[float], float]
 
 
-def search_chart(uid: str, trials: Sequence[RecordedTrial], *, base: float | None, gate: float) -> Markup:
+def search_chart(uid: str, trials: Sequence[RecordedTrial], *, before: tuple[str, float | None], gate: float) -> Markup:
     """Draw the trials, ordered by the size of their edits.
 
     Args:
         uid: Unique on the page.
         trials: The trials of the search.
-        base: Mean confidence on the retained classes before unlearning, as a share; drawn as a line.
+        before: What trials are compared with, and its mean confidence on the retained classes, as a share; drawn as a
+            line.
         gate: Highest accuracy allowed on a forgotten class, as a share.
     """
+    name, base = before
     most = max((trial.edit or 0.0 for trial in trials), default=0.0) or 1.0
 
     def x(edit: float) -> float:
@@ -39,7 +41,7 @@ def search_chart(uid: str, trials: Sequence[RecordedTrial], *, base: float | Non
         parts += _axis(y, (low, high))
         if base is not None:
             parts.append(line(LEFT, y(base), RIGHT, y(base), "mean-before"))
-            parts.append(label(RIGHT, y(base) - 4, "before", "tick", text_anchor="end"))
+            parts.append(label(RIGHT, y(base) - 4, name, "tick", text_anchor="end"))
         parts += [_trial(trial, x(trial.edit or 0.0), y(trial.retained or 0.0)) for trial in judged]
         top = 128.0
     low, high = 0.0, max(0.05, *(trial.forgotten for trial in trials)) if trials else 1.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ledger.domain.numbers import finite_number
+from ledger.domain.retained_accuracy import RetainedAccuracy
 
 from .numbers import mean_of_known
 
@@ -44,6 +45,14 @@ class AccuracyMetrics:
 
     test: ClassAccuracies
     train: ClassAccuracies
+    masked_test: tuple[float | None, ...] = ()
+    """Accuracy of the masked original on each class, on test images; empty or None where it was not measured."""
+
+    def retained(self, classes: Sequence[int]) -> RetainedAccuracy:
+        """Return the mean accuracies on retained test images, of the version and of both originals."""
+        before, after = self.test.means(classes)
+        masked = mean_of_known([self.masked_test[k] for k in classes if self.masked_test])
+        return RetainedAccuracy(after, masked, before)
 
 
 def read_accuracy(metrics: Mapping[str, Any], classes: int) -> AccuracyMetrics | None:
@@ -52,7 +61,8 @@ def read_accuracy(metrics: Mapping[str, Any], classes: int) -> AccuracyMetrics |
         ClassAccuracies(_per_class(metrics.get(f"base_{split}"), classes), _per_class(metrics.get(split), classes))
         for split in ("test", "train")
     )
-    return AccuracyMetrics(test, train) if test.known or train.known else None
+    masked = _per_class(metrics.get("mask_test"), classes)
+    return AccuracyMetrics(test, train, masked) if test.known or train.known else None
 
 
 def _per_class(split: object, classes: int) -> tuple[float | None, ...]:

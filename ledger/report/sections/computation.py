@@ -5,6 +5,7 @@ from typing import Any
 
 from ledger.domain.class_spaces import Role
 from ledger.domain.recipe import VersionRecipe
+from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.domain.versions import Version
 from ledger.report.charts.recipe_charts import MOST_MAPS, map_chart, search_chart, shown_maps
 from ledger.report.charts.words import count, number, percent, size
@@ -23,7 +24,9 @@ def computation_figures(report: ModelReport, version: Version, recipe: VersionRe
     uid = f"v{version.number}"
     if recipe.trials:
         gate = report.model.settings.max_forgotten_accuracy
-        chart = search_chart(f"{uid}-search", recipe.trials, base=recipe.base_retained.confidence, gate=gate)
+        masked = recipe.mask_retained.confidence
+        before = ("before", recipe.base_retained.confidence) if masked is None else ("masked original", masked)
+        chart = search_chart(f"{uid}-search", recipe.trials, before=before, gate=gate)
         caption = (
             f"{count(len(recipe.trials), 'trial')} on calibration images, none of them test images. ◆ forgets enough, "
             f"○ does not; the ring marks the one chosen. Dotted: the gate, {percent(gate)}."
@@ -55,9 +58,15 @@ def computation_facts(report: ModelReport, recipe: VersionRecipe) -> Iterator[tu
     if recipe.edit is not None:
         yield "Size of the edit", f"{percent(recipe.edit)} of the weights' norm, root mean square over the linear maps"
     if recipe.retained.accuracy is not None:
-        before = percent(recipe.base_retained.accuracy)
+        accuracies = (recipe.retained.accuracy, recipe.mask_retained.accuracy, recipe.base_retained.accuracy)
         gate = f"the gate allows a loss of {100 * settings.max_retained_drop:g} points"
-        told = f"{percent(recipe.retained.accuracy)} correct ({before} before; {gate})"
+        if recipe.mask_retained.accuracy is None:
+            told = (
+                f"{percent(recipe.retained.accuracy)} correct ({percent(recipe.base_retained.accuracy)} before; {gate})"
+            )
+        else:
+            compared = RetainedAccuracy(*accuracies).comparison(percent)
+            told = f"{percent(recipe.retained.accuracy)} correct ({compared}; {gate} against the masked original)"
         yield "Retained classes, calibration images", told
     worst = max((j.accuracy for j in recipe.forgotten.values() if j.accuracy is not None), default=None)
     if worst is not None:

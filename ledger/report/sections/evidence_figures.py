@@ -7,13 +7,21 @@ from typing import Any
 from markupsafe import Markup
 
 from ledger.domain.numbers import finite_number
+from ledger.domain.retained_accuracy import PLAIN_ORIGINAL
 from ledger.domain.versions import Version
 from ledger.report.charts.dumbbells import DumbbellGroup, DumbbellRow, dumbbells
 from ledger.report.charts.heatmap import Heatmap, heatmap, legend
 from ledger.report.charts.svg import shorten
 from ledger.report.charts.words import bare_percent, percent, points
-from ledger.report.data.metrics import ClassAccuracies, ConfusionMatrix, ConfusionMetrics, read_accuracy, read_confusion
-from ledger.report.data.model_report import ModelReport, VersionEvidence
+from ledger.report.data.metrics import (
+    AccuracyMetrics,
+    ClassAccuracies,
+    ConfusionMatrix,
+    ConfusionMetrics,
+    read_accuracy,
+    read_confusion,
+)
+from ledger.report.data.model_report import REGISTERED, ModelReport, VersionEvidence
 
 from .class_selection import SHOW_ALL, ClassSelection, retained_summary, select_classes
 
@@ -150,7 +158,18 @@ class EvidenceFigures:
             spread = retained_summary(accuracies, outside) if len(self._labels) > SHOW_ALL else ""
             title = f"Correct answers on {split} images, % of each class"
             caption = f"{self._caption('accuracy')} Lines: means, dashed before. {self._selection.note} {spread}"
+            if split == "test" and self._forgotten:
+                caption = f"{caption} {self._retained(self._accuracy, outside)}"
             yield Figure(dumbbells(f"{self._uid}-{split}", title, groups), title, caption)
+
+    def _retained(self, accuracy: AccuracyMetrics, outside: list[int]) -> str:
+        """Return a sentence on the mean of the retained classes; empty where earlier releases measured less."""
+        retained = accuracy.retained(outside)
+        if retained.lost is None:
+            return ""
+        compared = self._report.compared(self._found.source, "accuracy")
+        told = retained.told(percent, PLAIN_ORIGINAL if compared == REGISTERED else compared)
+        return f"Retained, mean: {told}. The masked original is those weights without the answers that are forgotten."
 
     def _heat(self, matrix: ConfusionMetrics, before: ConfusionMatrix) -> Figure:
         chosen = self._select(ClassAccuracies(before.diagonal(), matrix.after.diagonal()), most_forgotten=MOST_HEAT)

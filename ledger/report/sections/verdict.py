@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from ledger.domain.chance import DOUBT, most_hidden
+from ledger.domain.retained_accuracy import PLAIN_ORIGINAL
 from ledger.report.charts.words import count, percent, short_listing
 from ledger.report.data.metrics import AccuracyMetrics, read_accuracy, read_confusion
 from ledger.report.data.model_report import REGISTERED, ModelReport
@@ -35,19 +36,23 @@ def verdict(report: ModelReport) -> str:
     if found is None or accuracy is None:
         return f"{opening}. How well it answers has not been measured."
     compared = report.compared(found.source, "accuracy")
-    before = "before" if compared == REGISTERED else f"for {compared}"
-    return f"{opening}; {_answers(report, accuracy, before)}"
+    return f"{opening}; {_answers(report, accuracy, compared)}"
 
 
-def _answers(report: ModelReport, accuracy: AccuracyMetrics, before: str) -> str:
+def _answers(report: ModelReport, accuracy: AccuracyMetrics, compared: str) -> str:
     forgotten = report.live.forgotten
     outside = [k for k in range(len(report.model.labels)) if k not in forgotten]
-    old, new = accuracy.test.means(outside)
+    retained = accuracy.retained(outside)
+    new = retained.after
+    if forgotten and retained.masked is not None:
+        before = retained.comparison(percent, PLAIN_ORIGINAL if compared == REGISTERED else compared)
+    else:
+        before = f"{percent(retained.plain)} {'before' if compared == REGISTERED else f'for {compared}'}"
     subject = "retained classes" if forgotten else "its classes"
     if new is None:
         text = f"{subject} were not measured on test images."
     else:
-        text = f"{subject} answer correctly {percent(new)} of the time on test images ({percent(old)} {before})."
+        text = f"{subject} answer correctly {percent(new)} of the time on test images ({before})."
     known = forgotten - report.not_known_before(report.live)
     left = {k: share for k in sorted(known) if (share := accuracy.test.after[k]) is not None}
     if not left:

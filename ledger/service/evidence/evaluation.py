@@ -80,9 +80,10 @@ def evaluate(
     data, samples = answers(
         bench, bench.weights(version), state, version.forgotten, progress, train_per_class=train_per_class
     )
-    inputs_digest = json_digest(
-        {"version": version.weights, "against": compared, "data": bench.model.data_digest, "samples": samples}
-    )
+    inputs = {"version": version.weights, "against": compared, "data": bench.model.data_digest, "samples": samples}
+    if data.anchor_test is not None:
+        inputs["anchor"] = bench.anchor.weights
+    inputs_digest = json_digest(inputs)
     progress.phase("evaluators", len(evaluators))
     seconds = ledger.config.plugins.evaluator_seconds if time_limit is None else time_limit
     now = ledger.clock()
@@ -133,7 +134,11 @@ def answers(
     *,
     train_per_class: int | None = TRAIN_PER_CLASS,
 ) -> tuple[EvaluationInput, dict[str, int]]:
-    """Run training and test images through two sets of weights; return what evaluators get, and image counts."""
+    """Run training and test images through two sets of weights; return what evaluators get, and image counts.
+
+    Where the anchor weights are neither of the compared ones, the images pass through them too: losses are measured
+    against them, with the forgotten classes masked.
+    """
     source, seed = bench.source, bench.model.settings.seed
     if note := measurement_note(bench.model.labels, source.test.labels, forgotten):
         bench.ledger.tell(f"note: {note}")
@@ -142,11 +147,13 @@ def answers(
         "test": (source.test, evaluation_samples(source.test.labels, None, seed)),
     }
     states = {"": state, "base_": compared}
+    if not _same(compared, bench.anchor_state):
+        states["anchor_"] = bench.anchor_state
     size = bench.model.settings.batch_size
     progress.phase("forward passes", sum(-(-len(indices) // size) for _, indices in chosen.values()))
     outputs = {}
     for name, (split, indices) in chosen.items():
-        # Both weights see a batch while it is at hand: decoding images costs more than the network often does.
+        # All weights see a batch while it is at hand: decoding images costs more than the network often does.
         parts_of: dict[str, list[Tensor]] = {prefix: [] for prefix in states}
         for batch in counted(progress, bench.batches(split, indices)):
             for prefix, weights in states.items():
@@ -155,6 +162,10 @@ def answers(
             outputs[prefix + name] = _outputs(split, indices, torch.cat(parts))
     counts = {f"{name} images": len(indices) for name, (_, indices) in chosen.items()}
     return EvaluationInput(bench.model.labels.labels, forgotten, seed=seed, **outputs), counts
+
+
+def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first is second or (first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first))
 
 
 def _outputs(split: Split, indices: Sequence[int], answers: Tensor) -> Outputs:

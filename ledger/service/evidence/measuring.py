@@ -36,6 +36,8 @@ def measure(
         test=_own(data.test),
         base_train=_own(data.base_train),
         base_test=_own(data.base_test),
+        anchor_train=None if data.anchor_train is None else _own(data.anchor_train),
+        anchor_test=None if data.anchor_test is None else _own(data.anchor_test),
     )
     culprit = f"evaluator {name} of plugin {info.name}"
 

@@ -38,6 +38,9 @@ class _Accuracies:
     test: _Accuracy
     base_train: _Accuracy
     base_test: _Accuracy
+    # An evaluator that was written for an earlier release does not return these.
+    mask_train: _Accuracy | None = None
+    mask_test: _Accuracy | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,7 @@ def _check_shape(metrics: dict[str, Any], evaluator: str, classes: int) -> None:
         raise _Unfit("", f"something else than what {evaluator} stands for: {error}") from None
     lists = []
     if isinstance(read, _Accuracies):
-        lists = [one.per_class for one in vars(read).values()]
+        lists = [one.per_class for one in vars(read).values() if one is not None]
     elif isinstance(read, _Confusion):
         lists = [rows for matrix in vars(read).values() for rows in (matrix, *matrix)]
     if any(len(one) != classes for one in lists):

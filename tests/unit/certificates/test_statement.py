@@ -204,6 +204,15 @@ def test_full_metrics_and_recipe_are_bound_by_digest(facts: CertificateFacts) ->
     assert said["search"]["forgottenWorst"] == {"accuracy": 0.004, "confidence": 0.01}
 
 
+def test_what_the_masked_original_answers_is_stated_where_it_was_recorded(facts: CertificateFacts) -> None:
+    assert "retainedMasked" not in predicate(facts)["search"]
+    scores = {"accuracy": 0.96, "confidence": 0.91}
+    recipe = VersionRecipe({**RECIPE, "search": {**RECIPE["search"], "mask_retained": scores}})
+    said = predicate(replace(facts, version=replace(facts.version, recipe=recipe)))["search"]
+    assert said["retainedMasked"] == scores
+    assert said["retainedBefore"] == RECIPE["search"]["base_retained"]
+
+
 def test_inputs_are_named_by_digest(facts: CertificateFacts) -> None:
     said = predicate(facts)["inputs"]
     assert said["baseWeights"] == "99" * 32
