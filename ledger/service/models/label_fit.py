@@ -22,6 +22,12 @@ LEAST_FIT = 0.5
 """Share of a group's images that the better names must get right."""
 MOST_RIGHT = 1 / 3
 """Largest share of that which the registered names get right."""
+LEAST_SUPPORTED = 0.6
+"""Share of a group's classes whose better name must fit half of their images. Where a network mistakes one class for a
+second and that for a third, fewer do: the names that close such a group fit nothing."""
+ENOUGH_EACH = 4
+"""Images of a class from which on a few exchanged names among many right ones are clear. With fewer, two look-alikes
+that the network mistakes for each other look the same."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +145,25 @@ def _evidence(answers: Answers, names: "np.ndarray[tuple[int], np.dtype[np.int64
     images = int(own.sum())
     right = int((names[answers.predicted[own]] == answers.true[own]).sum())
     now = int((answers.predicted[own] == answers.true[own]).sum())
-    if images < 2 or right < LEAST_FIT * images or now > MOST_RIGHT * right:
+    if images < 2 or right < LEAST_FIT * images or now > MOST_RIGHT * right or not _supported(answers, names, group):
         return ""
     # The best of as many assignments as there are for so many names, of a network that answers by chance.
     choices = math.lgamma(answers.classes + 1) - math.lgamma(answers.classes - len(group) + 1)
     accident = log_at_least(right, images, 1 / answers.classes) + choices
     if accident <= math.log(CLEARLY):
-        return "clear"
+        most = 2 * len(group) >= len(np.unique(answers.true))
+        return "clear" if most or images >= ENOUGH_EACH * len(group) else "suspect"
     return "suspect" if now == 0 and len(group) == 2 and _both_ways(answers, group) else ""
+
+
+def _supported(answers: Answers, names: "np.ndarray[tuple[int], np.dtype[np.int64]]", group: list[int]) -> bool:
+    """Whether the better names fit most of a group's classes that have images."""
+    own = np.isin(answers.true, group)
+    true = answers.true[own]
+    images = np.bincount(true, minlength=answers.classes)
+    right = np.bincount(true[names[answers.predicted[own]] == true], minlength=answers.classes)
+    seen = images > 0
+    return bool((right[seen] >= LEAST_FIT * images[seen]).mean() >= LEAST_SUPPORTED)
 
 
 def _both_ways(answers: Answers, pair: list[int]) -> bool:

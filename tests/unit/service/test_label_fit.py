@@ -79,6 +79,36 @@ def test_a_class_that_is_taken_for_another_is_no_exchange() -> None:
     assert find_better_fit(Answers(10, made.true, predicted), names(10)) is None
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_systematic_mistakes_for_a_single_photograph_of_each_class_are_no_other_order(seed: int) -> None:
+    """Views of one photograph are mistaken alike; and classes that are not recognised at first are looked at again."""
+    generator = np.random.default_rng(seed)
+    classes, views = 1000, 3
+    mistaken = (np.arange(classes) + generator.integers(1, 6, classes)) % classes
+    taken_for = np.where(generator.random(classes) < 0.76, np.arange(classes), mistaken)
+    answer = np.where(generator.random((classes, views)) < 0.9, taken_for[:, None], mistaken[:, None])
+    looked_at = np.zeros((classes, views), dtype=bool)
+    looked_at[generator.permutation(classes)[: classes // 2], 0] = True
+    looked_at[generator.permutation(classes)[: classes // 2], 1] = True
+    right = (answer == np.arange(classes)[:, None]) & looked_at
+    looked_at[looked_at.any(axis=1) & ~right.any(axis=1)] = True
+    true, view = np.nonzero(looked_at)
+    found = find_better_fit(Answers(classes, true, answer[true, view]), names(classes))
+    assert found is None or not found.clear
+
+
+def test_two_look_alikes_with_few_images_may_be_exchanged_and_with_more_they_are() -> None:
+    def exchanged(each: int) -> LabelFit | None:
+        made = answers(100, each, 1.0)
+        swapped = np.where(made.true == 3, 4, np.where(made.true == 4, 3, made.predicted))
+        return find_better_fit(Answers(100, made.true, swapped), names(100))
+
+    for each, clear in ((3, False), (4, True)):
+        found = exchanged(each)
+        assert found is not None
+        assert (found.moved, found.clear) == ((3, 4), clear)
+
+
 def test_a_constant_answer_fits_no_order() -> None:
     made = answers(10, 20, 1.0)
     assert find_better_fit(Answers(10, made.true, np.full_like(made.true, 3)), names(10)) is None
