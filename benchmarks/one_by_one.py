@@ -205,7 +205,7 @@ def table(steps: Sequence[Step], judged: str) -> str:
         judged: The view on which retained classes are compared.
     """
     columns = [
-        "forgotten so far",
+        "asked for so far",
         *(f"{name}: recognised / before / all" for name in steps[0].seen),
         *("retained %", "loss against mask", "plain drop", "seconds", "peak GB", "chosen"),
     ]
