@@ -129,7 +129,7 @@ def demonstration(epochs: int) -> Course:
 
 def photographs(epochs: int) -> Course:
     """Return the course of a convolutional network on photographs of 32 pixels, for so many epochs."""
-    return Course("SGD", 0.1, 5e-4, 0.0, 128, epochs, "crop and flip")
+    return Course("SGD", 0.05, 5e-4, 0.0, 128, epochs, "crop and flip")
 
 
 def _optimiser(module: nn.Module, course: Course, rate: float) -> Optimizer:
