@@ -1,7 +1,7 @@
 """How near an edited network is to networks that never saw the class: features, answers, and what it cost.
 
     python benchmarks/never_seen.py FOLDER [--network digits] [--classes each] [--solvers default redirect] [--json F]
-    python benchmarks/never_seen.py FOLDER --network cifar10-vgg11-bn --images ZIP --models DIR --classes cat
+    python benchmarks/never_seen.py FOLDER --network cifar10-vgg11-bn --images ZIP --work DIR --models DIR --classes cat
         --registered DIR/cifar10_vgg11_bn.safetensors --never-saw DIR/cifar10_vgg11_bn_without_cat.safetensors
 
 Each class is forgotten alone, by a request to a ledger, with several seeds of the samples, and then compared with the

@@ -6,13 +6,13 @@ network of all classes is registered, forgets, and is compared with those that n
 
 import argparse
 import json
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cifar
+import faces
 import numpy as np
 import torch
 from accuracy import class_accuracies
@@ -35,6 +35,7 @@ from ledger.weights import tensor_files
 
 PHOTOGRAPHS_EPOCHS = 18
 """An hour on two cores."""
+FACES, PHOTOGRAPHS = "orl-faces", "cifar10-vgg11-bn"
 NONE = "none"
 """What a command line calls the empty set of classes."""
 EACH = "each"
@@ -200,10 +201,10 @@ def first_of_each(labels: Sequence[int], limit: int | None) -> list[int]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Let a command line name a network, and where its images and its code are."""
-    parser.add_argument("--network", default="digits", choices=[*_DIGITS, "cifar10-vgg11-bn"])
-    parser.add_argument("--images", type=Path, help="the zip of CIFAR-10 images")
+    parser.add_argument("--network", default="digits", choices=[*_DIGITS, FACES, PHOTOGRAPHS])
+    parser.add_argument("--images", type=Path, help=f"the zip of CIFAR-10 images or, for {FACES}, of faces")
     parser.add_argument("--models", type=Path, help="the folder of cifar10_vgg11_bn.py")
-    parser.add_argument("--work", type=Path, help="folder that keeps the decoded images; default: a temporary one")
+    parser.add_argument("--work", type=Path, help="folder that keeps the unpacked images")
 
 
 def chosen_reference(options: argparse.Namespace) -> Reference:
@@ -214,13 +215,15 @@ def chosen_reference(options: argparse.Namespace) -> Reference:
     """
     if options.network in _DIGITS:
         return _DIGITS[options.network]
-    if options.images is None or options.models is None:
-        raise SystemExit(f"{options.network} needs --images ZIP and --models FOLDER")
-    data = cifar.unpack(options.images, options.work or Path(tempfile.mkdtemp()))
+    if None in {options.images, options.work} or (options.models is None and options.network == PHOTOGRAPHS):
+        raise SystemExit(f"{FACES} needs --images ZIP and --work FOLDER, {PHOTOGRAPHS} also --models FOLDER")
+    if options.network == FACES:
+        data = f"folder:{faces.unpack(options.images, options.work)}"
+        return Reference(FACES, faces.ARCHITECTURE, data, faces.PREPROCESSING, demonstration(faces.EPOCHS))
     return Reference(
-        options.network,
+        PHOTOGRAPHS,
         Architecture(f"{options.models / 'cifar10_vgg11_bn.py'}:vgg11_bn", {}),
-        f"npz:{data}",
+        f"npz:{cifar.unpack(options.images, options.work)}",
         Preprocessing(channels=3, height=32, width=32, mean=cifar.MEAN, std=cifar.STD),
         photographs(PHOTOGRAPHS_EPOCHS),
     )

@@ -1,7 +1,7 @@
 """Train networks that never see given classes, and one that sees all, with several seeds; keep them in a folder.
 
     python benchmarks/retrain.py FOLDER [--network digits] [--left-out none each] [--seeds 0,1,2]
-    python benchmarks/retrain.py FOLDER --network cifar10-vgg11-bn --images ZIP --models DIR --left-out cat
+    python benchmarks/retrain.py FOLDER --network cifar10-vgg11-bn --images ZIP --work DIR --models DIR --left-out cat
 
 They are what a forgotten class is compared with. Each is a safetensors file with a JSON file beside it: digest, seed,
 recipe, test accuracies. What is in the folder already is not trained again. Two networks that differ in the seed alone

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +108,41 @@ def test_the_digits_network_is_the_demonstrations(references: Any) -> None:
     assert reference.architecture.spec == demo.ARCHITECTURE
     assert (reference.preprocessing.height, reference.course.epochs) == (demo.SIZE, EPOCHS)
     assert f"--mean {reference.preprocessing.mean[0]} --std {reference.preprocessing.std[0]}" in demo.INPUT
+
+
+def test_images_and_code_from_elsewhere_are_named_on_the_command_line(references: Any, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    references.add_arguments(parser)
+    (tmp_path / "cifar10.npz").touch()
+    (tmp_path / "orl").mkdir()
+    where = ["--images", "images.zip", "--work", str(tmp_path)]
+    faces = references.chosen_reference(parser.parse_args(["--network", "orl-faces", *where]))
+    assert (faces.name, faces.data) == ("orl-faces", f"folder:{tmp_path / 'orl'}")
+    photographs = ["--network", "cifar10-vgg11-bn", *where]
+    found = references.chosen_reference(parser.parse_args([*photographs, "--models", "models"]))
+    assert found.architecture.spec == "models/cifar10_vgg11_bn.py:vgg11_bn"
+    assert found.data == f"npz:{tmp_path / 'cifar10.npz'}"
+    assert found.course.augmentation == "crop and flip"
+    for lacking in (photographs, ["--network", "orl-faces"], ["--network", "orl-faces", *where[:2]]):
+        with pytest.raises(SystemExit, match="needs --images ZIP and --work FOLDER"):
+            references.chosen_reference(parser.parse_args(lacking))
+
+
+def test_a_command_line_trains_what_is_not_there_yet(
+    script: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--epochs", "1", "--limit", "2", "--left-out", "3,5", "none", "--seeds", "0,1"]
+    monkeypatch.setattr(sys, "argv", ["retrain.py", str(tmp_path), *given])
+    said = []
+    for _ in range(2):
+        script("retrain").main()
+        printed = capsys.readouterr()
+        assert "| 3, 5 | 1 | " in printed.out
+        assert "| (all shown) | 0 | " in printed.out
+        said.append(printed.err)
+    assert [text.count("trained in") for text in said] == [4, 0]
+    assert [text.count("was there") for text in said] == [0, 4]
+    assert len(list(tmp_path.glob("digits-*.safetensors"))) == 4
 
 
 def test_the_places_of_files_are_no_part_of_a_recipe(shelf: Any) -> None:
