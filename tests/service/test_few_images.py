@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
+from ledger.domain.registered_accuracy import Count
 from ledger.domain.settings import Preprocessing
+from ledger.service.computation.unlearning import sentences_of_missed_gates
+from ledger.service.computation.workbench import open_workbench
 from ledger.service.evidence.evaluation import evaluate
 from ledger.service.progress import Silent
 
@@ -31,6 +34,15 @@ def one_each(desk: Desk, tmp_path: Path) -> Path:
             folder.mkdir(parents=True)
             Image.fromarray((255 * pixels[0]).round().byte().numpy()).save(folder / "only.png")
     return root
+
+
+def test_a_missed_gate_says_of_how_many_images(desk: Desk) -> None:
+    desk.register("cars")
+    bench = open_workbench(desk.ledger, "cars")
+    counts = {3: Count(7, 7), 5: Count(7, 6)}
+    assert list(sentences_of_missed_gates(bench, {3: 3 / 7, 5: 0.0}, counts, 0.0)) == [
+        "3 is still recognised in 42.9% of calibration images (3 of 7), the gate allows 1.0%"
+    ]
 
 
 def test_a_class_of_one_image_is_forgotten_and_the_little_it_shows_is_told(desk: Desk, one_each: Path) -> None:

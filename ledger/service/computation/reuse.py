@@ -105,8 +105,11 @@ def _missed_gates(workbench: Workbench, recipe: VersionRecipe, forgotten: frozen
     each = {k: scores.accuracy for k, scores in recipe.forgotten.items()}
     before, after = recipe.mask_retained.accuracy, recipe.retained.accuracy
     accuracies = {k: accuracy for k, accuracy in each.items() if accuracy is not None}
+    counts = recipe.base_forgotten
+    if not accuracies.keys() <= counts.keys():
+        return None
     wanted = forgotten - workbench.anchor.forgotten
     # Of a class whose images are gone, only what was computed before has figures.
     if not wanted - workbench.gone <= accuracies.keys() <= wanted or before is None or after is None:
         return None
-    return tuple(sentences_of_missed_gates(workbench, accuracies, before - after))
+    return tuple(sentences_of_missed_gates(workbench, accuracies, counts, before - after))

@@ -15,6 +15,7 @@ from ledger.candidates.search_result import SearchResult
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
 from ledger.domain.command_lines import RETRY_FAILED
 from ledger.domain.recipe import RecordedMapChange, VersionRecipe
+from ledger.domain.registered_accuracy import Count
 from ledger.errors import DataError, PurgedError
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
@@ -155,22 +156,27 @@ def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration
 def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
     """Yield a sentence for each quality gate that a search result misses."""
     accuracies = {k: scores.accuracy for k, scores in result.forgotten.items()}
-    yield from sentences_of_missed_gates(workbench, accuracies, result.lost)
+    yield from sentences_of_missed_gates(workbench, accuracies, result.anchor_forgotten, result.lost)
 
 
-def sentences_of_missed_gates(workbench: Workbench, accuracies: Mapping[int, float], lost: float) -> Iterator[str]:
+def sentences_of_missed_gates(
+    workbench: Workbench, accuracies: Mapping[int, float], counts: Mapping[int, Count], lost: float
+) -> Iterator[str]:
     """Yield a sentence for each quality gate that figures on calibration images miss.
 
     Args:
         workbench: The model.
         accuracies: Accuracy on each forgotten class, as a share, by class index.
+        counts: How many calibration images of each there are: 43 % may be three of seven.
         lost: Loss of accuracy on the retained classes against the masked original, as a difference of shares.
     """
     settings, labels = workbench.model.settings, workbench.model.labels
     for k, accuracy in sorted(accuracies.items()):
         if not settings.passes_forgotten(accuracy):
+            images = counts[k].images
             yield (
-                f"{labels[k]} is still recognised in {accuracy:.1%} of calibration images, "
+                f"{labels[k]} is still recognised in {accuracy:.1%} of calibration images "
+                f"({round(accuracy * images):,} of {images:,}), "
                 f"the gate allows {settings.max_forgotten_accuracy:.1%}"
             )
     if not settings.passes_drop(lost):
