@@ -221,6 +221,20 @@ class Solver(Protocol):
         ...
 
 
+@runtime_checkable
+class GradedSolver(Solver, Protocol):
+    """A solver that forgets at any strength, so that strength is a matter of degree.
+
+    Graded solvers go before others. Of their candidates that keep the retained bar, the one is chosen that looks most
+    as if it had never seen the forgotten classes.
+    """
+
+    @property
+    def strengths(self) -> tuple[tuple[float, float], ...]:
+        """Pairs ``(alpha_r, alpha_f)`` to try, from weak to strong."""
+        ...
+
+
 @dataclass(frozen=True)
 class Outputs:
     """A network's answers for one split, in the split's sampled order."""

@@ -45,6 +45,7 @@ BUILTINS = {
     "layers_window_attention": "ledger.plugins.layers.window_attention",
     "layers_additive_attention": "ledger.plugins.layers.additive_attention",
     "layers_recurrent": "ledger.plugins.layers.recurrent",
+    "solver_redirect": "ledger.plugins.solvers.redirect",
     "solver_projection": "ledger.plugins.solvers.projection",
     "solver_least_squares": "ledger.plugins.solvers.least_squares",
     "eval_accuracy": "ledger.plugins.evaluators.accuracy",

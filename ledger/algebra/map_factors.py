@@ -10,6 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from .displacement import Displacement
 from .eigen import symmetric_eigen
 
 
@@ -23,17 +24,32 @@ class MapFactors:
         retain: ``F_R``, float32 (i, r_r).
         forget: ``F_F``, float32 (i, r_f).
         own_outputs: Indices of the outputs that belong to forgotten classes, for the classifier; None for other maps.
+        displacement: How far forgotten classes lie from the retained ones they resemble; None where it is not known.
     """
 
     def __init__(
-        self, weight: Tensor, retain: Tensor, forget: Tensor, own_outputs: Sequence[int] | None = None
+        self,
+        weight: Tensor,
+        retain: Tensor,
+        forget: Tensor,
+        own_outputs: Sequence[int] | None = None,
+        displacement: Displacement | None = None,
     ) -> None:
+        self.displacement = displacement
         self.own_outputs = own_outputs
         self.weight = weight
         self.retain = retain
         self.forget = forget
         self._resolved: tuple[float, Tensor] | None = None
         self._unprotected: tuple[float, Tensor, Tensor, Tensor] | None = None
+        self._protection: tuple[float, Tensor] | None = None
+        self._protected_columns: tuple[float, Tensor] | None = None
+
+    def one(self, index: int) -> "MapFactors":
+        """Return the factors of one map of several."""
+        known = self.displacement
+        one = None if known is None else Displacement(known.columns[index], known.weights, known.retained[index])
+        return MapFactors(self.weight[index], self.retain[index], self.forget[index], displacement=one)
 
     @cached_property
     def weight_retain(self) -> Tensor:
@@ -84,6 +100,34 @@ class MapFactors:
             values, vectors = symmetric_eigen((inner + inner.mT) / 2)
             self._unprotected = scale, left, values.clamp_min(0.0), vectors
         return self._unprotected[1:]
+
+    def protected(self, rows: Tensor, alpha_r: float) -> Tensor:
+        """Return ``(C_R + I / (alpha_r i))^-1 X``, float64 (i, m): what of some columns the retain space leaves free.
+
+        Args:
+            rows: ``X``, float64 (i, m).
+            alpha_r: Greater than 0: the energy of the retain space, in units of what an unused direction weighs.
+        """
+        width = self.retain.shape[-2]
+        scale = alpha_r * width
+        if self._protection is None or self._protection[0] != scale:
+            factor = self.retain.double()
+            self._protection = scale, shifted_cholesky(factor.mT @ factor, scale)
+        retain = self.retain.double()
+        inside = torch.cholesky_solve(retain.mT @ rows, self._protection[1])
+        return scale * (rows - scale * (retain @ inside))
+
+    def protected_columns(self, alpha_r: float) -> Tensor:
+        """Return :meth:`protected` of the displacement's columns, float64 (i, m); only the last result is kept.
+
+        Raises:
+            ValueError: There is no displacement.
+        """
+        if self.displacement is None:
+            raise ValueError("there is no displacement")
+        if self._protected_columns is None or self._protected_columns[0] != alpha_r:
+            self._protected_columns = alpha_r, self.protected(self.displacement.columns.double(), alpha_r)
+        return self._protected_columns[1]
 
 
 def shifted_cholesky(gram: Tensor, scale: float) -> Tensor:

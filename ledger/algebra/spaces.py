@@ -36,6 +36,9 @@ class Space:
     mean: Tensor | None = None
     """float32 (i,): the mean row, not divided by anything else; zero where there were no rows. None where it is not
     known: in sums of several classes, and in spaces that were stored by releases that did not keep it."""
+    deviations: Tensor | None = None
+    """float32 (r, j): how far the mean row of each of the class's look-alike groups lies from its mean row, which is
+    ``length * factor @ deviations`` (i, j). None where it is not known."""
 
     @classmethod
     def empty(cls, width: int, *, rows: int = 0) -> "Space":
@@ -44,8 +47,19 @@ class Space:
 
     def to(self, device: torch.device) -> "Space":
         """Return the same space with its tensors on a device."""
-        mean = None if self.mean is None else self.mean.to(device)
-        return replace(self, factor=self.factor.to(device), mean=mean)
+        mean, deviations = (None if tensor is None else tensor.to(device) for tensor in (self.mean, self.deviations))
+        return replace(self, factor=self.factor.to(device), mean=mean, deviations=deviations)
+
+    def look_alike_deviations(self) -> Tensor:
+        """Return how far the mean rows of look-alike groups lie from the class's, float32 (i, j); j = 0 if unknown."""
+        if self.deviations is None:
+            return self.factor.new_zeros(self.width, 0).float()
+        return self.length * self.factor.float() @ self.deviations
+
+    @property
+    def length(self) -> float:
+        """Root mean squared length of the rows; 0 where there were none, or all were zero."""
+        return float((self.trace / max(1, self.rows)) ** 0.5)
 
     @property
     def width(self) -> int:

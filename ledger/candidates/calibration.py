@@ -14,6 +14,8 @@ class Batch:
     """float32 (n, channels, height, width), preprocessed."""
     labels: Tensor
     """int64 (n,): index of the true class."""
+    held_out: Tensor | None = None
+    """bool (n,): whether an image is held out from the class spaces. None: all are."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Choose calibration images: enough of each class to judge it, few enough to be quick."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import torch
 
@@ -64,7 +64,13 @@ def sample_calibration(
     size = min(CALIBRATION_BATCH, batch_size)
     return Calibration(
         forgotten=tuple(
-            _batches(split, [samples(k).to_be_forgotten[:each_forgotten] for k in forgotten], preprocessing, size)
+            _batches(
+                split,
+                [samples(k).to_be_forgotten[:each_forgotten] for k in forgotten],
+                preprocessing,
+                size,
+                {i for k in forgotten for i in samples(k).calibration},
+            )
         ),
         retained=tuple(
             _batches(split, [samples(k).calibration[:each_retained] for k in retained], preprocessing, size)
@@ -73,7 +79,11 @@ def sample_calibration(
 
 
 def _batches(
-    split: Split, per_class: Sequence[Sequence[int]], preprocessing: Preprocessing, size: int
+    split: Split,
+    per_class: Sequence[Sequence[int]],
+    preprocessing: Preprocessing,
+    size: int,
+    held_out: Collection[int] | None = None,
 ) -> Iterator[Batch]:
     """Yield batches in which the classes take turns."""
     labels = split.labels
@@ -82,4 +92,5 @@ def _batches(
     for start in range(0, len(mixed), size):
         part = mixed[start : start + size]
         images = load_images(split, part, preprocessing)
-        yield Batch(images, torch.tensor([int(labels[i]) for i in part]))
+        apart = None if held_out is None else torch.tensor([i in held_out for i in part])
+        yield Batch(images, torch.tensor([int(labels[i]) for i in part]), apart)

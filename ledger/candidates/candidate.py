@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ledger.algebra.displacement import Displacement
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.strength import Strength
 from ledger.domain.class_spaces import Role
@@ -76,6 +77,7 @@ class CandidateBuilder:
         classes: Number of outputs of the network. The last layer is the classifier if it has as many.
         held: The anchor weights as the network holds them. Candidates take over their memory layout, and share the
             tensors that they do not edit. None if they are the same as ``anchor``.
+        displacement: Gives a map's displacement, if it is known.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class CandidateBuilder:
         forgotten: Sequence[int] = (),
         classes: int = 0,
         held: Mapping[str, Tensor] | None = None,
+        displacement: Callable[[str], Displacement | None] = lambda _: None,
     ) -> None:
         self._weights = MapWeights(anchor, held or anchor)
         self._forgotten = forgotten
@@ -97,6 +100,7 @@ class CandidateBuilder:
         self._retain = retain
         self._forget = forget
         self._solvers = solvers
+        self._displacement = displacement
         self._factors: dict[str, MapFactors] = {}
         self._norms: dict[str, Tensor] = {}
 
@@ -134,7 +138,8 @@ class CandidateBuilder:
             classifier = group in self._layers[-1] and weight.shape[0] == self._classes and not group.stacked
             if group.stacked:
                 weight = weight.reshape(group.size, -1, group.width)
-            self._factors[group.key] = MapFactors(weight, retained, forgotten, self._forgotten if classifier else None)
+            own = self._forgotten if classifier else None
+            self._factors[group.key] = MapFactors(weight, retained, forgotten, own, self._displacement(group.key))
             self._norms[group.key] = _norms(weight)
         return self._factors[group.key]
 
@@ -143,8 +148,8 @@ def _delta(solver: Solver, factors: MapFactors, strength: Strength) -> Tensor:
     """Return the change of a map (o, i), or of a group (g, o, i); map by map if the solver takes only single maps."""
     if factors.weight.ndim == 2 or getattr(solver, "batched", False):
         return solver.delta(factors, strength)
-    parts = zip(factors.weight, factors.retain, factors.forget, strict=True)
-    return torch.stack([solver.delta(MapFactors(*part), strength) for part in parts])
+    single = range(len(factors.weight))
+    return torch.stack([solver.delta(factors.one(index), strength) for index in single])
 
 
 def _change(group: MapGroup, factors: MapFactors, delta: Tensor, norms: Tensor) -> MapChange:

@@ -4,6 +4,7 @@ Measuring shows no more images than it takes to tell, and records nothing.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,8 @@ from ledger.errors import NonFiniteError
 
 from .calibration import Batch
 from .candidate import Candidate, Recipe
+from .featured_answers import FeaturedAnswers
+from .likeness import Likeness, Resemblance, measure_likeness
 from .predictions import Predictions, Scores
 from .predictor import CandidatePredictor
 from .tally import DOUBT_STANDARD_ERRORS, ForgettingLimits, ForgettingTally
@@ -53,9 +56,19 @@ class CandidateEvaluator:
         classes: Number of outputs of the network.
         forgotten: The classes to forget, in order.
         settings: Bar and gates.
+        compared: Solvers whose candidates' answers are kept until :meth:`drop_answers`, so that their likeness to a
+            network that never saw the classes can be measured.
     """
 
-    def __init__(self, predictor: CandidatePredictor, classes: int, forgotten: list[int], settings: Settings) -> None:
+    def __init__(
+        self,
+        predictor: CandidatePredictor,
+        classes: int,
+        forgotten: list[int],
+        settings: Settings,
+        *,
+        compared: Collection[str] = (),
+    ) -> None:
         self._calibration = predictor.calibration
         self._predictor = predictor
         self._forgotten = forgotten
@@ -71,6 +84,8 @@ class CandidateEvaluator:
         self.masked_retained = Scores.of(self._masked)
         """The retained classes under the masked original, which losses are measured against."""
         self._predictions: dict[tuple[Recipe, int], Predictions] = {}
+        self._compared = frozenset(compared)
+        self._answers: dict[tuple[Recipe, int], FeaturedAnswers] = {}
 
     def forgetting(self, candidate: Candidate, at_least: int | None = None) -> ForgettingFinding:
         """Measure whether every forgotten class stays within its limits.
@@ -124,6 +139,33 @@ class CandidateEvaluator:
         batches = self._calibration.forgotten
         correct = torch.cat([self._predictor.anchor_predictions(batch).correct for batch in batches])
         return {k: Count(int((own := self._labels == k).sum()), int(correct[own].sum())) for k in self._forgotten}
+
+    def likeness(self, candidate: Candidate, resemblance: Resemblance) -> Likeness:
+        """Measure how much a candidate looks as if it had never seen the forgotten classes; drop its answers.
+
+        Raises:
+            NonFiniteError: An output is NaN or infinite.
+        """
+        self.scores(candidate)
+        forgotten, retained = (
+            FeaturedAnswers.joined([self._answers[candidate.recipe, id(batch)] for batch in batches])
+            for batches in (self._calibration.forgotten, self._calibration.retained)
+        )
+        self.drop_answers(candidate)
+        return measure_likeness(forgotten, retained, resemblance)
+
+    def anchor_likeness(self, resemblance: Resemblance) -> Likeness:
+        """Measure the same for the anchor weights, which have seen the forgotten classes."""
+        forgotten, retained = (
+            FeaturedAnswers.joined([self._predictor.anchor_answers(batch) for batch in batches])
+            for batches in (self._calibration.forgotten, self._calibration.retained)
+        )
+        return measure_likeness(forgotten, retained, resemblance)
+
+    def drop_answers(self, candidate: Candidate) -> None:
+        """Forget the answers of a candidate, which take more memory than what is predicted from them."""
+        for batch in (*self._calibration.forgotten, *self._calibration.retained):
+            self._answers.pop((candidate.recipe, id(batch)), None)
 
     def passes_gates(self, candidate: Candidate) -> bool:
         """Whether a version with these weights would pass the gates, by all calibration images."""
@@ -179,5 +221,9 @@ class CandidateEvaluator:
         """Return a candidate's predictions for a batch; all are remembered, at a few bytes an image."""
         known = candidate.recipe, id(batch)
         if known not in self._predictions:
-            self._predictions[known] = self._predictor.predict(candidate, batch)
+            if candidate.recipe.solver in self._compared:
+                answers = self._answers[known] = self._predictor.answers(candidate, batch)
+                self._predictions[known] = Predictions.of(answers.logits, batch.labels)
+            else:
+                self._predictions[known] = self._predictor.predict(candidate, batch)
         return self._predictions[known]

@@ -1,6 +1,7 @@
 """Predict calibration images with candidates, running only the part of the network that a candidate edits."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 import torch
@@ -12,6 +13,7 @@ from ledger.networks.partial_forward import ForwardTrace, PartialForward, record
 
 from .calibration import Batch, Calibration
 from .candidate import Candidate
+from .featured_answers import FeaturedAnswers
 from .predictions import Predictions
 
 MAX_RECORDED_BYTES = 1 << 30
@@ -40,6 +42,7 @@ class CandidatePredictor:
         self._partial_forwards = self._affordable(depths)
         self._anchor: dict[int, Predictions] = {}
         self._masked: dict[int, Predictions] = {}
+        self._anchor_answers: dict[int, FeaturedAnswers] = {}
         self._records: dict[int, dict[nn.Module, Tensor]] = {}
         # Weak, so that weights nobody else wants any more are not kept.
         self._prepared: WeakKeyDictionary[Candidate, dict[str, Tensor]] = WeakKeyDictionary()
@@ -71,28 +74,57 @@ class CandidatePredictor:
         Raises:
             NonFiniteError: An output is NaN or infinite.
         """
+        return Predictions.of(self.answers(candidate, batch).logits, batch.labels)
+
+    def answers(self, candidate: Candidate, batch: Batch) -> FeaturedAnswers:
+        """Return a candidate's answers to one batch, with the features that they are made of."""
         if candidate not in self._prepared:
             self._prepared[candidate] = self._network.prepare_weights(candidate.state)
         weights = self._prepared[candidate]
         images = self._network.prepare_images(batch.images)
         partial_forward = self._partial_forwards.get(candidate.recipe.depth)
         if partial_forward is None:
-            with torch.inference_mode():
+            with torch.inference_mode(), self._last_features() as seen:
                 logits: Tensor = functional_call(self._network.module, weights, (images,), tie_weights=False)
         else:
             kept = self._recorded(batch)
-            logits = partial_forward.run(weights, [kept[m] for m in partial_forward.boundary], images)
-        return Predictions.of(logits, batch.labels)
+            with self._last_features() as seen:
+                logits = partial_forward.run(weights, [kept[m] for m in partial_forward.boundary], images)
+        return FeaturedAnswers.of(logits, seen, batch)
+
+    def anchor_answers(self, batch: Batch) -> FeaturedAnswers:
+        """Return the answers of the anchor weights to one batch."""
+        self._recorded(batch)
+        return self._anchor_answers[id(batch)]
 
     def _recorded(self, batch: Batch) -> dict[nn.Module, Tensor]:
         """Return the anchor's activations for a batch, by module; recorded on first use."""
         if id(batch) not in self._records:
             reads = [m for partial_forward in self._partial_forwards.values() for m in partial_forward.boundary]
-            logits, kept = record_outputs(self._network.module, reads, self._network.prepare_images(batch.images))
+            images = self._network.prepare_images(batch.images)
+            with self._last_features() as seen:
+                logits, kept = record_outputs(self._network.module, reads, images)
+            self._anchor_answers[id(batch)] = FeaturedAnswers.of(logits, seen, batch)
             self._anchor[id(batch)] = Predictions.of(logits, batch.labels)
             self._masked[id(batch)] = Predictions.of(logits, batch.labels, self._mask)
             self._records[id(batch)] = kept
         return self._records[id(batch)]
+
+    @contextmanager
+    def _last_features(self) -> Iterator[list[Tensor]]:
+        """Gather what flows into the last layer while the block runs the network."""
+        seen: list[Tensor] = []
+        last = self._network.layers[-1].module
+
+        def keep(_module: nn.Module, inputs: tuple[object, ...]) -> None:
+            if inputs and isinstance(inputs[0], Tensor):
+                seen.append(inputs[0])
+
+        hook = last.register_forward_pre_hook(keep)
+        try:
+            yield seen
+        finally:
+            hook.remove()
 
     def _affordable(self, depths: Sequence[int]) -> dict[int, PartialForward]:
         """Return a partial pass for each depth, shallow depths first, as far as memory for their records goes."""

@@ -75,15 +75,25 @@ class Screening:
         trials: Measures candidates and records them.
         settings: Solvers, grid and bar.
         classes: Number of classes to forget.
+        solvers: Those whose strengths are searched for the weakest that forgets; if not given, all of the settings.
     """
 
-    def __init__(self, builder: CandidateBuilder, trials: TrialRecorder, settings: Settings, classes: int) -> None:
+    def __init__(
+        self,
+        builder: CandidateBuilder,
+        trials: TrialRecorder,
+        settings: Settings,
+        classes: int,
+        solvers: Sequence[str] | None = None,
+    ) -> None:
         self._builder = builder
         self._trials = trials
         self._settings = settings
         self._classes = classes
         # A solver that was never tried comes after one that lost nothing and before one that lost something.
-        self._starts = {solver: GridStart(0, 0, CONFIDENCE_TIE) for solver in settings.solvers}
+        self._starts = {
+            solver: GridStart(0, 0, CONFIDENCE_TIE) for solver in (settings.solvers if solvers is None else solvers)
+        }
 
     def screen(self, depth: int) -> DepthScreening:
         """Screen one depth. Solvers that lost least at the depth before go first."""
@@ -106,6 +116,8 @@ class Screening:
     def next_stronger(self, recipe: Recipe) -> Contender | None:
         """Return the contender with the next larger ``alpha_f`` that forgets, if any does before it ruins the rest."""
         strength = recipe.strength
+        if recipe.solver not in self._starts:
+            return None
         for alpha_f in self._settings.alpha_f[self._column(strength.alpha_f) + 1 :]:
             candidate = self._candidate(recipe.solver, recipe.depth, strength.alpha_r, alpha_f)
             if self._forgets_screened(candidate):

@@ -1,22 +1,25 @@
-"""Choose solver, depth and alphas on calibration images: the deepest edit that keeps the retained bar.
+"""Choose solver, depth and alphas on calibration images, among edits that keep the retained bar.
 
 *Depth* is the number of layers edited, counted from the output. The deeper an edit, the less it leaves of a class in
 the features. But classes that share their parts cannot be taken apart in early layers, and there a deep edit ruins
 the others (``docs/adr/0007-search.md``).
 
-Candidates are screened on few images at every depth, from the last layer down. Then the deepest contenders are verified
-on all calibration images, the most promising first, until one forgets and keeps the bar; ties go to the smallest edit.
-Test images play no part, and the result is a function of the forgotten set.
+Graded solvers, which forget at any strength, go first (``graded_search``). Where none of their candidates keeps the
+bar, candidates of the others are screened on few images at every depth, from the last layer down. Then the deepest
+contenders are verified on all calibration images, the most promising first, until one forgets and keeps the bar; ties
+go to the smallest edit. Test images play no part, and the result is a function of the forgotten set.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from ledger.domain.settings import Settings
 
 from .candidate import Candidate, CandidateBuilder
 from .evaluation import CandidateEvaluator
+from .graded_search import GradedSearch, Grid
+from .likeness import Resemblance
 from .predictor import CandidatePredictor
 from .screening import CONFIDENCE_TIE, Contender, DepthScreening, Screening
 from .search_result import SearchResult
@@ -36,6 +39,9 @@ class RecipeSearch:
         classes: Number of outputs of the network.
         forgotten: The classes to forget.
         settings: Solvers, grid, bar and gates.
+        grids: Of each graded solver, the strengths to try. Graded solvers go first; the others are tried if none of
+            their candidates keeps the bar.
+        resemblance: What the forgotten classes resemble; None where class spaces do not tell: then no solver is graded.
         on_trial: Called after each trial.
     """
 
@@ -47,13 +53,21 @@ class RecipeSearch:
         forgotten: frozenset[int],
         settings: Settings,
         *,
+        grids: Mapping[str, Grid] | None = None,
+        resemblance: Resemblance | None = None,
         on_trial: Callable[[], None] = lambda: None,
     ) -> None:
+        graded = dict(grids or {}) if resemblance is not None else {}
         self._builder = builder
         self._settings = settings
-        self._evaluator = CandidateEvaluator(predictor, classes, sorted(forgotten), settings)
+        self._resemblance = resemblance
+        self._evaluator = CandidateEvaluator(predictor, classes, sorted(forgotten), settings, compared=graded)
         self._trials = TrialRecorder(self._evaluator, on_trial)
-        self._screening = Screening(builder, self._trials, settings, len(forgotten))
+        self._graded = (
+            GradedSearch(builder, self._trials, settings, graded, resemblance) if graded and resemblance else None
+        )
+        others = [solver for solver in settings.solvers if solver not in graded]
+        self._screening = Screening(builder, self._trials, settings, len(forgotten), others)
         self._beaten: list[Contender] = []
 
     def run(self) -> SearchResult:
@@ -64,6 +78,10 @@ class RecipeSearch:
         Raises:
             NonFiniteError: Every candidate answers NaN or infinity.
         """
+        if self._graded is not None:
+            if (found := self._graded.run()) is not None:
+                return self._result(found)
+            self._beaten += self._graded.beaten
         for screened in reversed(self._screen_depths()):
             winner = self._best_of(screened.keeping)
             if winner is None and screened.unfinished:
@@ -154,6 +172,8 @@ class RecipeSearch:
             self._evaluator.masked_retained,
             self._evaluator.anchor_forgotten(),
             trials,
+            None if self._resemblance is None else self._evaluator.anchor_likeness(self._resemblance),
+            self._trials.likeness.get(candidate.recipe),
         )
 
 

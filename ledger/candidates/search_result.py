@@ -3,10 +3,11 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ledger.domain.recipe import RecordedScores, RecordedTrial, search_record
+from ledger.domain.recipe import RecordedLikeness, RecordedScores, RecordedTrial, search_record
 from ledger.domain.registered_accuracy import Count
 
 from .candidate import Candidate
+from .likeness import Likeness
 from .predictions import Scores
 from .trials import Trial
 
@@ -27,6 +28,10 @@ class SearchResult:
     anchor_forgotten: dict[int, Count]
     """Of each forgotten class: its calibration images, and how many the anchor weights recognise."""
     trials: tuple[Trial, ...]
+    anchor_likeness: Likeness | None = None
+    """How much the anchor weights tell of the forgotten classes; None where it was not measured."""
+    likeness: Likeness | None = None
+    """The same of the candidate."""
 
     @property
     def lost(self) -> float:
@@ -41,8 +46,14 @@ class SearchResult:
             mask_retained=_recorded(self.masked_retained),
             forgotten={k: _recorded(scores) for k, scores in self.forgotten.items()},
             base_forgotten=self.anchor_forgotten,
+            likeness=_likeness(self.likeness),
+            base_likeness=_likeness(self.anchor_likeness),
             trials=[RecordedTrial(**asdict(trial)) for trial in self.trials],
         )
+
+
+def _likeness(found: Likeness | None) -> RecordedLikeness | None:
+    return None if found is None else RecordedLikeness(found.separability, found.divergence)
 
 
 def _recorded(scores: Scores) -> RecordedScores:

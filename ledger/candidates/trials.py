@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from .candidate import Candidate, Recipe
 from .evaluation import CandidateEvaluator, ForgettingFinding, RetentionFinding
+from .likeness import Likeness, Resemblance
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Trial:
     """Whether every forgotten class met the target, on the images seen."""
     retained: float | None = None
     """Confidence on the retained classes; None if it was not needed or could not win."""
+    separability: float | None = None
+    """How well features tell forgotten images from their look-alikes, as
+    :class:`~ledger.candidates.likeness.Likeness` has it; None if it was not measured."""
+    divergence: float | None = None
+    """How far answers to forgotten images are from what these resemble; None likewise."""
 
 
 class TrialRecorder:
@@ -40,6 +46,8 @@ class TrialRecorder:
         self._on_trial = on_trial
         self._trials: dict[Recipe, Trial] = {}
         self._revealed: dict[Recipe, float] = {}
+        self.likeness: dict[Recipe, Likeness] = {}
+        """How much candidates look as if they had never seen the forgotten classes, where it was measured."""
 
     @property
     def trials(self) -> Mapping[Recipe, Trial]:
@@ -71,6 +79,18 @@ class TrialRecorder:
         trial = self._trial(candidate)
         self._trials[candidate.recipe] = replace(trial, retained=finding.confidence)
         return finding
+
+    def measure_likeness(self, candidate: Candidate, resemblance: Resemblance) -> Likeness:
+        """Measure and record whether a candidate looks as if it had never seen the forgotten classes."""
+        found = self._evaluator.likeness(candidate, resemblance)
+        self.likeness[candidate.recipe] = found
+        trial = self._trial(candidate)
+        self._trials[candidate.recipe] = replace(trial, separability=found.separability, divergence=found.divergence)
+        return found
+
+    def drop_answers(self, candidate: Candidate) -> None:
+        """Free what is kept of a candidate for :meth:`measure_likeness`."""
+        self._evaluator.drop_answers(candidate)
 
     def _trial(self, candidate: Candidate) -> Trial:
         """Return the trial recorded of a candidate, a new one if it is the first."""

@@ -36,6 +36,26 @@ class RecordedScores:
 
 
 @dataclass(frozen=True)
+class RecordedLikeness:
+    """What still tells calibration images of forgotten classes apart, each from 0 (nothing) to 1."""
+
+    separability: float | None = None
+    """How well a linear classifier on the last features tells them from the classes that they resemble."""
+    divergence: float | None = None
+    """Total variation between the mean answer and what they resemble."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return {"separability": self.separability, "divergence": self.divergence}
+
+    @classmethod
+    def read(cls, value: object) -> "RecordedLikeness":
+        """Read from JSON values of any kind."""
+        found = _mapping(value)
+        return cls(finite_number(found.get("separability")), finite_number(found.get("divergence")))
+
+
+@dataclass(frozen=True)
 class RecordedTrial:
     """One trial of the search for solver, depth and strength."""
 
@@ -52,12 +72,17 @@ class RecordedTrial:
     """Whether it forgets enough."""
     retained: float | None = None
     """Mean confidence on the retained classes, as a share; None if the search did not need it."""
+    separability: float | None = None
+    """As :class:`RecordedLikeness` has it; None if the search did not need it."""
+    divergence: float | None = None
+    """Likewise."""
     chosen: bool = False
     """Whether the version was computed this way. Not recorded: found by comparing."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {name: value for name, value in vars(self).items() if name != "chosen"}
+        """Return plain JSON values; a likeness only where it was measured."""
+        unmeasured = {name for name in ("separability", "divergence") if getattr(self, name) is None}
+        return {name: value for name, value in vars(self).items() if name not in {"chosen", *unmeasured}}
 
 
 @dataclass(frozen=True)
@@ -231,6 +256,16 @@ class VersionRecipe:
         """
         return RecordedScores.read(self._search.get("mask_retained"))
 
+    @property
+    def likeness(self) -> RecordedLikeness:
+        """What still tells the forgotten classes apart; only of solvers that are judged by it."""
+        return RecordedLikeness.read(self._search.get("likeness"))
+
+    @property
+    def base_likeness(self) -> RecordedLikeness:
+        """The same under the weights that the computation started from."""
+        return RecordedLikeness.read(self._search.get("base_likeness"))
+
     @cached_property
     def forgotten(self) -> dict[int, RecordedScores]:
         """Scores of each forgotten class, by class index."""
@@ -325,6 +360,8 @@ class VersionRecipe:
             forgotten=forgotten,
             passed=item.get("passed") is True,
             retained=finite_number(item.get("retained")),
+            separability=finite_number(item.get("separability")),
+            divergence=finite_number(item.get("divergence")),
             # Trials with the same alphas may differ in something that this release does not know; then their sizes do.
             chosen=all(item.get(name) == self.document.get(name) for name in ("alpha_r", "alpha_f", "edit")),
         )
@@ -338,6 +375,8 @@ def search_record(
     trials: Iterable[RecordedTrial],
     mask_retained: RecordedScores | None = None,
     base_forgotten: Mapping[int, Count] | None = None,
+    likeness: RecordedLikeness | None = None,
+    base_likeness: RecordedLikeness | None = None,
 ) -> dict[str, Any]:
     """Return what a recipe holds of the search that chose it, as plain JSON values.
 
@@ -349,7 +388,10 @@ def search_record(
         mask_retained: The retained classes under those weights, if these may not answer a forgotten class.
         base_forgotten: Of each forgotten class: its images, and how many were recognised under the weights that the
             computation started from.
+        likeness: What still tells forgotten classes apart under the chosen candidate.
+        base_likeness: The same under the weights that the computation started from.
     """
+    alike = {"likeness": likeness, "base_likeness": base_likeness}
     before = {} if base_forgotten is None else {str(k): list(count) for k, count in base_forgotten.items()}
     return {
         "retained": retained.to_json(),
@@ -358,6 +400,7 @@ def search_record(
         "forgotten": {str(k): scores.to_json() for k, scores in forgotten.items()},
         "trials": [trial.to_json() for trial in trials],
         **({"base_forgotten": before} if before else {}),
+        **{name: value.to_json() for name, value in alike.items() if value is not None},
     }
 
 

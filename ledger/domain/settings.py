@@ -59,13 +59,13 @@ class Settings:
     """Share of a class's energy (0 to 1) below which a direction is not stored."""
     calibration_samples: int = 100
     """Images per class on which candidates are evaluated; none of them is among the samples above."""
-    solvers: tuple[str, ...] = ("projection", "least-squares")
+    solvers: tuple[str, ...] = ("redirect", "projection", "least-squares")
     """Names of the solvers whose edits compete."""
     depths: tuple[int, ...] = ()
     """Numbers of layers to edit, counted from the output; the largest that works is used. Empty: a default ladder."""
     alpha_r: tuple[float, ...] = (100.0, 300.0, 1000.0, 1e5)
     alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5)
-    retained_bar: float = 0.005
+    retained_bar: float = 0.0075
     """Largest loss of calibration confidence on the retained classes against the masked original, as a difference of
     shares, at which the deepest edit is used."""
     max_forgotten_accuracy: float = 0.01

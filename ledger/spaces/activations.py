@@ -1,6 +1,7 @@
 """Collect a class's statistics: run its images through the network once and accumulate the inputs of each map."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from ledger.networks.layer_calls import capture_rows
 from ledger.networks.map_groups import MapGroup
 from ledger.networks.network import Network
 
+from .look_alikes import ImageMeans, LookAlikes, deviations, look_alikes
 from .statistics import ClassStatistics, MaskedPredictions
 
 
@@ -47,16 +49,9 @@ def collect_spaces(
         NonFiniteError: A layer's input, or an answer that is read, holds NaN or infinity.
         UnsupportedLayerError: A layer was never called, so nothing is known about its inputs.
     """
-    single: dict[str, CovarianceAccumulator] = {}
-    grouped: dict[str, GroupedAccumulator] = {}
-    for group in network.map_groups:
-        if group.stacked:
-            grouped[group.key] = GroupedAccumulator(group.size, group.width)
-        else:
-            single[group.key] = CovarianceAccumulator(group.width, max_rank=max_rank)
-    accumulators: dict[str, CovarianceAccumulator | GroupedAccumulator] = {**single, **grouped}
-
+    accumulators = _accumulators(network, max_rank)
     predictions = None if class_index is None else MaskedPredictions(class_index)
+    image_means = ImageMeans()
     groups = {m.key: group for group in network.map_groups for m in group.maps}
 
     def fold(layer: str, rows: Mapping[str, Tensor]) -> None:
@@ -64,21 +59,56 @@ def collect_spaces(
             values = _rows_of(group, rows)
             _require_finite(values, layer)
             accumulators[group.key].update(values.float())
+            if predictions is not None and not group.stacked:
+                image_means.add(group.key, values.float())
 
     with capture_rows(network, sampler, fold), torch.inference_mode():
         for batch in batches:
             answer = network.module(network.prepare_images(batch))
             if predictions is not None:
                 predictions.update(answer)
+                image_means.end_batch(len(batch))
+    spaces = _spaces(accumulators, tolerance)
+    if predictions is None:
+        return ClassStatistics(spaces)
+    each = predictions.each()
+    found = look_alikes(each)
+    known = image_means.means()
+    placed = {
+        key: _with_deviations(space, known.get(key), each, found) if isinstance(space, Space) else space
+        for key, space in spaces.items()
+    }
+    return ClassStatistics(placed, predictions.mean(), found)
+
+
+def _accumulators(network: Network, max_rank: int) -> dict[str, CovarianceAccumulator | GroupedAccumulator]:
+    return {
+        group.key: GroupedAccumulator(group.size, group.width)
+        if group.stacked
+        else CovarianceAccumulator(group.width, max_rank=max_rank)
+        for group in network.map_groups
+    }
+
+
+def _spaces(
+    accumulators: Mapping[str, CovarianceAccumulator | GroupedAccumulator], tolerance: float
+) -> dict[str, Space | GroupedSpace]:
     silent = [key for key, accumulator in accumulators.items() if accumulator.rows == 0]
     if silent:
         raise UnsupportedLayerError(
             f"the forward pass never called {', '.join(silent[:3])}", "see unledger model coverage"
         )
-    found: dict[str, Space | GroupedSpace] = {key: acc.space(tolerance=tolerance) for key, acc in single.items()}
-    found |= {key: acc.space() for key, acc in grouped.items()}
-    ordered = {group.key: found[group.key] for group in network.map_groups}
-    return ClassStatistics(ordered, None if predictions is None else predictions.mean())
+    return {
+        key: acc.space(tolerance=tolerance) if isinstance(acc, CovarianceAccumulator) else acc.space()
+        for key, acc in accumulators.items()
+    }
+
+
+def _with_deviations(space: Space, image_means: Tensor | None, predictions: Tensor, groups: LookAlikes) -> Space:
+    """Return a single map's space with those of the class's look-alike groups; zero where images cannot be told."""
+    if image_means is None or len(image_means) != len(predictions):
+        return replace(space, deviations=torch.zeros(space.rank, len(groups.classes)))
+    return replace(space, deviations=deviations(space, image_means, predictions, groups))
 
 
 def _rows_of(group: MapGroup, rows: Mapping[str, Tensor]) -> Tensor:

@@ -19,6 +19,7 @@ from ledger.algebra.moment_sum import MomentSum
 from ledger.algebra.spaces import LARGEST_FORGET, Space, forget_weights, retain_weights, stack
 from ledger.domain.class_spaces import Role
 
+from .look_alikes import LookAlikes
 from .statistics import ClassStatistics
 
 MAX_SEPARATE_COLUMNS = 1 << 14
@@ -53,6 +54,8 @@ class Basis:
         self._means: dict[str, list[Tensor]] = {}
         self._predictions: list[Tensor] = []
         self._class_indices: list[int] = []
+        self._look_alikes: list[LookAlikes | None] = []
+        self._deviations: dict[str, list[Tensor]] = {}
 
     def add(self, class_index: int, statistics: ClassStatistics) -> None:
         """Add one class.
@@ -114,6 +117,20 @@ class Basis:
             return torch.zeros(0, 0, device=self._device)
         return torch.stack(self._predictions, dim=1).to(self._device)
 
+    def look_alikes(self) -> Sequence[LookAlikes | None]:
+        """Return the look-alike groups of each class of :attr:`class_indices`; None where they are not known."""
+        return self._look_alikes
+
+    def deviations(self, key: str) -> Sequence[Tensor]:
+        """Return how far the look-alike groups of each class lie from its mean row at a single map.
+
+        Only a basis of forgotten classes keeps them. A group of maps has none.
+
+        Returns:
+            float32 (i, j) for each of :attr:`class_indices`.
+        """
+        return [part.to(self._device) for part in self._deviations.get(key, ())]
+
     def _add_means(self, class_index: int, statistics: ClassStatistics) -> None:
         means: dict[str, Tensor] = {}
         for key in self._keys:
@@ -125,6 +142,11 @@ class Basis:
             return
         self._class_indices.append(class_index)
         self._predictions.append(statistics.prediction)
+        self._look_alikes.append(statistics.look_alikes)
+        if self._role is Role.FORGET:
+            for key in self._keys:
+                if isinstance(space := statistics.spaces[key], Space):
+                    self._deviations.setdefault(key, []).append(space.look_alike_deviations())
         for key, mean in means.items():
             self._means.setdefault(key, []).append(mean)
 

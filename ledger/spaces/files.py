@@ -9,6 +9,10 @@ its rows, which the record knows, so that neither large nor small activations le
 of a group are ``KEY#mean``, int8 or int16 (g, i), as a share of the root mean square of each input, which the moments
 know and which no mean exceeds. ``#prediction``, float32 (classes,), is the class's mean masked prediction.
 
+Of the class's j look-alike groups there are ``#look-alikes``, int64 (j,), with ``.shares``, float32 (j,), and
+``.predictions``, float32 (classes, j), and what places them at every single map: ``#deviations``, half precision, the
+matrices (r, j) of :attr:`~ledger.algebra.spaces.Space.deviations` one after the other, in the order of the record.
+
 Earlier releases stored neither means nor predictions, and a factor for each group of a convolution, under ``KEY[0]``,
 ``KEY[1]`` and so on; these are read too.
 """
@@ -26,11 +30,13 @@ from ledger.errors import UnsupportedLayerError
 from ledger.networks.map_groups import MapGroup
 from ledger.weights import tensor_files
 
+from .look_alikes import LookAlikes
 from .statistics import ClassStatistics, MapSpaces
 from .stored_means import from_half, from_steps, half_mean, steps_of_mean
 
 MOMENTS, TRACE, MEAN = "#moments", "#trace", "#mean"
-MEANS, PREDICTION = "#means", "#prediction"
+MEANS, DEVIATIONS, PREDICTION = "#means", "#deviations", "#prediction"
+GROUP_CLASSES, GROUP_SHARES, GROUP_PREDICTIONS = "#look-alikes", "#look-alikes.shares", "#look-alikes.predictions"
 
 
 def serialise(statistics: ClassStatistics) -> bytes:
@@ -41,6 +47,7 @@ def serialise(statistics: ClassStatistics) -> bytes:
     """
     tensors: list[tuple[str, Tensor]] = []
     means: list[Tensor] = []
+    deviations: list[Tensor] = []
     for key, space in statistics.spaces.items():
         if isinstance(space, GroupedSpace):
             stored = replace(space, packed=space.packed.half())
@@ -52,8 +59,17 @@ def serialise(statistics: ClassStatistics) -> bytes:
             tensors.append((key, space.factor.half()))
             if space.mean is not None:
                 means.append(half_mean(space, space.mean))
+            if space.deviations is not None:
+                deviations.append(space.deviations.half().flatten())
     if statistics.prediction is not None:
-        tensors += [(MEANS, torch.cat(means) if means else torch.zeros(0)), (PREDICTION, statistics.prediction)]
+        tensors += [(MEANS, _joined(means)), (PREDICTION, statistics.prediction)]
+    if (groups := statistics.look_alikes) is not None:
+        tensors += [
+            (DEVIATIONS, _joined(deviations)),
+            (GROUP_CLASSES, groups.classes),
+            (GROUP_SHARES, groups.shares),
+            (GROUP_PREDICTIONS, groups.predictions),
+        ]
     named = dict(tensors)
     if len(named) < len(tensors):
         raise UnsupportedLayerError(
@@ -84,7 +100,17 @@ def parse(data: bytes, record: NewClassSpace, groups: Iterable[MapGroup]) -> Cla
     known = {m.key: m for m in record.maps}
     means = _means_of_single_maps(tensors, record)
     spaces = {group.key: _space(group, tensors, known, means) for group in groups}
-    return ClassStatistics(spaces, tensors.get(PREDICTION))
+    if GROUP_CLASSES not in tensors:
+        return ClassStatistics(spaces, tensors.get(PREDICTION))
+    found = LookAlikes(tensors[GROUP_CLASSES], tensors[GROUP_SHARES], tensors[GROUP_PREDICTIONS])
+    for key, part in _deviations_of_single_maps(tensors, record, len(found.classes)).items():
+        if isinstance(space := spaces.get(key), Space):
+            spaces[key] = replace(space, deviations=part)
+    return ClassStatistics(spaces, tensors.get(PREDICTION), found)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return torch.cat(parts) if parts else torch.zeros(0)
 
 
 def _means_of_single_maps(tensors: Mapping[str, Tensor], record: NewClassSpace) -> Mapping[str, Tensor]:
@@ -94,6 +120,12 @@ def _means_of_single_maps(tensors: Mapping[str, Tensor], record: NewClassSpace) 
     single = [m for m in record.maps if m.groups == 1]
     parts = torch.split(tensors[MEANS], [m.width for m in single])
     return {m.key: part for m, part in zip(single, parts, strict=True)}
+
+
+def _deviations_of_single_maps(tensors: Mapping[str, Tensor], record: NewClassSpace, groups: int) -> dict[str, Tensor]:
+    single = [m for m in record.maps if m.groups == 1]
+    parts = torch.split(tensors[DEVIATIONS], [m.rank * groups for m in single])
+    return {m.key: part.view(m.rank, groups).float() for m, part in zip(single, parts, strict=True)}
 
 
 def _space(

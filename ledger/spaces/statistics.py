@@ -10,6 +10,8 @@ from ledger.algebra.spaces import Space
 from ledger.errors import DataError
 from ledger.networks.inference import checked
 
+from .look_alikes import LookAlikes
+
 MapSpaces = dict[str, Space | GroupedSpace]
 """The spaces of one class at each map or group of maps, by key."""
 
@@ -23,13 +25,15 @@ class ClassStatistics:
     prediction: Tensor | None = None
     """float32 (classes,): the class's mean masked prediction, see :class:`MaskedPredictions`. None where it was not
     asked for, or not kept by the release that stored the statistics; mean rows are missing then too."""
+    look_alikes: LookAlikes | None = None
+    """Its look-alike groups; None where there is no prediction. Spaces of single maps hold their deviations."""
 
 
 class MaskedPredictions:
-    """Accumulate the mean masked prediction of a class: what the network takes its images for if not for themselves.
+    """Gather the masked predictions of a class: what the network takes its images for if not for themselves.
 
-    The class's own logit is masked: its probability is 0, and the others sum to 1. Probabilities are formed and added
-    up in double precision, image by image, so the result does not depend on how images were batched.
+    The class's own logit is masked: its probability is 0, and the others sum to 1. Probabilities are in double
+    precision, so the result does not depend on how images were batched.
 
     Args:
         class_index: The class.
@@ -37,8 +41,7 @@ class MaskedPredictions:
 
     def __init__(self, class_index: int) -> None:
         self._own = class_index
-        self._images = 0
-        self._sum: Tensor | None = None
+        self._answers: list[Tensor] = []
 
     def update(self, logits: Tensor) -> None:
         """Add the answers to some images.
@@ -51,11 +54,17 @@ class MaskedPredictions:
         """
         answers = checked(logits).double()
         answers[:, self._own] = -torch.inf
-        if self._sum is None:
-            self._sum = torch.zeros(answers.shape[1], dtype=torch.float64)
-        for row in answers.softmax(1):
-            self._sum += row
-        self._images += len(answers)
+        self._answers.append(answers.softmax(1))
+
+    def each(self) -> Tensor:
+        """Return the masked prediction of each image, float64 (n, classes).
+
+        Raises:
+            DataError: There were no images.
+        """
+        if not self._answers:
+            raise DataError("a class without images has no prediction")
+        return torch.cat(self._answers)
 
     def mean(self) -> Tensor:
         """Return the mean over all images, float32 (classes,): it sums to 1, with 0 for the class itself.
@@ -63,6 +72,4 @@ class MaskedPredictions:
         Raises:
             DataError: There were no images.
         """
-        if self._sum is None or self._images == 0:
-            raise DataError("a class without images has no prediction")
-        return (self._sum / self._images).float()
+        return self.each().mean(0).float()

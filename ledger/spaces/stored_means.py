@@ -18,12 +18,12 @@ input's root mean square; the mean of 512 rows is itself only known to some 4 % 
 
 def half_mean(space: Space, mean: Tensor) -> Tensor:
     """Return a single map's mean row in half precision (i,), divided by the root mean squared length of its rows."""
-    return (mean.double() / (_length(space) or 1.0)).half()
+    return (mean.double() / (space.length or 1.0)).half()
 
 
 def from_half(space: Space, stored: Tensor) -> Tensor:
     """Return the mean row, float32 (i,), that :func:`half_mean` made ``stored`` of."""
-    return (stored.double() * _length(space)).float()
+    return (stored.double() * space.length).float()
 
 
 def steps_of_mean(space: GroupedSpace, mean: Tensor) -> Tensor:
@@ -46,10 +46,6 @@ def steps_of_mean(space: GroupedSpace, mean: Tensor) -> Tensor:
 def from_steps(space: GroupedSpace, stored: Tensor) -> Tensor:
     """Return the mean rows, float32 (g, i), that :func:`steps_of_mean` made ``stored`` of."""
     return (stored.double() / torch.iinfo(stored.dtype).max * _root_mean_squares(space)).float()
-
-
-def _length(space: Space) -> float:
-    return float((space.trace / max(1, space.rows)) ** 0.5)
 
 
 def _root_mean_squares(space: GroupedSpace) -> Tensor:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     Meanwhile = Callable[[], object]
 
 STRICT = Settings(
+    solvers=("projection", "least-squares"),
     retain_samples=10,
     forget_samples=10,
     rows_per_class=20,

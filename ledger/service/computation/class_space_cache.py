@@ -206,13 +206,13 @@ class ClassSpaceCache:
         if found.wanted.images:
             return
         label = self._workbench.model.labels[found.wanted.class_index]
-        why = "that could be used"
+        what = f"the images of {label} are gone, and the ledger has no class space of it that could be used"
         if found.outdated:
-            why = "but one that an earlier release stored without the means that a solver of this model needs"
-        raise DataError(
-            f"the images of {label} are gone, and the ledger has no class space of it {why}",
-            f"restore them, then: unledger model rebind {self._workbench.model.name}",
-        )
+            what = (
+                f"the images of {label} are gone, and an earlier release stored its class space without the means that "
+                "a solver of this model needs"
+            )
+        raise DataError(what, f"restore them, then: unledger model rebind {self._workbench.model.name}")
 
     def _collect(self, found: _Found) -> tuple[NewClassSpace, bytes]:
         self._require_images(found)

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ledger.candidates.calibration import Calibration
 from ledger.candidates.calibration_sampling import sample_calibration
 from ledger.candidates.candidate import CandidateBuilder
+from ledger.candidates.graded_search import grids
+from ledger.candidates.likeness import Resemblance
 from ledger.candidates.predictor import CandidatePredictor
 from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
@@ -21,6 +23,7 @@ from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
 from ledger.service.versions.proposal import Proposal
 from ledger.spaces.bases import Basis
+from ledger.spaces.displacements import Displacements
 from ledger.weights import tensor_files
 
 from .class_space_cache import ClassSpaceCache, CollectedSpace
@@ -102,15 +105,18 @@ def search(
     anchor = {name: tensor.to(device) for name, tensor in workbench.anchor_state.items()}
     # Where a weights file has another precision than the network, candidates are judged in that of the file.
     held = {name: own if own.dtype == anchor[name].dtype else anchor[name] for name, own in network.state().items()}
+    solvers = workbench.ledger.plugins.solvers(settings.solvers)
+    displacements = Displacements(retain, forget)
     builder = CandidateBuilder(
         anchor,
         [layer.maps for layer in network.layers],
         retain=retain.spaces,
         forget=forget.spaces,
-        solvers=workbench.ledger.plugins.solvers(settings.solvers),
+        solvers=solvers,
         forgotten=sorted(forgotten),
         classes=len(workbench.model.labels),
         held=held,
+        displacement=displacements.of,
     )
     calibration = _calibration(workbench, forgotten)
     progress.phase("calibration", len(calibration.retained))
@@ -124,6 +130,8 @@ def search(
         classes=len(workbench.model.labels),
         forgotten=forgotten - workbench.gone,
         settings=settings,
+        grids=grids(solvers, settings),
+        resemblance=Resemblance(displacements.retained, displacements.mixtures) if displacements.known else None,
         on_trial=progress.step,
     ).run()
     tensor_files.require_finite(result.candidate.state, "the edited weights")

@@ -37,7 +37,9 @@ from ledger.plugin_manager import build_plugins
 CLASSES, WIDTH, SHARED = 4, 8, 7
 FAVOURED = 3
 """The class that an image goes to when the direction of its own is gone; never the one to forget here."""
-SETTINGS = Settings(alpha_r=(10, 100, 1000), alpha_f=(1, 3, 10, 30, 100, 1000))
+SOLVERS = ("projection", "least-squares")
+"""Those whose weakest strength is searched; of graded solvers, test_graded_search tells."""
+SETTINGS = Settings(solvers=SOLVERS, alpha_r=(10, 100, 1000), alpha_f=(1, 3, 10, 30, 100, 1000), retained_bar=0.005)
 PLUGINS = build_plugins()
 
 Images = Callable[[int, int, int], Tensor]
@@ -631,7 +633,9 @@ def test_where_nothing_forgets_the_cheapest_of_what_forgets_most_is_returned() -
 
 def test_where_forgetting_always_costs_too_much_the_least_bad_is_returned() -> None:
     # Whatever is lost, the gate lets it pass.
-    settings = Settings(depths=(2,), alpha_r=(30.0, 60.0, 100.0), alpha_f=(1.0, 3.0, 10.0, 30.0), max_retained_drop=1.0)
+    settings = Settings(
+        solvers=SOLVERS, depths=(2,), alpha_r=(30.0, 60.0, 100.0), alpha_f=(1.0, 3.0, 10.0, 30.0), max_retained_drop=1.0
+    )
     case = Case(parting(), {0}, opposed)
     assert case.knows()
     result = case.search(settings)

@@ -89,8 +89,8 @@ def test_an_alpha_of_one_is_the_smallest_allowed() -> None:
     assert Settings(alpha_r=(1.0,), alpha_f=(1.0,)).alpha_r == (1.0,)
 
 
-def test_by_default_both_solvers_compete_at_every_depth() -> None:
-    assert Settings().solvers == ("projection", "least-squares")
+def test_by_default_the_solver_that_redirects_goes_first_at_every_depth() -> None:
+    assert Settings().solvers == ("redirect", "projection", "least-squares")
     assert Settings().depths == ()
     assert 0 < Settings().retained_bar <= Settings().max_retained_drop
 

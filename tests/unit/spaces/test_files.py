@@ -80,7 +80,16 @@ def test_a_class_space_survives_being_stored() -> None:
     summaries = files.summaries(statistics.spaces)
     assert [(m.key, m.groups) for m in summaries] == [("0.weight", 4), ("1.weight", 1), ("3.weight", 1)]
     grouped = ["0.weight#mean", "0.weight#moments", "0.weight#trace"]
-    assert sorted(load(data)) == ["#means", "#prediction", *grouped, "1.weight", "3.weight"]
+    look_alikes = ["#look-alikes", "#look-alikes.predictions", "#look-alikes.shares"]
+    assert sorted(load(data)) == [
+        "#deviations",
+        *look_alikes,
+        "#means",
+        "#prediction",
+        *grouped,
+        "1.weight",
+        "3.weight",
+    ]
     again = files.parse(data, record(summaries), net.map_groups)
     before, after = statistics.spaces["0.weight"], again.spaces["0.weight"]
     assert isinstance(before, GroupedSpace)
@@ -89,6 +98,14 @@ def test_a_class_space_survives_being_stored() -> None:
     torch.testing.assert_close(after.trace, before.trace, rtol=0, atol=0)
     assert (after.rows, after.width) == (before.rows, before.width)
     torch.testing.assert_close(again.prediction, statistics.prediction, rtol=0, atol=0)
+    assert statistics.look_alikes is not None
+    assert again.look_alikes is not None
+    assert again.look_alikes.classes.tolist() == statistics.look_alikes.classes.tolist() != []
+    torch.testing.assert_close(again.look_alikes.predictions, statistics.look_alikes.predictions, rtol=0, atol=0)
+    stored, read = statistics.spaces["3.weight"], again.spaces["3.weight"]
+    assert isinstance(stored, Space)
+    assert isinstance(read, Space)
+    torch.testing.assert_close(read.deviations, stored.deviations, rtol=1e-3, atol=1e-3)
     assert files.serialise(again) == data
 
 

@@ -1,0 +1,132 @@
+"""Choose among graded candidates: those of solvers that forget at any strength, so that strength is a matter of degree.
+
+Deeper and stronger edits leave less of a class in the features and cost the retained classes more. Candidates are
+screened on few images, from the last layer down and from weak to strong, until one costs too much. Those that keep the
+bar are measured on all calibration images. The one that looks most as if it had never seen the forgotten classes is
+chosen; ties go to the smallest edit.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ledger.algebra.strength import Strength
+from ledger.domain.settings import Settings
+from ledger.hookspecs import GradedSolver, Solver
+
+from .candidate import Candidate, CandidateBuilder, Recipe
+from .likeness import Resemblance
+from .screening import SCREENED_FORGOTTEN_IMAGES, SCREENED_RETAINED_IMAGES, Contender
+from .trials import TrialRecorder
+
+Grid = tuple[tuple[float, float], ...]
+"""Pairs of alphas, from weak to strong."""
+
+UNLIKENESS_TIE = 0.02
+"""Candidates whose unlikeness differs by less look the same."""
+
+
+@dataclass(frozen=True)
+class _Verified:
+    """A candidate that forgets and keeps the bar on all calibration images."""
+
+    recipe: Recipe
+    size: float
+    unlikeness: float
+
+
+def grids(solvers: Mapping[str, Solver], settings: Settings) -> dict[str, Grid]:
+    """Return the strengths to try of every graded solver: its own, or all pairs of alphas that the settings state.
+
+    Args:
+        solvers: By name.
+        settings: Their alphas count where they are not the defaults, which are made for other solvers.
+    """
+    stated = settings.alpha_r, settings.alpha_f
+    pairs = tuple((alpha_r, alpha_f) for alpha_f in settings.alpha_f for alpha_r in settings.alpha_r)
+    defaults = Settings()
+    return {
+        name: solver.strengths if stated == (defaults.alpha_r, defaults.alpha_f) else pairs
+        for name, solver in solvers.items()
+        if isinstance(solver, GradedSolver)
+    }
+
+
+class GradedSearch:
+    """Searches the depths and strengths of graded solvers.
+
+    Args:
+        builder: Builds candidates from shared factors.
+        trials: Measures candidates and records them.
+        settings: Depths, bar and gates.
+        grids: Of each graded solver, the strengths to try.
+        resemblance: What the forgotten classes resemble.
+    """
+
+    def __init__(
+        self,
+        builder: CandidateBuilder,
+        trials: TrialRecorder,
+        settings: Settings,
+        grids: Mapping[str, Grid],
+        resemblance: Resemblance,
+    ) -> None:
+        self._builder = builder
+        self._trials = trials
+        self._settings = settings
+        self._grids = grids
+        self._resemblance = resemblance
+        self.beaten: list[Contender] = []
+        """Candidates that forget the screened images but lose more than the bar."""
+
+    def run(self) -> Candidate | None:
+        """Return the chosen candidate; None if none forgets and keeps the bar."""
+        verified = [one for solver in self._grids for one in self._verified_of(solver)]
+        if not verified:
+            return None
+        least = min(one.unlikeness for one in verified)
+        near = [one for one in verified if one.unlikeness <= least + UNLIKENESS_TIE]
+        return self._builder.build(min(near, key=lambda one: (one.size, one.recipe)).recipe)
+
+    def _verified_of(self, solver: str) -> list[_Verified]:
+        found: list[_Verified] = []
+        for depth in sorted(self._builder.depths(self._settings.depths)):
+            own, forgot = self._verified_at(solver, depth)
+            found += own
+            if forgot and not own and found:
+                break  # deeper edits only cost more
+        return found
+
+    def _verified_at(self, solver: str, depth: int) -> tuple[list[_Verified], bool]:
+        """Return the candidates of one depth that keep the bar, and whether any forgot."""
+        found: list[_Verified] = []
+        forgot = False
+        for alphas in self._grids[solver]:
+            candidate = self._builder.build(Recipe(solver, depth, Strength(*alphas, self._classes)))
+            if not self._trials.measure_forgetting(candidate, SCREENED_FORGOTTEN_IMAGES).passed:
+                self._trials.drop_answers(candidate)
+                continue
+            forgot = True
+            screened = self._trials.measure_retention(candidate, SCREENED_RETAINED_IMAGES, until_clear=True)
+            if screened.loss > self._settings.retained_bar:
+                self.beaten.append(Contender(candidate.recipe, candidate.size, screened.loss))
+                self._trials.drop_answers(candidate)
+                break  # stronger edits only cost more
+            found += self._verified(candidate)
+        return found, forgot
+
+    def _verified(self, candidate: Candidate) -> list[_Verified]:
+        """Measure a candidate on all images."""
+        if not self._trials.measure_forgetting(candidate).passed:
+            self._trials.drop_answers(candidate)
+            return []
+        finding = self._trials.measure_retention(candidate)
+        if finding.loss > self._settings.retained_bar:
+            self.beaten.append(Contender(candidate.recipe, candidate.size, finding.loss))
+            self._trials.drop_answers(candidate)
+            return []
+        likeness = self._trials.measure_likeness(candidate, self._resemblance)
+        return [_Verified(candidate.recipe, candidate.size, likeness.unlikeness)]
+
+    @property
+    def _classes(self) -> int:
+        return max(1, len(self._resemblance.mixtures))
