@@ -12,7 +12,6 @@ number of images they learn from, so figures of two networks must come from the 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -107,11 +106,6 @@ def widest(values: Iterable[float]) -> float:
     """Return the largest difference of two values: the spread of what should be equal; 0 for a single one."""
     found = list(values)
     return max(found) - min(found)
-
-
-def pairwise_variations(predictions: Sequence[Tensor]) -> list[float]:
-    """Return the total variation of every two distributions; empty for a single one."""
-    return [total_variation(one, other) for one, other in combinations(predictions, 2)]
 
 
 def _noting(module: nn.Module, seen: list[Tensor]) -> "_Note":

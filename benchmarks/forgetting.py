@@ -4,7 +4,7 @@ The registered weights and the networks that never saw a class come from a folde
 """
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class Story:
     Args:
         shelf: The kind of network, and the folder with those that never saw a class.
         registered: File of the weights that are registered.
-        never_saw: File of weights to compare with, instead of those in the folder.
+        never_saw: Files of weights to compare with, instead of those in the folder.
         classes: Sets of classes, each forgotten alone.
         solvers: Which solvers compete, for each series of edits.
         seeds: Of the samples.
@@ -51,7 +51,7 @@ class Story:
 
     shelf: Shelf
     registered: Path
-    never_saw: Path | None
+    never_saw: Sequence[Path]
     classes: list[frozenset[int]]
     solvers: list[str]
     seeds: list[int]
@@ -66,13 +66,13 @@ class Story:
         registered = options.registered or shelf.stored(frozenset())[0].weights
         seeds = [int(text) for text in options.seeds.split(",")]
         if options.never_saw and len(classes) > 1:
-            raise SystemExit("--never-saw is one network: name the classes that it never saw with --classes")
+            raise SystemExit("--never-saw is for one set of classes: name it with --classes")
         return cls(shelf, registered, options.never_saw, classes, options.solvers, seeds)
 
     def retrained(self, forgotten: frozenset[int]) -> list[dict[str, Tensor]]:
         """Return the weights of networks that never saw some classes, at least one."""
-        if self.never_saw is not None:
-            return [read(self.never_saw)]
+        if self.never_saw:
+            return [read(path) for path in self.never_saw]
         return [stored.state() for stored in self.shelf.stored(forgotten)]
 
     def open(self, folder: Path, settings: Settings) -> Registered:

@@ -22,18 +22,28 @@ import json
 import math
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import mean
 
 import numpy as np
-import probe
-import torch
-from digit_pairs import ROUNDING, say
-from features import Seen, look, mean_prediction, nearest_means, pairwise_variations, total_variation, widest
+from comparison import (
+    MASKED,
+    REGISTERED,
+    RETRAINED,
+    Bars,
+    Figures,
+    Reading,
+    Row,
+    Target,
+    gap_table,
+    gaps,
+    missed_bars,
+    table,
+)
+from digit_pairs import say
+from features import look, total_variation
 from forgetting import Story, arguments, read
-from tables import markdown
 from torch import Tensor
 
 from ledger.hookspecs import Split
@@ -46,22 +56,7 @@ LEARNT_EACH = 1000
 """Training images of a class that probes and class means learn from."""
 LEARNT_SEED = 0
 BATCH = 250
-REGISTERED, MASKED, RETRAINED = "registered", "registered, masked", "retrained"
 POINT = 0.01
-
-
-@dataclass(frozen=True)
-class Bars:
-    """What edits of a network are held to, in the words of :func:`gaps`; infinite where there is no bar."""
-
-    forgotten: float
-    against_mask: float
-    """In the mean."""
-    worst_against_mask: float
-    probe: float = math.inf
-    """In the mean, or the spread of the retrained networks if that is larger."""
-    nearest: float = math.inf
-    variation: float = math.inf
 
 
 ANY_CLASSES = Bars(forgotten=POINT, against_mask=math.inf, worst_against_mask=1.5 * POINT)
@@ -70,107 +65,6 @@ BARS: Mapping[str, Bars] = {
     # `cat` alone, for which there is a network that never saw it.
     "cifar10-vgg11-bn": Bars(POINT, 0.7 * POINT, 0.7 * POINT, probe=8 * POINT, nearest=5 * POINT, variation=0.12),
 }
-COLUMNS = (
-    *("forgotten", "weights", "retained %", "against the mask", "against plain", "forgotten %", "probe %"),
-    *("nearest mean %", "TV", "middle: probe %", "nearest mean %"),
-)
-GAP_COLUMNS = (
-    *("weights", "probe gap", "nearest mean gap", "middle: probe gap", "nearest mean gap", "TV", "worst forgotten %"),
-    *("against the mask: mean", "worst"),
-)
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What some weights do, as shares of test images."""
-
-    retained: float
-    """Mean accuracy of the classes that are not forgotten."""
-    forgotten: float
-    """Largest accuracy of a forgotten class."""
-    probe: float
-    """Mean accuracy of a probe on forgotten classes."""
-    nearest: float
-    """The same of the nearest class mean."""
-    middle_probe: float
-    middle_nearest: float
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What some weights make of the test images, whichever classes are asked about."""
-
-    answers: Tensor
-    """Logits (n, classes)."""
-    guesses: Mapping[str, np.ndarray]
-    """Class of every test image (n,) by ``probe``, ``nearest``, ``middle_probe`` and ``middle_nearest``."""
-    labels: np.ndarray
-    """True classes (n,)."""
-
-    @classmethod
-    def of(cls, train: Seen, train_labels: np.ndarray, test: Seen, labels: np.ndarray) -> "Reading":
-        """Let probes and class means learn from training images, and guess the test images."""
-        guesses = {}
-        for prefix, learnt, asked in (("", train.last, test.last), ("middle_", train.middle, test.middle)):
-            guesses[f"{prefix}probe"] = probe.fit(learnt, train_labels).predict(asked)
-            guesses[f"{prefix}nearest"] = nearest_means(learnt, train_labels, asked)
-        return cls(test.logits, guesses, labels)
-
-    def figures(self, forgotten: frozenset[int], *, masked: bool = False) -> Figures:
-        """Return what the weights do on forgotten and on other classes.
-
-        Args:
-            forgotten: The classes.
-            masked: Whether to answer with the others only.
-        """
-        answers = self.answers.clone()
-        if masked:
-            answers[:, list(forgotten)] = -torch.inf
-        answered = class_shares(answers.argmax(1).numpy(), self.labels)
-        guessed = {
-            name: mean(share for k, share in class_shares(guess, self.labels).items() if k in forgotten)
-            for name, guess in self.guesses.items()
-        }
-        return Figures(
-            retained=mean(share for k, share in answered.items() if k not in forgotten),
-            forgotten=max(share for k, share in answered.items() if k in forgotten),
-            **guessed,
-        )
-
-    def prediction(self, forgotten: frozenset[int]) -> Tensor:
-        """Return the mean prediction over retained classes for forgotten test images, float64 (classes,)."""
-        asked = torch.from_numpy(np.isin(self.labels, list(forgotten)))
-        return mean_prediction(self.answers[asked], sorted(forgotten))
-
-
-@dataclass(frozen=True)
-class Row:
-    """Some weights beside the networks that never saw the classes."""
-
-    forgotten: str
-    made: str
-    """The solvers asked for, or what else the weights are."""
-    seed: int | None
-    """Of the samples; None for weights that are not an edit."""
-    how: str
-    """What the search chose."""
-    figures: Figures
-    against_mask: float
-    against_plain: float
-    variation: float
-    """Of retrained networks: mean over every two; 0 if there is only one."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """The networks that never saw some classes."""
-
-    figures: list[Figures]
-    predictions: list[Tensor]
-
-    def variation(self, prediction: Tensor) -> float:
-        """Return the mean total variation between a mean prediction and theirs."""
-        return mean(total_variation(prediction, theirs) for theirs in self.predictions)
 
 
 class Subject:
@@ -218,9 +112,9 @@ class Subject:
     def fixed_rows(self, forgotten: frozenset[int], target: Target) -> list[Row]:
         """Return the lines of what is not an edit: the registered weights, masked too, and the retrained ones."""
         rows = [self.row(forgotten, made, self.base, target, None, "") for made in (REGISTERED, MASKED)]
-        variations = pairwise_variations(target.predictions)
-        between = mean(variations) if variations else 0.0
-        return rows + [self._line(forgotten, RETRAINED, one, between, None, "") for one in target.figures]
+        apart = [max(total_variation(one, other) for other in target.predictions) for one in target.predictions]
+        both = zip(target.figures, apart, strict=True)
+        return rows + [self._line(forgotten, RETRAINED, figures, most, None, "") for figures, most in both]
 
     def _line(
         self, forgotten: frozenset[int], made: str, figures: Figures, variation: float, seed: int | None, how: str
@@ -233,100 +127,6 @@ class Subject:
 
     def _batches(self, split: Split, indices: Sequence[int]) -> Iterator[Tensor]:
         return iterate(split, indices, self.reference.preprocessing, BATCH)
-
-
-def class_shares(answered: np.ndarray, labels: np.ndarray) -> dict[int, float]:
-    """Return the accuracy of every class that has images."""
-    return {int(k): float(np.mean(answered[labels == k] == k)) for k in np.unique(labels)}
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Return rows as a Markdown table: those of one kind of weights together, as mean and spread."""
-    lines = []
-    for forgotten, made in dict.fromkeys((row.forgotten, row.made) for row in rows):
-        own = [row for row in rows if (row.forgotten, row.made) == (forgotten, made)]
-        name = f"{made} ({len(own)})" if len(own) > 1 else made
-        cells = (
-            percent(row.figures.retained for row in own),
-            percent((row.against_mask for row in own), sign="+", digits=2),
-            percent((row.against_plain for row in own), sign="+", digits=2),
-            *(percent(getattr(row.figures, part) for row in own) for part in ("forgotten", "probe", "nearest")),
-            with_spread([row.variation for row in own], ".2f"),
-            *(percent(getattr(row.figures, part) for row in own) for part in ("middle_probe", "middle_nearest")),
-        )
-        lines.append((forgotten, name, *cells))
-    return markdown(COLUMNS, lines)
-
-
-def gaps(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Return how far each kind of edit is from the retrained networks, over all classes and seeds.
-
-    Returns:
-        For each kind: mean absolute gaps of the four guesses, mean TV, worst forgotten accuracy, mean and worst loss
-        against the mask. For the retrained networks themselves: the mean over classes of the spread, and of TV.
-    """
-    found: dict[str, dict[str, float]] = {}
-    names = ("probe", "nearest", "middle_probe", "middle_nearest")
-    never = {}
-    for forgotten in dict.fromkeys(row.forgotten for row in rows):
-        never[forgotten] = [row.figures for row in rows if (row.forgotten, row.made) == (forgotten, RETRAINED)]
-    for made in dict.fromkeys(row.made for row in rows):
-        own = [row for row in rows if row.made == made]
-        if made == RETRAINED:
-            away = {n: mean(widest(getattr(f, n) for f in figures) for figures in never.values()) for n in names}
-        else:
-            away = {
-                n: mean(abs(getattr(r.figures, n) - mean(getattr(f, n) for f in never[r.forgotten])) for r in own)
-                for n in names
-            }
-        found[made] = {
-            **away,
-            "variation": mean(row.variation for row in own),
-            "forgotten": max(row.figures.forgotten for row in own),
-            "against_mask": mean(row.against_mask for row in own),
-            "worst_against_mask": max(row.against_mask for row in own),
-        }
-    return found
-
-
-def missed_bars(found: Mapping[str, Mapping[str, float]], bars: Bars) -> list[str]:
-    """Return a sentence for every bar that a kind of edit misses.
-
-    Args:
-        found: As :func:`gaps` returns it.
-        bars: What is allowed.
-    """
-    missed = []
-    for made, values in found.items():
-        if made in {REGISTERED, MASKED, RETRAINED}:
-            continue
-        for name, bar in asdict(bars).items():
-            allowed = max(bar, found[RETRAINED][name]) if name == "probe" else bar
-            if values[name] > allowed + ROUNDING:
-                missed.append(f"{made}: {name} at {values[name]:.4f}, more than {allowed:.4f}")
-    return missed
-
-
-def gap_table(found: Mapping[str, Mapping[str, float]]) -> str:
-    """Return the gaps as a Markdown table, in points; for the retrained networks their own spread."""
-    lines = []
-    for made, values in found.items():
-        points = [f"{100 * values[n]:.1f}" for n in ("probe", "nearest", "middle_probe", "middle_nearest")]
-        lost = [f"{100 * values[n]:+.2f}" for n in ("against_mask", "worst_against_mask")]
-        name = f"{made} (spread)" if made == RETRAINED else made
-        lines.append((name, *points, f"{values['variation']:.2f}", f"{100 * values['forgotten']:.1f}", *lost))
-    return markdown(GAP_COLUMNS, lines)
-
-
-def percent(shares: Iterable[float], sign: str = "", digits: int = 1) -> str:
-    """Return shares in per cent, as mean and spread."""
-    return with_spread([100 * share for share in shares], f"{sign}.{digits}f")
-
-
-def with_spread(values: Sequence[float], form: str) -> str:
-    """Return the mean of some values, and their spread if there are several."""
-    text = format(mean(values), form)
-    return f"{text} ±{format(widest(values), form.removeprefix('+'))}" if len(values) > 1 else text
 
 
 def main() -> int:
@@ -349,6 +149,8 @@ def main() -> int:
     found = gaps(rows)
     missed = story.refused + missed_bars(found, BARS.get(story.shelf.reference.name, ANY_CLASSES))
     print(f"{table(rows)}\n\n{gap_table(found)}\n")
+    if any(len(target.figures) == 1 for target in targets.values()):
+        print("With one network that never saw a class, no spread is known.")
     print("Missed: " + "; ".join(missed) if missed else "Every bar was met.")
     if options.json:
         figures = {"rows": [asdict(row) for row in rows], "gaps": found, "missed": missed}

@@ -59,8 +59,6 @@ def test_total_variation_is_half_of_what_differs(features: Any) -> None:
     assert features.total_variation(one, other) == 0.5
     assert features.total_variation(one, one) == 0.0
     assert features.total_variation(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])) == 1.0
-    assert features.pairwise_variations([one, other, one]) == [0.5, 0.0, 0.5]
-    assert features.pairwise_variations([one]) == []
 
 
 def test_a_spread_is_the_largest_difference(features: Any) -> None:

@@ -22,7 +22,7 @@ def undo(script: Callable[[str], Any]) -> Any:
 @pytest.fixture(scope="module")
 def story(script: Callable[[str], Any], shelf: Any) -> Any:
     shelf.get(NEVER, 0)
-    return script("forgetting").Story(shelf, shelf.get(ALL, 0).weights, None, [NEVER], ["default"], [0])
+    return script("forgetting").Story(shelf, shelf.get(ALL, 0).weights, [], [NEVER], ["default"], [0])
 
 
 @pytest.fixture(scope="module")
