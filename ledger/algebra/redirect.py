@@ -12,9 +12,10 @@ which keeps look-alikes that are forgotten together apart; and ``1 / alpha_f`` o
 the group's share. So ``alpha_f`` says how far the images of a class are parted by what they resemble.
 
 In the classifier, the outputs of forgotten classes are then lowered. Each becomes the mean of the retained outputs less
-a margin: what the retained classes' own outputs stand above that mean on their own mean rows. A weight has no bias, so
-the margin is the linear function that is closest to 1 on retained rows. No class is answered that was forgotten,
-however few are left.
+a margin: what the retained classes' own outputs stand above that mean on their own mean rows. A single class that is
+left is the mean itself; it is compared with what the forgotten outputs were. A weight has no bias, so the margin is the
+linear function that is closest to 1 on retained rows, redirected like the weights: at a forgotten class's mean row it
+is what it is at the class's mixture. No class is answered that was forgotten, however few are left.
 
 The direction is that of DAMP (arXiv 2604.15166); compare LEACE (arXiv 2306.03819), which removes a mean difference with
 the same whitening, and has no target.
@@ -49,22 +50,29 @@ def redirect_delta(factors: MapFactors, strength: Strength) -> Tensor:
     looseness = torch.where(own, EXACTNESS, 1 / (strength.alpha_f * weights))
     # A map that sees no displacement at all, such as a channel that is always zero, is left as it is.
     inner = inner + torch.diag_embed((scale * looseness).clamp_min(torch.finfo(torch.float64).tiny))
-    moved = (factors.weight @ columns).double()
-    delta: Tensor = -torch.linalg.solve(inner, moved.mT).mT @ metric.mT
-    delta = delta.to(factors.weight.dtype)
+    delta = _redirection(factors.weight, columns, inner, metric)
     if factors.own_outputs is not None and len(factors.own_outputs) < len(factors.weight):
         own_rows = list(factors.own_outputs)
-        delta[own_rows] = _lowered(factors, factors.weight + delta, strength) - factors.weight[own_rows]
+        one = factors.protected(displacement.retained.double().mean(1, keepdim=True), strength.alpha_r).mT
+        one = one + _redirection(one, columns.double(), inner, metric)
+        delta[own_rows] = _lowered(factors, factors.weight + delta, one[0]) - factors.weight[own_rows]
     return delta
 
 
-def _lowered(factors: MapFactors, weight: Tensor, strength: Strength) -> Tensor:
+def _redirection(rows: Tensor, columns: Tensor, inner: Tensor, metric: Tensor) -> Tensor:
+    """Return the change of some rows (o, i) of a weight, in their dtype."""
+    moved = (rows @ columns).double()
+    change: Tensor = -torch.linalg.solve(inner, moved.mT).mT @ metric.mT
+    return change.to(rows.dtype)
+
+
+def _lowered(factors: MapFactors, weight: Tensor, one: Tensor) -> Tensor:
     """Return the row (i,) that stands for each output of a forgotten class, below the mean of the others.
 
     Args:
         factors: Of the classifier.
         weight: Its redirected weights (o, i).
-        strength: As above.
+        one: float64 (i,), a function that is nearly the same on all retained rows, redirected as the weights are.
     """
     assert factors.displacement is not None
     assert factors.own_outputs is not None
@@ -72,12 +80,11 @@ def _lowered(factors: MapFactors, weight: Tensor, strength: Strength) -> Tensor:
     kept[list(factors.own_outputs)] = False
     mean = weight[kept].mean(0)
     means = factors.displacement.retained
-    center = means.double().mean(1, keepdim=True)
-    one = factors.protected(center, strength.alpha_r)
-    height = float(center.T @ one)
+    height = float(one @ means.double().mean(1))
     if height <= 0:
         return mean
-    answers = (weight[kept] - mean) @ means  # (outputs, classes): each class's own is the largest of its column
+    others = mean if int(kept.sum()) > 1 else factors.weight[~kept].mean(0)
+    answers = (weight[kept] - others) @ means  # (outputs, classes): each class's own is the largest of its column
     margin = answers.double().amax(0).mean()
-    lowered: Tensor = mean - (margin / height * one[:, 0]).to(mean.dtype)
+    lowered: Tensor = mean - (margin / height * one).to(mean.dtype)
     return lowered
