@@ -80,6 +80,7 @@ def show(ctx: typer.Context, model: ModelReference, json: Json = False) -> None:
         rows.append(("solver", recipe.solver))
         rows.append(("edited", f"the last {recipe.depth} of {recipe.layers} layers"))
         rows.append(("alphas (r, f)", f"{recipe.alpha_r:g}, {recipe.alpha_f:g}"))
+        rows += recipe.likeness.told(recipe.base_likeness, percent).items()
     if "accuracy" in measured:
         metrics = measured["accuracy"].metrics
         # The evidence does not tell what the version was compared with; the report does.

@@ -6,11 +6,13 @@ bar are measured on all calibration images. The one that looks most as if it had
 chosen; ties go to the smallest edit.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ledger.algebra.strength import Strength
 from ledger.domain.settings import Settings
+from ledger.errors import PluginError
 from ledger.hookspecs import GradedSolver, Solver
 
 from .candidate import Candidate, CandidateBuilder, Recipe
@@ -40,15 +42,32 @@ def grids(solvers: Mapping[str, Solver], settings: Settings) -> dict[str, Grid]:
     Args:
         solvers: By name.
         settings: Their alphas count where they are not the defaults, which are made for other solvers.
+
+    Raises:
+        PluginError: A solver's strengths are not pairs of numbers from 1.
     """
     stated = settings.alpha_r, settings.alpha_f
     pairs = tuple((alpha_r, alpha_f) for alpha_f in settings.alpha_f for alpha_r in settings.alpha_r)
     defaults = Settings()
     return {
-        name: solver.strengths if stated == (defaults.alpha_r, defaults.alpha_f) else pairs
+        name: _strengths(name, solver) if stated == (defaults.alpha_r, defaults.alpha_f) else pairs
         for name, solver in solvers.items()
         if isinstance(solver, GradedSolver)
     }
+
+
+def _strengths(name: str, solver: GradedSolver) -> Grid:
+    """Return the strengths that a solver states, each once; it may be a stranger's."""
+    try:
+        pairs = tuple(dict.fromkeys((float(alpha_r), float(alpha_f)) for alpha_r, alpha_f in solver.strengths))
+    except (TypeError, ValueError):
+        pairs = ()
+    if not pairs or not all(1 <= alpha < math.inf for pair in pairs for alpha in pair):
+        raise PluginError(
+            f"the strengths of solver {name} are not pairs of numbers from 1",
+            "they read like ((100.0, 1.0), (100.0, 10.0))",
+        )
+    return pairs
 
 
 class GradedSearch:

@@ -60,7 +60,7 @@ class RecipeSearch:
         graded = dict(grids or {}) if resemblance is not None else {}
         self._builder = builder
         self._settings = settings
-        self._resemblance = resemblance
+        self._resemblance = resemblance if graded else None
         self._evaluator = CandidateEvaluator(predictor, classes, sorted(forgotten), settings, compared=graded)
         self._trials = TrialRecorder(self._evaluator, on_trial)
         self._graded = (

@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ledger.domain.recipe import RecordedLikeness, RecordedScores, RecordedTrial, search_record
+from ledger.domain.recipe import RecordedScores, RecordedTrial, search_record
+from ledger.domain.recorded_likeness import RecordedLikeness
 from ledger.domain.registered_accuracy import Count
 
 from .candidate import Candidate

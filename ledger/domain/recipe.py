@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from .chance import was_known
 from .numbers import finite_number
+from .recorded_likeness import RecordedLikeness
 from .registered_accuracy import Count, RegisteredAccuracy, read_counts
 
 T = TypeVar("T")
@@ -36,26 +37,6 @@ class RecordedScores:
 
 
 @dataclass(frozen=True)
-class RecordedLikeness:
-    """What still tells calibration images of forgotten classes apart, each from 0 (nothing) to 1."""
-
-    separability: float | None = None
-    """How well a linear classifier on the last features tells them from the classes that they resemble."""
-    divergence: float | None = None
-    """Total variation between the mean answer and what they resemble."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {"separability": self.separability, "divergence": self.divergence}
-
-    @classmethod
-    def read(cls, value: object) -> "RecordedLikeness":
-        """Read from JSON values of any kind."""
-        found = _mapping(value)
-        return cls(finite_number(found.get("separability")), finite_number(found.get("divergence")))
-
-
-@dataclass(frozen=True)
 class RecordedTrial:
     """One trial of the search for solver, depth and strength."""
 
@@ -73,7 +54,7 @@ class RecordedTrial:
     retained: float | None = None
     """Mean confidence on the retained classes, as a share; None if the search did not need it."""
     separability: float | None = None
-    """As :class:`RecordedLikeness` has it; None if the search did not need it."""
+    """As :class:`~ledger.domain.recorded_likeness.RecordedLikeness` has it; None if the search did not need it."""
     divergence: float | None = None
     """Likewise."""
     chosen: bool = False

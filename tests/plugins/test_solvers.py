@@ -1,9 +1,12 @@
 """What every solver promises, and how a stranger's is found."""
 
+import math
 import sys
 import types
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
 import torch
@@ -12,18 +15,24 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from ledger import plugin_manager
+from ledger.algebra.displacement import Displacement
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.strength import Strength
+from ledger.candidates.graded_search import grids
+from ledger.domain.settings import Settings
 from ledger.errors import PluginError, UsageError
 from ledger.hookspecs import Solver, hookimpl
 from ledger.plugin_manager import build_plugins
 
-BUILTIN = ("projection", "least-squares")
+REMOVING = ("projection", "least-squares")
+"""Those that remove what the forget space holds; the other one answers it differently."""
+BUILTIN = ("redirect", *REMOVING)
 SOLVERS = build_plugins().solvers(BUILTIN)
 ALPHAS = st.sampled_from([1.0, 3.0, 100.0, 1e5])
 STRENGTHS = st.builds(Strength, ALPHAS, ALPHAS, st.integers(1, 3))
 
 each_solver = pytest.mark.parametrize("name", BUILTIN)
+each_removing_solver = pytest.mark.parametrize("name", REMOVING)
 
 
 def factor(width: int, rank: int, seed: int) -> Tensor:
@@ -32,9 +41,16 @@ def factor(width: int, rank: int, seed: int) -> Tensor:
     return made / made.norm() if rank else made
 
 
+def displaced(means: Tensor, retained: Tensor) -> Displacement:
+    """Return the displacement (i, 1) of a class of these means, (i, 1), that resembles all retained ones (i, r)."""
+    return Displacement(means - retained.mean(1, keepdim=True), torch.tensor([math.inf]).double(), retained)
+
+
 def factors(outputs: int = 5, width: int = 8, retain: int = 3, forget: int = 2) -> MapFactors:
     weight = torch.randn(outputs, width, generator=torch.Generator().manual_seed(7))
-    return MapFactors(weight, factor(width, retain, 1), factor(width, forget, 2))
+    spaces = factor(width, retain, 1), factor(width, forget, 2)
+    apart = displaced(factor(width, 1, 3), factor(width, retain, 4)) if retain and forget else None
+    return MapFactors(weight, *spaces, displacement=apart)
 
 
 def same(first: Tensor, second: Tensor) -> None:
@@ -91,7 +107,7 @@ def test_nothing_to_forget_changes_nothing(name: str) -> None:
     same(change, torch.zeros(5, 8))
 
 
-@each_solver
+@each_removing_solver
 def test_a_solver_removes_what_only_the_forget_space_holds_and_keeps_what_the_retain_space_holds(name: str) -> None:
     axes = torch.eye(4)
     made = MapFactors(axes.clone(), axes[:, :1], axes[:, 1:2])
@@ -103,7 +119,7 @@ def test_a_solver_removes_what_only_the_forget_space_holds_and_keeps_what_the_re
         same(edited @ axes[kept], axes[kept])
 
 
-@each_solver
+@each_removing_solver
 @given(weak=st.floats(1, 1e4), times=st.floats(1, 100), alpha_r=st.floats(1, 1e4))
 def test_a_larger_alpha_f_leaves_no_more_of_a_direction_that_is_only_forgotten(
     name: str, weak: float, times: float, alpha_r: float
@@ -119,6 +135,17 @@ def test_a_larger_alpha_f_leaves_no_more_of_a_direction_that_is_only_forgotten(
     assert more <= less + 1e-6
 
 
+def test_a_redirected_class_is_answered_as_what_it_resembles_and_nothing_else_changes() -> None:
+    axes = torch.eye(4)
+    retained = axes[:, [0, 3]]
+    made = MapFactors(axes.clone(), retained / 2**0.5, axes[:, 1:2], displacement=displaced(axes[:, 1:2], retained))
+    edited = made.weight + SOLVERS["redirect"].delta(made, Strength(1e4, 1.0, 1))
+    # All but a thousandth of the way, and about as little on the retained rows.
+    torch.testing.assert_close(edited @ axes[1], retained.mean(1), rtol=0, atol=2e-3)
+    for kept in (0, 2, 3):
+        torch.testing.assert_close(edited @ axes[kept], axes[kept], rtol=0, atol=2e-3)
+
+
 # -- how they are found -------------------------------------------------------------------------------
 
 
@@ -126,6 +153,30 @@ def test_solvers_come_in_the_order_asked_for_and_no_others() -> None:
     assert list(build_plugins().solvers(["least-squares", "projection"])) == ["least-squares", "projection"]
     assert list(build_plugins().solvers(["projection"])) == ["projection"]
     assert build_plugins().solvers([]) == {}
+
+
+def test_of_those_built_in_only_redirect_forgets_at_any_strength() -> None:
+    settings = Settings()
+    own = grids(SOLVERS, settings)
+    assert list(own) == ["redirect"]
+    assert own["redirect"] == tuple(sorted(own["redirect"]))
+    # The strengths that somebody states count for it, too.
+    stated = grids(SOLVERS, replace(settings, alpha_r=(30.0, 10.0), alpha_f=(3.0, 2.0)))
+    assert stated == {"redirect": ((10.0, 2.0), (30.0, 2.0), (10.0, 3.0), (30.0, 3.0))}
+
+
+@pytest.mark.parametrize(
+    "strengths", [(), None, 5, (1.0, 2.0), ((1.0,),), ((100.0, 0.5),), ((math.inf, 1.0),), ("ab",)]
+)
+def test_a_strangers_strengths_must_be_pairs_of_numbers_from_1(strengths: Any) -> None:
+    with pytest.raises(PluginError, match="the strengths of solver halving are not pairs of numbers from 1"):
+        grids({"halving": Halving(strengths)}, Settings())
+
+
+def test_a_strength_stated_twice_is_tried_once() -> None:
+    assert grids({"halving": Halving([(2, 1), (2.0, 1.0), (3, 1)])}, Settings()) == {
+        "halving": ((2.0, 1.0), (3.0, 1.0))
+    }
 
 
 def test_an_unknown_solver_is_refused_and_the_known_ones_are_named() -> None:
@@ -139,6 +190,9 @@ class Halving:
     """Takes half of every weight."""
 
     name = "halving"
+
+    def __init__(self, strengths: Any = ()) -> None:
+        self.strengths = strengths
 
     def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
         return -factors.weight / 2

@@ -447,6 +447,22 @@ def test_missing_and_odd_recipes(new_sample: NewSample, recipe: dict[str, Any]) 
 # -- large models ------------------------------------------------------------------------------------
 
 
+def test_what_still_tells_forgotten_classes_apart_is_shown_where_it_was_measured(new_sample: NewSample) -> None:
+    sample = new_sample()
+    assert "look-alikes" not in page(sample).text
+    recipe = sample.recipe(frozenset({0}))
+    recipe["search"] |= {
+        "likeness": {"separability": 0.125, "divergence": 0.0625},
+        "base_likeness": {"separability": 0.75, "divergence": 0.5},
+    }
+    recipe["search"]["trials"][2] |= {"separability": 0.375, "divergence": 0.25}
+    sample.forget(0, recipe=recipe)
+    text = page(sample).text.replace("\u00a0", " ")
+    assert "Forgotten classes, told from look-alikes 12.5 % (masked original 75.0 %)" in text
+    assert "Forgotten classes, answers away from look-alikes 6.2 % (masked original 50.0 %)" in text
+    assert "told from look-alikes 37.5 %, answers away from look-alikes 25.0 %" in text
+
+
 def test_hundred_classes(new_sample: NewSample) -> None:
     sample = new_sample([f"class {k}" for k in range(100)])
     sample.measure(sample.forget(3, 4, *range(40, 60)))

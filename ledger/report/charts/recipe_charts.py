@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from markupsafe import Markup
 
 from ledger.domain.recipe import RecordedMapChange, RecordedTrial
+from ledger.domain.recorded_likeness import RecordedLikeness
 
 from .svg import box, circle, diamond, group, label, line, picture, shorten_middle
 from .words import count, number, percent
@@ -90,6 +91,8 @@ def trial_text(trial: RecordedTrial) -> str:
     text += f"forgotten {percent(trial.forgotten)}"
     if trial.retained is not None:
         text += f", retained confidence {percent(trial.retained)}"
+    alike = RecordedLikeness(trial.separability, trial.divergence).told(RecordedLikeness(), percent)
+    text += "".join(f", {name} {figure}" for name, figure in alike.items())
     return text + (", chosen" if trial.chosen else "" if trial.passed else ", forgets too little")
 
 

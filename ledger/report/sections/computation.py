@@ -6,6 +6,7 @@ from typing import Any
 from ledger.domain.class_spaces import Role
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.retained_accuracy import RetainedAccuracy
+from ledger.domain.settings import Settings
 from ledger.domain.versions import Version
 from ledger.report.charts.recipe_charts import MOST_MAPS, map_chart, search_chart, shown_maps
 from ledger.report.charts.words import count, number, percent, size
@@ -42,7 +43,7 @@ def computation_figures(report: ModelReport, version: Version, recipe: VersionRe
 
 def computation_facts(report: ModelReport, recipe: VersionRecipe) -> Iterator[tuple[str, str]]:
     """Yield the single values of a recipe, each with its name."""
-    settings, others = report.model.settings, dict(single_values(recipe.document))
+    others = dict(single_values(recipe.document))
     for name in SHOWN_APART:
         others.pop(name, None)
     if (solver := others.pop("solver", None)) is not None:
@@ -57,6 +58,12 @@ def computation_facts(report: ModelReport, recipe: VersionRecipe) -> Iterator[tu
         yield "αf, importance of the forget space", f"{number(recipe.alpha_f)}{more}"
     if recipe.edit is not None:
         yield "Size of the edit", f"{percent(recipe.edit)} of the weights' norm, root mean square over the linear maps"
+    yield from _search_facts(report.model.settings, recipe)
+    yield from ((FACT_NAMES.get(name, name), value) for name, value in others.items())
+
+
+def _search_facts(settings: Settings, recipe: VersionRecipe) -> Iterator[tuple[str, str]]:
+    """Yield what the search found on calibration images."""
     if recipe.retained.accuracy is not None:
         accuracies = (recipe.retained.accuracy, recipe.mask_retained.accuracy, recipe.base_retained.accuracy)
         gate = f"the gate allows a loss of {100 * settings.max_retained_drop:g} points"
@@ -72,7 +79,8 @@ def computation_facts(report: ModelReport, recipe: VersionRecipe) -> Iterator[tu
     if worst is not None:
         gate = percent(settings.max_forgotten_accuracy)
         yield "Forgotten classes, calibration images", f"at most {percent(worst)} correct (the gate allows {gate})"
-    yield from ((FACT_NAMES.get(name, name), value) for name, value in others.items())
+    for name, told in recipe.likeness.told(recipe.base_likeness, percent).items():
+        yield f"Forgotten classes, {name}", told
 
 
 def single_values(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
