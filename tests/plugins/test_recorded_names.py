@@ -12,7 +12,7 @@ PLUGINS = [
     *("layers_linear", "layers_conv", "layers_conv1d", "layers_conv3d", "layers_conv_same", "layers_conv_transpose"),
     *("layers_std_conv", "layers_cond_conv", "layers_attention", "layers_timm_attention", "layers_window_attention"),
     *("layers_additive_attention", "layers_recurrent"),
-    *("solver_projection", "solver_least_squares"),
+    *("solver_redirect", "solver_projection", "solver_least_squares"),
     *("eval_accuracy", "eval_confusion", "eval_membership"),
 ]
 
