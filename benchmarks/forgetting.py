@@ -158,7 +158,7 @@ def arguments(documentation: str) -> argparse.ArgumentParser:
     parser.add_argument("--seeds", default="0,1,2", help="seeds of the samples, comma-separated")
     parser.add_argument("--registered", type=Path, help="weights to register; default: those of the folder, of all")
     parser.add_argument(
-        "--never-saw", type=Path, help="weights that never saw the classes; default: those of the folder"
+        "--never-saw", type=Path, nargs="+", help="weights that never saw the classes; default: those of the folder"
     )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     return parser

@@ -19,7 +19,7 @@ MOST_FORGOTTEN_IMAGES = 600
 """Limit to the images added so that each class gets those, unless each would get fewer than below."""
 FEWEST_FORGOTTEN_IMAGES_EACH = 10
 """Images that each forgotten class gets in any case."""
-RETAINED_IMAGES = 256
+RETAINED_IMAGES = 512
 """Images that retention is judged on, all classes together; more if each would get fewer than below."""
 RETAINED_IMAGES_EACH = 10
 """Images that each retained class should get."""

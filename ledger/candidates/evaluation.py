@@ -46,6 +46,8 @@ class RetentionFinding:
     plain_loss: float
     """The same loss against the anchor weights without a mask. Of candidates that do not forget yet, only this tells
     what the edit does to the others: against the mask they lose whatever a forgotten class still takes."""
+    error: float = 0.0
+    """Standard error of the loss."""
 
 
 class CandidateEvaluator:
@@ -117,10 +119,10 @@ class CandidateEvaluator:
                 edit that keeps the bar on all images is often above it on the first hundred.
         """
         try:
-            loss, plain = self._losses(candidate, at_least, until_clear=until_clear)
+            loss, plain, error = self._losses(candidate, at_least, until_clear=until_clear)
         except NonFiniteError:
             return RetentionFinding(math.inf, 0.0, math.inf)
-        return RetentionFinding(loss, self.masked_retained.confidence - loss, plain)
+        return RetentionFinding(loss, self.masked_retained.confidence - loss, plain, error)
 
     def scores(self, candidate: Candidate) -> tuple[dict[int, Scores], Scores]:
         """Return the scores of each forgotten class and of the retained ones, on all calibration images.
@@ -198,12 +200,12 @@ class CandidateEvaluator:
                 break
         return ForgettingFinding(passed, tally.accuracy, tally.revealed)
 
-    def _losses(self, candidate: Candidate, at_least: int | None, *, until_clear: bool) -> tuple[float, float]:
-        """Return the mean loss against the masked original, and against the anchor weights on the same images."""
+    def _losses(self, candidate: Candidate, at_least: int | None, *, until_clear: bool) -> tuple[float, float, float]:
+        """Return the mean loss against the masked original, that against the anchor weights, and the first's error."""
         bar = self._settings.retained_bar
         losses: list[Tensor] = []  # float64 (n,) of each batch
         gains: list[Tensor] = []  # what the mask alone adds, likewise
-        mean = 0.0
+        mean = error = 0.0
         for batch, masked, anchor in zip(self._calibration.retained, self._masked, self._anchor, strict=True):
             losses.append((masked.confidence - self._predict(candidate, batch).confidence).double())
             gains.append((masked.confidence - anchor.confidence).double())
@@ -215,7 +217,7 @@ class CandidateEvaluator:
             unclear = until_clear and abs(mean - bar) <= error
             if at_least is not None and len(so_far) >= at_least and not unclear:
                 break
-        return mean, mean - float(torch.cat(gains).mean())
+        return mean, mean - float(torch.cat(gains).mean()), error
 
     def _predict(self, candidate: Candidate, batch: Batch) -> Predictions:
         """Return a candidate's predictions for a batch; all are remembered, at a few bytes an image."""

@@ -21,33 +21,44 @@ class FeaturedAnswers:
     """int64 (n,): index of the true class."""
     held_out: Tensor
     """bool (n,): whether an image is held out from the class spaces."""
+    inner: Tensor | None = None
+    """float32 (n, g): likewise what flows into a layer further inside; None if there is no such, or it cannot be told.
+    """
 
     @classmethod
-    def of(cls, logits: Tensor, inputs: Sequence[Tensor], batch: Batch) -> "FeaturedAnswers":
-        """Take the features from what the last layer was called with.
+    def of(
+        cls, logits: Tensor, inputs: Sequence[Tensor], batch: Batch, inner: Sequence[Tensor] = ()
+    ) -> "FeaturedAnswers":
+        """Take the features from what the last layer, and one further inside, were called with.
 
         Args:
             logits: (n, classes).
-            inputs: The layer's input at each of its calls.
+            inputs: The last layer's input at each of its calls.
             batch: The n images.
+            inner: The same of the layer further inside.
         """
         held_out = torch.ones(len(batch.labels), dtype=torch.bool) if batch.held_out is None else batch.held_out
-        return cls(logits.cpu(), _features(inputs, len(batch.labels)), batch.labels, held_out)
+        features, further = (_features(one, len(batch.labels)) for one in (inputs, inner))
+        return cls(logits.cpu(), features, batch.labels, held_out, further)
 
     def only(self, chosen: Tensor) -> "FeaturedAnswers":
         """Return the answers to some of the images; ``chosen`` is bool (n,)."""
-        features = None if self.features is None else self.features[chosen]
-        return FeaturedAnswers(self.logits[chosen], features, self.labels[chosen], self.held_out[chosen])
+        features, inner = (None if one is None else one[chosen] for one in (self.features, self.inner))
+        return FeaturedAnswers(self.logits[chosen], features, self.labels[chosen], self.held_out[chosen], inner)
 
     @classmethod
     def joined(cls, parts: Sequence["FeaturedAnswers"]) -> "FeaturedAnswers":
         """Return the answers of several batches, at least one, as one."""
-        known = [part.features for part in parts if part.features is not None]
-        features = torch.cat(known) if len(known) == len(parts) else None
+        features, inner = (_joined([getattr(part, name) for part in parts]) for name in ("features", "inner"))
         logits, labels, held_out = (
             torch.cat([getattr(part, name) for part in parts]) for name in ("logits", "labels", "held_out")
         )
-        return cls(logits, features, labels, held_out)
+        return cls(logits, features, labels, held_out, inner)
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
 
 
 def _features(inputs: Sequence[Tensor], images: int) -> Tensor | None:

@@ -3,11 +3,11 @@
 Deeper and stronger edits leave less of a class in the features and cost the retained classes more. Candidates are
 screened on few images, from the last layer down and from weak to strong, until one costs too much. Those that keep the
 bar are measured on all calibration images. The one that looks most as if it had never seen the forgotten classes is
-chosen; ties go to the smallest edit.
+chosen; ties go to the deepest, and then to the smallest edit.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ledger.algebra.strength import Strength
@@ -23,8 +23,11 @@ from .trials import TrialRecorder
 Grid = tuple[tuple[float, float], ...]
 """Pairs of alphas, from weak to strong."""
 
-UNLIKENESS_TIE = 0.02
-"""Candidates whose unlikeness differs by less look the same."""
+DEPTH_TIE = 0.03
+"""Candidates whose unlikeness differs by less look the same. Between depths it scatters more than at one depth, where
+the features of the same images hardly change from one strength to the next."""
+STRENGTH_TIE = 0.002
+"""The same for candidates of one depth."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,11 @@ class GradedSearch:
         verified = [one for solver in self._grids for one in self._verified_of(solver)]
         if not verified:
             return None
-        least = min(one.unlikeness for one in verified)
-        near = [one for one in verified if one.unlikeness <= least + UNLIKENESS_TIE]
-        return self._builder.build(min(near, key=lambda one: (one.size, one.recipe)).recipe)
+        # A shallow edit that looks as good as a deep one has left the class in the layers before it.
+        near = _within(verified, DEPTH_TIE)
+        deepest = max(one.recipe.depth for one in near)
+        same = _within([one for one in near if one.recipe.depth == deepest], STRENGTH_TIE)
+        return self._builder.build(min(same, key=lambda one: (one.size, one.recipe)).recipe)
 
     def _verified_of(self, solver: str) -> list[_Verified]:
         found: list[_Verified] = []
@@ -139,7 +144,8 @@ class GradedSearch:
             self._trials.drop_answers(candidate)
             return []
         finding = self._trials.measure_retention(candidate)
-        if finding.loss > self._settings.retained_bar:
+        # The bar has to be kept beyond the calibration images: with few of them, the loss is known less well.
+        if finding.loss + finding.error > self._settings.retained_bar:
             self.beaten.append(Contender(candidate.recipe, candidate.size, finding.loss))
             self._trials.drop_answers(candidate)
             return []
@@ -149,3 +155,9 @@ class GradedSearch:
     @property
     def _classes(self) -> int:
         return max(1, len(self._resemblance.mixtures))
+
+
+def _within(candidates: Sequence[_Verified], tie: float) -> list[_Verified]:
+    """Return the candidates that look as good as the best of them."""
+    least = min(one.unlikeness for one in candidates)
+    return [one for one in candidates if one.unlikeness <= least + tie]

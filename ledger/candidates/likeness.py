@@ -2,7 +2,7 @@
 
 Neither test images nor a retrained network are needed. Two things are measured on forgotten images:
 
-- *Separability*: how well a linear classifier on the candidate's last features tells them from the retained classes
+- *Separability*: how well a linear classifier on the candidate's features tells them from the retained classes
   that they resemble. A network that never saw a class separates it a little, since it shares parts with others; one
   whose outputs alone forget separates it as before.
 - *Divergence*: how far the mean answer lies from the mixture of retained classes that the registered network resembles
@@ -23,7 +23,7 @@ from .featured_answers import FeaturedAnswers
 RIDGE = 0.1
 """Penalty of the linear classifier, as a share of the features' mean squared length. Features outnumber images."""
 
-SEPARABILITY_WEIGHT = 2.0
+SEPARABILITY_WEIGHT = 4.0
 """How much separability counts beside divergence. What a class is taken for moves less from edit to edit."""
 ENOUGH_HELD_OUT = 20
 """Held-out images of a forgotten class from which on only these are looked at."""
@@ -35,7 +35,8 @@ class Likeness:
 
     separability: float | None
     """Twice the area under the ROC curve, less 1, mean over forgotten classes: 0 if they cannot be told from their
-    look-alikes, 1 if they always can. None where the network's features cannot be read."""
+    look-alikes, 1 if they always can. Mean over the last features and those a quarter of the layers further inside.
+    None where the network's features cannot be read."""
     divergence: float
     """Total variation between the mean answer and what a class resembles, mean over forgotten classes: 0 to 1."""
 
@@ -67,12 +68,14 @@ def measure_likeness(forgotten: FeaturedAnswers, retained: FeaturedAnswers, rese
     """
     forgotten = forgotten.only(_unseen(forgotten))
     classes = [k for k in resemblance.mixtures if bool((forgotten.labels == k).any())]
-    found = None
-    if forgotten.features is not None and retained.features is not None:
-        labels = torch.cat([forgotten.labels, retained.labels])
-        scores = left_out_scores(torch.cat([forgotten.features, retained.features]), labels, classes)
-        found = _mean([_separability(scores[:, i], labels, k, resemblance) for i, k in enumerate(classes)])
-    return Likeness(found, _mean([_divergence(forgotten, k, resemblance) for k in classes]))
+    labels = torch.cat([forgotten.labels, retained.labels])
+    depths = (forgotten.features, retained.features), (forgotten.inner, retained.inner)
+    found = []
+    for own, others in depths:
+        if own is not None and others is not None:
+            scores = left_out_scores(torch.cat([own, others]), labels, classes)
+            found.append(_mean([_separability(scores[:, i], labels, k, resemblance) for i, k in enumerate(classes)]))
+    return Likeness(_mean(found) if found else None, _mean([_divergence(forgotten, k, resemblance) for k in classes]))
 
 
 def _unseen(answers: FeaturedAnswers) -> Tensor:

@@ -1,7 +1,9 @@
 """Predict calibration images with candidates, running only the part of the network that a candidate edits."""
 
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import torch
@@ -18,6 +20,9 @@ from .predictions import Predictions
 
 MAX_RECORDED_BYTES = 1 << 30
 """Memory for recorded activations; depths that would need more run the whole network."""
+
+INNER_SHARE = 0.25
+"""Share of the layers, counted from the output, at whose beginning features are read beside the last ones."""
 
 
 class CandidatePredictor:
@@ -40,6 +45,10 @@ class CandidatePredictor:
         self.calibration = calibration
         self._mask = frozenset(masked)
         self._partial_forwards = self._affordable(depths)
+        self._inner_depth = max(1, math.ceil(len(network.layers) * INNER_SHARE))
+        self._read = [network.layers[-1].module]
+        if self._inner_depth > 1:
+            self._read.append(network.layers[-self._inner_depth].module)
         self._anchor: dict[int, Predictions] = {}
         self._masked: dict[int, Predictions] = {}
         self._anchor_answers: dict[int, FeaturedAnswers] = {}
@@ -74,23 +83,33 @@ class CandidatePredictor:
         Raises:
             NonFiniteError: An output is NaN or infinite.
         """
-        return Predictions.of(self.answers(candidate, batch).logits, batch.labels)
+        logits, _ = self._answer(candidate, batch)
+        return Predictions.of(logits, batch.labels)
 
     def answers(self, candidate: Candidate, batch: Batch) -> FeaturedAnswers:
         """Return a candidate's answers to one batch, with the features that they are made of."""
+        logits, seen = self._answer(candidate, batch)
+        last, *inner = (seen[module] for module in self._read)
+        answers = FeaturedAnswers.of(logits, last, batch, *inner)
+        # Before the first edited layer nothing changed, and a partial pass does not compute it.
+        unchanged = self._inner_depth >= candidate.recipe.depth
+        return replace(answers, inner=self.anchor_answers(batch).inner) if unchanged else answers
+
+    def _answer(self, candidate: Candidate, batch: Batch) -> tuple[Tensor, Mapping[nn.Module, Sequence[Tensor]]]:
+        """Return a candidate's logits (n, classes), and what flowed into the layers whose features are read."""
         if candidate not in self._prepared:
             self._prepared[candidate] = self._network.prepare_weights(candidate.state)
         weights = self._prepared[candidate]
         images = self._network.prepare_images(batch.images)
         partial_forward = self._partial_forwards.get(candidate.recipe.depth)
         if partial_forward is None:
-            with torch.inference_mode(), self._last_features() as seen:
+            with torch.inference_mode(), self._inputs() as seen:
                 logits: Tensor = functional_call(self._network.module, weights, (images,), tie_weights=False)
         else:
             kept = self._recorded(batch)
-            with self._last_features() as seen:
+            with self._inputs() as seen:
                 logits = partial_forward.run(weights, [kept[m] for m in partial_forward.boundary], images)
-        return FeaturedAnswers.of(logits, seen, batch)
+        return logits, seen
 
     def anchor_answers(self, batch: Batch) -> FeaturedAnswers:
         """Return the answers of the anchor weights to one batch."""
@@ -102,29 +121,31 @@ class CandidatePredictor:
         if id(batch) not in self._records:
             reads = [m for partial_forward in self._partial_forwards.values() for m in partial_forward.boundary]
             images = self._network.prepare_images(batch.images)
-            with self._last_features() as seen:
+            with self._inputs() as seen:
                 logits, kept = record_outputs(self._network.module, reads, images)
-            self._anchor_answers[id(batch)] = FeaturedAnswers.of(logits, seen, batch)
+            last, *inner = (seen[module] for module in self._read)
+            self._anchor_answers[id(batch)] = FeaturedAnswers.of(logits, last, batch, *inner)
             self._anchor[id(batch)] = Predictions.of(logits, batch.labels)
             self._masked[id(batch)] = Predictions.of(logits, batch.labels, self._mask)
             self._records[id(batch)] = kept
         return self._records[id(batch)]
 
     @contextmanager
-    def _last_features(self) -> Iterator[list[Tensor]]:
-        """Gather what flows into the last layer while the block runs the network."""
-        seen: list[Tensor] = []
-        last = self._network.layers[-1].module
+    def _inputs(self) -> Iterator[dict[nn.Module, list[Tensor]]]:
+        """Gather what flows into the layers whose features are read, while the block runs the network."""
+        seen: dict[nn.Module, list[Tensor]] = {module: [] for module in self._read}
 
-        def keep(_module: nn.Module, inputs: tuple[object, ...]) -> None:
+        def keep(module: nn.Module, inputs: tuple[object, ...]) -> None:
             if inputs and isinstance(inputs[0], Tensor):
-                seen.append(inputs[0])
+                # A copy: later layers may work in place.
+                seen[module].append(inputs[0].clone())
 
-        hook = last.register_forward_pre_hook(keep)
+        hooks = [module.register_forward_pre_hook(keep) for module in seen]
         try:
             yield seen
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     def _affordable(self, depths: Sequence[int]) -> dict[int, PartialForward]:
         """Return a partial pass for each depth, shallow depths first, as far as memory for their records goes."""

@@ -65,7 +65,7 @@ class Settings:
     """Numbers of layers to edit, counted from the output; the largest that works is used. Empty: a default ladder."""
     alpha_r: tuple[float, ...] = (100.0, 300.0, 1000.0, 1e5)
     alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5)
-    retained_bar: float = 0.0075
+    retained_bar: float = 0.01
     """Largest loss of calibration confidence on the retained classes against the masked original, as a difference of
     shares, at which the deepest edit is used."""
     max_forgotten_accuracy: float = 0.01

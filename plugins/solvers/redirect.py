@@ -16,7 +16,7 @@ class RedirectSolver:
     name = "redirect"
     batched = True
     needs_means = True
-    strengths = ((100.0, 1.0), (100.0, 10.0), (100.0, 30.0), (100.0, 100.0))
+    strengths = ((100.0, 1.0), (100.0, 10.0), (100.0, 100.0), (100.0, 1000.0))
 
     def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
         """Return the change of one map's weight, or of several of one shape."""
