@@ -178,7 +178,8 @@ def test_both_are_means_over_the_forgotten_classes_in_any_order_of_images() -> N
     ]
     assert found.divergence == pytest.approx(sum(one.divergence for one in alone) / 2)
     order = torch.randperm(50, generator=torch.Generator().manual_seed(1))
-    again = measure_likeness(both.only(order), retained, Resemblance([0, 1], dict(reversed(list(alike.mixtures.items())))))
+    backwards = Resemblance([0, 1], dict(reversed(list(alike.mixtures.items()))))
+    again = measure_likeness(both.only(order), retained, backwards)
     assert again.divergence == pytest.approx(found.divergence, abs=1e-12)
     assert again.separability == pytest.approx(found.separability or -1.0, abs=1e-9)
 
