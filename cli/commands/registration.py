@@ -63,7 +63,11 @@ def add(
         typer.Option(metavar="N", help="Images of each class to look at, retained or forgotten. Default: 100 and 900."),
     ] = None,
     solver: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Try only this solver; repeatable. Default: all built in.")
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Try only this solver; repeatable. Default: redirect, and where it costs too much the others.",
+        ),
     ] = None,
     depth: Annotated[
         list[int] | None, typer.Option(metavar="N", help="Edit only the last N layers; repeatable. Default: searched.")

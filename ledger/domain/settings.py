@@ -60,14 +60,16 @@ class Settings:
     calibration_samples: int = 100
     """Images per class on which candidates are evaluated; none of them is among the samples above."""
     solvers: tuple[str, ...] = ("redirect", "projection", "least-squares")
-    """Names of the solvers whose edits compete."""
+    """Names of the solvers that take part in the search. Graded ones, such as ``redirect``, go first; the others
+    compete where none of their edits keeps the bar."""
     depths: tuple[int, ...] = ()
-    """Numbers of layers to edit, counted from the output; the largest that works is used. Empty: a default ladder."""
+    """Numbers of layers to try, counted from the output. Empty: a default ladder."""
     alpha_r: tuple[float, ...] = (100.0, 300.0, 1000.0, 1e5)
     alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5)
     retained_bar: float = 0.01
     """Largest loss of calibration confidence on the retained classes against the masked original, as a difference of
-    shares, at which the deepest edit is used."""
+    shares, up to which an edit is preferred by how well it forgets: what costs more is used only if nothing costs
+    less."""
     max_forgotten_accuracy: float = 0.01
     """Gate: largest calibration accuracy on any forgotten class, as a share."""
     max_retained_drop: float = 0.05
@@ -102,7 +104,7 @@ class Settings:
         for name in ("solvers", "depths"):
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
         if not self.solvers:
-            raise UsageError("solvers must name at least one", "for example projection")
+            raise UsageError("solvers must name at least one", "for example redirect")
         if not all(isinstance(depth, int) and depth >= 1 for depth in self.depths):
             raise UsageError("every depth must be a whole number of at least 1", "1 edits the last layer only")
         if not self.alpha_r or not self.alpha_f or not all(1 <= a < math.inf for a in self.alpha_r + self.alpha_f):
