@@ -18,7 +18,6 @@ from markupsafe import Markup
 from method_toy import CLASSES, FORGOTTEN, RETAINED, Images, Weights
 from torch import Tensor
 
-from ledger.domain.settings import Settings
 from ledger.report.charts.svg import box, circle, element, group, label, line
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
@@ -240,7 +239,6 @@ def _chart(measured: Sequence[Mapping[str, Any]]) -> str:
     edits = [row for row in measured if row["depth"]]
     depths = sorted({row["depth"] for row in edits})
     strengths = sorted({row["alphas"][1] for row in edits})
-    bar = Settings().retained_bar
 
     def place(depth: float, value: float) -> Point:
         x = CHART_LEFT + (CHART_RIGHT - CHART_LEFT) * (depth - depths[0] + 0.5) / len(depths)
@@ -265,7 +263,7 @@ def _chart(measured: Sequence[Mapping[str, Any]]) -> str:
             parts.append(label(CHART_LEFT + 34, y - 7, row["weights"]))
     for colour, strength in zip(COLOURS, strengths, strict=True):
         own = sorted((row for row in edits if row["alphas"][1] == strength), key=lambda row: int(row["depth"]))
-        parts.append(_curve(own, colour, place, bar))
+        parts.append(_curve(own, colour, place))
         y = place(own[-1]["depth"], own[-1]["separability"])[1]
         told = f"αf = {strength:g}"
         parts.append(label(CHART_RIGHT + 4, y + 4, told, style=f"fill:var(--{colour})"))
@@ -276,9 +274,7 @@ def _chart(measured: Sequence[Mapping[str, Any]]) -> str:
     return _document(720, key + 20, "Separability by depth", told, parts)
 
 
-def _curve(
-    rows: Sequence[Mapping[str, Any]], colour: str, place: Callable[[float, float], Point], bar: float
-) -> Markup:
+def _curve(rows: Sequence[Mapping[str, Any]], colour: str, place: Callable[[float, float], Point]) -> Markup:
     points = [place(row["depth"], row["separability"]) for row in rows]
     path = element("path", d=f"M{'L'.join(_pair(point) for point in points)}", class_="curve")
     marks = (
@@ -287,8 +283,8 @@ def _curve(
             cx=_short(x),
             cy=_short(y),
             r=4,
-            class_="keeps" if row["lost"] <= bar else "costs",
-            style=f"fill:var(--{colour})" if row["lost"] <= bar else None,
+            class_="keeps" if row["keeps"] else "costs",
+            style=f"fill:var(--{colour})" if row["keeps"] else None,
         )
         for row, (x, y) in zip(rows, points, strict=True)
     )

@@ -54,7 +54,9 @@ class Row:
     separability: float | None
     divergence: float
     lost: float | None
-    """Confidence on retained images that was lost against the masked original; None for another network."""
+    """Confidence on retained images that was lost against the masked original; None if nothing was edited."""
+    keeps: bool | None
+    """Whether the retained bar is kept, with the standard error of the loss; None likewise."""
 
 
 def rows(bench: Workbench, never_saw: Mapping[str, Tensor]) -> Iterator[Row]:
@@ -94,13 +96,17 @@ def rows(bench: Workbench, never_saw: Mapping[str, Tensor]) -> Iterator[Row]:
     depths = range(1, len(bench.network.layers) + 1)
     predictor = CandidatePredictor(bench.network, calibration, depths, {forgotten})
     evaluator = CandidateEvaluator(predictor, len(bench.model.labels), [forgotten], settings, compared=(SOLVER,))
-    yield _row("registered", evaluator.anchor_likeness(resemblance))
-    yield _row("never saw it", _likeness_of(bench, never_saw, calibration, resemblance))
+    levels = evaluator.anchor_likeness(resemblance), _likeness_of(bench, never_saw, calibration, resemblance)
+    for weights, level in zip(("registered", "never saw it"), levels, strict=True):
+        yield Row(weights, 0, None, level.separability, level.divergence, None, None)
     for depth in depths:
         for alphas in grids(solvers, settings)[SOLVER]:
             candidate = builder.build(Recipe(SOLVER, depth, Strength(*alphas)))
             lost = evaluator.masked_retained.confidence - evaluator.scores(candidate)[1].confidence
-            yield _row(SOLVER, evaluator.likeness(candidate, resemblance), depth, alphas, lost)
+            finding = evaluator.retention(candidate)
+            keeps = finding.loss + finding.error <= settings.retained_bar
+            likeness = evaluator.likeness(candidate, resemblance)
+            yield Row(SOLVER, depth, alphas, likeness.separability, likeness.divergence, lost, keeps)
 
 
 def _likeness_of(
@@ -115,16 +121,6 @@ def _likeness_of(
         for batches in (calibration.forgotten, calibration.retained)
     )
     return measure_likeness(forgotten, retained, resemblance)
-
-
-def _row(
-    weights: str,
-    likeness: Likeness,
-    depth: int = 0,
-    alphas: tuple[float, float] | None = None,
-    lost: float | None = None,
-) -> Row:
-    return Row(weights, depth, alphas, likeness.separability, likeness.divergence, lost)
 
 
 def table(found: list[Row]) -> str:
