@@ -124,7 +124,10 @@ class GradedSearch:
         """Return the candidates of one depth that keep the bar, and whether any forgot."""
         found: list[_Verified] = []
         forgot = False
+        costly: list[tuple[float, float]] = []
         for alphas in self._grids[solver]:
+            if any(alphas[0] <= alpha_r and alphas[1] >= alpha_f for alpha_r, alpha_f in costly):
+                continue  # what is stronger, or protects less, only costs more
             candidate = self._builder.build(Recipe(solver, depth, Strength(*alphas, self._classes)))
             if not self._trials.measure_forgetting(candidate, SCREENED_FORGOTTEN_IMAGES).passed:
                 self._trials.drop_answers(candidate)
@@ -134,7 +137,8 @@ class GradedSearch:
             if screened.loss > self._settings.retained_bar:
                 self.beaten.append(Contender(candidate.recipe, candidate.size, screened.loss))
                 self._trials.drop_answers(candidate)
-                break  # stronger edits only cost more
+                costly.append(alphas)
+                continue
             found += self._verified(candidate)
         return found, forgot
 

@@ -98,7 +98,8 @@ def test_the_area_is_what_a_double_loop_counts_ties_as_half(
 def test_without_negatives_or_weight_nothing_can_be_told() -> None:
     none = torch.zeros(0, dtype=torch.float64)
     assert weighted_auc(torch.ones(3, dtype=torch.float64), none, none) == 0.5
-    assert weighted_auc(*(torch.ones(3, dtype=torch.float64) for _ in range(2)), torch.zeros(3)) == 0.5
+    ones = torch.ones(3, dtype=torch.float64)
+    assert weighted_auc(ones, ones, torch.zeros(3)) == 0.5
 
 
 # -- a candidate --------------------------------------------------------------------------------------
@@ -178,8 +179,7 @@ def test_both_are_means_over_the_forgotten_classes_in_any_order_of_images() -> N
     ]
     assert found.divergence == pytest.approx(sum(one.divergence for one in alone) / 2)
     order = torch.randperm(50, generator=torch.Generator().manual_seed(1))
-    backwards = Resemblance([0, 1], dict(reversed(list(alike.mixtures.items()))))
-    again = measure_likeness(both.only(order), retained, backwards)
+    again = measure_likeness(both.only(order), retained, Resemblance([0, 1], {k: alike.mixtures[k] for k in (3, 2)}))
     assert again.divergence == pytest.approx(found.divergence, abs=1e-12)
     assert again.separability == pytest.approx(found.separability or -1.0, abs=1e-9)
 
