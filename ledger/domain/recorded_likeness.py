@@ -12,8 +12,8 @@ class RecordedLikeness:
     """What still tells calibration images of forgotten classes apart; None where it was not measured."""
 
     separability: float | None = None
-    """How well a linear classifier on the last features tells them from the classes that they resemble: 0 for not at
-    all, 1 for always, below 0 if it is misled."""
+    """How well linear classifiers on features tell them from the classes that they resemble: 0 for not at all, 1 for
+    always, below 0 if they are misled."""
     divergence: float | None = None
     """Total variation between the mean answer and what they resemble, 0 to 1."""
 
