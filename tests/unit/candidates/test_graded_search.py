@@ -17,7 +17,8 @@ from ledger.candidates.likeness import Likeness, Resemblance
 from ledger.candidates.search_result import SearchResult
 from ledger.candidates.trials import Trial
 from ledger.domain.class_spaces import Role
-from ledger.domain.recipe import RecordedLikeness, VersionRecipe
+from ledger.domain.recipe import VersionRecipe
+from ledger.domain.recorded_likeness import RecordedLikeness
 from ledger.domain.settings import Settings
 from ledger.hookspecs import GradedSolver, Solver
 from ledger.networks.network import Network
