@@ -1,13 +1,14 @@
 """Whether the score by which edits are chosen ranks them as their distance to networks that never saw the class does.
 
     python benchmarks/likeness.py FOLDER [--network digits] [--classes 3] [--depths 1 2 4 8] [--json FILE]
-    python benchmarks/likeness.py FOLDER --network cifar10-vgg11-bn --images ZIP --work FOLDER --models DIR --classes cat
-        --registered DIR/cifar10_vgg11_bn.safetensors --never-saw DIR/cifar10_vgg11_bn_without_cat.safetensors
+    python benchmarks/likeness.py FOLDER --network cifar10-vgg11-bn --images ZIP --work FOLDER --models DIR --classes
+        cat --registered DIR/cifar10_vgg11_bn.safetensors --never-saw DIR/cifar10_vgg11_bn_without_cat.safetensors
 
 Every depth and strength of the solver ``redirect`` is made into a version of its own, whatever it costs. Its
 *unlikeness* (``ledger/candidates/likeness.py``) is read from the version's recipe: training images alone made it. The
 *gap* is the mean of three differences to retrained networks on test images, in points: of the probe, of the nearest
-class mean, and of the mean prediction (total variation). The figure is Spearman's rank correlation between the two over all candidates.
+class mean, and of the mean prediction (total variation). The figure is Spearman's rank correlation between the two
+over all candidates.
 Bar: at least 0.7.
 """
 
