@@ -1,4 +1,4 @@
-"""With the default solvers and strengths, as with any others: the bytes are a function of the set, whatever the path."""
+"""With the default solvers and strengths, too, the bytes are a function of the set, whatever the path."""
 
 from __future__ import annotations
 
