@@ -270,7 +270,7 @@ def _chart(measured: Sequence[Mapping[str, Any]]) -> str:
     key = CHART_BOTTOM + 64
     parts += [circle(CHART_LEFT + 6, key - 4, 4, "head"), label(CHART_LEFT + 18, key, "keeps the retained bar", "soft")]
     parts += [circle(CHART_LEFT + 186, key - 4, 4, "place"), label(CHART_LEFT + 198, key, "costs more", "soft")]
-    told = "The deeper and stronger the edit, the less is left; from three layers on, as little as if never seen."
+    told = "The deeper and stronger the edit, the less is left; from six layers on, little is gained."
     return _document(720, key + 20, "Separability by depth", told, parts)
 
 
