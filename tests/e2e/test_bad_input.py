@@ -338,6 +338,7 @@ def weak_options(cli: Cli) -> list[str]:
     return [
         *("--arch", shown["architecture"], "--weights", str(weights), "--data", "digits"),
         *("--input-size", "1x32x32", "--mean", "0.3", "--std", "0.35"),
+        *("--solver", "projection", "--solver", "least-squares"),
         *(text for setting in settings for text in ("--set", setting)),
     ]
 

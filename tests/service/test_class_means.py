@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from ledger.plugins.solvers.projection import ProjectionSolver
+from ledger.plugins.solvers.redirect import RedirectSolver
 
 from ledger.algebra.spaces import Space
 from ledger.domain.class_spaces import ClassSpace, NewClassSpace, Role
@@ -63,6 +64,12 @@ def needs_means(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ProjectionSolver, "needs_means", True, raising=False)
 
 
+@pytest.fixture
+def nobody_needs_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no solver of any model compute with means."""
+    monkeypatch.setattr(RedirectSolver, "needs_means", False)
+
+
 def collected(desk: Desk, name: str = MODEL) -> tuple[list[CollectedSpace[ClassSpace]], list[tuple[str, int | None]]]:
     noted = Noted()
     return list(ClassSpaceCache(open_workbench(desk.ledger, name)).collect_and_store(FORGOTTEN, noted)), noted.phases
@@ -91,6 +98,7 @@ def test_new_class_spaces_hold_means_and_are_the_same_in_every_ledger(desk: Desk
     assert digests(collected(second_desk)[0]) == digests(first)
 
 
+@pytest.mark.usefixtures("nobody_needs_means")
 def test_spaces_without_means_are_used_as_they_are_where_nobody_needs_means(desk: Desk) -> None:
     with earlier_release():
         before, _ = collected(desk)
@@ -132,6 +140,7 @@ def test_spaces_without_means_are_collected_again_once_and_said_where_a_solver_n
     assert digests(collected(desk)[0]) == digests(after), "other solvers take what there is"
 
 
+@pytest.mark.usefixtures("nobody_needs_means")
 def test_a_lost_space_without_means_is_made_again_to_the_same_bytes(desk: Desk) -> None:
     with earlier_release():
         before, _ = collected(desk)
