@@ -8,8 +8,8 @@ Neither test images nor a retrained network are needed. Two things are measured 
 - *Divergence*: how far the mean answer lies from the mixture of retained classes that the registered network resembles
   them to, with the forgotten classes masked.
 
-Over candidates of several networks, both together rank candidates as the distance to retrained networks does
-(``docs/adr/0016-redirecting.md``).
+Where it was measured, both together rank candidates as the distance to a network that never saw the class does, and
+where they do not: ``docs/adr/0016-redirecting.md``.
 """
 
 from collections.abc import Mapping, Sequence

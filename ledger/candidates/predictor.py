@@ -1,7 +1,7 @@
 """Predict calibration images with candidates, running only the part of the network that a candidate edits."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from weakref import WeakKeyDictionary
@@ -83,33 +83,34 @@ class CandidatePredictor:
         Raises:
             NonFiniteError: An output is NaN or infinite.
         """
-        logits, _ = self._answer(candidate, batch)
-        return Predictions.of(logits, batch.labels)
+        return Predictions.of(self._answer(candidate, batch), batch.labels)
 
     def answers(self, candidate: Candidate, batch: Batch) -> FeaturedAnswers:
         """Return a candidate's answers to one batch, with the features that they are made of."""
-        logits, seen = self._answer(candidate, batch)
+        if candidate.recipe.depth in self._partial_forwards:
+            self._recorded(batch)  # now, so that only the candidate's own pass is read
+        with self._inputs() as seen:
+            logits = self._answer(candidate, batch)
         last, *inner = (seen[module] for module in self._read)
         answers = FeaturedAnswers.of(logits, last, batch, *inner)
         # Before the first edited layer nothing changed, and a partial pass does not compute it.
         unchanged = self._inner_depth >= candidate.recipe.depth
         return replace(answers, inner=self.anchor_answers(batch).inner) if unchanged else answers
 
-    def _answer(self, candidate: Candidate, batch: Batch) -> tuple[Tensor, Mapping[nn.Module, Sequence[Tensor]]]:
-        """Return a candidate's logits (n, classes), and what flowed into the layers whose features are read."""
+    def _answer(self, candidate: Candidate, batch: Batch) -> Tensor:
+        """Return a candidate's logits (n, classes)."""
         if candidate not in self._prepared:
             self._prepared[candidate] = self._network.prepare_weights(candidate.state)
         weights = self._prepared[candidate]
         images = self._network.prepare_images(batch.images)
         partial_forward = self._partial_forwards.get(candidate.recipe.depth)
         if partial_forward is None:
-            with torch.inference_mode(), self._inputs() as seen:
+            with torch.inference_mode():
                 logits: Tensor = functional_call(self._network.module, weights, (images,), tie_weights=False)
         else:
             kept = self._recorded(batch)
-            with self._inputs() as seen:
-                logits = partial_forward.run(weights, [kept[m] for m in partial_forward.boundary], images)
-        return logits, seen
+            logits = partial_forward.run(weights, [kept[m] for m in partial_forward.boundary], images)
+        return logits
 
     def anchor_answers(self, batch: Batch) -> FeaturedAnswers:
         """Return the answers of the anchor weights to one batch."""
