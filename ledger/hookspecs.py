@@ -17,8 +17,26 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import pluggy
 
+from ledger.evaluator_input import (
+    Depth as Depth,
+)
+from ledger.evaluator_input import (
+    EvaluationInput as EvaluationInput,
+)
+from ledger.evaluator_input import (
+    ExaminedNetwork as ExaminedNetwork,
+)
+from ledger.evaluator_input import (
+    NetworkRole as NetworkRole,
+)
+from ledger.evaluator_input import (
+    Outputs as Outputs,
+)
+from ledger.evaluator_input import (
+    SplitName as SplitName,
+)
+
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor, nn
 
     from ledger.algebra.map_factors import MapFactors
@@ -235,36 +253,15 @@ class GradedSolver(Solver, Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """A network's answers for one split, in the split's sampled order."""
-
-    labels: np.ndarray
-    """int64 (n,)."""
-    probabilities: np.ndarray
-    """float64 (n, classes), softmax of the logits."""
-
-
-@dataclass(frozen=True)
-class EvaluationInput:
-    """Everything an evaluator may look at."""
-
-    labels: tuple[str, ...]
-    forgotten: frozenset[int]
-    train: Outputs
-    test: Outputs
-    base_train: Outputs
-    """The same images through the weights compared against (the registered ones by default)."""
-    base_test: Outputs
-    seed: int
-    anchor_train: Outputs | None = None
-    """The same images through the registered weights (after a purge, the anchor's); None where the version is compared
-    with just these."""
-    anchor_test: Outputs | None = None
-
-
 class Evaluator(Protocol):
-    """Measures one kind of evidence on a version."""
+    """Measures one kind of evidence on a version.
+
+    It runs whenever somebody asks for it by name. Optional attributes say when it runs besides:
+
+    - ``level``: the evidence level (1 to 3) it belongs to; it runs when that level or a higher one is asked for.
+      Without it, 1.
+    - ``by_default = False``: it does not run when no level is asked for, since it takes long. Without it, True.
+    """
 
     @property
     def name(self) -> str:

@@ -18,7 +18,14 @@ FLOORS = [
     {"ledger.spaces"},
     {"ledger.networks"},
     {"ledger.config", "ledger.images", "ledger.plugin_manager", "ledger.store", "ledger.weights"},
-    {"ledger.hookspecs", "ledger.algebra", "ledger.certificates", "ledger.durable_files", "ledger.named_files"},
+    {
+        "ledger.hookspecs",
+        "ledger.evaluator_input",
+        "ledger.algebra",
+        "ledger.certificates",
+        "ledger.durable_files",
+        "ledger.named_files",
+    },
     {"ledger.audit"},
     {"ledger.digest", "ledger.json_shapes"},
     {"ledger.domain"},
@@ -41,6 +48,7 @@ CLI_EXCEPTIONS = {"ledger.cli.commands.demo": {"ledger.testing"}}
 """The demonstration trains a model, and no service does that."""
 PLUGINS_MAY_IMPORT = {
     "ledger.hookspecs",
+    "ledger.evaluator_input",
     "ledger.domain",
     "ledger.errors",
     "ledger.algebra",

@@ -161,7 +161,18 @@ def answers(
         for prefix, parts in parts_of.items():
             outputs[prefix + name] = _outputs(split, indices, torch.cat(parts))
     counts = {f"{name} images": len(indices) for name, (_, indices) in chosen.items()}
-    return EvaluationInput(bench.model.labels.labels, forgotten, seed=seed, **outputs), counts
+    data = EvaluationInput(
+        bench.model.labels.labels,
+        forgotten,
+        train=outputs["train"],
+        test=outputs["test"],
+        base_train=outputs["base_train"],
+        base_test=outputs["base_test"],
+        seed=seed,
+        anchor_train=outputs.get("anchor_train"),
+        anchor_test=outputs.get("anchor_test"),
+    )
+    return data, counts
 
 
 def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
