@@ -6,14 +6,15 @@ from typing import Annotated
 import typer
 
 from ledger.domain.command_lines import command
-from ledger.domain.retained_accuracy import PLAIN_ORIGINAL, RetainedAccuracy
+from ledger.domain.levels import EvidenceLevel
 from ledger.errors import UsageError
 
 from ..answers import answer
 from ..documents.models import evaluation_document, report_document
 from ..documents.requests import rollback_document
+from ..evaluation_tables import print_evaluation
 from ..options import DryRun, Force, Json, ModelName, ModelReference, Reason, Yes
-from ..render import PhaseProgress, advise, day, emit_table, percent, say
+from ..render import PhaseProgress, advise, day, emit_table, say
 from ..session import confirm, session, split_reference
 
 MOST_IMAGES = 10_000_000
@@ -27,9 +28,22 @@ def evaluate(
     only: Annotated[
         list[str] | None, typer.Option("--evaluator", "-e", help="Only this evaluator; repeatable.")
     ] = None,
+    level: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=4, help="Level of evidence to reach: 1 outputs, 2 membership, 3 features, 4 retrained."
+        ),
+    ] = None,
     against: Annotated[
-        str, typer.Option(help="What to compare with: base, a version number, or a safetensors file.")
+        str, typer.Option(help="Also compare with a version number or a safetensors file; recorded beside the rest.")
     ] = "base",
+    retrained: Annotated[
+        Path | None,
+        typer.Option(metavar="WEIGHTS", help="Weights trained without the forgotten classes, to compare with."),
+    ] = None,
+    declared_by: Annotated[
+        str | None, typer.Option("--by", metavar="WHO", help="Who says that they were; default: you.")
+    ] = None,
     train_per_class: Annotated[int, typer.Option(help="Training images per class to measure; 0 for all.")] = 200,
     time_limit: Annotated[
         float | None,
@@ -41,8 +55,13 @@ def evaluate(
 ) -> None:
     """Measure a version and record the evidence."""
     from ledger.service.evidence.evaluation import evaluate as measure
+    from ledger.service.evidence.retrained import DeclaredRetrained
 
     name, number = split_reference(model)
+    if level == EvidenceLevel.RETRAINED and retrained is None:
+        raise UsageError("level 4 compares with a retrained network", "name its weights: --retrained FILE")
+    if declared_by is not None and retrained is None:
+        raise UsageError("--by says who declares weights as retrained, and none are named", "add --retrained FILE")
     if not 0 <= train_per_class <= MOST_IMAGES:
         raise UsageError(
             f"--train-per-class must be between 0 and {MOST_IMAGES}, not {train_per_class}", "0 measures all images"
@@ -56,51 +75,18 @@ def evaluate(
             number,
             progress,
             only=only or (),
+            level=None if level is None else EvidenceLevel(level),
             against=against,
+            retrained=None
+            if retrained is None
+            else DeclaredRetrained(retrained, ledger.actor if declared_by is None else declared_by),
             train_per_class=train_per_class or None,
             time_limit=time_limit,
         )
     if json:
         answer(ctx, evaluation_document(result))
         return
-    labels, forgotten, unknown = result.model.labels, result.version.forgotten, result.not_known_before
-    if "accuracy" in result.evidence:
-        metrics = result.evidence["accuracy"].metrics
-        rows = [
-            (
-                labels[k],
-                "not known" if k in unknown else "forgotten" if k in forgotten else "retained",
-                *(percent(metrics[split]["per_class"][k]) for split in ("base_train", "train", "base_test", "test")),
-            )
-            for k in sorted(range(len(labels)), key=lambda k: (k not in forgotten, k))
-        ]
-        rows += [
-            ("mean", group, *(percent(metrics[split][group]) for split in ("base_train", "train", "base_test", "test")))
-            for group in ("retained", "forgotten")
-        ]
-        emit_table(
-            ["class", "", "#train before", "#train after", "#test before", "#test after"],
-            rows,
-            title=f"{name} version {result.version.number} against {against}",
-        )
-        plain = PLAIN_ORIGINAL if against == "base" else f"version {against}" if against.isdecimal() else against
-        say(f"retained classes, test: {RetainedAccuracy.of_metrics(metrics).told(percent, plain)}")
-    if "membership" in result.evidence and forgotten:
-        m = result.evidence["membership"].metrics
-        emit_table(
-            ["membership inference", "#before", "#after"],
-            [
-                ("paper", percent(m["base_paper"]), percent(m["paper"])),
-                ("SalUn", percent(m["base_salun"]), percent(m["salun"])),
-            ],
-            title="forgotten images taken for never seen (population attacks: weak evidence)",
-        )
-    others = sorted(result.evidence.keys() - {"accuracy", "confusion", "membership"})
-    for other in others:
-        emit_table([other, ""], result.evidence[other].metrics.items())
-    for k in sorted(unknown):
-        say(("warning:", "yellow"), f" {labels[k]} was not known before: nothing was forgotten of it")
-    advise(f"recorded: {', '.join(sorted(result.evidence))}; next:", command("report", name, "-o", "report.html"))
+    print_evaluation(result, name)
 
 
 def rollback(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ledger.domain.class_spaces import ClassSpace
 from ledger.domain.evidence import Evidence
+from ledger.domain.levels import EvidenceLevel
 from ledger.domain.models import Model
 from ledger.domain.registered_accuracy import RegisteredAccuracy
 from ledger.domain.versions import Version
@@ -71,6 +72,10 @@ def evidence_part(value: Evidence) -> Document:
         "samples": value.samples,
         "inputs_digest": value.inputs_digest,
         "created_at": value.created_at,
+        "against": value.provenance.against or None,
+        "compared": value.provenance.compared or None,
+        "retrained": value.provenance.retrained,
+        "declared_by": value.provenance.declared_by,
     }
 
 
@@ -161,6 +166,12 @@ def evaluation_document(result: "Evaluation") -> Document:
         "version": result.version.number,
         "forgotten": list(result.model.labels.names(result.version.forgotten)),
         "evidence": [evidence_part(one) for one in result.evidence.values()],
+        "compared": [evidence_part(one) for one in result.compared],
+        "level": result.standing.level.value,
+        "not_tested": {
+            level.title: result.standing.missing(level) for level in EvidenceLevel if level > result.standing.level
+        },
+        "measured_before": result.measured_before,
         "not_known_before": list(result.model.labels.names(result.not_known_before)),
     }
     return document("evaluation", body)

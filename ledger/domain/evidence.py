@@ -1,8 +1,58 @@
-"""Evidence: the measurements of evaluators."""
+"""Evidence: the measurements of evaluators, and which of them speak for which weights."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
+
+from .levels import EvidenceLevel, level_of, missing_for
+
+BASE = "base"
+"""What a version is compared with unless somebody asks for something else: version 0."""
+FILE = "file"
+"""Weights from outside the ledger."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where measurements come from; every field is empty in evidence of earlier releases."""
+
+    weights: str = ""
+    """SHA-256 of the weights that were measured."""
+    against: str = ""
+    """What they were compared with: ``base``, a version's number, or ``file``."""
+    compared: str = ""
+    """SHA-256 of what they were compared with."""
+    retrained: str | None = None
+    """SHA-256 of the weights that somebody declared to be trained without the forgotten classes; None without such."""
+    declared_by: str | None = None
+    """Who declared that."""
+    seed: int | None = None
+    """Seed of the samples, and of what evaluators draw."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """Versions of libraries, device and number of threads."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values; nothing of earlier releases' evidence."""
+        return {} if self == Provenance() else {**asdict(self), "environment": dict(self.environment)}
+
+    @classmethod
+    def read(cls, value: object) -> "Provenance":
+        """Read from JSON values of any kind; what is missing or malformed is empty."""
+        found = value if isinstance(value, Mapping) else {}
+        texts = {name: found[name] for name in ("weights", "against", "compared") if isinstance(found.get(name), str)}
+        optional = {n: found[n] for n in ("retrained", "declared_by") if isinstance(found.get(n), str)}
+        seed, environment = found.get("seed"), found.get("environment")
+        return cls(
+            **texts,
+            **optional,
+            seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+            environment=environment if isinstance(environment, Mapping) else {},
+        )
+
+
+UNKNOWN_PROVENANCE = Provenance()
+"""Of evidence that an earlier release recorded."""
 
 
 @dataclass(frozen=True)
@@ -20,3 +70,53 @@ class Evidence:
     inputs_digest: str
     """Digest of the inputs: both weights, the data and the numbers of images."""
     created_at: datetime
+    provenance: Provenance = UNKNOWN_PROVENANCE
+
+
+@dataclass(frozen=True)
+class WeightsEvidence:
+    """All that was measured on one state of a model's weights, under whichever version number."""
+
+    measured: tuple[Evidence, ...]
+    """Oldest first, in the order of recording."""
+    anchor: int = 0
+    """The version that the model's computations start from."""
+
+    @property
+    def standing(self) -> dict[str, Evidence]:
+        """The newest comparison with the original, by evaluator: what is said of the weights unless asked otherwise.
+
+        A comparison with anything else stands beside it and never replaces it. Where an earlier release recorded
+        evidence without saying against what, it counts until something else is measured.
+        """
+        own = {"", BASE, str(self.anchor)}
+        return {one.evaluator: one for one in self.measured if one.provenance.against in own}
+
+    @property
+    def beside_retrained(self) -> dict[str, Evidence]:
+        """The newest evidence that was measured beside a retrained network as well, by evaluator."""
+        return {one.evaluator: one for one in self.measured if one.provenance.retrained is not None}
+
+    @property
+    def compared(self) -> tuple[Evidence, ...]:
+        """The newest comparisons with something else than the original, one for each evaluator and counterpart."""
+        own = {"", BASE, str(self.anchor)}
+        newest = {
+            (one.evaluator, one.provenance.against, one.provenance.compared): one
+            for one in self.measured
+            if one.provenance.against not in own
+        }
+        return tuple(newest.values())
+
+    @property
+    def level(self) -> EvidenceLevel:
+        """How much was tested. Only built-in evaluators count: what others measure under a name is theirs to say."""
+        return level_of(_built_in(self.standing), _built_in(self.beside_retrained))
+
+    def missing(self, level: EvidenceLevel) -> list[str]:
+        """Return what a level still needs."""
+        return missing_for(level, _built_in(self.standing), _built_in(self.beside_retrained))
+
+
+def _built_in(measured: Mapping[str, Evidence]) -> list[str]:
+    return [name for name, one in measured.items() if one.plugin == f"eval_{name}"]

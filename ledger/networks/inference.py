@@ -26,12 +26,25 @@ def logits(network: Network, state: Mapping[str, Tensor], batches: Iterable[Tens
         NonFiniteError: A logit is NaN or infinite.
     """
     weights = network.prepare_weights(state)
+    return torch.cat([answers_with(network, weights, batch) for batch in batches])
+
+
+def answers_with(network: Network, weights: dict[str, Tensor], batch: Tensor) -> Tensor:
+    """Return the logits of one batch under weights that :meth:`Network.prepare_weights` prepared.
+
+    Args:
+        network: The network.
+        weights: Prepared once for many batches.
+        batch: Preprocessed images (b, channels, height, width).
+
+    Returns:
+        float32 (b, classes), on the processor.
+
+    Raises:
+        NonFiniteError: A logit is NaN or infinite.
+    """
     with torch.inference_mode():
-        answers = [
-            functional_call(network.module, weights, (network.prepare_images(batch),), tie_weights=False)
-            for batch in batches
-        ]
-    return checked(torch.cat(answers))
+        return checked(functional_call(network.module, weights, (network.prepare_images(batch),), tie_weights=False))
 
 
 def checked(answer: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ledger.domain.class_spaces import BasisTerm, MapSummary, NewClassSpace, Role
 from ledger.domain.events.requests import RequestFulfilled, RequestWithdrawn
-from ledger.domain.evidence import Evidence
+from ledger.domain.evidence import Evidence, Provenance
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model
 from ledger.domain.recipe import VersionRecipe
@@ -123,14 +123,15 @@ class Sample:
         """Let time pass."""
         self.now[0] += timedelta(days=days)
 
-    def record(self, version: Version, evaluator: str, metrics: dict[str, Any], against: str = "0") -> None:
+    def record(self, version: Version, evaluator: str, metrics: dict[str, Any], against: str = "base") -> None:
         """Record evidence."""
         with self.ledger.database.write() as tx:
             evidence = Evidence(
-                evaluator, f"eval_{evaluator}", "0.1.0", metrics, {"test images": 90}, "e" * 64, self.now[0]
+                *(evaluator, f"eval_{evaluator}", "0.1.0", metrics, {"test images": 90}, "e" * 64, self.now[0]),
+                Provenance(weights=version.weights, against=against),
             )
             model = tx.models.get(self.name)
-            append_evidence(tx, model, version, evidence, actor="ada", against=against)
+            append_evidence(tx, model, version, evidence, actor="ada")
 
     def measure(self, version: Version) -> None:
         """Record plausible evidence of the three built-in evaluators."""

@@ -236,14 +236,19 @@ def test_measuring_again_gives_the_same_numbers_and_replaces_none(two_forgotten:
 def test_a_version_is_compared_with_another_one(two_forgotten: Desk) -> None:
     against_base = evaluate(two_forgotten.ledger, MODEL, 2, Silent(), only=["accuracy"], against="base")
     against_first = evaluate(two_forgotten.ledger, MODEL, 2, Silent(), only=["accuracy"], against="1")
-    base, first = (e.evidence["accuracy"].metrics["base_test"]["per_class"] for e in (against_base, against_first))
+    [beside] = against_first.compared
+    compared = against_base.evidence["accuracy"], beside
+    base, first = (one.metrics["base_test"]["per_class"] for one in compared)
     assert base[3] > 0.9
     assert first[3] <= 0.05 < 0.9 < first[7]
-    digests = {e.evidence["accuracy"].inputs_digest for e in (against_base, against_first)}
-    assert len(digests) == 2
-    assert [event.data["against"] for event in two_forgotten.events("version.evaluated")] == ["base", "1"]
+    assert len({one.inputs_digest for one in compared}) == 2
+    assert [event.data["against"] for event in two_forgotten.events("version.evaluated")] == ["base", "base", "1"]
+    # It stands beside the comparison with the original, and does not replace it.
+    assert against_first.evidence["accuracy"].metrics == against_base.evidence["accuracy"].metrics
+    assert against_first.standing.standing["accuracy"].provenance.against == "base"
+    assert against_first.standing.compared == (beside,)
     # The mask is that of the registered network, whatever the version is compared with.
-    masks = [e.evidence["accuracy"].metrics for e in (against_base, against_first)]
+    masks = [one.metrics for one in compared]
     for name in ("mask_train", "mask_test", "loss_against_mask"):
         assert masks[0][name] == masks[1][name]
     mask = masks[0]["mask_test"]
@@ -258,9 +263,10 @@ def test_a_version_is_compared_with_a_file(two_forgotten: Desk, tmp_path: Path) 
     retrained = tmp_path / "retrained.safetensors"
     retrained.write_bytes(tensor_files.serialise(state | {"8.weight": -state["8.weight"]}))
     measured = evaluate(two_forgotten.ledger, MODEL, 2, Silent(), only=["accuracy"], against=str(retrained))
-    assert measured.evidence["accuracy"].metrics["base_test"]["retained"] < 0.1
-    [event] = two_forgotten.events("version.evaluated")
-    assert event.data["against"] == "file"
+    [beside] = measured.compared
+    assert beside.metrics["base_test"]["retained"] < 0.1 < 0.9 < beside.metrics["mask_test"]["retained"]
+    assert beside.provenance.compared == sha256_hex(retrained.read_bytes())
+    assert [event.data["against"] for event in two_forgotten.events("version.evaluated")] == ["base", "file"]
 
 
 def test_what_cannot_be_compared_with_is_refused(two_forgotten: Desk, tmp_path: Path) -> None:

@@ -249,8 +249,29 @@ def test_evidence_names_the_anchor_that_a_version_was_compared_with(two_forgotte
     desk = two_forgotten
     desk.test_accuracy()
     close_window(desk)
+    desk.forget(1)
     desk.test_accuracy()
     assert [event.data["against"] for event in desk.events("version.evaluated")] == ["base", "2"]
+
+
+def test_what_a_purge_left_is_never_compared_with_itself(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    before = evaluate(desk.ledger, MODEL, None, Silent(), only=["accuracy"])
+    assert before.evidence["accuracy"].metrics["base_test"]["per_class"][3] > 0.9
+    close_window(desk)
+    with desk.unchanged():
+        after = evaluate(desk.ledger, MODEL, None, Silent())
+    assert after.measured_before
+    assert after.evidence == before.evidence
+    assert not before.measured_before
+
+
+def test_where_nothing_was_measured_before_a_purge_nothing_is_left_to_compare_with(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    close_window(desk)
+    with desk.unchanged(), pytest.raises(ConflictError, match="nothing is left to compare version 2") as refused:
+        evaluate(desk.ledger, MODEL, None, Silent())
+    assert "--retrained FILE" in refused.value.hint
 
 
 def test_a_model_may_be_bound_to_what_it_is_bound_to(desk: Desk) -> None:

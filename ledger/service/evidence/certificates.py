@@ -27,7 +27,7 @@ from ledger.domain.certificates import Certificate
 from ledger.domain.command_lines import command
 from ledger.domain.events.ledgers import CertificateIssued, CertificateOpeningsErased
 from ledger.domain.events.requests import RequestFulfilled
-from ledger.domain.events.versions import VersionEvaluated, VersionExported
+from ledger.domain.events.versions import VersionExported
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
@@ -219,16 +219,11 @@ def _facts(
 ) -> CertificateFacts:
     *_, fulfilled = tx.audit.events(request_id=request.id, kinds=(RequestFulfilled.kind,))
     spaces = {space.id: space for space in tx.class_spaces.all(model)}
-    against: dict[tuple[object, ...], str] = {}
-    exports = []
-    for entry in tx.audit.events(model=model.name, kinds=(VersionEvaluated.kind, VersionExported.kind)):
-        match entry.payload:
-            case VersionExported(version=number):
-                exports.append(ExportedCopy(number, entry.at))
-            case VersionEvaluated() as event:
-                against[event.version, event.evaluator, event.inputs] = event.against.replace("base", "0")
-            case _:
-                pass
+    exports = [
+        ExportedCopy(entry.payload.version, entry.at)
+        for entry in tx.audit.events(model=model.name, kinds=(VersionExported.kind,))
+        if isinstance(entry.payload, VersionExported)
+    ]
     return CertificateFacts(
         log=signer.name,
         issued_at=now,
@@ -241,7 +236,7 @@ def _facts(
         live=tx.versions.live(model),
         samples=[(term.role, spaces[term.class_space_id]) for term in tx.versions.basis(version)],
         measured=[
-            ComparedEvidence(one, against.get((version.number, one.evaluator, one.inputs_digest), "unknown"))
+            ComparedEvidence(one, one.provenance.against.replace("base", "0") or "unknown")
             for one in tx.versions.evidence(version).values()
         ],
         evaluators=evaluators,

@@ -1,30 +1,27 @@
 """Measure versions: run the images through the weights, hand the answers to the evaluators, keep the evidence."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from ledger.digest import json_digest, sha256_hex
-from ledger.domain.evidence import Evidence
+from ledger.digest import json_digest
+from ledger.domain.evidence import BASE, FILE, Evidence, Provenance, WeightsEvidence
+from ledger.domain.levels import EvidenceLevel
 from ledger.domain.models import Model
 from ledger.domain.versions import Version, not_known_before
-from ledger.errors import UsageError
-from ledger.hookspecs import EvaluationInput, Evaluator, Outputs, Split
-from ledger.images.sampling import evaluation_samples
-from ledger.networks.inference import logits
-from ledger.plugin_manager import PluginInfo
+from ledger.errors import ConflictError
+from ledger.evaluator_input import NetworkRole
+from ledger.service.computation.environment import computation_environment
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.few_images import measurement_note
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, counted
 from ledger.service.versions.recording import append_evidence
-from ledger.weights import tensor_files
 
-from .measuring import measure, read_only_outputs
+from .evaluators import Offered, chosen_evaluators, needs_features
+from .examination import Examination, ImageBounds, NamedWeights
+from .measuring import measure
+from .retrained import DeclaredRetrained, read_retrained, read_weights, require_unknown
 
 TRAIN_PER_CLASS = 200
 """Training images per class that are measured by default; test images are measured all."""
@@ -37,8 +34,24 @@ class Evaluation:
     model: Model
     version: Version
     evidence: dict[str, Evidence]
+    """What was measured, by evaluator."""
     not_known_before: frozenset[int] = frozenset()
     """Forgotten classes of which the model knew nothing before: that it does not recognise them says nothing."""
+    compared: tuple[Evidence, ...] = ()
+    """The same against what else somebody asked to compare with."""
+    standing: WeightsEvidence = field(default_factory=lambda: WeightsEvidence(()))
+    """All evidence on these weights, this measurement included."""
+    measured_before: bool = False
+    """Nothing was measured: what the version would be compared with is gone, and this is what was measured before."""
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """What weights are compared with."""
+
+    role: NetworkRole
+    against: str
+    """``base``, a version's number, or ``file``."""
 
 
 def evaluate(
@@ -48,7 +61,9 @@ def evaluate(
     progress: Progress,
     *,
     only: Sequence[str] = (),
-    against: str = "base",
+    level: EvidenceLevel | None = None,
+    against: str = BASE,
+    retrained: DeclaredRetrained | None = None,
     train_per_class: int | None = TRAIN_PER_CLASS,
     time_limit: float | None = None,
 ) -> Evaluation:
@@ -59,135 +74,166 @@ def evaluate(
         model_name: The model.
         number: The version; None for the live one.
         progress: Told about phases.
-        only: Names of evaluators; empty runs all.
-        against: What to compare with: ``base`` (the version that computations start from), a version number, or the
-            path of a safetensors file, for example of a model retrained without the forgotten classes.
+        only: Names of evaluators.
+        level: Level of evidence to reach; without it and without names, what runs by default.
+        against: What to compare with besides the original: ``base`` for nothing else, a version number, or the path of
+            a safetensors file. That comparison is recorded beside the one with the original.
+        retrained: Weights declared to be trained without the classes that the version has forgotten.
         train_per_class: Training images per class; None for all.
         time_limit: Most seconds that one evaluator may take; None takes what ``unledger.toml`` says, if anything.
 
     Raises:
         UsageError: An evaluator is unknown.
+        RefusedError: The weights declared as retrained are the model's own, or know a forgotten class.
+        ConflictError: The original was purged, this version is what is left of it, and nothing was measured before.
         PluginError: An evaluator failed, took too long, or returned something other than JSON values. Then nothing is
             recorded, of the other evaluators neither.
     """
     bench = open_workbench(ledger, model_name)
-    evaluators = _chosen(ledger.plugins.evaluators(), only)
+    evaluators = chosen_evaluators(ledger.plugins.evaluators(), only, level)
     with ledger.database.read() as tx:
         version = tx.versions.live(bench.model) if number is None else tx.versions.get(bench.model, number)
         tx.trusted.versions(bench.model.name, frozenset({version.number}))
         unknown = not_known_before(tx.versions.all(bench.model), version.forgotten, len(bench.model.labels))
-    compared, state = _compared(bench, against)
-    data, samples = answers(
-        bench, bench.weights(version), state, version.forgotten, progress, train_per_class=train_per_class
+    original_gone = bool(bench.anchor.number) and version.weights == bench.anchor.weights
+    if original_gone and against == BASE and retrained is None:
+        return _measured_before(bench, version, unknown)
+    weights = {NetworkRole.VERSION: NamedWeights(version.weights, bench.weights(version))}
+    counterparts = []
+    if not original_gone:
+        weights[NetworkRole.ORIGINAL] = original_weights(bench)
+        counterparts.append(original_counterpart(bench))
+    if retrained is not None:
+        weights[NetworkRole.RETRAINED] = read_retrained(bench, retrained)
+        if original_gone:
+            counterparts.append(Counterpart(NetworkRole.RETRAINED, FILE))
+    if against != BASE:
+        weights[NetworkRole.COMPARED] = _compared(bench, against)
+        counterparts.append(Counterpart(NetworkRole.COMPARED, against if against.isdecimal() else FILE))
+    examination = Examination(bench, weights, ImageBounds(train_per_class), progress)
+    measured = [
+        tuple(
+            measurements(
+                examination, version.forgotten, evaluators, counterpart, progress, retrained=retrained, limit=time_limit
+            )
+        )
+        for counterpart in counterparts
+    ]
+    found = [one for each in measured for one in each]
+    with ledger.database.write() as tx:
+        for evidence in found:
+            append_evidence(tx, bench.model, version, evidence, actor=ledger.actor)
+    with ledger.database.read() as tx:
+        standing = tx.versions.weights_evidence(version)
+    first = {one.evaluator: one for one in measured[0]}
+    return Evaluation(bench.model, version, first, unknown, tuple(found[len(measured[0]) :]), standing)
+
+
+def original_weights(bench: Workbench) -> NamedWeights:
+    """Return what versions are compared with: the registered weights, or what a purge left to start from."""
+    return NamedWeights(bench.anchor.weights, bench.anchor_state)
+
+
+def original_counterpart(bench: Workbench) -> Counterpart:
+    """Return how the comparison with :func:`original_weights` is called."""
+    return Counterpart(NetworkRole.ORIGINAL, str(bench.anchor.number) if bench.anchor.number else BASE)
+
+
+def measurements(
+    examination: Examination,
+    forgotten: frozenset[int],
+    evaluators: Offered,
+    counterpart: Counterpart,
+    progress: Progress,
+    *,
+    retrained: DeclaredRetrained | None = None,
+    limit: float | None = None,
+) -> Iterator[Evidence]:
+    """Ask evaluators about weights under examination; nothing is recorded.
+
+    Args:
+        examination: The weights and images.
+        forgotten: The classes that the weights should have forgotten.
+        evaluators: By name.
+        counterpart: What to compare with.
+        progress: Told about phases.
+        retrained: The declaration, where one of the examined networks is a retrained one.
+        limit: Most seconds that one evaluator may take; None takes what ``unledger.toml`` says, if anything.
+
+    Raises:
+        RefusedError: The weights declared as retrained know a forgotten class.
+        PluginError: An evaluator failed, took too long, or returned something other than JSON values.
+    """
+    bench, networks = examination.bench, examination.networks
+    if note := measurement_note(bench.model.labels, bench.source.test.labels, forgotten):
+        bench.ledger.tell(f"note: {note}")
+    if retrained is not None:
+        require_unknown(bench, networks[NetworkRole.RETRAINED].test, forgotten, retrained)
+    seconds = bench.ledger.config.plugins.evaluator_seconds if limit is None else limit
+    data = examination.input(forgotten, counterpart.role)
+    if seconds is not None and any(needs_features(one) for one, _ in evaluators.values()):
+        examination.read_features()
+    provenance = Provenance(
+        weights=networks[NetworkRole.VERSION].digest,
+        against=counterpart.against,
+        compared=networks[counterpart.role].digest,
+        retrained=None if retrained is None else networks[NetworkRole.RETRAINED].digest,
+        declared_by=None if retrained is None else retrained.declared_by,
+        seed=bench.model.settings.seed,
+        environment=computation_environment(bench.device),
     )
-    inputs = {"version": version.weights, "against": compared, "data": bench.model.data_digest, "samples": samples}
-    if data.anchor_test is not None:
-        inputs["anchor"] = bench.anchor.weights
-    inputs_digest = json_digest(inputs)
+    inputs = json_digest(_inputs(examination, provenance))
     progress.phase("evaluators", len(evaluators))
-    seconds = ledger.config.plugins.evaluator_seconds if time_limit is None else time_limit
-    now = ledger.clock()
-    measured = {
-        name: Evidence(
+    now = bench.ledger.clock()
+    for name, (evaluator, info) in counted(progress, sorted(evaluators.items())):
+        yield Evidence(
             evaluator=name,
             plugin=info.name,
             plugin_version=info.version,
             metrics=measure(evaluator, info, data, name=name, seconds=seconds),
-            samples=samples,
-            inputs_digest=inputs_digest,
+            samples=examination.counts,
+            inputs_digest=inputs,
             created_at=now,
+            provenance=provenance,
         )
-        for name, (evaluator, info) in counted(progress, sorted(evaluators.items()))
+
+
+def _inputs(examination: Examination, provenance: Provenance) -> dict[str, object]:
+    bench = examination.bench
+    inputs: dict[str, object] = {
+        "version": provenance.weights,
+        "against": provenance.compared,
+        "data": bench.model.data_digest,
+        "samples": examination.counts,
     }
-    _record(ledger, bench, version, measured, against)
-    return Evaluation(bench.model, version, measured, unknown)
+    if provenance.compared != bench.anchor.weights:
+        inputs["anchor"] = bench.anchor.weights
+    if provenance.retrained is not None:
+        inputs["retrained"] = provenance.retrained
+    return inputs
 
 
-def _chosen(
-    known: Mapping[str, tuple[Evaluator, PluginInfo]], only: Sequence[str]
-) -> dict[str, tuple[Evaluator, PluginInfo]]:
-    unknown = sorted(set(only) - known.keys())
-    if unknown:
-        raise UsageError(f"no evaluator is called {', '.join(unknown)}", f"evaluators: {', '.join(sorted(known))}")
-    return {name: pair for name, pair in known.items() if not only or name in only}
-
-
-def _compared(bench: Workbench, against: str) -> tuple[str, dict[str, Tensor]]:
-    """Return the digest and the weights to compare with."""
-    if against.isdecimal() or against == "base":
-        with bench.ledger.database.read() as tx:
-            version = bench.anchor if against == "base" else tx.versions.get(bench.model, int(against))
-            tx.trusted.versions(bench.model.name, frozenset({version.number}))
-        return version.weights, bench.weights(version)
-    data = tensor_files.read_file(Path(against))
-    state = tensor_files.parse(data, against)
-    bench.network.require_fit(state, against)
-    return sha256_hex(data), state
-
-
-def answers(
-    bench: Workbench,
-    state: Mapping[str, Tensor],
-    compared: Mapping[str, Tensor],
-    forgotten: frozenset[int],
-    progress: Progress,
-    *,
-    train_per_class: int | None = TRAIN_PER_CLASS,
-) -> tuple[EvaluationInput, dict[str, int]]:
-    """Run training and test images through two sets of weights; return what evaluators get, and image counts.
-
-    Where the anchor weights are neither of the compared ones, the images pass through them too: losses are measured
-    against them, with the forgotten classes masked.
-    """
-    source, seed = bench.source, bench.model.settings.seed
-    if note := measurement_note(bench.model.labels, source.test.labels, forgotten):
-        bench.ledger.tell(f"note: {note}")
-    chosen = {
-        "train": (source.train, evaluation_samples(source.train.labels, train_per_class, seed)),
-        "test": (source.test, evaluation_samples(source.test.labels, None, seed)),
-    }
-    states = {"": state, "base_": compared}
-    if not _same(compared, bench.anchor_state):
-        states["anchor_"] = bench.anchor_state
-    size = bench.model.settings.batch_size
-    progress.phase("forward passes", sum(-(-len(indices) // size) for _, indices in chosen.values()))
-    outputs = {}
-    for name, (split, indices) in chosen.items():
-        # All weights see a batch while it is at hand: decoding images costs more than the network often does.
-        parts_of: dict[str, list[Tensor]] = {prefix: [] for prefix in states}
-        for batch in counted(progress, bench.batches(split, indices)):
-            for prefix, weights in states.items():
-                parts_of[prefix].append(logits(bench.network, weights, [batch]))
-        for prefix, parts in parts_of.items():
-            outputs[prefix + name] = _outputs(split, indices, torch.cat(parts))
-    counts = {f"{name} images": len(indices) for name, (_, indices) in chosen.items()}
-    data = EvaluationInput(
-        bench.model.labels.labels,
-        forgotten,
-        train=outputs["train"],
-        test=outputs["test"],
-        base_train=outputs["base_train"],
-        base_test=outputs["base_test"],
-        seed=seed,
-        anchor_train=outputs.get("anchor_train"),
-        anchor_test=outputs.get("anchor_test"),
+def _measured_before(bench: Workbench, version: Version, unknown: frozenset[int]) -> Evaluation:
+    """Return what was measured before a purge took away what the version would be compared with."""
+    with bench.ledger.database.read() as tx:
+        tx.trusted.evidence(bench.model.name)
+        standing = tx.versions.weights_evidence(version)
+    if not standing.standing:
+        raise ConflictError(
+            f"nothing is left to compare version {version.number} of {bench.model.name} with: the weights that it was "
+            "made from were purged, and nothing was measured before",
+            f"compare with other weights: unledger evaluate {bench.model.name}:{version.number} --against FILE, or "
+            "--retrained FILE",
+        )
+    return Evaluation(
+        bench.model, version, standing.standing, unknown, standing.compared, standing, measured_before=True
     )
-    return data, counts
 
 
-def _same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
-    return first is second or (first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first))
-
-
-def _outputs(split: Split, indices: Sequence[int], answers: Tensor) -> Outputs:
-    return read_only_outputs(np.asarray(split.labels, dtype=np.int64)[list(indices)], answers)
-
-
-def _record(ledger: Ledger, bench: Workbench, version: Version, measured: Mapping[str, Evidence], against: str) -> None:
-    if against == "base" and bench.anchor.number:
-        # After a purge, what computations start from is no longer the registered weights.
-        against = str(bench.anchor.number)
-    compared = against if against.isdecimal() or against == "base" else "file"
-    with ledger.database.write() as tx:
-        for evidence in measured.values():
-            append_evidence(tx, bench.model, version, evidence, actor=ledger.actor, against=compared)
+def _compared(bench: Workbench, against: str) -> NamedWeights:
+    if not against.isdecimal():
+        return read_weights(bench, Path(against))
+    with bench.ledger.database.read() as tx:
+        version = tx.versions.get(bench.model, int(against))
+        tx.trusted.versions(bench.model.name, frozenset({version.number}))
+    return NamedWeights(version.weights, bench.weights(version))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ledger.errors import PluginError
@@ -38,11 +39,15 @@ def measure(
         base_test=_own(data.base_test),
         anchor_train=None if data.anchor_train is None else _own(data.anchor_train),
         anchor_test=None if data.anchor_test is None else _own(data.anchor_test),
+        networks=dict(data.networks),
     )
     culprit = f"evaluator {name} of plugin {info.name}"
 
     def ask() -> dict[str, Any]:
-        returned = guarded(lambda: evaluator.evaluate(own), culprit)
+        # What evaluators draw depends on the seed alone, and not on who was asked before.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(data.seed)
+            returned = guarded(lambda: evaluator.evaluate(own), culprit)
         return checked_metrics(returned, name, info.name, classes=len(data.labels))
 
     if seconds is None:
@@ -58,21 +63,22 @@ def measure(
 def read_only_outputs(labels: "np.ndarray[Any, Any]", answers: Tensor) -> Outputs:
     """Return labels (n,) and the softmax of logits (n, classes) in arrays that nobody can make writeable again."""
     probabilities = answers.double().softmax(dim=1).numpy()
-    return Outputs(_frozen(labels.astype(np.int64)), _frozen(probabilities))
+    return Outputs(frozen(labels.astype(np.int64)), frozen(probabilities))
 
 
-def _frozen(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+def frozen(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    """Return a copy of an array that nobody can make writeable again."""
     # An array that owns its memory, or lies in a writeable one, can be made writeable again; one over bytes cannot.
     return np.frombuffer(array.tobytes(), dtype=array.dtype).reshape(array.shape)
 
 
 def _own(outputs: Outputs) -> Outputs:
     """Return outputs with array objects of their own: a shape can be assigned even where values cannot."""
-    return Outputs(_frozen_view(outputs.labels), _frozen_view(outputs.probabilities))
+    return Outputs(_view(outputs.labels), _view(outputs.probabilities))
 
 
-def _frozen_view(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-    view = array.view() if _is_frozen(array) else _frozen(array)
+def _view(array: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+    view = array.view() if _is_frozen(array) else frozen(array)
     view.flags.writeable = False
     return view
 

@@ -5,11 +5,13 @@ from typing import Any
 
 from ledger.domain.chance import was_known
 from ledger.domain.models import Model
+from ledger.evaluator_input import NetworkRole
 from ledger.service.computation.class_space_cache import ClassSpaceCache
 from ledger.service.computation.unlearning import missed_gates, search
 from ledger.service.computation.workbench import open_workbench
-from ledger.service.evidence.evaluation import answers
-from ledger.service.evidence.measuring import measure
+from ledger.service.evidence.evaluation import measurements, original_counterpart, original_weights
+from ledger.service.evidence.evaluators import chosen_evaluators
+from ledger.service.evidence.examination import Examination, ImageBounds, NamedWeights
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
 
@@ -57,8 +59,19 @@ def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: P
     check_retained(bench.model, forgotten)
     result = search(bench, ClassSpaceCache(bench).collect_only(forgotten, progress), forgotten, progress)
     recipe = result.candidate.recipe
-    data, _ = answers(bench, result.candidate.state, bench.anchor_state, forgotten, progress, train_per_class=1)
-    evaluators, seconds = ledger.plugins.evaluators(), ledger.config.plugins.evaluator_seconds
+    weights = {
+        NetworkRole.VERSION: NamedWeights("candidate", result.candidate.state),
+        NetworkRole.ORIGINAL: original_weights(bench),
+    }
+    examination = Examination(bench, weights, ImageBounds(train=1), progress)
+    measured = measurements(
+        examination,
+        forgotten,
+        chosen_evaluators(ledger.plugins.evaluators(), ("accuracy", "confusion")),
+        original_counterpart(bench),
+        progress,
+    )
+    figures = {one.evaluator: one.metrics for one in measured}
     return Preview(
         model=bench.model,
         forgotten=forgotten,
@@ -66,8 +79,8 @@ def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: P
         depth=recipe.depth,
         alpha_r=recipe.strength.alpha_r,
         alpha_f=recipe.strength.alpha_f,
-        accuracy=measure(*evaluators["accuracy"], data, name="accuracy", seconds=seconds),
-        confusion=measure(*evaluators["confusion"], data, name="confusion", seconds=seconds),
+        accuracy=figures["accuracy"],
+        confusion=figures["confusion"],
         missed_gates=tuple(missed_gates(bench, result)),
         not_known_before=frozenset(
             k

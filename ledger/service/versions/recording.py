@@ -46,9 +46,7 @@ def append_class_space(
     return stored
 
 
-def append_evidence(
-    tx: Transaction, model: Model, version: Version, evidence: Evidence, *, actor: str, against: str
-) -> None:
+def append_evidence(tx: Transaction, model: Model, version: Version, evidence: Evidence, *, actor: str) -> None:
     """Store what an evaluator measured on a version.
 
     Args:
@@ -57,7 +55,6 @@ def append_evidence(
         version: What was measured.
         evidence: What was found.
         actor: Who measured.
-        against: What the version was compared with: ``base``, a version's number, or ``file``.
     """
     tx.versions.add_evidence(version, evidence)
     key = {"model_id": model.name, "version": version.number, "evaluator": evidence.evaluator}
@@ -68,7 +65,7 @@ def append_evidence(
         plugin_version=evidence.plugin_version,
         metrics=value_digest(evidence.metrics),
         inputs=evidence.inputs_digest,
-        against=against,
+        against=evidence.provenance.against,
         row=tx.projections.digest("evidence", **key),
     )
     tx.audit.append(evaluated, at=evidence.created_at, actor=actor, model=model.name)

@@ -273,6 +273,7 @@ class EvidenceRow(Base):
     samples: Mapped[dict[str, Any]]
     inputs_digest: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
+    provenance: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict, server_default=text("'{}'"))
 
     __table_args__ = (
         ForeignKeyConstraint(["model_id", "version"], ["versions.model_id", "versions.number"]),

@@ -46,6 +46,7 @@ DIGESTED = {
     ("evidence", "plugin_version"): "the entry of the measurement, and the digest of the row",
     ("evidence", "metrics"): "the entry of the measurement, and the digest of the row",
     ("evidence", "samples"): "the digest of the row",
+    ("evidence", "provenance"): "the digest of the row",
     ("evidence", "inputs_digest"): "the entry of the measurement, and the digest of the row",
     ("evidence", "created_at"): "the entry of the measurement, and the digest of the row",
     ("certificates", "openings"): "the commitments in the signed envelope",

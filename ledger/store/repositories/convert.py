@@ -10,7 +10,7 @@ from sqlalchemy import Row
 
 from ledger.domain.class_spaces import ClassSpace, MapSummary, NewClassSpace
 from ledger.domain.data_record import DataRecord
-from ledger.domain.evidence import Evidence
+from ledger.domain.evidence import Evidence, Provenance
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model
 from ledger.domain.recipe import VersionRecipe
@@ -190,4 +190,5 @@ def evidence(row: EvidenceRow) -> Evidence:
         samples=_object(row.samples),
         inputs_digest=row.inputs_digest,
         created_at=row.created_at,
+        provenance=Provenance.read(row.provenance),
     )

@@ -7,11 +7,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from ledger.domain.class_spaces import BasisTerm, Role
-from ledger.domain.evidence import Evidence
+from ledger.domain.evidence import Evidence, WeightsEvidence
 from ledger.domain.models import Model
 from ledger.domain.versions import LIVE, AliasMove, Version
 from ledger.errors import NotFoundError
-from ledger.store.database.tables import AliasMoveRow, AliasRow, BasisTermRow, EvidenceRow, VersionRow
+from ledger.store.database.tables import AliasMoveRow, AliasRow, BasisTermRow, EvidenceRow, ModelRow, VersionRow
 
 from . import convert
 
@@ -124,18 +124,34 @@ class Versions:
                 samples=evidence.samples,
                 inputs_digest=evidence.inputs_digest,
                 created_at=evidence.created_at,
+                provenance=evidence.provenance.to_json(),
             )
         )
 
     def evidence(self, version: Version) -> dict[str, Evidence]:
-        """Return the newest evidence on a version, by evaluator.
+        """Return what stands of a version's weights: see :attr:`WeightsEvidence.standing`."""
+        return self.weights_evidence(version).standing
 
-        Earlier releases recorded whatever an evaluator returned; what is not a mapping tells nothing and is left out.
+    def weights_evidence(self, version: Version) -> WeightsEvidence:
+        """Return all evidence on a version's weights, measured on this version or on another with the same bytes.
+
+        Evidence belongs to weights and to the classes that they should have forgotten. Earlier releases recorded
+        whatever an evaluator returned; what is not a mapping tells nothing and is left out.
         """
         query = (
-            select(EvidenceRow)
-            .where(EvidenceRow.model_id == version.model_id, EvidenceRow.version == version.number)
+            select(EvidenceRow, VersionRow.forgotten)
+            .join(
+                VersionRow, (VersionRow.model_id == EvidenceRow.model_id) & (VersionRow.number == EvidenceRow.version)
+            )
+            .where(EvidenceRow.model_id == version.model_id, VersionRow.weights == version.weights)
             .order_by(EvidenceRow.id)
         )
-        rows = self._session.scalars(query)
-        return {row.evaluator: convert.evidence(row) for row in rows if isinstance(row.metrics, dict)}
+        anchor = self._session.get_one(ModelRow, version.model_id).anchor
+        return WeightsEvidence(
+            tuple(
+                convert.evidence(row)
+                for row, forgotten in self._session.execute(query)
+                if isinstance(row.metrics, dict) and forgotten == sorted(version.forgotten)
+            ),
+            anchor,
+        )

@@ -1,0 +1,115 @@
+"""Print what was measured on a version: figures, what they compare with, and what was not tested."""
+
+from typing import TYPE_CHECKING
+
+from ledger.domain.command_lines import command
+from ledger.domain.evidence import BASE, Evidence
+from ledger.domain.levels import EvidenceLevel
+from ledger.domain.retained_accuracy import PLAIN_ORIGINAL, RetainedAccuracy
+
+from .render import advise, day, emit_table, percent, say
+
+if TYPE_CHECKING:
+    from ledger.service.evidence.evaluation import Evaluation
+
+TOLD_BY_TABLES = frozenset({"accuracy", "confusion", "membership"})
+
+
+def print_evaluation(result: "Evaluation", name: str) -> None:
+    """Print an evaluation, for a person.
+
+    Args:
+        result: What was measured.
+        name: The model.
+    """
+    if result.measured_before:
+        when = max(one.created_at for one in result.evidence.values())
+        say(
+            ("note:", "yellow"),
+            f" what version {result.version.number} would be compared with was purged; shown is what was measured "
+            f"before, until {day(when)}",
+        )
+    for evidence in (*result.evidence.values(), *result.compared):
+        _print(result, evidence, name)
+    for k in sorted(result.not_known_before):
+        say(("warning:", "yellow"), f" {result.model.labels[k]} was not known before: nothing was forgotten of it")
+    _print_level(result)
+    recorded = f"recorded: {', '.join(sorted(result.evidence))}; " if not result.measured_before else ""
+    advise(f"{recorded}next:", command("report", name, "-o", "report.html"))
+
+
+def _print(result: "Evaluation", evidence: Evidence, name: str) -> None:
+    match evidence.evaluator:
+        case "accuracy":
+            _print_accuracy(result, evidence, name)
+        case "membership":
+            _print_membership(result, evidence)
+        case other if other not in TOLD_BY_TABLES:
+            emit_table([other, ""], ((key, _told(value)) for key, value in evidence.metrics.items()))
+        case _:
+            pass
+
+
+def _print_accuracy(result: "Evaluation", evidence: Evidence, name: str) -> None:
+    metrics, labels, forgotten = evidence.metrics, result.model.labels, result.version.forgotten
+    splits = ("base_train", "train", "base_test", "test")
+    rows = [
+        (
+            labels[k],
+            "not known" if k in result.not_known_before else "forgotten" if k in forgotten else "retained",
+            *(percent(metrics[split]["per_class"][k]) for split in splits),
+        )
+        for k in sorted(range(len(labels)), key=lambda k: (k not in forgotten, k))
+    ]
+    rows += [
+        ("mean", group, *(percent(metrics[split][group]) for split in splits)) for group in ("retained", "forgotten")
+    ]
+    emit_table(
+        ["class", "", "#train before", "#train after", "#test before", "#test after"],
+        rows,
+        title=f"{name} version {result.version.number} against {_counterpart(evidence)}",
+    )
+    against = evidence.provenance.against
+    plain = PLAIN_ORIGINAL if against in ("", BASE) else _counterpart(evidence)
+    say(f"retained classes, test: {RetainedAccuracy.of_metrics(metrics).told(percent, plain)}")
+
+
+def _print_membership(result: "Evaluation", evidence: Evidence) -> None:
+    if not result.version.forgotten:
+        return
+    m = evidence.metrics
+    emit_table(
+        ["membership inference", "#before", "#after"],
+        [
+            ("paper", percent(m["base_paper"]), percent(m["paper"])),
+            ("SalUn", percent(m["base_salun"]), percent(m["salun"])),
+        ],
+        title="forgotten images taken for never seen (population attacks: weak evidence)",
+    )
+
+
+def _print_level(result: "Evaluation") -> None:
+    level, standing = result.standing.level, result.standing
+    say(f"evidence on these weights: {level.title} ({level.looks_at})")
+    higher = [one for one in EvidenceLevel if one > level]
+    if higher:
+        upper = higher[0]
+        untested = [f"{one.title}: {', '.join(standing.missing(one))}" for one in higher]
+        say(f"not tested: {'; '.join(untested)}")
+        if upper is not EvidenceLevel.RETRAINED:
+            reference = f"{result.model.name}:{result.version.number}"
+            advise("for more:", command("evaluate", reference, "--level", upper.value))
+
+
+def _counterpart(evidence: Evidence) -> str:
+    against = evidence.provenance.against
+    if against in ("", BASE):
+        return "the original"
+    return f"version {against}" if against.isdecimal() else "other weights"
+
+
+def _told(value: object) -> object:
+    """Return a figure for a table; what is nested is left to ``--json`` and the report."""
+    if isinstance(value, dict | list):
+        return f"{len(value)} {'figure' if len(value) == 1 else 'figures'}"
+    return f"{value:.4g}" if isinstance(value, float) else value
