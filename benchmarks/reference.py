@@ -12,6 +12,7 @@ Shapes: ``n`` rows, ``i`` inputs of a layer's weight, ``b`` images of a batch, `
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +96,7 @@ def unlearn(
     max_patches: int = 10_000,
     seed: int = 0,
     batch_size: int = 128,
+    only: Collection[str] | None = None,
 ) -> ReferenceResult:
     """Forget what ``forget`` shows: ``W <- W (I - P_f + P_f P_r)^T`` for every convolution and linear layer.
 
@@ -108,13 +110,18 @@ def unlearn(
         max_patches: Most patches kept of a convolution's input, for each set.
         seed: Decides crops and patches, which the published code leaves to chance.
         batch_size: Images passed at once; the edit depends on it in rounding only.
+        only: Names of the layers to edit; None: all. The others change nothing about a layer's edit but what is drawn.
 
     Raises:
         ValueError: The module is in training mode, or a layer has groups, is padded by name or did not run.
     """
     if any(part.training for part in module.modules()):
         raise ValueError("the network must be in eval mode: a forward pass would change its statistics")
-    layers = {name: part for name, part in module.named_modules() if isinstance(part, nn.Conv2d | nn.Linear)}
+    layers = {
+        name: part
+        for name, part in module.named_modules()
+        if isinstance(part, nn.Conv2d | nn.Linear) and (only is None or name in only)
+    }
     generator = torch.Generator().manual_seed(seed)
     seconds = dict.fromkeys(("forward", "svd", "project"), 0.0)
 
