@@ -50,6 +50,7 @@ BUILTINS = {
     "solver_least_squares": "ledger.plugins.solvers.least_squares",
     "eval_accuracy": "ledger.plugins.evaluators.accuracy",
     "eval_confusion": "ledger.plugins.evaluators.confusion",
+    "eval_divergence": "ledger.plugins.evaluators.divergence",
     "eval_membership": "ledger.plugins.evaluators.membership",
 }
 """Built-in plugins: the name that evidence and certificates record, and the module, which may move."""

@@ -1,21 +1,53 @@
 """Evaluator ``accuracy``: per class, and over retained and forgotten classes, on train and test.
 
 Fewer answers compete after forgetting, so a version is compared with the *masked original* as well: the registered
-weights, which may not answer a forgotten class.
+weights, which may not answer a forgotten class. Beside every share stand the images it was counted on and its 95 %
+interval (:mod:`ledger.domain.intervals`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ledger.hookspecs import EvaluationInput, Evaluator, Outputs, hookimpl
+from ledger.domain.intervals import mean_interval, wilson
+from ledger.hookspecs import EvaluationInput, Evaluator, NetworkRole, Outputs, hookimpl
+
+TOP = 5
+"""How many answers may compete for the second kind of accuracy, where there are more classes than that."""
+FEW_IMAGES = 20
+"""Test images below which a class counts as one of few: with 20, none of them correct, a sixth may still be."""
+
+
+def top_correct(outputs: Outputs, most: int) -> np.ndarray:
+    """Return whether the true class is among the ``most`` likely answers, bool (n,).
+
+    Equal probabilities count in class order, as for ``argmax``. What has no probability at all is not an answer.
+    """
+    images = np.arange(len(outputs.labels))
+    own = outputs.probabilities[images, outputs.labels][:, None]
+    before = outputs.probabilities > own
+    earlier = np.arange(outputs.probabilities.shape[1]) < outputs.labels[:, None]
+    before |= (outputs.probabilities == own) & earlier
+    return np.asarray((before.sum(axis=1) < most) & (own[:, 0] > 0))
+
+
+def class_counts(labels: np.ndarray, correct: np.ndarray, classes: int) -> tuple[list[int], list[int]]:
+    """Return the number of images of each class, and of those that are correct.
+
+    Args:
+        labels: True class of each image, int64 (n,).
+        correct: Whether it was recognised, bool (n,).
+        classes: Number of the model's classes.
+    """
+    images = np.bincount(labels, minlength=classes)
+    return images.tolist(), np.bincount(labels[correct], minlength=classes).tolist()
 
 
 def class_accuracy(outputs: Outputs, classes: int) -> list[float | None]:
     """Return each class's share of correct answers; None for a class without images."""
     correct = outputs.probabilities.argmax(axis=1) == outputs.labels
-    return [float(correct[outputs.labels == k].mean()) if (outputs.labels == k).any() else None for k in range(classes)]
+    return _shares(*class_counts(outputs.labels, correct, classes))
 
 
 def masked(outputs: Outputs, forgotten: frozenset[int]) -> Outputs:
@@ -31,56 +63,137 @@ def masked(outputs: Outputs, forgotten: frozenset[int]) -> Outputs:
     return Outputs(outputs.labels, np.where(total > 0, p / np.where(total > 0, total, 1.0), even))
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+def of_classes(outputs: Outputs, classes: frozenset[int]) -> Outputs:
+    """Return the answers to the images of some classes only."""
+    chosen = np.isin(outputs.labels, sorted(classes))
+    return Outputs(outputs.labels[chosen], outputs.probabilities[chosen])
+
+
+def group_means(
+    labels: np.ndarray, correct: np.ndarray, classes: int, forgotten: frozenset[int]
+) -> dict[str, list[float | None] | float | None]:
+    """Return class accuracies and their unweighted means over retained and forgotten classes.
+
+    Args:
+        labels: True class of each image, int64 (n,).
+        correct: Whether it was recognised, bool (n,).
+        classes: Number of the model's classes.
+        forgotten: Those that are forgotten.
+    """
+    each = _shares(*class_counts(labels, correct, classes))
+    return {
+        "per_class": each,
+        "retained": mean_of([each[k] for k in range(classes) if k not in forgotten]),
+        "forgotten": mean_of([each[k] for k in sorted(forgotten)]),
+    }
 
 
 def split_accuracy(outputs: Outputs, classes: int, forgotten: frozenset[int]) -> dict[str, Any]:
-    """Return class accuracies and their unweighted means over retained and forgotten classes."""
-    each = class_accuracy(outputs, classes)
-    return {
-        "per_class": each,
-        "retained": _mean([each[k] for k in range(classes) if k not in forgotten]),
-        "forgotten": _mean([each[k] for k in sorted(forgotten)]),
+    """Return class accuracies and means with the counts behind them.
+
+    Returns:
+        What :func:`group_means` returns; ``images`` and ``correct``, counts by class; ``intervals``, by class, pairs of
+        bounds or None without images; ``retained_images`` and ``forgotten_images``; the intervals of both means; and
+        ``top5``, as :func:`group_means`, where there are more than five classes.
+    """
+    correct = outputs.probabilities.argmax(axis=1) == outputs.labels
+    images, right = class_counts(outputs.labels, correct, classes)
+    bounds = [wilson(*counts) for counts in zip(right, images, strict=True)]
+    groups = {"retained": [k for k in range(classes) if k not in forgotten], "forgotten": sorted(forgotten)}
+    result: dict[str, Any] = {
+        **group_means(outputs.labels, correct, classes, forgotten),
+        "images": images,
+        "correct": right,
+        "intervals": [None if one is None else [one.low, one.high] for one in bounds],
     }
+    for name, chosen in groups.items():
+        interval = mean_interval([(right[k], images[k]) for k in chosen])
+        result[f"{name}_images"] = sum(images[k] for k in chosen)
+        result[f"{name}_interval"] = None if interval is None else interval.to_json()
+    if classes > TOP:
+        result["top5"] = group_means(outputs.labels, top_correct(outputs, TOP), classes, forgotten)
+    return result
 
 
 class AccuracyEvaluator:
     """Accuracy beside that of the compared weights and of the masked original, and what the retained classes lost."""
 
     name = "accuracy"
+    level = 1
 
     def evaluate(self, data: EvaluationInput) -> dict[str, Any]:
-        """Return accuracies and two differences of them, on retained test images.
+        """Return accuracies, by split, and what follows from them on test images.
 
         ``train`` and ``test`` are the version's, ``base_train`` and ``base_test`` those of the compared weights,
-        ``mask_train`` and ``mask_test`` those of the masked original, whatever the version is compared with.
-        ``loss_against_mask`` is what the version lost against the masked original. ``retained_drop`` is the drop
-        against the plain compared weights; it flatters, since more answers competed there. Both are None without
-        images.
+        ``original_...`` those of the original where the compared weights are others, ``mask_...`` those of the masked
+        original, whatever the version is compared with, and ``retrained_...`` those of a declared retrained network.
+
+        - ``loss_against_mask``: what the version lost against the masked original, mean over retained classes.
+        - ``worst_class_loss``: the most that any one of them lost.
+        - ``loss_against_retained``: the same as the first, against the retrained network.
+        - ``retained_drop``: against the plain compared weights; it flatters, since more answers competed there.
+        - ``forgotten_accuracy``: the highest of any forgotten class.
+        - ``few_images``: number of classes with fewer than 20 test images.
+        - ``per_class``: the first and third for each retained class, None for the others.
+
+        What cannot be told without images, or without a retrained network, is None.
         """
-        original_train = data.base_train if data.anchor_train is None else data.anchor_train
-        original_test = data.base_test if data.anchor_test is None else data.anchor_test
-        answers = {
-            "train": data.train,
-            "test": data.test,
-            "base_train": data.base_train,
-            "base_test": data.base_test,
-            "mask_train": masked(original_train, data.forgotten),
-            "mask_test": masked(original_test, data.forgotten),
+        answers = {"train": data.train, "test": data.test, "base_train": data.base_train, "base_test": data.base_test}
+        if data.anchor_train is not None and data.anchor_test is not None:
+            answers |= {"original_train": data.anchor_train, "original_test": data.anchor_test}
+        answers |= {
+            "mask_train": masked(data.original_train, data.forgotten),
+            "mask_test": masked(data.original_test, data.forgotten),
         }
+        retrained = data.networks.get(NetworkRole.RETRAINED)
+        if retrained is not None:
+            answers |= {"retrained_train": retrained.train, "retrained_test": retrained.test}
         result = {name: split_accuracy(one, len(data.labels), data.forgotten) for name, one in answers.items()}
         retained = {name: one["retained"] for name, one in result.items()}
+        after = result["test"]["per_class"]
+        lost = _losses(result["mask_test"]["per_class"], after, data.forgotten)
         return {
             **result,
-            "loss_against_mask": _difference(retained["mask_test"], retained["test"]),
-            "retained_drop": _difference(retained["base_test"], retained["test"]),
+            "loss_against_mask": difference(retained["mask_test"], retained["test"]),
+            "worst_class_loss": highest(lost),
+            "loss_against_retained": difference(retained.get("retrained_test"), retained["test"]),
+            "retained_drop": difference(retained["base_test"], retained["test"]),
+            "forgotten_accuracy": highest(after[k] for k in sorted(data.forgotten)),
+            "few_images": sum(count < FEW_IMAGES for count in result["test"]["images"]),
+            "per_class": {
+                "loss_against_mask": lost,
+                "loss_against_retained": None
+                if retrained is None
+                else _losses(result["retrained_test"]["per_class"], after, data.forgotten),
+            },
         }
 
 
-def _difference(before: float | None, after: float | None) -> float | None:
+def difference(before: float | None, after: float | None) -> float | None:
+    """Return how much a share fell; None if either is unknown."""
     return None if before is None or after is None else before - after
+
+
+def highest(values: Iterable[float | None]) -> float | None:
+    """Return the largest of the known values; None if none is known."""
+    return max((value for value in values if value is not None), default=None)
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the known values; None if none is known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _shares(images: Sequence[int], correct: Sequence[int]) -> list[float | None]:
+    return [right / count if count else None for count, right in zip(images, correct, strict=True)]
+
+
+def _losses(
+    before: Sequence[float | None], after: Sequence[float | None], forgotten: frozenset[int]
+) -> list[float | None]:
+    each = zip(before, after, strict=True)
+    return [None if k in forgotten else difference(*pair) for k, pair in enumerate(each)]
 
 
 @hookimpl

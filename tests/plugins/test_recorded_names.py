@@ -13,7 +13,7 @@ PLUGINS = [
     *("layers_std_conv", "layers_cond_conv", "layers_attention", "layers_timm_attention", "layers_window_attention"),
     *("layers_additive_attention", "layers_recurrent"),
     *("solver_redirect", "solver_projection", "solver_least_squares"),
-    *("eval_accuracy", "eval_confusion", "eval_membership"),
+    *("eval_accuracy", "eval_confusion", "eval_divergence", "eval_membership"),
 ]
 
 
@@ -27,4 +27,4 @@ def test_plugins_have_their_recorded_names(monkeypatch: pytest.MonkeyPatch) -> N
 def test_evaluators_are_recorded_with_the_plugins_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNLEDGER_PLUGINS", "")
     found = {name: info.name for name, (_, info) in build_plugins().evaluators().items()}
-    assert found == {"accuracy": "eval_accuracy", "confusion": "eval_confusion", "membership": "eval_membership"}
+    assert found == {name: f"eval_{name}" for name in ("accuracy", "confusion", "divergence", "membership")}

@@ -114,8 +114,23 @@ def test_metrics_that_commands_read_by_name_must_have_their_shape() -> None:
     assert checked_metrics(good, "accuracy", "p", classes=2) == good
     masked = {**good, "mask_train": group, "mask_test": group, "loss_against_mask": 0.0}
     assert checked_metrics(masked, "accuracy", "p", classes=2) == masked
+    bounds = {"low": 0.2, "high": 1.0}
+    counted = {
+        **group,
+        "images": [3, 0],
+        "correct": [3, 0],
+        "intervals": [[0.4, 1.0], None],
+        "retained_interval": bounds,
+    }
+    beside = {**good, "test": counted, "retrained_test": counted, "per_class": {"loss_against_mask": [0.0, None]}}
+    assert checked_metrics(beside, "accuracy", "p", classes=2) == beside
     short = {**group, "per_class": [1.0]}
     for bad in (
+        {**beside, "test": {**counted, "images": [3]}},
+        {**beside, "test": {**counted, "intervals": [[0.4], None]}},
+        {**beside, "test": {**counted, "retained_interval": [0.2, 1.0]}},
+        {**beside, "retrained_test": short},
+        {**beside, "per_class": {"loss_against_mask": [0.0]}},
         {},
         {**masked, "mask_test": short},
         {**masked, "mask_train": 1.0},
@@ -126,6 +141,11 @@ def test_metrics_that_commands_read_by_name_must_have_their_shape() -> None:
             checked_metrics(bad, "accuracy", "p", classes=2)
     with pytest.raises(PluginError, match="one value for each of the 2 classes"):
         checked_metrics({"matrix": [[1, 2]], "base_matrix": [[1, 0], [0, 1]]}, "confusion", "p", classes=2)
+    matrices = {name: [[1, 0], [0, 1]] for name in ("matrix", "base_matrix", "difference")}
+    assert checked_metrics(matrices, "confusion", "p", classes=2) == matrices
+    for wrong in ({"difference": [[0, 0]]}, {"went_to": {"1": {"images": 1}}}):
+        with pytest.raises(PluginError, match="evaluator confusion of plugin p returned"):
+            checked_metrics({**matrices, **wrong}, "confusion", "p", classes=2)
 
 
 def test_what_is_recorded_is_a_copy_of_plain_values() -> None:

@@ -24,10 +24,34 @@ MOST_INTEGER = 2**53 - 1
 
 
 @dataclass(frozen=True)
+class _Bounds:
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class _Accuracy:
     per_class: list[float | None]
     retained: float | None
     forgotten: float | None
+    # What was measured by an earlier release, or is offered by somebody else, may lack everything from here on.
+    images: list[int] | None = None
+    correct: list[int] | None = None
+    intervals: list[tuple[float, float] | None] | None = None
+    retained_interval: _Bounds | None = None
+    forgotten_interval: _Bounds | None = None
+
+    @property
+    def lists(self) -> list[list[Any]]:
+        """What has one value for each class."""
+        every: tuple[list[Any] | None, ...] = (self.per_class, self.images, self.correct, self.intervals)
+        return [one for one in every if one is not None]
+
+
+@dataclass(frozen=True)
+class _Losses:
+    loss_against_mask: list[float | None] | None = None
+    loss_against_retained: list[float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -41,12 +65,41 @@ class _Accuracies:
     # An evaluator that was written for an earlier release does not return these.
     mask_train: _Accuracy | None = None
     mask_test: _Accuracy | None = None
+    original_train: _Accuracy | None = None
+    original_test: _Accuracy | None = None
+    retrained_train: _Accuracy | None = None
+    retrained_test: _Accuracy | None = None
+    per_class: _Losses | None = None
+
+    @property
+    def lists(self) -> list[list[Any]]:
+        """What has one value for each class."""
+        splits = [one for one in vars(self).values() if isinstance(one, _Accuracy)]
+        losses: list[list[Any]] = [] if self.per_class is None else list(filter(None, vars(self.per_class).values()))
+        return [*losses, *(one for split in splits for one in split.lists)]
+
+
+@dataclass(frozen=True)
+class _WentTo:
+    images: int
+    version: dict[str, float]
+    masked_original: dict[str, float]
+    retrained: dict[str, float] | None = None
 
 
 @dataclass(frozen=True)
 class _Confusion:
     matrix: list[list[int]]
     base_matrix: list[list[int]]
+    difference: list[list[int]] | None = None
+    went_to: dict[str, _WentTo] | None = None
+
+    @property
+    def lists(self) -> list[list[Any]]:
+        """What has one value for each class."""
+        matrices = [one for one in (self.matrix, self.base_matrix, self.difference) if one is not None]
+        rows: list[list[Any]] = [row for matrix in matrices for row in matrix]
+        return [*matrices, *rows]
 
 
 @dataclass(frozen=True)
@@ -163,11 +216,7 @@ def _check_shape(metrics: dict[str, Any], evaluator: str, classes: int) -> None:
         read: Any = value_as(shape, metrics)
     except ValueError as error:
         raise _Unfit("", f"something else than what {evaluator} stands for: {error}") from None
-    lists = []
-    if isinstance(read, _Accuracies):
-        lists = [one.per_class for one in vars(read).values() if one is not None]
-    elif isinstance(read, _Confusion):
-        lists = [rows for matrix in vars(read).values() for rows in (matrix, *matrix)]
+    lists = read.lists if isinstance(read, _Accuracies | _Confusion) else []
     if any(len(one) != classes for one in lists):
         raise _Unfit("", f"a list that has not one value for each of the {classes} classes")
 
