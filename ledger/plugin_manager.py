@@ -52,6 +52,9 @@ BUILTINS = {
     "eval_confusion": "ledger.plugins.evaluators.confusion",
     "eval_divergence": "ledger.plugins.evaluators.divergence",
     "eval_membership": "ledger.plugins.evaluators.membership",
+    "eval_probe": "ledger.plugins.evaluators.probe",
+    "eval_nearest_mean": "ledger.plugins.evaluators.nearest_mean",
+    "eval_similarity": "ledger.plugins.evaluators.similarity",
 }
 """Built-in plugins: the name that evidence and certificates record, and the module, which may move."""
 ENTRY_POINT_GROUP = "unledger"

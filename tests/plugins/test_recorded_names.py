@@ -14,7 +14,9 @@ PLUGINS = [
     *("layers_additive_attention", "layers_recurrent"),
     *("solver_redirect", "solver_projection", "solver_least_squares"),
     *("eval_accuracy", "eval_confusion", "eval_divergence", "eval_membership"),
+    *("eval_probe", "eval_nearest_mean", "eval_similarity"),
 ]
+DEFAULT = ("accuracy", "confusion", "divergence", "membership")
 
 
 def test_plugins_have_their_recorded_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,4 +29,4 @@ def test_plugins_have_their_recorded_names(monkeypatch: pytest.MonkeyPatch) -> N
 def test_evaluators_are_recorded_with_the_plugins_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNLEDGER_PLUGINS", "")
     found = {name: info.name for name, (_, info) in build_plugins().evaluators().items()}
-    assert found == {name: f"eval_{name}" for name in ("accuracy", "confusion", "divergence", "membership")}
+    assert found == {name: f"eval_{name}" for name in (*DEFAULT, "probe", "nearest_mean", "similarity")}
