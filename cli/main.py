@@ -22,6 +22,7 @@ from .commands import (
     models,
     purge,
     recovery,
+    reports,
     requests,
     setup,
     store,
@@ -183,7 +184,7 @@ app.add_typer(weights.app, name="weights", rich_help_panel="Models")
 app.command("evaluate", rich_help_panel="Models")(versions.evaluate)
 app.command("rollback", rich_help_panel="Models")(versions.rollback)
 app.command("purge", rich_help_panel="Models")(purge.purge)
-app.command("report", rich_help_panel="Models")(versions.report)
+app.command("report", rich_help_panel="Models")(reports.report)
 app.command("preview", rich_help_panel="Requests")(requests.preview)
 app.command("forget", rich_help_panel="Requests")(requests.forget)
 app.add_typer(requests.app, name="request", rich_help_panel="Requests")

@@ -1,4 +1,4 @@
-"""``unledger evaluate``, ``rollback`` and ``report``: evidence on versions, and the way back."""
+"""``unledger evaluate`` and ``rollback``: evidence on versions, and the way back."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,10 +10,10 @@ from ledger.domain.levels import EvidenceLevel
 from ledger.errors import UsageError
 
 from ..answers import answer
-from ..documents.models import evaluation_document, report_document
+from ..documents.models import evaluation_document
 from ..documents.requests import rollback_document
 from ..evaluation_tables import print_evaluation
-from ..options import DryRun, Force, Json, ModelName, ModelReference, Reason, Yes
+from ..options import DryRun, Json, ModelName, ModelReference, Reason, Yes
 from ..render import PhaseProgress, advise, day, emit_table, say
 from ..session import confirm, session, split_reference
 
@@ -124,20 +124,3 @@ def rollback(
     say(f"version {version.number} of {model} is live, with the weights of version {to}")
     if plan.reopened:
         advise("next:", f"{command('request', 'retry', plan.reopened[0].id)}  (or deny, or withdraw)")
-
-
-def report(
-    ctx: typer.Context,
-    model: ModelName,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path("report.html"),
-    force: Force = False,
-    json: Json = False,
-) -> None:
-    """Write a self-contained HTML report: versions, evidence, requests, recipe."""
-    from ledger.report.page import write_report
-
-    with session(ctx).ledger() as ledger:
-        write_report(ledger, model, output, force=force)
-    if json:
-        answer(ctx, report_document(model, output))
-    say(f"wrote {output}")

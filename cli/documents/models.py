@@ -183,6 +183,7 @@ def exported_document(name: str, version: Version, folder: Path) -> Document:
     return document("exported", body)
 
 
-def report_document(name: str, output: Path) -> Document:
-    """Return where a report was written."""
-    return document("report", {"model": name, "output": str(output)})
+def report_document(name: str | None, output: Path, written: Iterable[Path]) -> Document:
+    """Return where a report on a model, or on all of them, was written, and every file of it."""
+    files = [str(path) for path in written]
+    return document("report", {"model": name, "output": str(output), "files": files})

@@ -6,7 +6,7 @@ is there is replaced if the caller says so, or if it is of the kind that the com
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,15 +18,6 @@ from ledger.store.database.address import database_file, database_url
 
 JOURNALS = ("-journal", "-wal", "-shm")
 """What SQLite appends to the name of a database for the files that it keeps beside it."""
-BEGINNING = 4096
-"""Bytes of a file that are looked at to tell its kind."""
-
-Kind = Callable[[bytes], bool]
-"""Says from a file's first bytes whether it is of the kind that a command writes."""
-
-
-def _no_kind(_beginning: bytes) -> bool:
-    return False
 
 
 def require_outside_ledgers(config: Config | None, path: Path) -> None:
@@ -64,9 +55,7 @@ def require_free(config: Config | None, path: Path, *, force: bool = False) -> N
         raise ConflictError(f"{path} exists", "name a new file, or add --force to replace it")
 
 
-def write_output(
-    config: Config | None, path: Path, data: bytes, *, force: bool = False, own_kind: Kind = _no_kind, hint: str = ""
-) -> None:
+def write_output(config: Config | None, path: Path, data: bytes, *, force: bool = False, hint: str = "") -> None:
     """Write a file that a person named, whole or not at all.
 
     Args:
@@ -74,7 +63,6 @@ def write_output(
         path: Where to.
         data: Its bytes.
         force: Replace a regular file that is there.
-        own_kind: Which files are replaced anyway; none by default.
         hint: What to do if it cannot be written.
 
     Raises:
@@ -85,7 +73,7 @@ def write_output(
     replaced = os.path.lexists(path)
     if replaced and not is_regular(path):
         raise LedgerError(f"cannot write {path}: it is not a file", "name a new file")
-    if replaced and not (force or own_kind(_beginning(path))):
+    if replaced and not force:
         raise LedgerError(f"cannot write {path}: it exists", "name a new file, or add --force to replace it")
     try:
         write_file(path, [data], existing=Existing.REPLACE if replaced else Existing.REFUSE)
@@ -96,14 +84,6 @@ def write_output(
         ) from error
     except OSError as error:
         raise LedgerError(f"cannot write {path}: {error.strerror}", hint) from error
-
-
-def _beginning(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(BEGINNING)
-    except OSError:
-        return b""
 
 
 def _ledgers_around(place: Path) -> Iterator[Config]:

@@ -242,6 +242,15 @@ def test_a_report_is_written(forgotten: Cli, tmp_path: Path) -> None:
     forgotten("evaluate", "digits")
     forgotten("report", "digits", "-o", str(tmp_path / "report.html"))
     assert (tmp_path / "report.html").read_text().lower().startswith("<!doctype html>")
+    # An earlier report may be evidence of what was known then: it is not replaced unasked.
+    refused = forgotten("report", "digits", "-o", str(tmp_path / "report.html"), code=1)
+    assert "--force" in refused.err
+    numbers = tmp_path / "numbers"
+    forgotten("report", "digits", "-o", str(tmp_path / "report.html"), "--csv", str(numbers), "--force")
+    (accuracy,) = numbers.glob("version-*-accuracy-test.csv")
+    assert accuracy.read_text().startswith('"class","state"')
+    forgotten("report", "--all", "-o", str(tmp_path / "pages"))
+    assert {path.name for path in (tmp_path / "pages").iterdir()} == {"index.html", "digits.html"}
 
 
 def test_a_ledger_is_found_from_the_folders_below_it(

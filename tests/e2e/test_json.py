@@ -44,7 +44,8 @@ model coverage digits -> coverage
 model spaces digits -> class_spaces
 preview digits -c 0 -> preview
 evaluate digits --train-per-class 5 -> evaluation
-report digits -o FOLDER/report.html -> report
+report digits -o FOLDER/report.html --csv FOLDER/numbers -> report
+report --all -o FOLDER/pages -> report
 model export digits:1 -o FOLDER/exported -> exported
 audit checkpoint -> checkpoint
 audit checkpoint -o FOLDER/checkpoint -> checkpoint

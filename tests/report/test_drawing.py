@@ -155,15 +155,28 @@ def _nodes(count: int) -> list[TimelineVersion]:
     """Make up versions: each forgets one class more, and the last goes back to the first of them."""
     forget = [
         TimelineVersion(
-            k, VersionKind.FORGET, "2025-04-01", False, (f"class {k}",), (), frozenset(range(1, k + 1)), None, ()
+            k,
+            VersionKind.FORGET,
+            "2025-04-01",
+            "10:00",
+            False,
+            (f"class {k}",),
+            (),
+            frozenset(range(1, k + 1)),
+            None,
+            (),
         )
         for k in range(1, count)
     ]
     back = tuple(f"class {k}" for k in range(2, count))
     last = TimelineVersion(
-        count, VersionKind.ROLLBACK, "2025-05-01", True, (), back, frozenset({1}), 1, tuple(range(2, count))
+        count, VersionKind.ROLLBACK, "2025-05-01", "10:00", True, (), back, frozenset({1}), 1, tuple(range(2, count))
     )
-    return [TimelineVersion(0, VersionKind.BASE, "2025-03-31", False, (), (), frozenset(), None, ()), *forget, last]
+    return [
+        TimelineVersion(0, VersionKind.BASE, "2025-03-31", "10:00", False, (), (), frozenset(), None, ()),
+        *forget,
+        last,
+    ]
 
 
 @pytest.mark.parametrize("count", [2, 40])

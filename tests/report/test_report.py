@@ -22,7 +22,8 @@ from ledger.domain.events.requests import RequestFulfilled
 from ledger.domain.states import RequestState
 from ledger.errors import LedgerError, NotFoundError, RefusedError
 from ledger.report.data.gathering import gather
-from ledger.report.page import render, write_report
+from ledger.report.page import render
+from ledger.report.writing import write_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -254,7 +255,7 @@ def test_withdrawal_says_what_is_known_again(new_sample: NewSample) -> None:
     sample.withdraw(1)
     text = page(sample).text
     assert "because request 1 was withdrawn" in text
-    assert "Version 3, 2025-04-04, withdrawal; knows owl again; live." in text
+    assert "Version 3, 2025-04-04 12:30, withdrawal; knows owl again; live." in text
 
 
 def test_waived_gates_are_told(new_sample: NewSample) -> None:
@@ -285,7 +286,8 @@ def test_reasons_and_people_stay_out(sample: Sample) -> None:
 def test_limits_are_stated(sample: Sample) -> None:
     text = page(sample).text
     assert "approximate unlearning with recorded evidence" in text
-    assert "as good as the oldest head somebody else keeps" in text
+    assert "shows only against the newest signed head that somebody else keeps" in text
+    assert "chain of hashes" not in text
     assert "linear probe" in text
     assert "relearn" not in text
     assert "trained anew without the forgotten classes" in text
@@ -316,7 +318,8 @@ def test_audit_head_is_printed_when_it_verifies(sample: Sample) -> None:
     with sample.ledger.database.read() as tx:
         head = str(tx.audit.head())
     found = page(sample)
-    assert f"verified to its head {head}" in found.text
+    assert re.search(r"31.entries verified; the newest signed head covers 30, signed 2025-04-\d\d 12:30", found.text)
+    assert head in found.text
     assert "alert" not in found.values("role")
 
 
@@ -515,17 +518,19 @@ def test_failed_write_leaves_the_old_file(sample: Sample, tmp_path: Path, monkey
     assert [path.name for path in tmp_path.glob(".partial*")] == []
 
 
-def test_only_a_report_is_replaced_unasked_and_it_keeps_its_permissions(sample: Sample, tmp_path: Path) -> None:
+def test_nothing_is_replaced_unasked_and_permissions_stay(sample: Sample, tmp_path: Path) -> None:
     output, link = tmp_path / "report.html", tmp_path / "latest.html"
-    output.write_text("old")
+    write_report(sample.ledger, sample.name, output)
     output.chmod(0o600)
     link.symlink_to(output)
-    with pytest.raises(LedgerError, match="it exists"):
+    before = output.read_bytes()
+    sample.later(1)
+    with pytest.raises(LedgerError, match="it exists") as raised:
         write_report(sample.ledger, sample.name, output)
+    assert "--force" in raised.value.hint
     with pytest.raises(RefusedError, match="symbolic link"):
         write_report(sample.ledger, sample.name, link, force=True)
-    assert output.read_text() == "old"
+    assert output.read_bytes() == before
     write_report(sample.ledger, sample.name, output, force=True)
-    write_report(sample.ledger, sample.name, output)
-    assert output.read_text().startswith("<!DOCTYPE html>")
+    assert output.read_bytes() != before
     assert stat.S_IMODE(output.stat().st_mode) == 0o600

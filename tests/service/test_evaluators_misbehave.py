@@ -19,7 +19,7 @@ from ledger import hookspecs
 from ledger.digest import canonical_json
 from ledger.errors import PluginError
 from ledger.plugin_manager import PluginInfo, Plugins, build_plugins
-from ledger.report.page import write_report
+from ledger.report.writing import write_report
 from ledger.service.evidence import metrics as limits
 from ledger.service.evidence.certificates import issue
 from ledger.service.evidence.evaluation import evaluate

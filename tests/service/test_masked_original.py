@@ -12,7 +12,7 @@ import pytest
 
 from ledger.candidates.predictions import Scores
 from ledger.domain.states import RequestState
-from ledger.report.page import write_report
+from ledger.report.writing import write_report
 from ledger.service.computation import unlearning
 from ledger.service.progress import Silent
 from ledger.service.requests import preview as previews

@@ -9,9 +9,10 @@ from markupsafe import Markup
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.report.data.model_report import ModelReport
+from ledger.report.data.tables import Table
 
 from .svg import box, diamond, line, picture, plain
-from .words import day, due_in
+from .words import day, due_in, minute
 
 WIDTH, HEIGHT = 120.0, 14.0
 """Of a bar, in pixels."""
@@ -44,6 +45,24 @@ def deadlines(report: ModelReport) -> tuple[tuple[Deadline, ...], tuple[Deadline
     waiting = sorted(report.open_requests, key=lambda r: r.state is not RequestState.REOPENED)
     closed = [request for request in reversed(report.requests) if not request.is_open]
     return _deadlines(report, waiting), _deadlines(report, closed)
+
+
+def deadlines_table(report: ModelReport) -> Table:
+    """Return all requests for a file, by number."""
+    rows = tuple(
+        (
+            request.id,
+            ", ".join(report.model.labels.names(request.classes)),
+            STATE_NAMES.get(request.state, request.state.value),
+            minute(report.local(request.received_at)),
+            day(request.due_at),
+            report.days_left(request) if request.is_open else None,
+            request.version,
+        )
+        for request in sorted(report.requests, key=lambda request: request.id)
+    )
+    columns = ("request", "classes", "state", "received", "due", "days_left", "version")
+    return Table("requests", columns, rows)
 
 
 def _deadlines(report: ModelReport, requests: Sequence[Request]) -> tuple[Deadline, ...]:

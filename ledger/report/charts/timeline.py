@@ -14,10 +14,12 @@ from ledger.domain.versions import VersionKind
 from .svg import box, circle, diamond, element, group, label, line, picture, polygon, shorten_middle, text_width
 from .words import listing
 
-STEP = 112.0
+STEP = 122.0
 MARGIN = 66.0
 LINES = 3
 """Lines for class names under a node; further names are only counted."""
+MARKS = 4
+"""Lines for what happened to a version afterwards; further marks are only counted."""
 MOST_LANES = 16
 """Largest number of classes with a bar of their own."""
 LANE = 20.0
@@ -36,6 +38,8 @@ class TimelineVersion:
     number: int
     kind: VersionKind
     date: str
+    time: str
+    """Time of day."""
     live: bool
     newly: tuple[str, ...]
     """Classes forgotten since this version."""
@@ -44,6 +48,10 @@ class TimelineVersion:
     forgotten: frozenset[int]
     restores: int | None
     reopened: tuple[int, ...]
+    purged: str = ""
+    """When its weights were destroyed; empty while they are kept."""
+    marks: tuple[str, ...] = ()
+    """What happened to it since, each in a few words."""
 
 
 def timeline(uid: str, nodes: Sequence[TimelineVersion], labels: Sequence[str]) -> Markup:
@@ -59,7 +67,7 @@ def timeline(uid: str, nodes: Sequence[TimelineVersion], labels: Sequence[str]) 
     axis = 24.0 + max((_height(span) for span in spans), default=0.0)
     ever = sorted(frozenset[int]().union(*(node.forgotten for node in nodes)))
     lanes = ever if len(ever) <= MOST_LANES else []
-    top = axis + 72 + 14 * max((len(_lines(node)) for node in nodes), default=0)
+    top = axis + 86 + 14 * max((len(_lines(node)) for node in nodes), default=0)
     width = 2 * MARGIN + STEP * (len(nodes) - 1)
     parts: list[Markup] = [line(_x(i), axis, _x(i + 1), axis, "axis") for i in range(len(nodes) - 1)]
     for i, node in enumerate(nodes):
@@ -94,7 +102,7 @@ def _height(span: int) -> float:
 
 def _node(column: int, node: TimelineVersion, axis: float) -> Markup:
     x = _x(column)
-    shape = f"node {node.kind.value}"
+    shape = f"node {node.kind.value}{' purged' if node.purged else ''}"
     name = f"version {node.number}" + (" · live" if node.live else "")
     parts: list[Markup] = []
     if node.live:
@@ -111,13 +119,29 @@ def _node(column: int, node: TimelineVersion, axis: float) -> Markup:
             parts.append(polygon(((x - 10, axis), (x + 6, axis - 9), (x + 6, axis + 9)), shape))
     parts.append(label(x, axis + 33, name, "name on-live" if node.live else "name", text_anchor="middle"))
     parts.append(label(x, axis + 52, node.date, "soft number", text_anchor="middle"))
+    parts.append(label(x, axis + 65, node.time, "soft number", text_anchor="middle"))
     for i, (text, class_) in enumerate(_lines(node)):
-        parts.append(label(x, axis + 68 + 14 * i, shorten_middle(text, STEP - 6, 11), class_, text_anchor="middle"))
+        parts.append(label(x, axis + 82 + 14 * i, _fitted(text, class_), class_, text_anchor="middle"))
     return group(*parts, hint=_sentence(node))
+
+
+def _fitted(text: str, class_: str) -> str:
+    # Marks are our own words, and their widths known.
+    return text if class_.endswith("mark") else shorten_middle(text, STEP - 6, 11)
 
 
 def _lines(node: TimelineVersion) -> list[tuple[str, str]]:
     """Return the lines of text under a version, each with its style class."""
+    return [*_made(node), *((mark, "small mark") for mark in _few(node.marks))]
+
+
+def _few(marks: Sequence[str]) -> list[str]:
+    """Return the marks, the last ones only counted where there are many."""
+    return list(marks) if len(marks) <= MARKS else [*marks[: MARKS - 1], f"and {len(marks) - MARKS + 1} more"]
+
+
+def _made(node: TimelineVersion) -> list[tuple[str, str]]:
+    """Return lines on what a version forgets and why it was made."""
     if node.kind is VersionKind.BASE:
         return [("as registered", "small soft")]
     lines: list[tuple[str, str]] = []
@@ -176,7 +200,7 @@ def _ranges(nodes: Sequence[TimelineVersion], inside: Sequence[bool]) -> str:
 
 
 def _sentence(node: TimelineVersion) -> str:
-    text = f"Version {node.number}, {node.date}, {KINDS[node.kind]}"
+    text = f"Version {node.number}, {node.date} {node.time}, {KINDS[node.kind]}"
     if node.restores is not None:
         text += f" to version {node.restores}"
     if node.newly:
@@ -185,4 +209,5 @@ def _sentence(node: TimelineVersion) -> str:
         text += f"; knows {listing(node.again)} again"
     if node.reopened:
         text += f"; reopens request {listing([str(n) for n in node.reopened])}"
+    text += "".join(f"; {mark}" for mark in node.marks)
     return text + ("; live." if node.live else ".")

@@ -87,6 +87,11 @@ def day(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d}"
 
 
+def minute(moment: datetime) -> str:
+    """Return a date and a time of day."""
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
 def due_in(days: int) -> str:
     """Return how many days are left until a due date, or how many days late it is."""
     if days < 0:

@@ -4,16 +4,20 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ledger.audit.events import AuditEvent
-from ledger.domain.events.models import ModelRolledBack
+from ledger.audit.signed_notes import Verifier
+from ledger.domain.events.ledgers import CertificateIssued
+from ledger.domain.events.models import ModelPurged, ModelRolledBack
 from ledger.domain.events.requests import RequestFulfilled
-from ledger.domain.events.versions import VersionEvaluated
-from ledger.errors import AuditError, RowError
+from ledger.domain.events.versions import VersionEvaluated, VersionExported
+from ledger.errors import AuditError, LedgerError, RowError
 from ledger.service.ledger import Ledger
 from ledger.service.requests.listing import list_requests
+from ledger.service.signing import own_verifier
 from ledger.service.versions.model_history import read_stored_history
 from ledger.store.unit_of_work import Transaction
 
-from .model_report import AuditFacts, AuditStatus, ModelReport
+from .audit_facts import AuditFacts, AuditStatus, Happening, HappeningKind, SignedHead
+from .model_report import ModelReport
 
 TRIES = 3
 """How often to read before accepting that something was written meanwhile."""
@@ -42,10 +46,24 @@ def gather(ledger: Ledger, model_name: str) -> ModelReport:
         )
         if _head(ledger) == before:
             break  # on a ledger that changes all the time, the last reading is used
+    verifier = _verifier(ledger)
     with ledger.database.read() as tx:
-        audit = _verified(tx, model_name)
+        audit = _verified(tx, model_name, verifier)
         remarks = _remarks(tx, model_name) if audit.verified else AuditFacts()
-    return ModelReport(versions, requests, audit, remarks, now)
+    return ModelReport(versions, requests, audit, remarks, now.astimezone(ledger.config.zone))
+
+
+def model_names(ledger: Ledger) -> list[str]:
+    """Return the names of all models, in the order of the alphabet."""
+    with ledger.database.read() as tx:
+        return sorted(model.name for model in tx.models.all())
+
+
+def _verifier(ledger: Ledger) -> Verifier | None:
+    """Return the public half of the signing key; None where it cannot be had, which the page says."""
+    with suppress(LedgerError):
+        return own_verifier(ledger.config)
+    return None
 
 
 def _head(ledger: Ledger) -> str | None:
@@ -60,10 +78,10 @@ def _stated_head(tx: Transaction) -> str | None:
         return None
 
 
-def _verified(tx: Transaction, model_name: str) -> AuditStatus:
+def _verified(tx: Transaction, model_name: str, verifier: Verifier | None) -> AuditStatus:
     """Verify the log, and that the rows which the report shows are what it says."""
     try:
-        head = str(tx.audit.verify())
+        head = str(tx.audit.verify(verifiers=[] if verifier is None else [verifier]))
         tx.trusted.model(model_name)
         for check in (tx.trusted.requests, tx.trusted.class_spaces, tx.trusted.evidence):
             check(model_name)
@@ -71,12 +89,17 @@ def _verified(tx: Transaction, model_name: str) -> AuditStatus:
         return AuditStatus(_stated_head(tx), error.message, error.hint, error.seq)
     except RowError as error:
         return AuditStatus(_stated_head(tx), error.message, error.hint)
-    return AuditStatus(head)
+    last = tx.checkpoints.last()
+    signed = None if last is None else SignedHead(last.size, last.root, last.created_at, checked=verifier is not None)
+    return AuditStatus(head, root=tx.audit.root().hex(), signed=signed)
 
 
 def _remarks(tx: Transaction, model_name: str) -> AuditFacts:
     found = AuditFacts()
-    kinds = (ModelRolledBack.kind, VersionEvaluated.kind, RequestFulfilled.kind)
+    kinds = (
+        *(ModelRolledBack.kind, VersionEvaluated.kind, RequestFulfilled.kind),
+        *(VersionExported.kind, CertificateIssued.kind, ModelPurged.kind),
+    )
     for entry in tx.audit.events(model=model_name, kinds=kinds):
         with suppress(AuditError):  # without what a malformed entry tells, the report still says the rest
             _note(found, entry)
@@ -92,5 +115,12 @@ def _note(found: AuditFacts, entry: AuditEvent) -> None:
             found.compared[event.version, event.evaluator] = event.against
         case RequestFulfilled() as event:
             found.gates_missed[event.version] = event.gates_missed
+        case VersionExported() as event:
+            found.happenings.append(Happening(entry.at, HappeningKind.EXPORT, (event.version,)))
+        case CertificateIssued() as event:
+            kind = HappeningKind.CERTIFICATE
+            found.happenings.append(Happening(entry.at, kind, (event.version,), event.certificate, entry.request_id))
+        case ModelPurged() as event:
+            found.happenings.append(Happening(entry.at, HappeningKind.PURGE, event.versions, event.anchor))
         case _:
             pass

@@ -1,7 +1,7 @@
 """Everything that a report says about one model, as plain values."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from ledger.domain.chance import was_known
@@ -12,42 +12,11 @@ from ledger.domain.requests import Request
 from ledger.domain.versions import LIVE, Version, not_known_before
 from ledger.service.versions.model_history import ModelHistory
 
+from .audit_facts import AuditFacts, AuditStatus
 from .metrics import read_confusion
 
 REGISTERED = "the registered weights"
 """How the page calls the weights of version 0."""
-
-
-@dataclass(frozen=True)
-class AuditStatus:
-    """Whether the audit log verifies."""
-
-    head: str | None
-    """``SIZE:DIGEST`` as the database states it; None if it is missing."""
-    problem: str = ""
-    """What does not verify, in one sentence; empty if everything does."""
-    hint: str = ""
-    first_bad: int | None = None
-    """Number of the first entry that does not verify."""
-
-    @property
-    def verified(self) -> bool:
-        """Whether all entries, all notes and the head verify."""
-        return not self.problem
-
-
-@dataclass(frozen=True)
-class AuditFacts:
-    """Facts about a model's versions that only the audit log holds; empty if the log does not verify."""
-
-    reopened: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    """By version: the requests that this rollback reopened."""
-    reasons: dict[int, str] = field(default_factory=dict)
-    """By version: the reason given for this rollback."""
-    compared: dict[tuple[int, str], str] = field(default_factory=dict)
-    """By version and evaluator: what was compared with, ``base``, a version number or ``file``."""
-    gates_missed: dict[int, int] = field(default_factory=dict)
-    """By version: number of missed quality gates that a person waived."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +38,7 @@ class ModelReport:
     audit: AuditStatus
     audit_facts: AuditFacts
     now: datetime
+    """In the ledger's time zone, in which all times are told."""
 
     @property
     def model(self) -> Model:
@@ -89,6 +59,10 @@ class ModelReport:
     def overdue(self) -> tuple[Request, ...]:
         """Open requests past their due dates."""
         return tuple(r for r in self.open_requests if r.due_at < self.now)
+
+    def local(self, moment: datetime) -> datetime:
+        """Return a moment in the time zone in which the page tells times."""
+        return moment.astimezone(self.now.tzinfo)
 
     def days_left(self, request: Request) -> int:
         """Return whole days until a request's due date, negative once it has passed."""

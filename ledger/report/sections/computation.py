@@ -11,8 +11,9 @@ from ledger.domain.versions import Version
 from ledger.report.charts.recipe_charts import MOST_MAPS, map_chart, search_chart, shown_maps
 from ledger.report.charts.words import count, number, percent, size
 from ledger.report.data.model_report import ModelReport
+from ledger.report.data.tables import Table
 
-from .evidence_figures import Figure
+from .figure import Figure
 
 FACT_NAMES = {"base": "Computed from the weights", "data": "Digest of the images"}
 """Names of values in recipes, and how the page calls them."""
@@ -32,13 +33,26 @@ def computation_figures(report: ModelReport, version: Version, recipe: VersionRe
             f"{count(len(recipe.trials), 'trial')} on calibration images, none of them test images. ◆ forgets enough, "
             f"○ does not; the ring marks the one chosen. Dotted: the gate, {percent(gate)}."
         )
-        yield Figure(chart, "The search for solver, depth and strength, %", caption)
+        yield Figure(chart, "The search for solver, depth and strength, %", caption, table=_search_table(version))
     if recipe.maps:
         shown = shown_maps(recipe.maps)
         caption = "Ranks: of the retain and of the forget basis. Biases and normalisation layers are never edited."
         if len(shown) < len(recipe.maps):
             caption = f"Shown: the {MOST_MAPS} of {len(recipe.maps)} linear maps that changed most. {caption}"
-        yield Figure(map_chart(f"{uid}-maps", shown), "What changed, layer by layer", caption)
+        rows = tuple((item.key, item.change, item.retain_rank, item.forget_rank) for item in recipe.maps)
+        table = Table(
+            f"version-{version.number}-layers", ("map", "relative_change", "retain_rank", "forget_rank"), rows
+        )
+        yield Figure(map_chart(f"{uid}-maps", shown), "What changed, layer by layer", caption, table=table)
+
+
+def _search_table(version: Version) -> Table:
+    columns = ("solver", "depth", "alpha_r", "alpha_f", "edit", "forgotten", "retained_confidence", "passed", "chosen")
+    rows = tuple(
+        (t.solver, t.depth, t.alpha_r, t.alpha_f, t.edit, t.forgotten, t.retained, t.passed, t.chosen)
+        for t in version.recipe.trials
+    )
+    return Table(f"version-{version.number}-search", columns, rows)
 
 
 def computation_facts(report: ModelReport, recipe: VersionRecipe) -> Iterator[tuple[str, str]]:

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
-
 from ledger.domain.numbers import finite_number
 from ledger.domain.retained_accuracy import PLAIN_ORIGINAL
 from ledger.domain.versions import Version
@@ -22,8 +20,10 @@ from ledger.report.data.metrics import (
     read_confusion,
 )
 from ledger.report.data.model_report import REGISTERED, ModelReport, VersionEvidence
+from ledger.report.data.tables import Table
 
 from .class_selection import SHOW_ALL, ClassSelection, retained_summary, select_classes
+from .figure import Figure
 
 MOST_ROWS = 200
 """Classes in the table of numbers; with more classes, the table holds only those that the charts show."""
@@ -31,18 +31,6 @@ MOST_HEAT = 15
 """Forgotten classes in the confusion matrix."""
 MOST_NAME = 260
 """Width of a name in a sentence, in pixels."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A chart with its title and caption."""
-
-    picture: Markup
-    title: str
-    caption: str = ""
-    key: Markup | None = None
-    """Key to the colours."""
-    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,6 +73,7 @@ class EvidenceFigures:
         self._forgotten = version.forgotten
         self._unknown = report.not_known_before(version)
         self._uid = f"v{version.number}"
+        self._name = f"version-{version.number}"
         classes = len(self._labels)
         self._accuracy = read_accuracy(self._metrics("accuracy"), classes)
         self._confusion = read_confusion(self._metrics("confusion"), classes)
@@ -160,7 +149,20 @@ class EvidenceFigures:
             caption = f"{self._caption('accuracy')} Lines: means, dashed before. {self._selection.note} {spread}"
             if split == "test" and self._forgotten:
                 caption = f"{caption} {self._retained(self._accuracy, outside)}"
-            yield Figure(dumbbells(f"{self._uid}-{split}", title, groups), title, caption)
+            picture = dumbbells(f"{self._uid}-{split}", title, groups)
+            yield Figure(picture, title, caption, table=self._accuracy_table(split, accuracies))
+
+    def _accuracy_table(self, split: str, accuracies: ClassAccuracies) -> Table:
+        rows = tuple(
+            (self._labels[k], self._state(k), before, after)
+            for k, (before, after) in enumerate(zip(accuracies.before, accuracies.after, strict=True))
+        )
+        return Table(f"{self._name}-accuracy-{split}", ("class", "state", "before", "after"), rows)
+
+    def _state(self, k: int) -> str:
+        if k not in self._forgotten:
+            return "retained"
+        return "not known before" if k in self._unknown else "forgotten"
 
     def _retained(self, accuracy: AccuracyMetrics, outside: list[int]) -> str:
         """Return a sentence on the mean of the retained classes; empty where earlier releases measured less."""
@@ -195,7 +197,20 @@ class EvidenceFigures:
             )
         )
         picture = heatmap(f"{self._uid}-confusion", title, data)
-        return Figure(picture, title, caption, legend(f"{self._uid}-key"), wide=len(columns) > 12)
+        key, table = legend(f"{self._uid}-key"), self._confusion_table(matrix, before)
+        return Figure(picture, title, caption, key, wide=len(columns) > 12, table=table)
+
+    def _confusion_table(self, matrix: ConfusionMetrics, before: ConfusionMatrix) -> Table:
+        """Return every pair of class and answer with images, before or after."""
+        old, new, names = before.counts, matrix.after.counts, self._labels
+        rows = tuple(
+            (names[i], names[j], int(old[i][j]), int(new[i][j]))
+            for i in range(len(names))
+            for j in range(len(names))
+            if old[i][j] or new[i][j]
+        )
+        columns = ("true_class", "answer", "images_before", "images_after")
+        return Table(f"{self._name}-confusion", columns, rows)
 
     def membership(self) -> Iterator[Figure]:
         """Yield a chart of the membership attacks, if any was run."""
@@ -211,6 +226,7 @@ class EvidenceFigures:
             f"{self._caption('membership')} These are weak population attacks on one number, the probability of the "
             "right class: a hesitant answer passes them, so a high figure is weak evidence."
         )
-        yield Figure(
-            dumbbells(f"{self._uid}-membership", title, [DumbbellGroup("attack", tuple(rows))]), title, caption
-        )
+        cells = tuple((row.name, row.before, row.after) for row in rows)
+        table = Table(f"{self._name}-membership", ("attack", "before", "after"), cells)
+        picture = dumbbells(f"{self._uid}-membership", title, [DumbbellGroup("attack", tuple(rows))])
+        yield Figure(picture, title, caption, table=table)

@@ -9,11 +9,12 @@ from ledger.domain.evidence import Evidence
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version, VersionKind
 from ledger.report.charts.svg import shorten
-from ledger.report.charts.words import count, day, listing, number, short_listing
+from ledger.report.charts.words import count, listing, minute, number, short_listing
 from ledger.report.data.model_report import ModelReport, VersionEvidence
 
 from .computation import class_space_rows, computation_facts, computation_figures
-from .evidence_figures import ClassRow, Destination, EvidenceFigures, Figure
+from .evidence_figures import ClassRow, Destination, EvidenceFigures
+from .figure import Figure
 
 MOST_TEXT = 2400
 """Width of free text, in pixels."""
@@ -41,6 +42,11 @@ class VersionSection:
     facts: tuple[tuple[str, str], ...]
     spaces: tuple[tuple[str, ...], ...]
     sources: tuple[str, ...]
+
+    @property
+    def all_figures(self) -> tuple[Figure, ...]:
+        """Every picture of the section."""
+        return (*self.figures, *self.beside, *self.computation)
 
     @property
     def anchor(self) -> str:
@@ -87,7 +93,7 @@ def _heading(report: ModelReport, version: Version) -> str:
 
 
 def _made(report: ModelReport, version: Version) -> str:
-    when = day(version.created_at)
+    when = minute(report.local(version.created_at))
     match version.kind:
         case VersionKind.BASE:
             return f"Registered {when}."
@@ -120,8 +126,9 @@ def _remarks(report: ModelReport, version: Version, found: VersionEvidence) -> I
 def _sources(report: ModelReport, found: VersionEvidence) -> Iterator[str]:
     for name, evidence in sorted(found.evidence.items()):
         samples = listing([f"{amount:,} {what}" for what, amount in sorted(evidence.samples.items())])
+        when = minute(report.local(evidence.created_at))
         yield (
-            f"{name}: {day(evidence.created_at)}, {_plugin(evidence)}, {samples or 'images not counted'}, against "
+            f"{name}: {when}, {_plugin(evidence)}, {samples or 'images not counted'}, against "
             f"{report.compared(found.source, name)}, inputs {evidence.inputs_digest[:12]}"
         )
 
