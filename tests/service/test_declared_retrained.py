@@ -63,7 +63,7 @@ def test_a_network_that_knows_a_forgotten_class_is_refused(two_forgotten: Desk, 
     file = written(tmp_path, never_answering(two_forgotten, 3))
     with (
         two_forgotten.unchanged(),
-        pytest.raises(RefusedError, match="recognises 7 in .* of .* test images") as refused,
+        pytest.raises(RefusedError, match=r"recognises 7 in .* of .* test images") as refused,
     ):
         evaluate(two_forgotten.ledger, MODEL, 2, Silent(), retrained=DeclaredRetrained(file, "x"))
     assert refused.value.exit_code == 7

@@ -1,5 +1,7 @@
 """Features are what flows into three layers, averaged over positions, whatever the layer's layout."""
 
+import itertools
+
 import pytest
 import timm
 import torch
@@ -103,7 +105,7 @@ def test_a_layer_that_is_called_twice_tells_nothing() -> None:
 def test_a_shallow_network_has_fewer_depths(layers: int, known: int) -> None:
     torch.manual_seed(0)
     widths = [3072, *[6] * (layers - 1), 5]
-    module = nn.Sequential(nn.Flatten(), *(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False)))
+    module = nn.Sequential(nn.Flatten(), *(nn.Linear(a, b) for a, b in itertools.pairwise(widths)))
     places = feature_layers(opened(module))
     assert len(places) == known
     assert places[Depth.PENULTIMATE] is module[-1]
