@@ -107,7 +107,7 @@ def versions(
             raise NotFoundError(f"{model} was not yet registered at {at}")
         shown = (_version(known, number),)
     if json:
-        answer(ctx, documents.versions_document(known.model, shown, known.live.number))
+        answer(ctx, documents.versions_document(known.model, shown, known.live.number, known.levels))
         return
     alone = Counter(day(v.created_at) for v in shown)
     rows = []
@@ -122,11 +122,12 @@ def versions(
                 ", ".join(known.model.labels.names(v.forgotten)) or "-",
                 percent(test.get("retained")),
                 percent(test.get("forgotten")),
+                f"L{known.levels[v.number].value}",
                 v.weights[:8] if v.purged_at is None else "purged",
                 day(v.created_at) if alone[day(v.created_at)] == 1 else v.created_at,
             )
         )
-    emit_table(["#version", "kind", "#req", "~forgotten", "#kept", "#gone", "weights", "created"], rows)
+    emit_table(["#version", "kind", "#req", "~forgotten", "#kept", "#gone", "level", "weights", "created"], rows)
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """Documents about models, their versions and what was measured on them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,14 +37,16 @@ def model_part(value: Model, live: Version) -> Document:
     }
 
 
-def version_part(value: Version, owner: Model, live: int) -> Document:
+def version_part(value: Version, owner: Model, live: int, level: EvidenceLevel | None = None) -> Document:
     """Return a version.
 
     Args:
         value: The version.
         owner: Its model.
         live: Number of the live version.
+        level: Level of the evidence on its weights, where that was asked for.
     """
+    told = {} if level is None else {"level": level.value}
     return {
         "model": owner.name,
         "version": value.number,
@@ -59,6 +61,7 @@ def version_part(value: Version, owner: Model, live: int) -> Document:
         "created_at": value.created_at,
         "quarantined": value.quarantined,
         "purged_at": value.purged_at,
+        **told,
     }
 
 
@@ -118,9 +121,11 @@ def model_document(
     return document("model", body)
 
 
-def versions_document(owner: Model, versions: Iterable[Version], live: int) -> Document:
-    """Return versions of a model."""
-    return listing("versions", (version_part(version, owner, live) for version in versions))
+def versions_document(
+    owner: Model, versions: Iterable[Version], live: int, levels: Mapping[int, EvidenceLevel]
+) -> Document:
+    """Return versions of a model, each with the level of evidence on its weights."""
+    return listing("versions", (version_part(version, owner, live, levels[version.number]) for version in versions))
 
 
 def diff_document(differences: "Iterable[TensorDifference]") -> Document:

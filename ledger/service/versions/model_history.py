@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ledger.domain.class_spaces import BasisTerm, ClassSpace
-from ledger.domain.evidence import Evidence
+from ledger.domain.evidence import Evidence, WeightsEvidence
+from ledger.domain.levels import EvidenceLevel
 from ledger.domain.models import Model
 from ledger.domain.versions import AliasMove, Version
 from ledger.service.ledger import Ledger
@@ -32,9 +33,16 @@ class ModelHistory:
     live: Version
     moves: tuple[AliasMove, ...]
     evidence: dict[int, dict[str, Evidence]]
-    """Newest evidence of each version, by evaluator."""
+    """What stands of each version's weights, by evaluator."""
+    measured: dict[int, WeightsEvidence]
+    """All evidence on each version's weights."""
     bases: dict[int, tuple[BasisTerm, ...]]
     spaces: tuple[ClassSpace, ...]
+
+    @property
+    def levels(self) -> dict[int, EvidenceLevel]:
+        """Level of the evidence on each version's weights."""
+        return {number: one.level for number, one in self.measured.items()}
 
     def live_at(self, moment: datetime) -> int | None:
         """Return the version that was live at a moment, or None before the model was registered."""
@@ -66,12 +74,14 @@ def read_stored_history(ledger: Ledger, model_name: str) -> ModelHistory:
     with ledger.database.read() as tx:
         model = tx.models.get(model_name)
         versions = tx.versions.all(model)
+        measured = {v.number: tx.versions.weights_evidence(v) for v in versions}
         return ModelHistory(
             model=model,
             versions=tuple(versions),
             live=tx.versions.live(model),
             moves=tuple(tx.versions.moves(model)),
-            evidence={v.number: tx.versions.evidence(v) for v in versions},
+            evidence={number: one.standing for number, one in measured.items()},
+            measured=measured,
             bases={v.number: tuple(tx.versions.basis(v)) for v in versions},
             spaces=tuple(tx.class_spaces.all(model)),
         )
