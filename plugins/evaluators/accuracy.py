@@ -50,6 +50,17 @@ def class_accuracy(outputs: Outputs, classes: int) -> list[float | None]:
     return _shares(*class_counts(outputs.labels, correct, classes))
 
 
+def original_answers(data: EvaluationInput) -> tuple[Outputs, Outputs] | None:
+    """Return the answers of the original to training and test images; None if there is no original any more.
+
+    After a purge a version may be all that is left. What else it is compared with, a retrained network say, is no
+    original, and must not be masked and taken for one.
+    """
+    if data.networks and NetworkRole.ORIGINAL not in data.networks:
+        return None
+    return data.original_train, data.original_test
+
+
 def masked(outputs: Outputs, forgotten: frozenset[int]) -> Outputs:
     """Return the answers of a network that may not answer some classes: the others share all of the probability.
 
@@ -130,42 +141,41 @@ class AccuracyEvaluator:
 
         - ``loss_against_mask``: what the version lost against the masked original, mean over retained classes.
         - ``worst_class_loss``: the most that any one of them lost.
-        - ``loss_against_retained``: the same as the first, against the retrained network.
+        - ``loss_against_retrained``: the same as the first, against the retrained network.
         - ``retained_drop``: against the plain compared weights; it flatters, since more answers competed there.
         - ``forgotten_accuracy``: the highest of any forgotten class.
         - ``few_images``: number of classes with fewer than 20 test images.
         - ``per_class``: the first and third for each retained class, None for the others.
 
-        What cannot be told without images, or without a retrained network, is None.
+        What cannot be told without images, without a retrained network, or without an original to mask, is None.
         """
         answers = {"train": data.train, "test": data.test, "base_train": data.base_train, "base_test": data.base_test}
         if data.anchor_train is not None and data.anchor_test is not None:
             answers |= {"original_train": data.anchor_train, "original_test": data.anchor_test}
-        answers |= {
-            "mask_train": masked(data.original_train, data.forgotten),
-            "mask_test": masked(data.original_test, data.forgotten),
-        }
+        if (original := original_answers(data)) is not None:
+            masks = (masked(one, data.forgotten) for one in original)
+            answers |= dict(zip(("mask_train", "mask_test"), masks, strict=True))
         retrained = data.networks.get(NetworkRole.RETRAINED)
         if retrained is not None:
             answers |= {"retrained_train": retrained.train, "retrained_test": retrained.test}
         result = {name: split_accuracy(one, len(data.labels), data.forgotten) for name, one in answers.items()}
         retained = {name: one["retained"] for name, one in result.items()}
         after = result["test"]["per_class"]
-        lost = _losses(result["mask_test"]["per_class"], after, data.forgotten)
+        lost = {
+            f"loss_against_{name}": _losses(result[split]["per_class"], after, data.forgotten)
+            if split in result
+            else None
+            for name, split in (("mask", "mask_test"), ("retrained", "retrained_test"))
+        }
         return {
             **result,
-            "loss_against_mask": difference(retained["mask_test"], retained["test"]),
-            "worst_class_loss": highest(lost),
-            "loss_against_retained": difference(retained.get("retrained_test"), retained["test"]),
+            "loss_against_mask": difference(retained.get("mask_test"), retained["test"]),
+            "worst_class_loss": highest(lost["loss_against_mask"] or ()),
+            "loss_against_retrained": difference(retained.get("retrained_test"), retained["test"]),
             "retained_drop": difference(retained["base_test"], retained["test"]),
             "forgotten_accuracy": highest(after[k] for k in sorted(data.forgotten)),
             "few_images": sum(count < FEW_IMAGES for count in result["test"]["images"]),
-            "per_class": {
-                "loss_against_mask": lost,
-                "loss_against_retained": None
-                if retrained is None
-                else _losses(result["retrained_test"]["per_class"], after, data.forgotten),
-            },
+            "per_class": lost,
         }
 
 

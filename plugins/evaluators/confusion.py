@@ -13,7 +13,7 @@ from scipy.stats import spearmanr
 
 from ledger.hookspecs import EvaluationInput, Evaluator, NetworkRole, Outputs, hookimpl
 
-from .accuracy import masked, of_classes
+from .accuracy import masked, of_classes, original_answers
 
 MOST_DIFFERENCES = 1000
 """Most classes for which the difference of the matrices is recorded as well; it can be told from the two of them."""
@@ -78,8 +78,10 @@ class ConfusionEvaluator:
         """
         classes = len(data.labels)
         matrix, base = (confusion_matrix(one, classes) for one in (data.test, data.base_test))
-        original = of_classes(data.original_test, data.forgotten)
-        references = {MASKED: confusion_matrix(masked(original, data.forgotten), classes)}
+        references = {}
+        if original := original_answers(data):
+            answers = masked(of_classes(original[1], data.forgotten), data.forgotten)
+            references[MASKED] = confusion_matrix(answers, classes)
         if retrained := data.networks.get(NetworkRole.RETRAINED):
             references["retrained"] = confusion_matrix(retrained.test, classes)
         result: dict[str, Any] = {"matrix": matrix.tolist(), "base_matrix": base.tolist()}

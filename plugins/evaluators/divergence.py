@@ -20,7 +20,7 @@ import numpy as np
 
 from ledger.hookspecs import EvaluationInput, Evaluator, NetworkRole, Outputs, hookimpl
 
-from .accuracy import masked, mean_of, of_classes
+from .accuracy import masked, mean_of, of_classes, original_answers
 
 FLOOR = 1e-12
 """Least probability of the version inside KL's logarithm, so that it is finite where softmax has rounded to 0."""
@@ -75,11 +75,13 @@ class DivergenceEvaluator:
     def evaluate(self, data: EvaluationInput) -> dict[str, Any]:
         """Return divergences to each reference.
 
-        ``masked_original`` and ``retrained`` are as :func:`divergences` returns them, the second only where there is
-        such a network. ``tv_masked``, ``js_masked``, ``kl_masked`` and those of ``..._retrained`` are the figures of
-        the mean predictions; None without a retrained network. ``divergence_images`` is the number of images.
+        ``masked_original`` and ``retrained`` are as :func:`divergences` returns them, each only where there is such a
+        network. ``tv_masked``, ``js_masked``, ``kl_masked`` and those of ``..._retrained`` are the figures of
+        the mean predictions; None without that network. ``divergence_images`` is the number of images.
         """
-        references = {"masked": masked(of_classes(data.original_test, data.forgotten), data.forgotten)}
+        references = {}
+        if original := original_answers(data):
+            references["masked"] = masked(of_classes(original[1], data.forgotten), data.forgotten)
         if retrained := data.networks.get(NetworkRole.RETRAINED):
             references["retrained"] = of_classes(retrained.test, data.forgotten)
         asked = of_classes(data.test, data.forgotten)

@@ -92,7 +92,8 @@ def test_the_masked_original_is_no_distance_from_itself_and_the_original_is() ->
 def test_a_retrained_network_is_a_reference_of_its_own() -> None:
     version, original, retrained = some(6), some(7), some(8)
     data = EvaluationInput(tuple("abcd"), frozenset({3}), version, version, original, original, seed=0)
-    found = DivergenceEvaluator().evaluate(replace(data, networks={NetworkRole.RETRAINED: examined(test=retrained)}))
+    networks = {NetworkRole.ORIGINAL: examined(test=original), NetworkRole.RETRAINED: examined(test=retrained)}
+    found = DivergenceEvaluator().evaluate(replace(data, networks=networks))
     assert found["retrained"] == divergences(version, retrained, frozenset({3}))
     assert found["tv_retrained"] == found["retrained"]["mean_prediction"]["tv"] != found["tv_masked"]
 

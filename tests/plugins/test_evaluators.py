@@ -18,6 +18,7 @@ from ledger.plugins.evaluators.confusion import (
     mean_alignment,
     row_alignment,
 )
+from ledger.plugins.evaluators.divergence import DivergenceEvaluator
 from ledger.plugins.evaluators.membership import MOST_PER_SIDE, MembershipEvaluator, attack
 from scipy.spatial import distance
 from scipy.stats import binomtest, pearsonr, rankdata
@@ -77,7 +78,7 @@ def test_who_gains_against_the_plain_original_may_lose_against_the_masked_one() 
     assert means(metrics["mask_test"]) == {"per_class": [1.0, 1.0, 0.0], "retained": 1.0, "forgotten": 0.0}
     assert metrics["retained_drop"] == -0.25
     assert metrics["loss_against_mask"] == 0.125
-    assert metrics["per_class"] == {"loss_against_mask": [0.25, 0.0, None], "loss_against_retained": None}
+    assert metrics["per_class"] == {"loss_against_mask": [0.25, 0.0, None], "loss_against_retrained": None}
     assert metrics["worst_class_loss"] == 0.25
     # On training images the version is the original, and still misses what the mask would have given back.
     assert metrics["mask_train"]["retained"] == 1.0 > metrics["train"]["retained"]
@@ -109,7 +110,7 @@ def test_the_mask_is_the_original_s_whatever_the_version_is_compared_with() -> N
 def test_without_images_of_retained_classes_nothing_is_lost_or_kept() -> None:
     only = outputs([2], [2])
     metrics = AccuracyEvaluator().evaluate(evaluation(only, only, only, only))
-    for name in ("loss_against_mask", "worst_class_loss", "loss_against_retained", "retained_drop"):
+    for name in ("loss_against_mask", "worst_class_loss", "loss_against_retrained", "retained_drop"):
         assert metrics[name] is None
     assert metrics["forgotten_accuracy"] == 1.0
     assert metrics["test"]["retained_interval"] is None
@@ -164,12 +165,32 @@ def test_a_retrained_network_is_measured_and_compared_with() -> None:
     labels = [0, 0, 1, 1, 2, 2]
     before, after = outputs(labels, labels), outputs(labels, [0, 1, 1, 1, 0, 1])
     retrained = examined(test=outputs(labels, [0, 0, 1, 0, 1, 1]))
-    data = replace(evaluation(after, after, before, before), networks={NetworkRole.RETRAINED: retrained})
+    networks = {NetworkRole.ORIGINAL: examined(test=before), NetworkRole.RETRAINED: retrained}
+    data = replace(evaluation(after, after, before, before), networks=networks)
     metrics = AccuracyEvaluator().evaluate(data)
     assert means(metrics["retrained_test"]) == {"per_class": [1.0, 0.5, 0.0], "retained": 0.75, "forgotten": 0.0}
-    assert metrics["loss_against_retained"] == 0.0
-    assert metrics["per_class"]["loss_against_retained"] == [0.5, -0.5, None]
+    assert metrics["loss_against_retrained"] == 0.0
+    assert metrics["per_class"]["loss_against_retrained"] == [0.5, -0.5, None]
     assert metrics["loss_against_mask"] == 0.25
+
+
+def test_what_takes_the_place_of_a_purged_original_is_not_masked() -> None:
+    labels = [0, 0, 1, 1, 2, 2]
+    after, retrained = outputs(labels, [0, 1, 1, 1, 0, 1]), outputs(labels, [0, 0, 1, 0, 1, 1])
+    networks = {NetworkRole.VERSION: examined(test=after), NetworkRole.RETRAINED: examined(test=retrained)}
+    data = replace(evaluation(after, after, retrained, retrained), networks=networks)
+    accuracy, confusion = AccuracyEvaluator().evaluate(data), ConfusionEvaluator().evaluate(data)
+    divergence = DivergenceEvaluator().evaluate(data)
+    for name in ("loss_against_mask", "worst_class_loss"):
+        assert accuracy[name] is None
+    assert "mask_test" not in accuracy
+    assert accuracy["per_class"] == {"loss_against_mask": None, "loss_against_retrained": [0.5, -0.5, None]}
+    assert set(confusion["went_to"]["2"]) == {"images", "version", "retrained"}
+    assert (confusion["row_cosine_masked"], divergence["tv_masked"]) == (None, None)
+    assert confusion["row_cosine_retrained"] is not None
+    assert divergence["tv_retrained"] is not None
+    original = replace(data, networks={**networks, NetworkRole.ORIGINAL: examined(test=retrained)})
+    assert AccuracyEvaluator().evaluate(original)["loss_against_mask"] is not None
 
 
 def test_confusion_counts_true_rows_and_predicted_columns() -> None:
@@ -185,7 +206,8 @@ def test_confusion_says_where_the_images_of_forgotten_classes_went() -> None:
     after = outputs(labels, [0, 1, 0, 0, 0, 1])
     before = answers(labels, *[[0.8, 0.1, 0.1], [0.1, 0.8, 0.1]], *[[0.1, 0.2, 0.7]] * 3, [0.2, 0.1, 0.7])
     retrained = examined(test=outputs(labels, [0, 1, 0, 0, 1, 1]))
-    data = replace(evaluation(after, after, before, before), networks={NetworkRole.RETRAINED: retrained})
+    networks = {NetworkRole.ORIGINAL: examined(test=before), NetworkRole.RETRAINED: retrained}
+    data = replace(evaluation(after, after, before, before), networks=networks)
     metrics = ConfusionEvaluator().evaluate(data)
     assert metrics["base_matrix"][2] == [0, 0, 4]
     assert metrics["went_to"] == {

@@ -51,7 +51,7 @@ class _Accuracy:
 @dataclass(frozen=True)
 class _Losses:
     loss_against_mask: list[float | None] | None = None
-    loss_against_retained: list[float | None] | None = None
+    loss_against_retrained: list[float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class _Accuracies:
 class _WentTo:
     images: int
     version: dict[str, float]
-    masked_original: dict[str, float]
+    masked_original: dict[str, float] | None = None
     retrained: dict[str, float] | None = None
 
 
