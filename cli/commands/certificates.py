@@ -1,21 +1,25 @@
 """``unledger certificate``: issue, list, show and verify signed statements about fulfilled requests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.domain.certificate_caveats import caveats, headline
 from ledger.domain.command_lines import command
 from ledger.errors import SignatureError
 
 from ..answers import answer
 from ..completion import request_numbers
 from ..documents import certificates as documents
-from ..options import Force, Json, Output, Yes
+from ..options import DryRun, Force, Json, Output, Yes
 from ..output import emit_file, require_free
 from ..render import advise, emit_table, say
 from ..session import confirm, session
+
+if TYPE_CHECKING:
+    from ledger.service.evidence.certificates import CertificatePlan
 
 Number = Annotated[int, typer.Argument(metavar="ID", help="The certificate's number.")]
 app = typer.Typer(no_args_is_help=True, help="Signed statements about fulfilled requests, for others to verify.")
@@ -31,15 +35,24 @@ def issue(
     ] = None,
     force: Force = False,
     renew: Annotated[bool, typer.Option(help="Issue another one even if nothing changed since the last.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Certify what is live, not what fulfilled the request.")] = False,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Certify how a fulfilled request was carried out; it names no class."""
     from ledger.service.evidence.certificate_files import bundle, openings_of
     from ledger.service.evidence.certificates import issue as issue_certificate
+    from ledger.service.evidence.certificates import plan
 
     require_free(ctx, output, openings, force=force)
-    with session(ctx).ledger(acts=True) as ledger:
-        issued = issue_certificate(ledger, request, renew=renew)
+    with session(ctx).ledger(acts=not dry_run) as ledger:
+        planned = plan(ledger, request, live=live)
+        _tell_plan(planned)
+        if dry_run:
+            if json:
+                answer(ctx, documents.plan_document(planned))
+            return
+        issued = issue_certificate(ledger, request, live=live, renew=renew, shown=planned)
         number = issued.certificate.id
         if issued.repeated:
             say(f"certificate {number} already says this of request {request}; nothing was issued")
@@ -97,13 +110,14 @@ def show(
 ) -> None:
     """Show what a certificate states; with --json or -o, the certificate itself."""
     from ledger.service.evidence.certificate_files import bundle, openings_of
-    from ledger.service.evidence.certificates import get_certificate
+    from ledger.service.evidence.certificates import changed_since, get_certificate
     from ledger.service.evidence.verification import read_statement
 
     require_free(ctx, output, force=force)
     with session(ctx).ledger() as ledger:
         found = get_certificate(ledger, certificate)
         data = openings_of(found) if openings else bundle(ledger, found)
+        changed = changed_since(ledger, found)
     if output is not None:
         _write(ctx, data, output, force=force)
     if json or (openings and output is None):
@@ -111,6 +125,8 @@ def show(
     if openings or json or output is not None:
         return
     _table(read_statement(found), None)
+    for sentence in changed:
+        say(("since then:", "yellow"), f" {sentence}")
     if found.openings is None:
         say("its openings were erased: nobody can name its classes from this ledger")
 
@@ -172,26 +188,44 @@ def verify(
 def _table(statement: dict[str, Any], opened: Sequence[tuple[int, str]] | None) -> None:
     """Print what a statement says, for a person to read."""
     said = statement["predicate"]
-    request, version, copies, untested = (said[name] for name in ("request", "version", "copies", "notTested"))
+    request, version, copies = (said[name] for name in ("request", "version", "copies"))
     closed = f"{len(request['classes'])}, not named; their opening names them"
     stored = [f"version {copy['version']}" for copy in copies["stored"]]
     rows = {
-        "claim": said["claim"],
+        "claim": headline(said),
         "request": f"{request['id']} of {said['log']}",
         "received": request["receivedAt"],
         "fulfilled": request["fulfilledAt"],
         "issued": said["issuedAt"],
         "classes": closed if opened is None else ", ".join(f"{label} (index {index})" for index, label in opened),
-        "version": f"{version['number']} of {version['model']}; live was {version['live']}",
+        "version": f"{version['number']} of {version['model']}; {_live(version)}",
         "weights": f"sha256:{statement['subject'][0]['digest']['sha256']}",
         "evidence": ", ".join([said["evidence"]["level"], *(m["evaluator"] for m in said["evidence"]["measurements"])]),
-        "not tested": "; ".join([*(f"evaluator {name}" for name in untested["evaluators"]), *untested["methods"]]),
+        "did not run": ", ".join(said["notTested"]["evaluators"]) or "no installed evaluator",
         "copies kept": ", ".join(stored) or "none in this ledger",
         "copies out": ", ".join(f"version {copy['version']}" for copy in copies["exported"]) or "none recorded",
     }
-    if request.get("notKnownBefore"):
-        rows["not known before"] = f"{request['notKnownBefore']} of the classes: nothing was forgotten of them"
     emit_table(["", "~"], rows.items())
+    emit_table(["~"], ([f"- {sentence}"] for sentence in caveats(said)), title="what limits this")
+
+
+def _live(version: Mapping[str, Any]) -> str:
+    same = version.get("isLive", version["number"] == version["live"])
+    return "live when it was issued" if same else f"not live: version {version['live']} was"
+
+
+def _tell_plan(planned: "CertificatePlan") -> None:
+    """Say what would be certified, how far it was tested, and what limits it, before anything is signed."""
+    name, number, evidence = planned.model.name, planned.version.number, planned.statement["predicate"]["evidence"]
+    live = "which is live" if planned.is_live else f"which is not live: version {planned.live.number} is"
+    say(f"to be certified: version {number} of {name}, {live}")
+    say(f"evidence on these weights: {evidence['level']} ({evidence['looksAt']})")
+    for sentence in planned.caveats:
+        say(("note:", "yellow"), f" {sentence}")
+    if not evidence["measurements"]:
+        advise("measure it first:", command("evaluate", f"{name}:{number}"))
+    if not planned.is_live:
+        advise("for what is live:", command("certificate", "issue", planned.request.id, "--live"))
 
 
 def _write(ctx: typer.Context, data: bytes, file: Path | None, *, force: bool) -> None:

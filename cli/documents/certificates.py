@@ -11,7 +11,7 @@ from ledger.domain.models import Model
 from .document import Document, document, listing
 
 if TYPE_CHECKING:
-    from ledger.service.evidence.certificates import Issued
+    from ledger.service.evidence.certificates import CertificatePlan, Issued
     from ledger.service.evidence.verification import VerifiedCertificate
 
 
@@ -42,6 +42,24 @@ def issued_document(issued: "Issued", data: bytes, output: Path | None) -> Docum
         "certificate": json.loads(data) if output is None else None,
     }
     return document("issued", body)
+
+
+def plan_document(planned: "CertificatePlan") -> Document:
+    """Return what would be certified; nothing was signed."""
+    said = planned.statement["predicate"]
+    body = {
+        "request": planned.request.id,
+        "model": planned.model.name,
+        "version": planned.version.number,
+        "weights": planned.version.weights,
+        "live_version": planned.live.number,
+        "is_live": planned.is_live,
+        "level": said["evidence"]["level"],
+        "not_tested": said["notTested"]["levels"],
+        "caveats": planned.caveats,
+        "repeats": None if planned.repeats is None else planned.repeats.id,
+    }
+    return document("certificate_plan", body)
 
 
 def openings_erased_document(number: int, *, erased: bool) -> Document:

@@ -1,16 +1,20 @@
 """What a certificate states, as an in-toto Statement v1 about one version's weights.
 
 The reader need not trust the issuer. The statement says what was done with which inputs and which evaluator measured
-what, and also what was not tested and which copies still hold the classes. It contains no class names, no persons and
-no file paths. A list with one item for each class would reveal a class by its position, so such lists are left out or
-sorted by digest; digests bind the statement to the complete data in the ledger.
+what, and also what was not tested and which copies still hold the classes. It contains no class names, no file paths
+and no persons but who declares weights to be those of a retrained network. A list with one item for each class would
+reveal a class by its position, so such lists are left out or sorted by digest; digests bind the statement to the
+complete data in the ledger.
+
+Evidence is that of the weights. What counts is the comparison with the original; a comparison with anything else that
+somebody asked for is stated beside it, so that none can replace it.
 
 The payload is RFC 8785 canonical JSON. Fractions are JSON numbers in the shortest form that reads back as the same
 double, as that RFC demands; there are no whole numbers beyond 2^53. Figures that are shares lie between 0 and 1.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +22,9 @@ from typing import Any
 from ledger.digest import json_digest
 from ledger.domain.certificates import KnownVersion
 from ledger.domain.class_spaces import ClassSpace, Role
-from ledger.domain.evidence import Evidence
+from ledger.domain.evidence import BASE, Evidence, WeightsEvidence
+from ledger.domain.image_counts import FEW_IMAGES, tested_images
+from ledger.domain.levels import EvidenceLevel
 from ledger.domain.models import Model
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import Request
@@ -26,24 +32,8 @@ from ledger.domain.versions import Version
 
 from .verifier import CLAIM, PREDICATE_TYPE, STATEMENT_TYPE
 
-NOT_OFFERED = (
-    "comparison with a model retrained without the classes",
-    "relearning attack",
-    "probes of inner features",
-    "reconstruction from the difference between versions",
-)
-"""Methods that no evaluator here offers. The first is left out if the version was compared with other weights."""
-MEMBERSHIP = "membership"
-"""Name of the evaluator that attacks membership."""
-
-
-@dataclass(frozen=True)
-class ComparedEvidence:
-    """Evidence on a version, and what the version was compared with."""
-
-    evidence: Evidence
-    against: str
-    """A version's number, ``file`` for weights from outside the ledger, or ``unknown``."""
+NOT_OFFERED = ("reconstruction from the difference between versions",)
+"""Methods that no evaluator here offers."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +62,8 @@ class CertificateFacts:
     live: Version
     samples: Sequence[tuple[Role, ClassSpace]]
     """The class spaces of the version's retain and forget bases."""
-    measured: Sequence[ComparedEvidence]
+    evidence: WeightsEvidence
+    """All that was measured on the version's weights."""
     evaluators: Sequence[str]
     """Names of the installed evaluators."""
     versions: Sequence[KnownVersion]
@@ -82,6 +73,8 @@ class CertificateFacts:
     """Stored class spaces of the classes that the request asked to forget."""
     not_known_before: int | None = None
     """Classes of the request that were recognised no better than chance before; None if that was not recorded."""
+    clock_doubted: bool = False
+    """Whether something speaks against the clock, so that the times in the certificate may be wrong."""
 
 
 def certificate_statement(facts: CertificateFacts, commitments: Sequence[str]) -> dict[str, Any]:
@@ -100,6 +93,7 @@ def certificate_statement(facts: CertificateFacts, commitments: Sequence[str]) -
             "claim": CLAIM,
             "log": facts.log,
             "issuedAt": facts.issued_at.isoformat(),
+            **({"clockDoubted": True} if facts.clock_doubted else {}),
             "request": {
                 "id": facts.request.id,
                 "receivedAt": facts.request.received_at.isoformat(),
@@ -114,6 +108,7 @@ def certificate_statement(facts: CertificateFacts, commitments: Sequence[str]) -
                 "number": facts.version.number,
                 "kind": facts.version.kind.value,
                 "live": facts.live.number,
+                "isLive": facts.version.weights == facts.live.weights,
                 "liveWeights": facts.live.weights,
             },
             "procedure": _procedure(facts),
@@ -218,36 +213,84 @@ def _search(recipe: VersionRecipe) -> dict[str, Any]:
 
 
 def _evidence(facts: CertificateFacts) -> dict[str, Any]:
-    names = {measured.evidence.evaluator for measured in facts.measured}
-    level = "applied" if not names else "membership attack" if MEMBERSHIP in names else "outputs"
+    level, standing = facts.evidence.level, facts.evidence.standing
+    images = tested_images(standing, facts.request.classes)
     return {
-        "level": level,
-        "measurements": [
-            {
-                "evaluator": one.evidence.evaluator,
-                "plugin": one.evidence.plugin,
-                "pluginVersion": one.evidence.plugin_version,
-                "measuredAt": one.evidence.created_at.isoformat(),
-                "against": one.against,
-                "samples": one.evidence.samples,
-                "inputs": one.evidence.inputs_digest,
-                "figures": dict(figures(one.evidence.metrics, facts.model.labels.labels)),
-                "metrics": json_digest(one.evidence.metrics),
-            }
-            for one in sorted(facts.measured, key=lambda measured: measured.evidence.evaluator)
-        ],
+        "level": level.title,
+        "looksAt": level.looks_at,
+        "measurements": [{**_measurement(one, facts), "against": _against(one)} for _, one in sorted(standing.items())],
+        "compared": [_comparison(one, facts) for one in _in_order(facts.evidence.compared)],
+        "retrained": _retrained(facts.evidence),
+        **({} if images is None else {"fewestTestImages": min(images), "fewTestImages": _few(images)}),
     }
 
 
-def _not_tested(facts: CertificateFacts) -> dict[str, Any]:
-    ran = {measured.evidence.evaluator for measured in facts.measured}
-    compared = any(measured.against == "file" for measured in facts.measured)
-    remarks = ["whether the classes can be recovered by means that no evaluator here tries"]
-    if compared:
-        remarks.append("whether the weights from outside that were compared with were retrained without the classes")
+def _few(images: Sequence[int]) -> int:
+    """Return how many of the request's classes were measured on few test images."""
+    return sum(count < FEW_IMAGES for count in images)
+
+
+def _measurement(one: Evidence, facts: CertificateFacts) -> dict[str, Any]:
+    elsewhere = one.version is not None and one.version != facts.version.number
     return {
-        "evaluators": sorted(set(facts.evaluators) - ran),
-        "methods": list(NOT_OFFERED[1:] if compared else NOT_OFFERED),
+        "evaluator": one.evaluator,
+        "plugin": one.plugin,
+        "pluginVersion": one.plugin_version,
+        "builtIn": one.built_in,
+        "measuredAt": one.created_at.isoformat(),
+        # The version whose weights are the same, where it was measured under another number.
+        **({"measuredOn": one.version} if elsewhere else {}),
+        "samples": one.samples,
+        "inputs": one.inputs_digest,
+        "figures": dict(figures(one.metrics, facts.model.labels.labels)),
+        "metrics": json_digest(one.metrics),
+    }
+
+
+def _against(one: Evidence) -> str:
+    """Return what evidence compares with: a version's number, ``file``, or ``unknown`` for an earlier release's."""
+    against = one.provenance.against
+    return "0" if against == BASE else against or "unknown"
+
+
+def _in_order(compared: Iterable[Evidence]) -> list[Evidence]:
+    return sorted(compared, key=lambda one: (one.evaluator, one.provenance.against, one.provenance.compared))
+
+
+def _comparison(one: Evidence, facts: CertificateFacts) -> dict[str, Any]:
+    """Return a comparison with something else than the original, and whether that is this very model."""
+    own = [version.number for version in facts.versions if version.weights == one.provenance.compared]
+    return {
+        **_measurement(one, facts),
+        "against": _against(one),
+        "weights": one.provenance.compared,
+        "ownVersions": own,
+        "exported": any(copy.version in own for copy in facts.exports),
+    }
+
+
+def _retrained(evidence: WeightsEvidence) -> list[dict[str, Any]]:
+    """Return the weights that somebody declared to be trained without the classes, with what was measured beside."""
+    beside: dict[tuple[str, str], list[str]] = {}
+    for name, one in evidence.beside_retrained.items():
+        declared = str(one.provenance.retrained), one.provenance.declared_by or ""
+        beside.setdefault(declared, []).append(name)
+    return [
+        {"weights": weights, "declaredBy": by, "evaluators": sorted(names)}
+        for (weights, by), names in sorted(beside.items())
+    ]
+
+
+def _not_tested(facts: CertificateFacts) -> dict[str, Any]:
+    remarks = ["whether the classes can be recovered by means that no evaluator here tries"]
+    if facts.evidence.beside_retrained:
+        remarks.append("whether the weights declared as retrained were trained without the classes")
+    return {
+        "evaluators": sorted(set(facts.evaluators) - facts.evidence.standing.keys()),
+        "levels": {
+            level.title: facts.evidence.missing(level) for level in EvidenceLevel if level > facts.evidence.level
+        },
+        "methods": list(NOT_OFFERED),
         "remarks": remarks,
     }
 

@@ -474,14 +474,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _summary(verified: Verified, opened: Sequence[tuple[int, str]] | None) -> list[str]:
     """Return a few lines that say what a certificate states."""
     predicate = verified.statement["predicate"]
-    note = f"; {count} of them not known before" if (count := predicate["request"].get("notKnownBefore")) else ""
-    closed = f"{len(verified.commitments)}, not named"
-    named = closed if opened is None else ", ".join(f"{label} (index {index})" for index, label in opened)
+    unknown, classes = predicate["request"].get("notKnownBefore"), len(verified.commitments)
+    before = f"was not known before: {unknown} of {classes} classes, nothing forgotten of them; " if unknown else ""
+    named = f"{classes}, not named" if opened is None else ", ".join(f"{label} (index {k})" for k, label in opened)
     return [
-        f"request {verified.request} of {predicate['log']}: {CLAIM}",
+        f"{before}request {verified.request} of {predicate['log']}: {CLAIM}",
         f"weights sha256:{verified.weights} ({predicate['version']['model']}:{predicate['version']['number']})",
         f"issued {predicate['issuedAt']} as entry {verified.entry}; proven in a tree of {verified.size}",
-        f"classes: {named}{note}",
+        f"classes: {named}",
     ]
 
 

@@ -71,6 +71,13 @@ class Evidence:
     """Digest of the inputs: both weights, the data and the numbers of images."""
     created_at: datetime
     provenance: Provenance = UNKNOWN_PROVENANCE
+    version: int | None = field(default=None, compare=False)
+    """The version that it was recorded for, once it is; others may have the same weights."""
+
+    @property
+    def built_in(self) -> bool:
+        """Whether the evaluator that comes with unledger measured it, not another one under its name."""
+        return self.plugin == f"eval_{self.evaluator}"
 
 
 @dataclass(frozen=True)
@@ -119,4 +126,4 @@ class WeightsEvidence:
 
 
 def _built_in(measured: Mapping[str, Evidence]) -> list[str]:
-    return [name for name, one in measured.items() if one.plugin == f"eval_{name}"]
+    return [name for name, one in measured.items() if one.built_in]

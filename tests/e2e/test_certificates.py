@@ -79,7 +79,8 @@ def test_a_certificate_is_issued_listed_shown_and_verified(forgotten: Cli, tmp_p
     assert "kept" in forgotten("certificate", "list").out
     assert forgotten("certificate", "show", "1", "--json").out == answer.out
     shown = forgotten("certificate", "show", "1").out
-    assert "evaluator confusion; evaluator membership; comparison with a model retrained" in " ".join(shown.split())
+    assert "did not run confusion, membership" in " ".join(shown.split())
+    assert "not tested, L4 against retrained: " in " ".join(shown.split())
     assert "version 0" in shown
     again = forgotten("certificate", "issue", "1")
     assert "already says this" in again.err
@@ -92,13 +93,50 @@ def test_a_certificate_is_issued_listed_shown_and_verified(forgotten: Cli, tmp_p
     said = forgotten.json("certificate", "verify", str(file), "--key", key_of(forgotten))
     assert said["ok"] is True
     assert said["classes"] is None
-    assert said["statement"]["predicate"]["evidence"]["level"] == "outputs"
+    assert said["statement"]["predicate"]["evidence"]["level"] == "L0 applied"
     assert said["statement"]["subject"][0]["digest"]["sha256"] == forgotten.versions()[1]["weights"]
     plain = forgotten("certificate", "verify", str(file))
     assert "approximate unlearning with recorded evidence" in plain.out
     assert f"own key: {key_of(forgotten)}" in plain.err
     for word in ("erased", "compliant"):
         assert word not in answer.out + plain.out + json.dumps(said)
+
+
+def test_what_would_be_certified_is_said_before_anything_is_signed(forgotten: Cli, tmp_path: Path) -> None:
+    with forgotten.unchanged():
+        answer = forgotten("certificate", "issue", "1", "--dry-run")
+        planned = forgotten.json("certificate", "issue", "1", "--dry-run")
+    assert answer.out == ""
+    assert "to be certified: version 1 of digits, which is not live: version 2 is" in answer.err
+    assert "evidence on these weights: L0 applied (nothing was measured on test images)" in answer.err
+    assert "measure it first: unledger evaluate digits:1" in answer.advice
+    assert (planned["version"], planned["live_version"], planned["is_live"]) == (1, 2, False)
+    assert planned["not_tested"]["L1 outputs"] == ["accuracy", "confusion"]
+    assert all(f"note: {sentence}" in answer.err for sentence in planned["caveats"])
+    issued = forgotten("certificate", "issue", "1", "--live", "-o", str(tmp_path / "certificate.json"))
+    said = [issued.err.index(part) for part in ("to be certified: version 2", "which is live", "issued certificate 1")]
+    assert said == sorted(said)
+    forgotten("forget", "digits", "-c", "8", "--wait")
+    assert "since then: what is live now is version 3" in forgotten("certificate", "show", "1").err
+
+
+def test_what_cannot_be_certified_is_refused_before_torch_is_loaded(forgotten: Cli) -> None:
+    forgotten("request", "withdraw", "1")
+    code = (
+        "import sys\nfrom ledger.cli.main import app\n"
+        "try:\n    app(sys.argv[1:])\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
+    )
+    refused = [sys.executable, "-c", code, "--ledger", str(forgotten.root), "certificate", "issue", "1"]
+    ended = subprocess.run(refused, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["4", "False"], ended.stderr
+    assert "request 1 is withdrawn" in ended.stderr
+    # The same way loads it where there is something to certify.
+    ended = subprocess.run([*refused[:-1], "2", "-n"], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["0", "True"], ended.stderr
+    forgotten("purge", "digits", "--older-than", "0d", "--yes", "--clock-is-right")
+    ended = subprocess.run([*refused[:-1], "2"], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["4", "False"], ended.stderr
+    assert "was purged" in ended.stderr
 
 
 def test_an_opening_names_the_classes(forgotten: Cli, issued: tuple[Path, Path], tmp_path: Path) -> None:

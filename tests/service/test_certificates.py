@@ -16,11 +16,19 @@ from ledger.certificates.dsse import statement_of
 from ledger.certificates.files import check_certificate, check_opening
 from ledger.digest import canonical_json, json_digest, sha256_hex
 from ledger.domain.events.ledgers import ObjectDestroyed
-from ledger.domain.states import Action
+from ledger.domain.events.requests import RequestFulfilled
+from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError, KeysError, LedgerError, NotFoundError, PurgedError, RowError, SignatureError
 from ledger.service.audit.checkpoints import issue_checkpoint
 from ledger.service.evidence.certificate_files import bundle, openings_of
-from ledger.service.evidence.certificates import erase_openings, get_certificate, issue, list_certificates
+from ledger.service.evidence.certificates import (
+    changed_since,
+    erase_openings,
+    get_certificate,
+    issue,
+    list_certificates,
+    plan,
+)
 from ledger.service.evidence.evaluation import evaluate
 from ledger.service.progress import Silent
 from ledger.service.signing import load_signer
@@ -88,8 +96,13 @@ def test_it_says_what_was_done_with_what(two_forgotten: Desk) -> None:
     assert measured["evaluator"] == "accuracy"
     assert measured["against"] == "0"
     assert measured["figures"]["test.forgotten"] <= 0.02
-    assert said["evidence"]["level"] == "outputs"
-    assert said["notTested"]["evaluators"] == ["confusion", "membership"]
+    assert said["evidence"]["level"] == "L0 applied"
+    assert said["notTested"]["levels"]["L1 outputs"] == ["confusion"]
+    assert {"confusion", "membership"} <= set(said["notTested"]["evaluators"])
+    evaluate(desk.ledger, MODEL, 1, Silent(), only=["confusion"], train_per_class=1)
+    said = predicate(issue(desk.ledger, 1).certificate)
+    assert said["evidence"]["level"] == "L1 outputs"
+    assert said["evidence"]["fewestTestImages"] > 20
 
 
 def test_it_names_the_copies_that_remain(two_forgotten: Desk, tmp_path: Path) -> None:
@@ -120,15 +133,22 @@ def test_a_purge_is_seen_in_the_next_certificate(two_forgotten: Desk) -> None:
     desk = two_forgotten
     before = issue(desk.ledger, 1)
     purge(desk.ledger, plan_purge(desk.ledger, MODEL, timedelta(0)), timedelta(0), Silent(), clock_is_right=True)
-    after = issue(desk.ledger, 1)
-    assert not after.repeated
+    with desk.unchanged(), pytest.raises(PurgedError, match="version 1 of digits was purged"):
+        issue(desk.ledger, 1)
+    assert changed_since(desk.ledger, before.certificate) == [
+        "version 1 was purged: nobody has its weights here any more",
+        "what is live now is version 2, whose weights are others",
+    ]
+    after = issue(desk.ledger, 1, live=True)
+    assert (after.repeated, after.certificate.version) == (False, 2)
     said = [predicate(issued.certificate)["copies"] for issued in (before, after)]
     assert [copy["version"] for copy in said[0]["stored"]] == [0]
     assert said[0]["statistics"] != []
     assert (said[1]["stored"], said[1]["statistics"]) == ([], [])
     assert [copy["version"] for copy in said[1]["destroyed"]] == [0]
     # What the earlier one says of its day still verifies, although its weights are gone.
-    assert {verified(desk, issued.certificate).weights for issued in (before, after)} == {desk.versions()[1].weights}
+    weights = [verified(desk, issued.certificate).weights for issued in (before, after)]
+    assert weights == [version.weights for version in desk.versions()[1:]]
     # A later request is computed from what the purge left, and its certificate says so.
     desk.file(8)
     [done] = desk.work()
@@ -208,6 +228,61 @@ def test_a_withdrawn_request_is_not_certified_and_the_other_still_is(two_forgott
         issue(two_forgotten.ledger, 1)
     said = predicate(issue(two_forgotten.ledger, 2).certificate)
     assert (said["version"]["number"], said["version"]["live"]) == (2, 3)
+
+
+def test_what_is_live_can_be_certified_for_an_earlier_request(two_forgotten: Desk) -> None:
+    desk = two_forgotten
+    own, live = issue(desk.ledger, 1).certificate, issue(desk.ledger, 1, live=True).certificate
+    assert [one.version for one in (own, live)] == [1, 2]
+    assert [predicate(one)["version"]["isLive"] for one in (own, live)] == [False, True]
+    assert predicate(live)["request"]["id"] == 1
+    assert verified(desk, live).weights == desk.live().weights
+    assert changed_since(desk.ledger, live) == []
+    desk.withdraw(2)
+    assert changed_since(desk.ledger, live) == ["what is live now is version 3, whose weights are others"]
+
+
+def test_a_version_with_the_same_bytes_inherits_the_evidence(desk: Desk) -> None:
+    desk.forget(3)
+    evaluate(desk.ledger, MODEL, 1, Silent(), only=["accuracy", "confusion"], train_per_class=1)
+    measured = predicate(issue(desk.ledger, 1).certificate)["evidence"]
+    desk.forget(7)
+    desk.withdraw(2)
+    [_, first, _, third] = desk.versions()
+    assert (first.weights, first.number, third.number) == (third.weights, 1, 3)
+    said = predicate(issue(desk.ledger, 1, live=True).certificate)
+    assert said["version"]["isLive"] is True
+    assert said["evidence"]["level"] == measured["level"] == "L1 outputs"
+    assert [one.pop("measuredOn") for one in said["evidence"]["measurements"]] == [1, 1]
+    assert said["evidence"]["measurements"] == measured["measurements"]
+
+
+def test_nothing_is_signed_but_what_was_shown(two_forgotten: Desk, tmp_path: Path) -> None:
+    desk = two_forgotten
+    with desk.unchanged():
+        shown = plan(desk.ledger, 1)
+    assert (shown.version.number, shown.live.number, shown.is_live, shown.repeats) == (1, 2, False, None)
+    assert any("not live" in sentence for sentence in shown.caveats)
+    export(desk.ledger, MODEL, 0, tmp_path / "out")
+    with desk.unchanged(), pytest.raises(ConflictError, match="changed since"):
+        issue(desk.ledger, 1, shown=shown)
+    issued = issue(desk.ledger, 1, shown=plan(desk.ledger, 1)).certificate
+    assert plan(desk.ledger, 1).repeats == issued
+
+
+def test_waived_gates_are_stated_of_a_request_that_found_its_classes_forgotten(desk: Desk) -> None:
+    desk.file(3)
+    [done] = desk.work()
+    assert done.version is not None
+    # As a person's waiver leaves it, without the search for a candidate that misses a gate.
+    with desk.ledger.database.write() as tx:
+        fulfilled = RequestFulfilled(
+            version=1, no_op=False, state=RequestState.FULFILLED, epoch=done.request.lease_epoch, gates_missed=1
+        )
+        tx.audit.append(fulfilled, at=desk.now, actor="tester", model=MODEL, request_id=1)
+    again = desk.file(3)
+    assert again.no_op
+    assert predicate(issue(desk.ledger, again.id).certificate)["procedure"]["gatesMissed"] == 1
 
 
 def test_rows_that_contradict_each_other_are_not_certified(two_forgotten: Desk) -> None:

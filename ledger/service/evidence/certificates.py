@@ -1,5 +1,8 @@
 """Issue certificates for fulfilled requests, list them, and erase what opens them.
 
+What a certificate would say can be seen before it is signed (:func:`plan`). Whatever cannot be certified is refused
+before any plugin is loaded.
+
 The statement is signed inside the transaction that records it, so that the entry can name the envelope's digest; a
 signature whose transaction fails has been seen by nobody. The proof comes after, once the entry is committed:
 :mod:`ledger.service.evidence.certificate_files`.
@@ -9,20 +12,20 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 from ledger.audit.signed_notes import Signer
 from ledger.certificates.commitment import commit_to
 from ledger.certificates.dsse import key_of, seal, statement_of
 from ledger.certificates.statement import (
     CertificateFacts,
-    ComparedEvidence,
     ExportedCopy,
     certificate_statement,
     substance,
 )
 from ledger.certificates.verifier import envelope_digest
 from ledger.digest import canonical_json
+from ledger.domain.certificate_caveats import caveats
 from ledger.domain.certificates import Certificate
 from ledger.domain.command_lines import command
 from ledger.domain.events.ledgers import CertificateIssued, CertificateOpeningsErased
@@ -32,8 +35,9 @@ from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version, not_known_before
-from ledger.errors import ConflictError
+from ledger.errors import ConflictError, PurgedError
 from ledger.service.audit.checkpoints import own_signer
+from ledger.service.clock import read_clocks
 from ledger.service.ledger import Ledger
 from ledger.store.unit_of_work import Transaction
 
@@ -50,11 +54,66 @@ class Issued:
     """An earlier certificate says just this: it is that one, nothing was issued."""
 
 
+@dataclass(frozen=True)
+class CertificatePlan:
+    """What a certificate would state, before anything is signed."""
+
+    model: Model
+    request: Request
+    version: Version
+    """What would be certified."""
+    live: Version
+    statement: dict[str, Any]
+    """Without commitments."""
+    repeats: Certificate | None
+    """An earlier certificate that says just this."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the weights that would be certified are those that are live."""
+        return self.version.weights == self.live.weights
+
+    @property
+    def caveats(self) -> list[str]:
+        """What makes the claim smaller than it may seem, a sentence each."""
+        return caveats(self.statement["predicate"])
+
+
+def plan(ledger: Ledger, request_id: int, *, live: bool = False) -> CertificatePlan:
+    """Return what :func:`issue` would certify now. Nothing is signed or written.
+
+    Args:
+        ledger: The ledger.
+        request_id: Which request.
+        live: Certify what is live, not the version that fulfilled the request.
+
+    Raises:
+        NotFoundError: There is no such request, or the signing key is missing.
+        ConflictError: The request is not fulfilled, no longer stands, or its version is damaged.
+        PurgedError: The weights of its version were purged.
+        RowError: A row that the certificate would state something of is not what the audit log says.
+    """
+    _require_standing(ledger, request_id, live=live)
+    evaluators = tuple(ledger.plugins.evaluators())
+    with ledger.database.read() as tx:
+        request = tx.requests.get(request_id)
+        model = tx.models.by_id(request.model_id)
+        _check_rows(tx, model, request)
+        version = _version(tx, model, request, live=live)
+        signer = own_signer(tx, ledger.config)
+        facts = _facts(tx, ledger, request, version, signer, evaluators)
+        known = tx.certificates.newest(request)
+        repeats = known if known is not None and _says(known, facts, signer) else None
+    return CertificatePlan(model, request, version, facts.live, certificate_statement(facts, ()), repeats)
+
+
 def issue(
     ledger: Ledger,
     request_id: int,
     *,
+    live: bool = False,
     renew: bool = False,
+    shown: CertificatePlan | None = None,
     new_salt: Callable[[], bytes] = lambda: secrets.token_bytes(SALT_BYTES),
 ) -> Issued:
     """Issue a certificate for a fulfilled request.
@@ -64,24 +123,31 @@ def issue(
     Args:
         ledger: The ledger.
         request_id: Which request.
+        live: Certify what is live, not the version that fulfilled the request.
         renew: Issue another one although it says the same, with salts of its own.
+        shown: What a person was shown; nothing else is signed.
         new_salt: Returns 32 random bytes.
 
     Raises:
         NotFoundError: There is no such request, or the signing key is missing.
-        ConflictError: The request is not fulfilled, no longer stands, or its version is damaged.
+        ConflictError: The request is not fulfilled, no longer stands, or its version is damaged; or the ledger changed
+            since the plan was shown.
+        PurgedError: The weights of its version were purged.
         RowError: A row that the certificate would state something of is not what the audit log says.
     """
-    _require_standing(ledger, request_id)
+    _require_standing(ledger, request_id, live=live)
     evaluators = tuple(ledger.plugins.evaluators())
     with ledger.database.write() as tx:
-        now = ledger.clock()
         request = tx.requests.get(request_id)
         model = tx.models.by_id(request.model_id)
         _check_rows(tx, model, request)
-        version = _version(tx, model, request)
+        version = _version(tx, model, request, live=live)
         signer = own_signer(tx, ledger.config)
-        facts = _facts(tx, model, request, version, signer, evaluators, now)
+        facts = _facts(tx, ledger, request, version, signer, evaluators)
+        if shown is not None and not _same(shown.statement, certificate_statement(facts, ())):
+            raise ConflictError(
+                "the ledger changed since what would be certified was shown", "look again, by the same command"
+            )
         known = tx.certificates.newest(request)
         if known is not None and not renew and _says(known, facts, signer):
             return Issued(known, model, repeated=True)
@@ -92,7 +158,7 @@ def issue(
         tx.trusted.unrecorded("certificates", [(number,)])
         seq = tx.audit.append(
             CertificateIssued(certificate=number, version=version.number, envelope=envelope_digest(envelope)),
-            at=now,
+            at=facts.issued_at,
             actor=ledger.actor,
             model=model.name,
             request_id=request.id,
@@ -104,19 +170,19 @@ def issue(
             envelope=canonical_json(envelope).decode(),
             openings=tuple(opening.to_json() for opening in openings),
             audit_seq=seq,
-            created_at=now,
+            created_at=facts.issued_at,
         )
         tx.certificates.add(certificate)
     return Issued(certificate, model, repeated=False)
 
 
-def _require_standing(ledger: Ledger, request_id: int) -> None:
+def _require_standing(ledger: Ledger, request_id: int, *, live: bool) -> None:
     """Refuse what can be refused before plugins are loaded, and torch with them."""
     with ledger.database.read() as tx:
         request = tx.requests.get(request_id)
         model = tx.models.by_id(request.model_id)
         _check_rows(tx, model, request)
-        _version(tx, model, request)
+        _version(tx, model, request, live=live)
 
 
 def list_certificates(ledger: Ledger) -> list[tuple[Certificate, Model]]:
@@ -143,6 +209,24 @@ def get_certificate(ledger: Ledger, number: int) -> Certificate:
         certificate = tx.certificates.get(number)
         tx.trusted.certificate(number)
         return certificate
+
+
+def changed_since(ledger: Ledger, certificate: Certificate) -> list[str]:
+    """Return what happened since a certificate was issued that a reader must know, a sentence each."""
+    with ledger.database.read() as tx:
+        request = tx.requests.get(certificate.request_id)
+        model = tx.models.by_id(request.model_id)
+        tx.trusted.request(request.id)
+        tx.trusted.live(model.name)
+        version, live = tx.versions.get(model, certificate.version), tx.versions.live(model)
+    found = []
+    if request.state is not RequestState.FULFILLED:
+        found.append(f"request {request.id} is {request.state.value}")
+    if version.purged_at is not None:
+        found.append(f"version {version.number} was purged: nobody has its weights here any more")
+    if version.weights != live.weights:
+        found.append(f"what is live now is version {live.number}, whose weights are others")
+    return found
 
 
 def erase_openings(ledger: Ledger, number: int) -> bool:
@@ -183,19 +267,21 @@ def _check_rows(tx: Transaction, model: Model, request: Request) -> None:
         tx.trusted.certificate(known.id)
 
 
-def _version(tx: Transaction, model: Model, request: Request) -> Version:
-    """Return the version that fulfilled a request, if that still stands.
+def _version(tx: Transaction, model: Model, request: Request, *, live: bool) -> Version:
+    """Return the version to certify: the one that fulfilled a request, or what is live; if the request still stands.
 
     Raises:
         ConflictError: It does not.
+        PurgedError: The version's weights were purged.
     """
     if request.state is not RequestState.FULFILLED or request.version is None:
         raise ConflictError(
             f"request {request.id} is {request.state.value}: only what was fulfilled can be certified",
             f"see: {command('request', 'show', request.id)}",
         )
-    version, live = tx.versions.get(model, request.version), tx.versions.live(model)
-    for held in (version, live):
+    own, served = tx.versions.get(model, request.version), tx.versions.live(model)
+    version = served if live else own
+    for held in (own, served):
         if not request.classes <= held.forgotten:
             raise ConflictError(
                 f"version {held.number} of {model.name} has not forgotten what request {request.id} asks for",
@@ -205,18 +291,20 @@ def _version(tx: Transaction, model: Model, request: Request) -> Version:
         raise ConflictError(
             f"version {version.number} of {model.name} is quarantined: {version.quarantined}", "see: unledger fsck"
         )
+    if version.purged_at is not None:
+        raise PurgedError(
+            f"version {version.number} of {model.name} was purged on {version.purged_at:%Y-%m-%d}: nobody has the "
+            "weights that the certificate would be about",
+            f"certify what is live: {command('certificate', 'issue', request.id, '--live')}",
+        )
     return version
 
 
 def _facts(
-    tx: Transaction,
-    model: Model,
-    request: Request,
-    version: Version,
-    signer: Signer,
-    evaluators: tuple[str, ...],
-    now: datetime,
+    tx: Transaction, ledger: Ledger, request: Request, version: Version, signer: Signer, evaluators: tuple[str, ...]
 ) -> CertificateFacts:
+    model = tx.models.by_id(request.model_id)
+    clocks = read_clocks(tx, ledger.clock)
     *_, fulfilled = tx.audit.events(request_id=request.id, kinds=(RequestFulfilled.kind,))
     spaces = {space.id: space for space in tx.class_spaces.all(model)}
     exports = [
@@ -226,25 +314,35 @@ def _facts(
     ]
     return CertificateFacts(
         log=signer.name,
-        issued_at=now,
+        issued_at=clocks.now,
         model=model,
         request=request,
         fulfilled_at=fulfilled.at,
-        gates_missed=fulfilled.payload.gates_missed if isinstance(fulfilled.payload, RequestFulfilled) else 0,
+        gates_missed=_gates_missed(tx, model, version),
         version=version,
         base=tx.versions.get(model, 0),
         live=tx.versions.live(model),
         samples=[(term.role, spaces[term.class_space_id]) for term in tx.versions.basis(version)],
-        measured=[
-            ComparedEvidence(one, one.provenance.against.replace("base", "0") or "unknown")
-            for one in tx.versions.evidence(version).values()
-        ],
+        evidence=tx.versions.weights_evidence(version),
         evaluators=evaluators,
         versions=tx.certificates.versions(model),
         exports=exports,
         spaces=tx.certificates.statistics(model, request.classes),
         not_known_before=_not_known_before(tx, model, request),
+        clock_doubted=bool(clocks.doubts),
     )
+
+
+def _gates_missed(tx: Transaction, model: Model, version: Version) -> int:
+    """Return how many quality gates were waived for a version's weights, whichever request is asked about."""
+    while version.restores is not None:
+        version = tx.versions.get(model, version.restores)
+    made = [
+        entry.payload
+        for entry in tx.audit.events(model=model.name, request_id=version.request_id, kinds=(RequestFulfilled.kind,))
+        if isinstance(entry.payload, RequestFulfilled) and entry.payload.version == version.number
+    ]
+    return max((one.gates_missed for one in made), default=0)
 
 
 def _not_known_before(tx: Transaction, model: Model, request: Request) -> int | None:
@@ -260,6 +358,8 @@ def _says(certificate: Certificate, facts: CertificateFacts, signer: Signer) -> 
     envelope = json.loads(certificate.envelope)
     if envelope["signatures"][0]["keyid"] != key_of(signer.verifier).id:
         return False
-    return canonical_json(substance(statement_of(envelope))) == canonical_json(
-        substance(certificate_statement(facts, ()))
-    )
+    return _same(statement_of(envelope), certificate_statement(facts, ()))
+
+
+def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return canonical_json(substance(one)) == canonical_json(substance(other))

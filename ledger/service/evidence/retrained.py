@@ -12,6 +12,7 @@ import torch
 
 from ledger.digest import sha256_hex
 from ledger.domain.chance import is_clearly_better
+from ledger.domain.versions import Version
 from ledger.errors import RefusedError
 from ledger.evaluator_input import Outputs
 from ledger.service.computation.workbench import Workbench
@@ -36,19 +37,26 @@ def read_retrained(bench: Workbench, declared: DeclaredRetrained) -> NamedWeight
         WeightsError: They do not fit the network.
     """
     found = read_weights(bench, declared.file)
+    own = own_version(bench, found)
+    if own is not None:
+        raise RefusedError(
+            f"{declared.file} holds version {own.number} of {bench.model.name} itself, not a retrained network",
+            "compare with weights that were trained without the classes; versions: --against N",
+        )
+    return found
+
+
+def own_version(bench: Workbench, found: NamedWeights) -> Version | None:
+    """Return the version of this very model whose weights a file holds, under whatever name and however written.
+
+    None if it is no version, or a changed one: somebody who wants to deceive can always change a bit.
+    """
     with bench.ledger.database.read() as tx:
         versions = tx.versions.all(bench.model)
     # The same tensors in another file have another digest; written anew they have that of the version.
     digests = {found.digest, sha256_hex(tensor_files.serialise(dict(found.state)))}
-    number = next((v.number for v in versions if v.weights in digests), None)
-    if number is None and _same(found, bench):
-        number = bench.anchor.number
-    if number is not None:
-        raise RefusedError(
-            f"{declared.file} holds version {number} of {bench.model.name} itself, not a retrained network",
-            "compare with weights that were trained without the classes; versions: --against N",
-        )
-    return found
+    own = next((version for version in versions if version.weights in digests), None)
+    return bench.anchor if own is None and _same(found, bench) else own
 
 
 def read_weights(bench: Workbench, file: Path) -> NamedWeights:

@@ -191,4 +191,5 @@ def evidence(row: EvidenceRow) -> Evidence:
         inputs_digest=row.inputs_digest,
         created_at=row.created_at,
         provenance=Provenance.read(row.provenance),
+        version=row.version,
     )

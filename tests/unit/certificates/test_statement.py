@@ -12,7 +12,6 @@ import pytest
 
 from ledger.certificates.statement import (
     CertificateFacts,
-    ComparedEvidence,
     ExportedCopy,
     certificate_statement,
     figures,
@@ -20,9 +19,10 @@ from ledger.certificates.statement import (
 )
 from ledger.certificates.verifier import CLAIM, PREDICATE_TYPE, STATEMENT_TYPE
 from ledger.digest import canonical_json, json_digest
+from ledger.domain.certificate_caveats import caveats, headline
 from ledger.domain.certificates import KnownVersion
 from ledger.domain.class_spaces import ClassSpace, Role
-from ledger.domain.evidence import Evidence
+from ledger.domain.evidence import BASE, FILE, Evidence, Provenance, WeightsEvidence
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Model, NewModel
 from ledger.domain.recipe import VersionRecipe
@@ -43,6 +43,7 @@ METRICS = {
     "passed": True,
     "missing": None,
 }
+CONFUSION = {"matrix": [[30, 0, 0], [1, 29, 0], [15, 15, 0]]}
 RECIPE: dict[str, Any] = {
     "solver": "projection",
     "depth": 2,
@@ -67,6 +68,9 @@ RECIPE: dict[str, Any] = {
     "base": "99" * 32,
     "data": "d1" * 32,
 }
+
+
+ORIGINAL = Provenance(weights="01" * 32, against=BASE, compared="00" * 32)
 
 
 def _version(number: int, forgotten: frozenset[int], **changes: Any) -> Version:
@@ -114,7 +118,7 @@ def facts(new_model: Callable[..., NewModel]) -> CertificateFacts:
         lease_epoch=1,
         outcome="",
     )
-    evidence = Evidence("accuracy", "eval_accuracy", "1.0", METRICS, {"test images": 9}, "1f" * 32, NOW)
+    evidence = Evidence("accuracy", "eval_accuracy", "1.0", METRICS, {"test images": 9}, "1f" * 32, NOW, ORIGINAL, 1)
     known = [
         KnownVersion(0, "00" * 32, frozenset(), (), None, None),
         KnownVersion(1, "01" * 32, frozenset({2}), (), None, None),
@@ -136,7 +140,7 @@ def facts(new_model: Callable[..., NewModel]) -> CertificateFacts:
             (Role.RETAIN, _space(2, 1, "cc")),
             (Role.FORGET, _space(3, 2, "bb")),
         ],
-        measured=[ComparedEvidence(evidence, "0")],
+        evidence=WeightsEvidence((evidence,)),
         evaluators=("accuracy", "membership"),
         versions=known,
         exports=[ExportedCopy(0, NOW), ExportedCopy(1, NOW)],
@@ -237,28 +241,104 @@ def test_a_version_that_forgets_only_some_of_the_classes_is_a_copy(facts: Certif
     assert [copy["version"] for copy in predicate(replace(facts, request=request))["copies"]["stored"]] == [0, 1]
 
 
-@pytest.mark.parametrize(
-    ("evaluators", "level"),
-    [((), "applied"), (("accuracy",), "outputs"), (("accuracy", "membership"), "membership attack")],
-)
-def test_the_level_of_evidence_follows_from_what_was_measured(
-    facts: CertificateFacts, evaluators: tuple[str, ...], level: str
-) -> None:
-    [measured] = facts.measured
-    several = [replace(measured, evidence=replace(measured.evidence, evaluator=name)) for name in evaluators]
-    said = predicate(replace(facts, measured=several))
-    assert said["evidence"]["level"] == level
-    assert said["notTested"]["evaluators"] == sorted({"accuracy", "membership"} - set(evaluators))
+def _measuring(facts: CertificateFacts, *measured: Evidence) -> dict[str, Any]:
+    """Return what is stated of more evidence, beside that on accuracy."""
+    return predicate(replace(facts, evidence=WeightsEvidence((*facts.evidence.measured, *measured))))
 
 
-def test_what_was_not_tested_is_said(facts: CertificateFacts) -> None:
-    methods = predicate(facts)["notTested"]["methods"]
-    assert "comparison with a model retrained without the classes" in methods
-    assert "relearning attack" in methods
-    [measured] = facts.measured
-    said = predicate(replace(facts, measured=[replace(measured, against="file")]))["notTested"]
-    assert "comparison with a model retrained without the classes" not in said["methods"]
-    assert any("whether the weights from outside" in remark for remark in said["remarks"])
+def _evidence(facts: CertificateFacts, **changes: Any) -> Evidence:
+    [accuracy] = facts.evidence.measured
+    return replace(accuracy, **changes)
+
+
+def _confusion(facts: CertificateFacts, **changes: Any) -> Evidence:
+    return _evidence(facts, **{"evaluator": "confusion", "plugin": "eval_confusion", "metrics": CONFUSION, **changes})
+
+
+def test_the_level_of_evidence_follows_from_what_was_measured(facts: CertificateFacts) -> None:
+    nothing = predicate(replace(facts, evidence=WeightsEvidence(())))
+    assert (nothing["evidence"]["level"], nothing["evidence"]["measurements"]) == ("L0 applied", [])
+    assert nothing["notTested"]["evaluators"] == ["accuracy", "membership"]
+    assert nothing["notTested"]["levels"]["L1 outputs"] == ["accuracy", "confusion"]
+    said = _measuring(facts, _confusion(facts))
+    assert said["evidence"]["level"] == "L1 outputs"
+    assert said["notTested"]["evaluators"] == ["membership"]
+    assert said["notTested"]["levels"].keys() == {
+        "L2 membership",
+        "L3 representation and relearning",
+        "L4 against retrained",
+    }
+    assert said["notTested"]["levels"]["L2 membership"] == ["membership", "rmia"]
+
+
+def test_an_evaluator_of_that_name_from_elsewhere_raises_no_level_and_is_named(facts: CertificateFacts) -> None:
+    said = _measuring(facts, _confusion(facts, plugin="flattery"))
+    assert said["evidence"]["level"] == "L0 applied"
+    [sentence] = [one for one in caveats(said) if "flattery" in one]
+    assert "no part of unledger" in sentence
+    assert not any("no part of unledger" in one for one in caveats(_measuring(facts, _confusion(facts))))
+
+
+def test_a_comparison_with_something_else_stands_beside_and_replaces_nothing(facts: CertificateFacts) -> None:
+    flattering = {"test": {"retained": 1.0, "forgotten": 0.0}}
+    foreign = _evidence(facts, metrics=flattering, provenance=replace(ORIGINAL, against=FILE, compared="f0" * 32))
+    own = _evidence(facts, metrics=flattering, provenance=replace(ORIGINAL, against=FILE, compared="00" * 32))
+    before, after = predicate(facts), _measuring(facts, foreign, own)
+    assert after["evidence"]["measurements"] == before["evidence"]["measurements"]
+    assert after["evidence"]["level"] == before["evidence"]["level"]
+    marked = {one["weights"][:2]: (one["ownVersions"], one["exported"]) for one in after["evidence"]["compared"]}
+    assert marked == {"f0": ([], False), "00": ([0], True)}
+    [sentence] = [one for one in caveats(after) if "this very model" in one]
+    assert "version 0 of this very model, of which a copy was exported" in sentence
+
+
+def test_who_declares_a_network_to_be_retrained_is_said_and_that_it_is_only_declared(facts: CertificateFacts) -> None:
+    declared = replace(ORIGINAL, retrained="f0" * 32, declared_by="dora")
+    said = _measuring(facts, _evidence(facts, provenance=declared))
+    assert said["evidence"]["retrained"] == [{"weights": "f0" * 32, "declaredBy": "dora", "evaluators": ["accuracy"]}]
+    assert any("declared by dora, and not shown" in one for one in caveats(said))
+    assert "whether the weights declared as retrained were trained without the classes" in said["notTested"]["remarks"]
+    assert predicate(facts)["evidence"]["retrained"] == []
+
+
+def test_evidence_on_another_version_with_the_same_weights_says_so(facts: CertificateFacts) -> None:
+    assert "measuredOn" not in predicate(facts)["evidence"]["measurements"][0]
+    inherited = replace(facts, evidence=WeightsEvidence((_evidence(facts, version=4),)))
+    assert predicate(inherited)["evidence"]["measurements"][0]["measuredOn"] == 4
+    assert "it was measured as version 4, whose weights are the same" in caveats(predicate(inherited))
+
+
+@pytest.mark.parametrize(("images", "few"), [(1, 1), (19, 1), (20, 0)])
+def test_few_test_images_are_said(facts: CertificateFacts, images: int, few: int) -> None:
+    matrix = [[90, 0, 0], [0, 90, 0], [images, 0, 0]]
+    said = _measuring(facts, _confusion(facts, metrics={"matrix": matrix}))
+    assert (said["evidence"]["fewestTestImages"], said["evidence"]["fewTestImages"]) == (images, few)
+    assert any(f"the fewest {images}" in one for one in caveats(said)) is bool(few)
+    malformed = _measuring(facts, _confusion(facts, metrics={"matrix": [[1, 2]]}))
+    assert "fewestTestImages" not in malformed["evidence"]
+    assert any("was not counted" in one for one in caveats(malformed))
+
+
+def test_what_was_not_live_not_known_waived_or_kept_is_told(facts: CertificateFacts) -> None:
+    said = certificate_statement(replace(facts, gates_missed=2, not_known_before=1, clock_doubted=True), ["ab" * 32])[
+        "predicate"
+    ]
+    assert headline(said).startswith("was not known before: 1 of 1 classes")
+    told = " | ".join(caveats(said))
+    for part in (
+        "was not known before",
+        "version 1 was not live: version 3 was",
+        "2 quality gates were missed",
+        "this ledger keeps weights that still hold a class: version 0",
+        "still hold a class were exported: version 0",
+        "its times may be wrong",
+    ):
+        assert part in told
+    known = predicate(replace(facts, live=facts.version, versions=(), exports=()))
+    assert headline(known) == CLAIM
+    assert known["version"]["isLive"] is True
+    for part in ("known before", "not live", "gate", "still hold", "clock"):
+        assert part not in " | ".join(caveats(known))
 
 
 def test_a_version_without_a_recipe_of_its_own_is_still_described(facts: CertificateFacts) -> None:
