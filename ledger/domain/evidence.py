@@ -93,11 +93,14 @@ class WeightsEvidence:
     def standing(self) -> dict[str, Evidence]:
         """The newest comparison with the original, by evaluator: what is said of the weights unless asked otherwise.
 
-        A comparison with anything else stands beside it and never replaces it. Where an earlier release recorded
-        evidence without saying against what, it counts until something else is measured.
+        A comparison with anything else stands beside it and never replaces it. After a purge, where the original was
+        never compared with, what computations start from takes its place. Where an earlier release recorded evidence
+        without saying against what, it counts until something else is measured.
         """
-        own = {"", BASE, str(self.anchor)}
-        return {one.evaluator: one for one in self.measured if one.provenance.against in own}
+        found: dict[str, Evidence] = {}
+        for against in ("", str(self.anchor), BASE):
+            found |= {one.evaluator: one for one in self.measured if one.provenance.against == against}
+        return found
 
     @property
     def beside_retrained(self) -> dict[str, Evidence]:
@@ -107,11 +110,11 @@ class WeightsEvidence:
     @property
     def compared(self) -> tuple[Evidence, ...]:
         """The newest comparisons with something else than the original, one for each evaluator and counterpart."""
-        own = {"", BASE, str(self.anchor)}
+        standing = self.standing
         newest = {
             (one.evaluator, one.provenance.against, one.provenance.compared): one
             for one in self.measured
-            if one.provenance.against not in own
+            if one.provenance.against not in ("", BASE) and standing.get(one.evaluator) is not one
         }
         return tuple(newest.values())
 

@@ -237,7 +237,12 @@ def test_values_without_a_canonical_form_are_changed_rows(two_forgotten: Desk, c
     two_forgotten.file(8)
     tamper(two_forgotten.ledger, f"UPDATE {change}")
     cli = Cli(two_forgotten.root)
-    for command in (("audit", "verify"), ("fsck",), ("work",), ("model", "export", "digits", "-o", str(tmp_path / "out"))):
+    for command in (
+        ("audit", "verify"),
+        ("fsck",),
+        ("work",),
+        ("model", "export", "digits", "-o", str(tmp_path / "out")),
+    ):
         answer = cli(*command, code=None)
         assert answer.code == 5 or ("export" in command and change.startswith("requests"))
     assert two_forgotten.live().number == 2

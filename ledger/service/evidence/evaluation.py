@@ -94,6 +94,7 @@ def evaluate(
     with ledger.database.read() as tx:
         version = tx.versions.live(bench.model) if number is None else tx.versions.get(bench.model, number)
         tx.trusted.versions(bench.model.name, frozenset({version.number}))
+        tx.trusted.evidence(bench.model.name)
         unknown = not_known_before(tx.versions.all(bench.model), version.forgotten, len(bench.model.labels))
     original_gone = bool(bench.anchor.number) and version.weights == bench.anchor.weights
     if original_gone and against == BASE and retrained is None:
@@ -216,7 +217,6 @@ def _inputs(examination: Examination, provenance: Provenance) -> dict[str, objec
 def _measured_before(bench: Workbench, version: Version, unknown: frozenset[int]) -> Evaluation:
     """Return what was measured before a purge took away what the version would be compared with."""
     with bench.ledger.database.read() as tx:
-        tx.trusted.evidence(bench.model.name)
         standing = tx.versions.weights_evidence(version)
     if not standing.standing:
         raise ConflictError(

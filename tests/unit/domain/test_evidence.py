@@ -28,10 +28,14 @@ def test_a_comparison_with_something_else_never_replaces_the_one_with_the_origin
     assert WeightsEvidence((first, beside, again)).standing == {"accuracy": again}
 
 
-def test_after_a_purge_what_is_left_counts_as_the_original() -> None:
+def test_after_a_purge_what_is_left_takes_the_place_of_an_original_that_was_never_compared_with() -> None:
     before, after = measured("accuracy"), measured("accuracy", "3")
-    assert WeightsEvidence((before, after), anchor=3).standing == {"accuracy": after}
-    assert WeightsEvidence((before, after)).standing == {"accuracy": before}
+    alone = WeightsEvidence((after,), anchor=3)
+    assert (alone.standing, alone.compared) == ({"accuracy": after}, ())
+    assert WeightsEvidence((after,)).standing == {}
+    # What somebody compared with version 3 before the purge does not push the original aside after it.
+    both = WeightsEvidence((before, after), anchor=3)
+    assert (both.standing, both.compared) == ({"accuracy": before}, (after,))
 
 
 def test_evidence_of_earlier_releases_counts_until_something_is_measured() -> None:
