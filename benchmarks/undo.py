@@ -22,9 +22,10 @@ import torch
 from accuracy import class_accuracies
 from digit_pairs import ROUNDING, say
 from forgetting import Story, arguments
+from ledger.plugins.evaluators.batch_statistics import reestimate
 from references import training_images
 from tables import markdown
-from torch import Tensor, nn
+from torch import Tensor
 from training_course import train_on
 
 from ledger.images.loading import iterate
@@ -99,7 +100,7 @@ class Trial:
 
     def _with_statistics(self, state: Mapping[str, Tensor]) -> Network:
         network = self._network(state)
-        reestimate(network.module, self.images, BATCH)
+        reestimate(network.module, self.images.split(BATCH))  # type: ignore[no-untyped-call]
         return network
 
     def _after_epoch(self, state: Mapping[str, Tensor]) -> Network:
@@ -122,32 +123,6 @@ class Trial:
             forgotten=max(share for k, share in enumerate(found) if k in self.forgotten),
             retained=mean(share for k, share in enumerate(found) if k not in self.forgotten),
         )
-
-
-def reestimate(module: nn.Module, images: Tensor, batch: int) -> None:
-    """Let every BatchNorm take its mean and variance anew, as the plain mean over batches of images.
-
-    Args:
-        module: Changed in place, and left in evaluation mode.
-        images: Preprocessed (n, channels, height, width).
-        batch: Images passed at once; a last batch of one image is left out, since it has no variance.
-    """
-    norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001
-    momenta = [norm.momentum for norm in norms]
-    module.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        # None: a cumulative mean instead of an exponential one.
-        norm.momentum = None
-        norm.train()
-    if norms:
-        with torch.no_grad():
-            for part in images.split(batch):  # type: ignore[no-untyped-call]
-                if len(part) > 1:
-                    module(part)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    module.eval()
 
 
 def missed_bars(rows: Sequence[Row]) -> list[str]:

@@ -55,6 +55,10 @@ BUILTINS = {
     "eval_probe": "ledger.plugins.evaluators.probe",
     "eval_nearest_mean": "ledger.plugins.evaluators.nearest_mean",
     "eval_similarity": "ledger.plugins.evaluators.similarity",
+    "eval_rmia": "ledger.plugins.evaluators.rmia",
+    "eval_neighbours": "ledger.plugins.evaluators.neighbours",
+    "eval_relearning": "ledger.plugins.evaluators.relearning",
+    "eval_statistics": "ledger.plugins.evaluators.batch_statistics",
 }
 """Built-in plugins: the name that evidence and certificates record, and the module, which may move."""
 ENTRY_POINT_GROUP = "unledger"

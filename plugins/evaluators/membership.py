@@ -2,11 +2,17 @@
 
 Both train a support vector machine (RBF kernel, C = 3) to tell members of the training set from
 non-members by one number, and report the share of attacked images that it takes for non-members: 1 means
-that all of them look unseen. Both are weak population attacks: an image with a low-confidence answer looks unseen.
+that all of them look unseen.
 
-Sources: Kodge, Saha, Roy, arXiv 2312.00761, appendix (member = retained train, non-member =
-forgotten train, attacked = forgotten test); Fan et al., SalUn, arXiv 2310.12508, appendix C.3
-(member = retained train, non-member = retained test, attacked = forgotten train).
+- ``paper`` is the attack of the paper whose method this project began with (Kodge, Saha, Roy, arXiv 2312.00761,
+  appendix): member = retained train, non-member = forgotten train, attacked = forgotten test. Attacked images were
+  never members, so what it measures is whether the forgotten class is answered unlike the others; for a retrained
+  network it is pinned at 1.
+- ``salun`` is that of Fan et al., SalUn, arXiv 2310.12508, appendix C.3: member = retained train, non-member =
+  retained test, attacked = forgotten train.
+
+Both are population attacks: they set one threshold for all images. An image with a low-confidence answer looks unseen,
+whoever remembers it, and a masked output passes both. The attack on single images is :mod:`.rmia`.
 """
 
 from collections.abc import Sequence

@@ -41,7 +41,7 @@ def test_statistics_are_the_mean_over_batches_and_nothing_else_changes(undo: Any
     module = nn.Sequential(first, norm, nn.Dropout(0.5), nn.Conv2d(2, 1, 1))
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     images = torch.randn(7, 1, 3, 3)
-    undo.reestimate(module, images, 3)
+    undo.reestimate(module, torch.split(images, 3))
     with torch.no_grad():
         # The last batch has one image, and is left out.
         seen = [first(images[start : start + 3]) for start in (0, 3)]
@@ -59,7 +59,7 @@ def test_statistics_are_the_mean_over_batches_and_nothing_else_changes(undo: Any
 def test_a_network_without_batch_normalisation_has_no_statistics(undo: Any) -> None:
     last = nn.Linear(4, 2)
     module, before = nn.Sequential(nn.Flatten(), last), last.weight.detach().clone()
-    undo.reestimate(module, torch.randn(4, 1, 2, 2), 2)
+    undo.reestimate(module, torch.split(torch.randn(4, 1, 2, 2), 2))
     torch.testing.assert_close(last.weight.detach(), before, rtol=0, atol=0)
 
 

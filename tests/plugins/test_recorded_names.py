@@ -15,6 +15,7 @@ PLUGINS = [
     *("solver_redirect", "solver_projection", "solver_least_squares"),
     *("eval_accuracy", "eval_confusion", "eval_divergence", "eval_membership"),
     *("eval_probe", "eval_nearest_mean", "eval_similarity"),
+    *("eval_rmia", "eval_neighbours", "eval_relearning", "eval_statistics"),
 ]
 DEFAULT = ("accuracy", "confusion", "divergence", "membership")
 
@@ -28,5 +29,8 @@ def test_plugins_have_their_recorded_names(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_evaluators_are_recorded_with_the_plugins_they_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UNLEDGER_PLUGINS", "")
-    found = {name: info.name for name, (_, info) in build_plugins().evaluators().items()}
-    assert found == {name: f"eval_{name}" for name in (*DEFAULT, "probe", "nearest_mean", "similarity")}
+    offered = build_plugins().evaluators()
+    # Levels of evidence count only what bears its own name.
+    assert [info.name for _, info in offered.values()] == [name for name in PLUGINS if name.startswith("eval_")]
+    assert {name: f"eval_{name}" for name in offered} == {name: info.name for name, (_, info) in offered.items()}
+    assert tuple(n for n, (one, _) in offered.items() if getattr(one, "by_default", True)) == DEFAULT
