@@ -387,7 +387,7 @@ def test_a_class_that_was_not_known_is_no_success(unknowing: Cli, tmp_path: Path
     assert "1 of the classes: nothing was forgotten of them" in verified.out
     unknowing("report", "pets", "-o", str(tmp_path / "report.html"))
     page = (tmp_path / "report.html").read_text()
-    assert "It has forgotten dog; cat was not known before, so there was nothing to forget" in page
+    assert "It was edited to forget dog; cat was not known before, so there was nothing to forget" in page
     assert "<td>not known before</td>" in page
 
 

@@ -54,7 +54,7 @@ def test_every_model_has_a_page_that_the_index_leads_to(several: Sample, tmp_pat
     assert sorted(links.found) == sorted(page.name for page in pages)
     assert "b" not in links.tags
     text = index.read_text()
-    assert "It has forgotten owl" in text
+    assert "It was edited to forget owl" in text
     assert "http" not in text.replace("http-equiv", "")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from .svg import box, circle, diamond, group, label, line, picture, shorten_middle, text_width
-from .words import bare_percent, percent, points
+from .words import bare_percent, count, percent, points
 
 WIDTH = 360.0
 RIGHT = 266.0
@@ -25,6 +25,12 @@ class DumbbellRow:
     name: str
     before: float | None
     after: float | None
+    masked: float | None = None
+    """Share of the masked original; drawn as an upright line."""
+    retrained: float | None = None
+    """Share of a retrained network; drawn as a square."""
+    few: int | None = None
+    """Number of images, where these are so few that the row is marked."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,8 @@ def dumbbells(uid: str, title: str, groups: Sequence[DumbbellGroup]) -> Markup:
 
 def scale_start(rows: Sequence[DumbbellRow]) -> float:
     """Return the start of a zoomed scale: a multiple of 0.05 below all shares, at most 0.9."""
-    least = min((v for row in rows for v in (row.before, row.after) if v is not None), default=0.0)
+    shares = (v for row in rows for v in (row.before, row.after, row.masked, row.retrained) if v is not None)
+    least = min(shares, default=0.0)
     return max(0.0, min(0.9, math.floor((least - 0.01) * 20) / 20))
 
 
@@ -94,12 +101,21 @@ def _group(item: DumbbellGroup, top: float, left: float) -> list[Markup]:
 
 
 def _row(row: DumbbellRow, y: float, x: _Scale) -> Markup:
-    name = shorten_middle(row.name, x.left - 14)
+    few = f" ⚠{row.few}" if row.few is not None else ""
+    name = shorten_middle(row.name, x.left - 14 - text_width(few)) + few
     parts = [box(0, y - ROW / 2, WIDTH, ROW, "row-hit"), label(0, y + 4, name)]
     hint = f"{row.name}: {percent(row.before)} before, {percent(row.after)} after"
+    if row.few is not None:
+        hint += f", on {count(row.few, 'image')} only"
     if row.before is not None and row.after is not None:
         parts.append(line(x(row.before), y, x(row.after), y, "bar-between"))
         hint += f", {points(row.after - row.before)} points"
+    if row.masked is not None:
+        parts.append(line(x(row.masked), y - 7, x(row.masked), y + 7, "mark-masked"))
+        hint += f", {percent(row.masked)} masked original"
+    if row.retrained is not None:
+        parts.append(box(x(row.retrained) - 3.6, y - 3.6, 7.2, 7.2, "mark-retrained"))
+        hint += f", {percent(row.retrained)} retrained"
     if row.before is not None:
         parts.append(circle(x(row.before), y, 5, "mark-before"))
     if row.after is not None:

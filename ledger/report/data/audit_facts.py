@@ -73,8 +73,8 @@ class AuditFacts:
     """By version: the requests that this rollback reopened."""
     reasons: dict[int, str] = field(default_factory=dict)
     """By version: the reason given for this rollback."""
-    compared: dict[tuple[int, str], str] = field(default_factory=dict)
-    """By version and evaluator: what was compared with, ``base``, a version number or ``file``."""
+    compared: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By evaluator and digest of its inputs: what was compared with, ``base``, a version number or ``file``."""
     gates_missed: dict[int, int] = field(default_factory=dict)
     """By version: number of missed quality gates that a person waived."""
     happenings: list[Happening] = field(default_factory=list)

@@ -112,7 +112,7 @@ def _note(found: AuditFacts, entry: AuditEvent) -> None:
             found.reopened[event.version] = event.reopened
             found.reasons[event.version] = entry.note or ""
         case VersionEvaluated() as event:
-            found.compared[event.version, event.evaluator] = event.against
+            found.compared[event.evaluator, event.inputs] = event.against
         case RequestFulfilled() as event:
             found.gates_missed[event.version] = event.gates_missed
         case VersionExported() as event:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from ledger.domain.chance import was_known
 from ledger.domain.due import days_left
-from ledger.domain.evidence import Evidence
+from ledger.domain.evidence import BASE, FILE, Evidence, WeightsEvidence
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.versions import LIVE, Version, not_known_before
@@ -17,16 +17,6 @@ from .metrics import read_confusion
 
 REGISTERED = "the registered weights"
 """How the page calls the weights of version 0."""
-
-
-@dataclass(frozen=True)
-class VersionEvidence:
-    """Evidence that applies to a version."""
-
-    source: int
-    """Number of the version it was measured on: this one, or another with the same weights."""
-    evidence: dict[str, Evidence]
-    """By name of the evaluator."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +64,23 @@ class ModelReport:
         before = frozenset[int]() if version.parent is None else parents.get(version.parent, frozenset())
         return version.forgotten - before, before - version.forgotten
 
-    def evidence_on(self, version: Version) -> VersionEvidence | None:
-        """Return the evidence on a version; if it has none, that on the newest other version with the same weights."""
-        twins = [
-            other
-            for other in reversed(self.history.versions)
-            if (other.weights, other.forgotten) == (version.weights, version.forgotten) and other != version
-        ]
-        for candidate in (version, *twins):
-            evidence = self.history.evidence.get(candidate.number)
-            if evidence:
-                return VersionEvidence(candidate.number, evidence)
-        return None
+    def evidence_on(self, version: Version) -> WeightsEvidence:
+        """Return all evidence on a version's weights, measured on it or on another version with the same bytes."""
+        return self.history.measured.get(version.number, WeightsEvidence(()))
+
+    def shown(self, version: Version) -> dict[str, Evidence]:
+        """Return what the page shows of each evaluator: the newest comparison with the original.
+
+        Where an earlier one had a retrained network beside it and the newest has not, the earlier one is shown: it is
+        about the same weights, and says more.
+        """
+        found = self.evidence_on(version)
+        return {name: _beside(one, found.beside_retrained.get(name)) for name, one in found.standing.items()}
+
+    def measured_on(self, version: Version) -> tuple[int, ...]:
+        """Return on which other versions, with the very same weights, the evidence was measured."""
+        known = {one.version for one in self.shown(version).values() if one.version is not None}
+        return tuple(sorted(known - {version.number}))
 
     def not_known_before(self, version: Version) -> frozenset[int]:
         """Return the classes that a version forgets and that the registered weights did not know.
@@ -96,10 +91,9 @@ class ModelReport:
         classes = len(self.model.labels)
         versions = self.history.versions
         told = frozenset(k for v in versions for k in v.recipe.base_forgotten)
-        found = self.evidence_on(version)
-        confusion = found.evidence.get("confusion") if found else None
+        confusion = self.shown(version).get("confusion")
         measured = frozenset[int]()
-        if found is not None and confusion is not None and self.compared(found.source, "confusion") == REGISTERED:
+        if confusion is not None and self.compared(confusion) == REGISTERED:
             read = read_confusion(confusion.metrics, classes)
             before = read.before if read else None
             measured = frozenset(
@@ -111,14 +105,15 @@ class ModelReport:
             )
         return not_known_before(versions, version.forgotten, classes) | measured
 
-    def compared(self, version: int, evaluator: str) -> str:
+    def compared(self, evidence: Evidence) -> str:
         """Return in words what an evaluator compared a version with."""
-        against = self.audit_facts.compared.get((version, evaluator), "")
-        if against in ("0", "base"):
+        against = evidence.provenance.against
+        against = against or self.audit_facts.compared.get((evidence.evaluator, evidence.inputs_digest), "")
+        if against in ("0", BASE):
             return REGISTERED
         if against.isdecimal():
             return f"version {against}"
-        return "weights from a file" if against == "file" else "the weights it was compared with"
+        return "weights from a file" if against == FILE else "the weights it was compared with"
 
     def periods(self, version: Version) -> Iterator[tuple[datetime, datetime | None]]:
         """Yield start and end of each period in which a version was live; the end is None while it is live."""
@@ -126,3 +121,14 @@ class ModelReport:
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             if move.version == version.number:
                 yield move.moved_at, None if following is None else following.moved_at
+
+
+def _beside(standing: Evidence, retrained: Evidence | None) -> Evidence:
+    """Return the evidence to show: that with a retrained network beside it, where it compares with the same original."""
+    if (
+        retrained is None
+        or standing.provenance.retrained
+        or retrained.provenance.against != standing.provenance.against
+    ):
+        return standing
+    return retrained

@@ -1,12 +1,17 @@
 """The result for the live version in plain sentences, and the usual evidence that is missing."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 
 from ledger.domain.chance import DOUBT, most_hidden
 from ledger.domain.retained_accuracy import PLAIN_ORIGINAL
+from ledger.report.charts.measured_words import span
 from ledger.report.charts.words import count, percent, short_listing
 from ledger.report.data.metrics import AccuracyMetrics, read_accuracy, read_confusion
 from ledger.report.data.model_report import REGISTERED, ModelReport
+
+from .evidence_level import level_summary
+from .shown_version import ShownVersion
+from .side_by_side import split_of
 
 WORTH_SAYING = 0.1
 """Share of a class that few test images may hide, from which on the page says so."""
@@ -18,9 +23,9 @@ def verdict(report: ModelReport) -> str:
     unknown = report.not_known_before(live)
     names = labels.names(live.forgotten - unknown)
     if names:
-        opening = f"Version {live.number} is live. It has forgotten {short_listing(names)}"
+        opening = f"Version {live.number} is live. It was edited to forget {short_listing(names)}"
     elif unknown:
-        opening = f"Version {live.number} is live. It has forgotten nothing that the model knew"
+        opening = f"Version {live.number} is live. Nothing was forgotten"
     elif live.number == 0:
         opening = "Version 0 is live, the weights as they were registered. Nothing has been forgotten"
     else:
@@ -30,13 +35,11 @@ def verdict(report: ModelReport) -> str:
             f"; {short_listing(labels.names(unknown))} {'was' if len(unknown) == 1 else 'were'} not known before, so "
             "there was nothing to forget"
         )
-    found = report.evidence_on(live)
-    evidence = found.evidence.get("accuracy") if found else None
+    evidence = report.shown(live).get("accuracy")
     accuracy = read_accuracy(evidence.metrics, len(labels)) if evidence else None
-    if found is None or accuracy is None:
+    if evidence is None or accuracy is None:
         return f"{opening}. How well it answers has not been measured."
-    compared = report.compared(found.source, "accuracy")
-    return f"{opening}; {_answers(report, accuracy, compared)}"
+    return f"{opening}; {_answers(report, accuracy, report.compared(evidence))}"
 
 
 def _answers(report: ModelReport, accuracy: AccuracyMetrics, compared: str) -> str:
@@ -52,7 +55,7 @@ def _answers(report: ModelReport, accuracy: AccuracyMetrics, compared: str) -> s
     if new is None:
         text = f"{subject} were not measured on test images."
     else:
-        text = f"{subject} answer correctly {percent(new)} of the time on test images ({before})."
+        text = f"{subject} answer correctly {percent(new)} of the time on {_images(report, outside)} ({before})."
     known = forgotten - report.not_known_before(report.live)
     left = {k: share for k in sorted(known) if (share := accuracy.test.after[k]) is not None}
     if not left:
@@ -66,10 +69,18 @@ def _answers(report: ModelReport, accuracy: AccuracyMetrics, compared: str) -> s
     return f"{text} No forgotten class is recognised in more than {percent(max(left.values()))} of its test images."
 
 
+def _images(report: ModelReport, classes: Sequence[int]) -> str:
+    """Say on how many test images figures rest, and how much that leaves open, as far as evidence tells."""
+    version = split_of(ShownVersion(report, report.live), "version", "test")
+    mean = version.mean(classes) if version else None
+    if mean is None or mean.images is None:
+        return "test images"
+    return count(mean.images, "test image") + (f", 95 % interval {span(mean.interval)}" if mean.interval else "")
+
+
 def _none_recognised(report: ModelReport, classes: Collection[int]) -> str:
     """Say that no test image of some classes is recognised, and of how many, as far as evidence tells."""
-    found = report.evidence_on(report.live)
-    evidence = found.evidence.get("confusion") if found else None
+    evidence = report.shown(report.live).get("confusion")
     confusion = read_confusion(evidence.metrics, len(report.model.labels)) if evidence else None
     images = [int(confusion.after.images[k]) for k in classes] if confusion else []
     if not images or not min(images):
@@ -86,24 +97,4 @@ def _none_recognised(report: ModelReport, classes: Collection[int]) -> str:
 
 def untested(report: ModelReport) -> tuple[str, ...]:
     """Return the usual kinds of evidence that the live version lacks; none if it has forgotten nothing."""
-    return tuple(_untested(report)) if report.live.forgotten else ()
-
-
-def _untested(report: ModelReport) -> Iterator[str]:
-    found = report.evidence_on(report.live)
-    recorded = " ".join(found.evidence) if found else ""
-    against = {report.audit_facts.compared.get((found.source, name)) for name in found.evidence} if found else set()
-    if not ("accuracy" in recorded and "confusion" in recorded):
-        yield "how often each class is answered correctly, and what its images are taken for"
-    if "probe" not in recorded:
-        yield "whether a linear probe on the features inside the network still tells the forgotten classes apart"
-    if "relearn" not in recorded:
-        yield "how quickly the forgotten classes come back when the model is trained on a few of their images"
-    if "file" in against:
-        yield "that the weights it was compared with were really trained without the forgotten classes"
-    else:
-        yield "how far it is from a model trained anew without the forgotten classes"
-    if "membership" in recorded:
-        yield "any membership attack stronger than the population attacks above"
-    else:
-        yield "whether membership attacks take the forgotten images for images it was trained on"
+    return level_summary(report, report.live).untested if report.live.forgotten else ()

@@ -9,16 +9,25 @@ from ledger.domain.evidence import Evidence
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version, VersionKind
 from ledger.report.charts.svg import shorten
-from ledger.report.charts.words import count, listing, minute, number, short_listing
-from ledger.report.data.model_report import ModelReport, VersionEvidence
+from ledger.report.charts.words import count, listing, minute, number, numbered, short_listing
+from ledger.report.data.model_report import ModelReport
 
+from .accuracy_figures import ClassRow, accuracy_figures, class_rows
+from .attack_figures import membership_figures, roc_figures
 from .computation import class_space_rows, computation_facts, computation_figures
-from .evidence_figures import ClassRow, Destination, EvidenceFigures
+from .confusion_figures import Destination, confusion_figures, destinations
+from .destination_figures import destination_figures
+from .evaluator_words import looked_at
+from .evidence_level import LevelSummary, level_summary
+from .feature_figures import feature_figures
 from .figure import Figure
+from .shown_version import ShownVersion
+from .side_by_side import SideBySide, side_by_side
 
 MOST_TEXT = 2400
 """Width of free text, in pixels."""
-BUILT_IN = frozenset({"accuracy", "confusion", "membership"})
+TOLD = frozenset({"accuracy", "confusion", "membership"})
+"""Evaluators whose figures are all in pictures and tables; those of others are listed as well."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +39,14 @@ class VersionSection:
     heading: str
     made: str
     remarks: tuple[str, ...]
+    level: LevelSummary
+    compared: SideBySide | None
+    """Figures of four networks side by side; None if nothing was measured."""
     figures: tuple[Figure, ...]
     beside: tuple[Figure, ...]
     """Small charts, shown next to the destinations."""
+    further: tuple[Figure, ...]
+    """Charts of attacks on single images and of features."""
     computation: tuple[Figure, ...]
     destinations: tuple[Destination, ...]
     """One for each forgotten class, the one still recognised most first."""
@@ -46,7 +60,7 @@ class VersionSection:
     @property
     def all_figures(self) -> tuple[Figure, ...]:
         """Every picture of the section."""
-        return (*self.figures, *self.beside, *self.computation)
+        return (*self.figures, *self.beside, *self.further, *self.computation)
 
     @property
     def anchor(self) -> str:
@@ -55,33 +69,53 @@ class VersionSection:
 
 
 def version_sections(report: ModelReport) -> tuple[VersionSection, ...]:
-    """Return a section for the live version and for every other version with evidence of its own, newest first."""
-    shown = [v for v in report.history.versions if report.history.evidence.get(v.number) or v == report.live]
-    return tuple(_section(report, version) for version in reversed(shown))
+    """Return a section for the live version and for every other version with evidence, newest first.
+
+    Of versions with the very same weights only the newest has one, since evidence belongs to weights.
+    """
+    told: set[tuple[str, frozenset[int]]] = set()
+    sections = []
+    for version in reversed(report.history.versions):
+        weights = (version.weights, version.forgotten)
+        if version == report.live or (report.evidence_on(version).measured and weights not in told):
+            sections.append(_section(report, version))
+            told.add(weights)
+    return tuple(sections)
 
 
 def _section(report: ModelReport, version: Version) -> VersionSection:
-    found = report.evidence_on(version) or VersionEvidence(version.number, {})
-    figures = EvidenceFigures(report, version, found)
+    shown = ShownVersion(report, version)
     recipe = version.recipe
-    others = [(name, tuple(_flat(e.metrics))) for name, e in sorted(found.evidence.items()) if name not in BUILT_IN]
+    went = tuple(destination_figures(shown))
     return VersionSection(
         version=version,
         live=version == report.live,
         heading=_heading(report, version),
         made=_made(report, version),
-        remarks=tuple(_remarks(report, version, found)),
-        figures=tuple(figures.evidence()),
-        beside=tuple(figures.membership()),
+        remarks=tuple(_remarks(report, version)),
+        level=level_summary(report, version),
+        compared=side_by_side(shown),
+        figures=(*accuracy_figures(shown), *went, *confusion_figures(shown)),
+        beside=tuple(membership_figures(shown)),
+        further=(*roc_figures(shown), *feature_figures(shown)),
         computation=tuple(computation_figures(report, version, recipe)),
-        destinations=tuple(figures.destinations()),
-        rows=tuple(figures.rows()),
-        others=tuple(others),
+        destinations=() if went else tuple(destinations(shown)),
+        rows=tuple(class_rows(shown)),
+        others=tuple(_others(report, version)),
         recipe=recipe,
         facts=tuple(computation_facts(report, recipe)),
         spaces=tuple(class_space_rows(report, version)),
-        sources=tuple(_sources(report, found)),
+        sources=tuple(_sources(report, version)),
     )
+
+
+def _others(report: ModelReport, version: Version) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Yield what has no picture: other evaluators, and comparisons with something else than the original."""
+    for name, evidence in sorted(report.shown(version).items()):
+        if name not in TOLD:
+            yield name, tuple(_flat(evidence.metrics))
+    for evidence in report.evidence_on(version).compared:
+        yield f"{evidence.evaluator}, against {report.compared(evidence)}", tuple(_flat(evidence.metrics))
 
 
 def _heading(report: ModelReport, version: Version) -> str:
@@ -107,9 +141,9 @@ def _made(report: ModelReport, version: Version) -> str:
             return f"Rolled back {when} to version {version.restores}, whose weights it has.{why}"
 
 
-def _remarks(report: ModelReport, version: Version, found: VersionEvidence) -> Iterator[str]:
-    if found.evidence and found.source != version.number:
-        yield f"Measured on version {found.source}, which has the very same weights."
+def _remarks(report: ModelReport, version: Version) -> Iterator[str]:
+    if elsewhere := report.measured_on(version):
+        yield f"Measured on {numbered('version', elsewhere)}, which has the very same weights."
     unknown = report.model.labels.names(report.not_known_before(version))
     if unknown:
         yield (
@@ -123,13 +157,18 @@ def _remarks(report: ModelReport, version: Version, found: VersionEvidence) -> I
         yield f"A person accepted this version although it missed {count(missed, 'quality gate')}."
 
 
-def _sources(report: ModelReport, found: VersionEvidence) -> Iterator[str]:
-    for name, evidence in sorted(found.evidence.items()):
+def _sources(report: ModelReport, version: Version) -> Iterator[str]:
+    shown = sorted(report.shown(version).items())
+    for name, evidence in (*shown, *((one.evaluator, one) for one in report.evidence_on(version).compared)):
         samples = listing([f"{amount:,} {what}" for what, amount in sorted(evidence.samples.items())])
         when = minute(report.local(evidence.created_at))
+        retrained = ""
+        if evidence.provenance.retrained:
+            who = evidence.provenance.declared_by or "somebody"
+            retrained = f", beside {evidence.provenance.retrained[:12]}, which {who} declared to be trained without"
         yield (
-            f"{name}: {when}, {_plugin(evidence)}, {samples or 'images not counted'}, against "
-            f"{report.compared(found.source, name)}, inputs {evidence.inputs_digest[:12]}"
+            f"{name} ({looked_at(name)}): {when}, {_plugin(evidence)}, {samples or 'images not counted'}, against "
+            f"{report.compared(evidence)}{retrained}, inputs {evidence.inputs_digest[:12]}"
         )
 
 
