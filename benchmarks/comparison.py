@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from statistics import mean
 
 import numpy as np
-import probe
 import torch
 from digit_pairs import ROUNDING
-from features import Seen, mean_prediction, nearest_means, total_variation, widest
+from features import Seen, mean_prediction, total_variation, widest
+from ledger.plugins.evaluators.nearest_mean import nearest_means
+from ledger.plugins.evaluators.probe import logistic_regression
 from tables import markdown
 from torch import Tensor
 
@@ -56,7 +57,7 @@ class Reading:
         """Let probes and class means learn from training images, and guess the test images."""
         guesses = {}
         for prefix, learnt, asked in (("", train.last, test.last), ("middle_", train.middle, test.middle)):
-            guesses[f"{prefix}probe"] = probe.fit(learnt, train_labels).predict(asked)
+            guesses[f"{prefix}probe"] = logistic_regression(learnt, train_labels).predict(asked)
             guesses[f"{prefix}nearest"] = nearest_means(learnt, train_labels, asked)
         return cls(test.logits, guesses, labels)
 

@@ -2,8 +2,9 @@
 
 - *Features*: what flows into the last ``nn.Linear``, and, for the middle of the network, into the layer after half of
   the editable ones, averaged over positions. In evaluation mode.
-- *Probe*: a logistic regression on standardised features (:func:`probe.fit`), of all classes.
-- *Nearest class mean*: an image belongs to the class whose mean feature is nearest, in Euclid's distance, unscaled.
+- *Probe*: a logistic regression on standardised features, of all classes, as the evaluator ``probe`` learns it, in
+  float32.
+- *Nearest class mean*: as the evaluator ``nearest_mean`` has it.
 - *Total variation*: half the sum of absolute differences of two distributions, 0 (the same) to 1 (nothing shared).
 
 Probe and means learn from training images and are asked about test images. Their level moves by some points with the
@@ -66,21 +67,6 @@ def pooled(inputs: Tensor, *, channels_last: bool) -> Tensor:
         return inputs.float()
     rows = inputs.flatten(1, -2) if channels_last else inputs.flatten(2).transpose(1, 2)
     return rows.float().mean(1)
-
-
-def nearest_means(features: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """Return the class of the nearest class mean, int64 (m,).
-
-    Args:
-        features: (n, d), that the means are of.
-        labels: Class index of each (n,).
-        asked: (m, d).
-    """
-    classes = np.unique(labels)
-    means = np.stack([features[labels == k].mean(0, dtype=np.float64) for k in classes])
-    # |x - m|^2 without |x|^2, which is the same for all means.
-    distances = (means**2).sum(1) - 2 * asked.astype(np.float64) @ means.T
-    return np.asarray(classes[distances.argmin(1)])
 
 
 def mean_prediction(answers: Tensor, forgotten: Sequence[int]) -> Tensor:

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from ledger.plugins.evaluators.probe import logistic_regression
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -32,20 +30,10 @@ def probe(
         ValueError: The module is in training mode, or its classifier did not run.
     """
     (train_images, train_labels), (test_images, test_labels) = train, test
-    classifier = fit(penultimate(module, state, train_images), train_labels.numpy())
+    classifier = logistic_regression(penultimate(module, state, train_images), train_labels.numpy())
     predicted = classifier.predict(penultimate(module, state, test_images))
     wanted = test_labels.numpy()
     return {int(k): float(np.mean(predicted[wanted == k] == k)) for k in np.unique(wanted)}
-
-
-def fit(features: np.ndarray, labels: np.ndarray) -> Pipeline:
-    """Return a logistic regression on standardised features, with scikit-learn's usual penalty.
-
-    Args:
-        features: (n, d).
-        labels: Class index of each (n,).
-    """
-    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(features, labels)
 
 
 def classifier_of(module: nn.Module) -> nn.Linear:

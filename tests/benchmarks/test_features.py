@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -37,13 +36,6 @@ class Around(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         hidden: torch.Tensor = self.first(images.flatten(1))
         return hidden @ self.last.weight.T
-
-
-def test_the_nearest_of_two_means(features: Any) -> None:
-    """Means are (1, 0) and (5, 0): the border is at 3, however far away in the other direction."""
-    learnt = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 1.0], [6.0, -1.0]], dtype=np.float32)
-    found = features.nearest_means(learnt, np.array([7, 7, 2, 2]), np.array([[2.9, 9.0], [3.1, 9.0], [-50.0, 0.0]]))
-    assert found.tolist() == [7, 2, 7]
 
 
 def test_a_mean_prediction_leaves_the_forgotten_out_image_by_image(features: Any) -> None:

@@ -122,6 +122,13 @@ def test_nearest_means_are_scikit_learn_s() -> None:
     np.testing.assert_array_equal(nearest_means(learnt, TRAIN, asked), expected)
 
 
+def test_the_nearest_of_two_means() -> None:
+    """Means are (1, 0) and (5, 0): the border is at 3, however far away in the other direction."""
+    learnt = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 1.0], [6.0, -1.0]], dtype=np.float32)
+    found = nearest_means(learnt, np.array([7, 7, 2, 2]), np.array([[2.9, 9.0], [3.1, 9.0], [-50.0, 0.0]]))
+    assert found.tolist() == [7, 2, 7]
+
+
 def test_the_linear_layer_goes_where_an_unpenalised_regression_goes() -> None:
     # Classes that overlap have a finite optimum; 50 epochs come near it.
     generator = np.random.default_rng(7)
