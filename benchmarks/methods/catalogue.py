@@ -42,6 +42,8 @@ class Method:
     source: str
     settings: Sequence[Setting] = field(default=({},))
     """Hyper-parameters to choose from, the published ones first; what is not named is as published."""
+    gradients: bool = False
+    """Whether it passes images back, often many times: then it is given fewer where there are many."""
 
 
 @dataclass(frozen=True)
@@ -77,21 +79,23 @@ METHODS: tuple[Method, ...] = (
         ],
     ),
     Method("the paper's update", paper_update, "arXiv 2312.00761, fixed alphas"),
-    Method("fine-tuning", fine_tune, "arXiv 2310.12508, FT", [{"rate": 0.01}, {"rate": 0.03}, {"rate": 0.1}]),
+    Method("fine-tuning", fine_tune, "arXiv 2310.12508, FT", [{"rate": rate} for rate in _RATES], gradients=True),
     Method(
         "NegGrad+",
         negative_gradient,
         "arXiv 2302.09880",
-        [{"rate": 1e-4, "weight": 0.9999}, *({"rate": rate, "weight": w} for rate in _RATES for w in (0.999, 0.95))],
+        [{"rate": 1e-4, "weight": 0.9999}, *({"rate": rate, "weight": 0.95} for rate in _RATES)],
+        gradients=True,
     ),
-    Method("SSD", ssd, "arXiv 2308.07707", [{"alpha": alpha} for alpha in (10.0, 30.0, 100.0, 1000.0)]),
-    Method("SCRUB", scrub, "arXiv 2302.09880", [{"rate": rate} for rate in (5e-4, 2e-3, 1e-2, 3e-2)]),
-    Method("SalUn", salun, "arXiv 2310.12508", [{"rate": rate} for rate in (0.1, 0.03, 0.01)]),
+    Method("SSD", ssd, "arXiv 2308.07707", [{"alpha": alpha} for alpha in (10.0, 30.0, 100.0, 1000.0)], gradients=True),
+    Method("SCRUB", scrub, "arXiv 2302.09880", [{"rate": rate} for rate in (5e-4, 2e-3, 1e-2, 3e-2)], gradients=True),
+    Method("SalUn", salun, "arXiv 2310.12508", [{"rate": rate} for rate in (0.1, 0.03, 0.01)], gradients=True),
     Method(
         "UNSIR",
         unsir,
         "arXiv 2111.08947",
         [{"impair_rate": rate, "repair_rate": rate / 2} for rate in (0.02, 0.005, 0.001)],
+        gradients=True,
     ),
     Method("DAMP", damp, "arXiv 2604.15166"),
     Method("LEACE", leace, "arXiv 2306.03819, on the classifier's input"),

@@ -25,7 +25,7 @@ If all scores are equal the area is 0.5 because the answers show nothing, as beh
 the network holds nothing; ``distinct_scores`` tells.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -101,12 +101,43 @@ class RmiaEvaluator:
 
         All are None where no class is forgotten, or there are no training or test images of the forgotten classes.
         """
-        members, others = (np.flatnonzero(np.isin(o.labels, sorted(data.forgotten))) for o in (data.train, data.test))
+        if reason := _missing(data):
+            return _nothing(reason)
+        attack = self.prepare(data)
+        found = {
+            "version": attack.on(data.train, data.test),
+            "original": attack.on(data.original_train, data.original_test),
+        }
+        if retrained := data.networks.get(NetworkRole.RETRAINED):
+            found["retrained"] = attack.on(retrained.train, retrained.test)
+        version = found["version"]
+        return {
+            "rmia_auc": version["auc"],
+            "rmia_auc_low": version["auc_low"],
+            "rmia_auc_high": version["auc_high"],
+            "rmia_tpr_at_1_percent": version["tpr_at_1_percent"],
+            "rmia_tpr_at_0_1_percent": version["tpr_at_0_1_percent"],
+            "rmia_gap": version["auc"] - found["retrained"]["auc"] if "retrained" in found else None,
+            **found,
+            "counts": attack.counts,
+            "references": attack.references,
+            "a": OFFLINE_A,
+            "gamma": GAMMA,
+            "seed": data.seed,
+            "reason": None,
+        }
+
+    def prepare(self, data: EvaluationInput) -> "RmiaAttack":
+        """Train the reference models, which takes nearly all of the time, and return an attack on any answers.
+
+        Args:
+            data: With at least two training and two test images of forgotten classes, images and fresh networks. What
+                the networks in it answer does not matter.
+        """
         read, fresh = data.images, data.fresh
-        if read is None or fresh is None:
-            return _nothing("the network cannot be built anew, or its images are not at hand")
-        if len(members) < 2 or len(others) < 2:
-            return _nothing("there is nothing to attack: no class is forgotten, or there are too few images of it")
+        assert read is not None
+        assert fresh is not None
+        members, others = _attacked(data)
         retained = frozenset(range(len(data.labels))) - data.forgotten
         seed = data.seed
         generator = np.random.default_rng(seed)
@@ -132,7 +163,7 @@ class RmiaEvaluator:
             SplitName.TEST: _true_class(models, unseen, data.batch_size),
         }
         attacked = np.isin(training.positions, members)
-        attack = _Attack(
+        return RmiaAttack(
             members=members,
             member_references=_out(probabilities[SplitName.TRAIN], sides)[attacked],
             unseen=unseen.positions,
@@ -143,33 +174,13 @@ class RmiaEvaluator:
             member_folds=halves(data.train.labels[members], 1, generator)[0],
             other_folds=halves(data.test.labels[others], 1, generator)[0],
             seed=seed,
+            counts={"members": len(members), "non_members": len(others), "population_retained": len(population)},
+            references=_described(models, probabilities[SplitName.TEST], unseen, len(training)),
         )
-        found = {
-            "version": attack.on(data.train, data.test),
-            "original": attack.on(data.original_train, data.original_test),
-        }
-        if retrained := data.networks.get(NetworkRole.RETRAINED):
-            found["retrained"] = attack.on(retrained.train, retrained.test)
-        version = found["version"]
-        return {
-            "rmia_auc": version["auc"],
-            "rmia_auc_low": version["auc_low"],
-            "rmia_auc_high": version["auc_high"],
-            "rmia_tpr_at_1_percent": version["tpr_at_1_percent"],
-            "rmia_tpr_at_0_1_percent": version["tpr_at_0_1_percent"],
-            "rmia_gap": version["auc"] - found["retrained"]["auc"] if "retrained" in found else None,
-            **found,
-            "counts": {"members": len(members), "non_members": len(others), "population_retained": len(population)},
-            "references": _described(models, probabilities[SplitName.TEST], unseen, len(training)),
-            "a": OFFLINE_A,
-            "gamma": GAMMA,
-            "seed": seed,
-            "reason": None,
-        }
 
 
-class _Attack:
-    """Everything about an attack but the attacked network.
+class RmiaAttack:
+    """Everything about an attack but the attacked network, which may be any that answered the same images.
 
     Args:
         members: Positions of attacked training images (n,).
@@ -180,6 +191,8 @@ class _Attack:
         member_folds: 0 or 1 of each member (n,).
         other_folds: 0 or 1 of each non-member (q,).
         seed: Of intervals.
+        counts: Numbers of images.
+        references: What is to be said about the reference models.
     """
 
     def __init__(
@@ -193,7 +206,10 @@ class _Attack:
         member_folds: np.ndarray,
         other_folds: np.ndarray,
         seed: int,
+        counts: Mapping[str, int],
+        references: Mapping[str, Any],
     ) -> None:
+        self.counts, self.references = counts, references
         self._members, self._member_references = members, member_references
         self._unseen, self._unseen_references = unseen, unseen_references
         self._member_folds = member_folds
@@ -254,6 +270,22 @@ def _described(
         "images_forward": backward + len(models) * (training + len(unseen)),
         "images_backward": backward,
     }
+
+
+def _attacked(data: EvaluationInput) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of members (n,) and of non-members (m,)."""
+    inside = sorted(data.forgotten)
+    members, others = (np.flatnonzero(np.isin(one.labels, inside)) for one in (data.train, data.test))
+    return members, others
+
+
+def _missing(data: EvaluationInput) -> str | None:
+    """Return why nothing can be attacked, if so."""
+    if data.images is None or data.fresh is None:
+        return "the network cannot be built anew, or its images are not at hand"
+    if any(len(found) < 2 for found in _attacked(data)):
+        return "there is nothing to attack: no class is forgotten, or there are too few images of it"
+    return None
 
 
 def _nothing(reason: str) -> dict[str, Any]:

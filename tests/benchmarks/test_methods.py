@@ -88,7 +88,7 @@ def test_the_last_layer_alone_is_projected_as_in_the_whole_update(task: Any, scr
 
 def test_the_update_takes_as_many_images_as_are_published(task: Any, script: Any, monkeypatch: Any) -> None:
     projections = script("methods.projections")
-    given = {}
+    given: dict[str, int] = {}
     monkeypatch.setattr(projections, "IMAGES", 27)
     unlearn = projections.unlearn
     monkeypatch.setattr(

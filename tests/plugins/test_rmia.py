@@ -107,6 +107,17 @@ def test_a_mask_looks_unseen_and_is_told_by_its_equal_scores() -> None:
     assert (metrics["rmia_auc"], metrics["version"]["distinct_scores"]) == (0.5, 1)
 
 
+def test_an_attack_that_is_prepared_once_meets_any_network_that_answered_the_same_images() -> None:
+    images = blobs(3, 60, 60, signal=0.0)
+    knowing, fresh = fitted(perceptron(0), images.train, images.train_labels), perceptron(4)
+    evaluator = RmiaEvaluator(pairs=1, most_steps=20)
+    roles = {NetworkRole.VERSION: fresh, NetworkRole.ORIGINAL: fresh}
+    prepared = evaluator.prepare(examination(images, roles, FORGOTTEN))
+    other = examination(images, {NetworkRole.VERSION: knowing, NetworkRole.ORIGINAL: fresh}, FORGOTTEN)
+    assert prepared.on(other.train, other.test) == evaluator.evaluate(other)["version"]
+    assert prepared.on(other.train, other.test)["auc"] > 0.8
+
+
 def test_without_a_forgotten_class_nothing_is_claimed() -> None:
     images = blobs(3, 4, 4, signal=1.0)
     roles = dict.fromkeys((NetworkRole.VERSION, NetworkRole.ORIGINAL), perceptron(0))
