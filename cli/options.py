@@ -42,7 +42,17 @@ Upright = Annotated[
     bool, typer.Option("--upright", help="Turn images as their EXIF orientation says; torchvision does not.")
 ]
 Reason = Annotated[str, typer.Option(help="Why; kept beside the audit history.")]
-WaiveGates = Annotated[bool, typer.Option(help="Accept the result even if it misses a quality gate.")]
+WaiveGates = Annotated[bool, typer.Option(help="As --waive; the reason is that of --reason, if there is one.")]
+Waive = Annotated[
+    str | None,
+    typer.Option(
+        "--waive", metavar="REASON", help="Accept the result even if it misses a quality gate; why is recorded."
+    ),
+]
+Solvers = Annotated[
+    list[str] | None,
+    typer.Option("--solver", metavar="NAME", help="Compute it by this solver in the place of the model's; repeatable."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what it would do, and stop.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file; default: stdout.")]

@@ -4,13 +4,14 @@ import json
 import math
 import os
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ledger.domain.command_lines import quoted
+from ledger.domain.gate_policy import GatePolicies
 from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
 from ledger.durable_files import write_file
 from ledger.errors import ConflictError, LedgerError, NotFoundError, UsageError
@@ -61,6 +62,8 @@ class Config:
     """A folder, relative to ``root``, or a URL that fsspec knows: where every checkpoint is kept. None for nowhere."""
     time_zone: str = UTC_NAME
     """Name of the time zone in which days begin and end, and in which times are shown."""
+    gates: GatePolicies = field(default_factory=GatePolicies)
+    """What a new version has to pass."""
 
     @property
     def zone(self) -> tzinfo:
@@ -210,7 +213,15 @@ def _read(root: Path) -> Config:
         raise UsageError(f"threads in {path} must be between 1 and {MOST_THREADS}, not {said.threads}")
     _zone(said.time_zone, path)
     return Config(
-        root, said.database, said.store, said.keys, said.plugins, said.threads, said.checkpoint_to, said.time_zone
+        root,
+        said.database,
+        said.store,
+        said.keys,
+        said.plugins,
+        said.threads,
+        said.checkpoint_to,
+        said.time_zone,
+        GatePolicies.read(said.gates, str(path)),
     )
 
 
@@ -225,6 +236,7 @@ class _File:
     threads: int | None = None
     checkpoint_to: str | None = None
     time_zone: str = UTC_NAME
+    gates: dict[str, Any] = field(default_factory=dict)
 
 
 def _zone(name: str, path: Path) -> tzinfo:

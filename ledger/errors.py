@@ -174,9 +174,21 @@ class ObjectError(IntegrityError):
 
 
 class GateError(LedgerError):
-    """A candidate missed a quality gate and was not made a version."""
+    """A candidate missed a quality gate and was not made a version.
+
+    Args:
+        message: By how much, a sentence for each gate.
+        hint: What the reader can do about it.
+        missed: Names of the gates that were missed.
+        gates: Digest of the gates that held; None where they have none.
+    """
 
     exit_code = 6
+
+    def __init__(self, message: str, hint: str = "", *, missed: tuple[str, ...] = (), gates: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.missed = missed
+        self.gates = gates
 
 
 class RefusedError(LedgerError):

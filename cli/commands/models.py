@@ -60,7 +60,7 @@ def show(ctx: typer.Context, model: ModelReference, json: Json = False) -> None:
     version = known.live if number is None else _version(known, number)
     measured = known.evidence[version.number]
     if json:
-        answer(ctx, documents.model_document(known.model, known.live, version, measured.values(), known.versions[0]))
+        answer(ctx, documents.model_document(known, version))
         return
     m = known.model
     rows: list[tuple[str, Any]] = [
@@ -86,6 +86,7 @@ def show(ctx: typer.Context, model: ModelReference, json: Json = False) -> None:
         # The evidence does not tell what the version was compared with; the report does.
         retained = RetainedAccuracy.of_metrics(metrics).told(percent, "compared with")
         rows.append(("test accuracy", f"retained {retained}, forgotten {percent(metrics['test']['forgotten'])}"))
+    rows += _gates(known)
     emit_table(["", "~"], rows, title=m.name)
 
 
@@ -200,8 +201,7 @@ def rebind(
         failed = list_requests(ledger, model, [RequestState.FAILED])
     if json:
         known = _history(ctx, model)
-        measured = known.evidence[known.live.number].values()
-        answer(ctx, documents.model_document(known.model, known.live, known.live, measured, known.versions[0]))
+        answer(ctx, documents.model_document(known, known.live))
     _say_rebound(taken)
     for _, request in failed[:MOST_RETRIED]:
         advise("next:", command("request", "retry", request.id))
@@ -294,6 +294,19 @@ def _registered_accuracy(base: Version) -> Iterator[tuple[str, str]]:
     if accuracy is not None:
         yield "accuracy then", accuracy_text(accuracy)
         yield from (("", remark) for remark in accuracy.remarks)
+
+
+def _gates(known: "ModelHistory") -> Iterator[tuple[str, str]]:
+    """Yield what new versions have to pass."""
+    gates = known.gates
+    policy = gates.policy
+    yield "gates", f"{policy.level.title}; digest {known.gates_digest}"
+    for condition in policy.conditions:
+        yield "  on test images", str(condition)
+    yield "  on calibration images", f"accuracy on each forgotten class <= {percent(gates.max_forgotten_accuracy)}"
+    yield "  on calibration images", f"retained classes lose <= {100 * gates.max_retained_drop:.1f} points"
+    for one in policy.retrained:
+        yield "  retrained weights", f"{one.weights}, without {', '.join(sorted(one.without))}, says {one.by}"
 
 
 def _history(ctx: typer.Context, name: str) -> "ModelHistory":

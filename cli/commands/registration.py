@@ -135,9 +135,10 @@ def add(
                     emit_file(ctx, text.encode(), write_labels)
                     say(f"wrote them to {write_labels}; look at them, then: --labels {shlex.quote(str(write_labels))}")
             raise
-        live = read_model_history(ledger, model.name).live
+        known = read_model_history(ledger, model.name)
+        live = known.live
         if json:
-            answer(ctx, model_document(model, live, live, (), live))
+            answer(ctx, model_document(known, live))
     say(f"registered {model.name} with {len(model.labels)} classes as version 0")
     if labels is None:
         say(f"labels: {_assumed_order(model.labels.labels, registration.data_spec, label_order)}")

@@ -18,7 +18,19 @@ from ledger.garbage_collection import paused
 from ..answers import answer
 from ..dates import parse_date
 from ..documents import requests as documents
-from ..options import Classes, Indices, Json, ModelName, OptionalModel, Reason, RequestNumber, WaiveGates, Yes
+from ..options import (
+    Classes,
+    Indices,
+    Json,
+    ModelName,
+    OptionalModel,
+    Reason,
+    RequestNumber,
+    Solvers,
+    Waive,
+    WaiveGates,
+    Yes,
+)
 from ..render import PhaseProgress, advise, day, emit_table, percent, say
 from ..request_files import read_requests
 from ..session import confirm, session
@@ -217,8 +229,9 @@ def show(ctx: typer.Context, request: RequestNumber, json: Json = False) -> None
     if json:
         answer(ctx, documents.request_document(found, now))
         return
-    body, events = documents.request_part(found.request, found.model, now), found.events
-    body["classes"] = ", ".join(body["classes"])
+    body, events = documents.history_part(found, now), found.events
+    for name in ("classes", "missed_gates", "solvers"):
+        body[name] = ", ".join(body[name] or ())
     emit_table(["", "~"], ((k.replace("_", " "), v) for k, v in body.items() if v not in (None, "", False)))
     emit_table(["#seq", "when", "event", "who", "~note"], ((e.seq, e.at, e.kind, e.actor, e.note) for e in events))
 
@@ -280,14 +293,17 @@ def retry(
     ctx: typer.Context,
     request: RequestNumber,
     reason: Reason = "",
+    solver: Solvers = None,
+    waive: Waive = None,
     waive_gates: WaiveGates = False,
     json: Json = False,
 ) -> None:
     """Queue a failed, blocked, quarantined or reopened request again."""
     from ledger.service.requests.decisions import decide
 
+    why, waived = _waiver(reason, waive, waive_gates=waive_gates)
     with session(ctx).ledger(acts=True) as ledger:
-        done = decide(ledger, request, Action.RETRY, reason, waive_gates=waive_gates)
+        done = decide(ledger, request, Action.RETRY, why, waive_gates=waived, solvers=solver or ())
         if json:
             _answer_decision(ctx, ledger, Action.RETRY, done)
     say(f"request {request} is {done.state.value}")
@@ -299,6 +315,8 @@ def withdraw(
     ctx: typer.Context,
     request: RequestNumber,
     reason: Reason = "",
+    solver: Solvers = None,
+    waive: Waive = None,
     waive_gates: WaiveGates = False,
     json: Json = False,
 ) -> None:
@@ -306,14 +324,26 @@ def withdraw(
     from ledger.service.requests.listing import show_request
     from ledger.service.requests.withdrawal import withdraw as take_back
 
+    why, waived = _waiver(reason, waive, waive_gates=waive_gates)
     with session(ctx).ledger(acts=True) as ledger, PhaseProgress() as progress:
-        done, version = take_back(ledger, request, reason, progress, waive_gates=waive_gates)
+        done, version = take_back(ledger, request, why, progress, waive_gates=waived, solvers=solver or ())
         owner, _ = show_request(ledger, request)
         if json:
             _answer_decision(ctx, ledger, Action.WITHDRAW, done, version)
     say(f"request {request} is {done.state.value}" + (f"; version {version.number} is live" if version else ""))
     if version is not None:
         advise("next:", command("evaluate", owner.name))
+
+
+def _waiver(reason: str, waive: str | None, *, waive_gates: bool) -> tuple[str, bool]:
+    """Return the reason of a decision, and whether it waives quality gates."""
+    if waive is None:
+        return reason, waive_gates
+    if not waive.strip():
+        raise UsageError("--waive needs a reason", "say why the result is good enough as it is")
+    if reason and reason != waive:
+        raise UsageError("--waive and --reason give two reasons", "one of the two is enough")
+    return waive, True
 
 
 def _answer_decision(

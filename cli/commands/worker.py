@@ -8,12 +8,14 @@ import typer
 
 from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
+from ledger.domain.numbers import finite_number
+from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.errors import LedgerError, OverdueError, UsageError
 
 from ..answers import answer, answer_line, answered
 from ..documents import requests as documents
 from ..options import Json, JsonLines, OptionalModel
-from ..render import PhaseProgress, advise, day, emit_table, say
+from ..render import PhaseProgress, advise, day, emit_table, percent, say
 from ..session import session
 from ..signals import InterruptingSignals, StopSignals
 from ..worker_log import log_to_stderr
@@ -140,9 +142,21 @@ def drain_queue(
 
 
 def tell(outcome: "Outcome") -> None:
-    """Say what became of a request."""
+    """Say what became of a request, and what was measured of the version that fulfils it."""
     colour = "red" if outcome.error is not None else "yellow" if outcome.not_known_before else "green"
     say(f"{outcome.about} is ", (outcome.request.state.value, colour), outcome.detail)
+    evidence = outcome.evidence
+    if outcome.version is None or evidence is None:
+        return
+    told = [f"version {outcome.version.number}: {evidence.level.title}"]
+    if (accuracy := evidence.standing.get("accuracy")) is not None:
+        retained = RetainedAccuracy.of_metrics(accuracy.metrics).told(percent)
+        worst = finite_number(accuracy.metrics.get("forgotten_accuracy"))
+        images = accuracy.samples.get("test images", 0)
+        told.append(f"on {images:,} test images: retained {retained}; forgotten at most {percent(worst)}")
+    say("; ".join(told))
+    for missed in outcome.missed_gates:
+        say(("waived gate:", "yellow"), f" {missed.told}")
 
 
 def status(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ledger.domain.class_spaces import ClassSpace
 from ledger.domain.evidence import Evidence
+from ledger.domain.gate_policy import ModelGates
 from ledger.domain.levels import EvidenceLevel
 from ledger.domain.models import Model
 from ledger.domain.registered_accuracy import RegisteredAccuracy
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ledger.networks.coverage import ParameterCoverage
     from ledger.service.computation.diff import TensorDifference
     from ledger.service.evidence.evaluation import Evaluation
+    from ledger.service.versions.model_history import ModelHistory
 
 
 def model_part(value: Model, live: Version) -> Document:
@@ -102,22 +104,35 @@ def accuracy_part(value: RegisteredAccuracy | None, owner: Model) -> Document | 
     }
 
 
-def model_document(
-    owner: Model, live: Version, shown: Version, measured: Iterable[Evidence], base: Version
-) -> Document:
-    """Return a model, one version of it, and the newest evidence on that version.
+def gates_part(value: ModelGates, digest: str) -> Document:
+    """Return the gates that new versions of a model have to pass.
 
     Args:
-        owner: The model.
-        live: Its live version.
-        shown: The version to show.
-        measured: The newest evidence on that.
-        base: Version 0, which has the accuracy at registration.
+        value: The gates.
+        digest: Their digest.
     """
+    return {
+        "level": value.policy.level.value,
+        "conditions": [str(condition) for condition in value.policy.conditions],
+        "test_per_class": value.policy.test_per_class,
+        "train_per_class": value.policy.train_per_class,
+        "max_forgotten_accuracy": value.max_forgotten_accuracy,
+        "max_retained_drop": value.max_retained_drop,
+        "retrained": [
+            {"weights": one.weights, "without": sorted(one.without), "by": one.by} for one in value.policy.retrained
+        ],
+        "digest": digest,
+    }
+
+
+def model_document(known: "ModelHistory", shown: Version) -> Document:
+    """Return a model, one version of it, and the newest evidence on that version."""
+    owner, live = known.model, known.live
     body = model_part(owner, live)
-    body["accuracy"] = accuracy_part(base.recipe.registered_accuracy, owner)
+    body["accuracy"] = accuracy_part(known.versions[0].recipe.registered_accuracy, owner)
     body["version"] = version_part(shown, owner, live.number)
-    body["evidence"] = [evidence_part(one) for one in measured]
+    body["evidence"] = [evidence_part(one) for one in known.evidence[shown.number].values()]
+    body["gates"] = gates_part(known.gates, known.gates_digest)
     return document("model", body)
 
 

@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ledger.domain.due import days_left
+from ledger.domain.evidence import WeightsEvidence
 from ledger.domain.models import Model
+from ledger.domain.numbers import finite_number
 from ledger.domain.requests import Request
 from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.domain.states import Action
@@ -69,6 +71,22 @@ def outcome_part(value: "Outcome", now: datetime) -> Document:
         "version": None if made is None else version_part(made, value.model, made.number),
         "error": None if value.error is None else error_part(value.error),
         "not_known_before": list(value.model.labels.names(value.not_known_before)),
+        "measured": None if made is None or value.evidence is None else measured_part(value.evidence),
+        "missed_gates": [{"gate": one.gate, "told": one.told} for one in value.missed_gates],
+    }
+
+
+def measured_part(value: WeightsEvidence) -> Document:
+    """Return the level that evidence reaches, and its headline figures."""
+    accuracy = value.standing.get("accuracy")
+    metrics = {} if accuracy is None else accuracy.metrics
+    return {
+        "level": value.level.value,
+        "evaluators": sorted(value.standing),
+        "test_images": 0 if accuracy is None else accuracy.samples.get("test images", 0),
+        "retained": retained_part(RetainedAccuracy.of_metrics(metrics)),
+        "worst_class_loss": finite_number(metrics.get("worst_class_loss")),
+        "forgotten_accuracy": finite_number(metrics.get("forgotten_accuracy")),
     }
 
 
@@ -77,10 +95,20 @@ def requests_document(found: Iterable[tuple[Model, Request]], now: datetime) -> 
     return listing("requests", (request_part(request, owner, now) for owner, request in found))
 
 
+def history_part(found: "RequestHistory", now: datetime) -> Document:
+    """Return a request, and what the audit log tells of its gates and solvers."""
+    return {
+        **request_part(found.request, found.model, now),
+        "solvers": None if found.solvers is None else list(found.solvers),
+        "waiver": found.waiver,
+        "missed_gates": list(found.missed_gates),
+        "gates": found.gates,
+    }
+
+
 def request_document(found: "RequestHistory", now: datetime) -> Document:
     """Return a request and everything that happened to it."""
-    body = request_part(found.request, found.model, now)
-    return document("request", {**body, "events": [event_part(event) for event in found.events]})
+    return document("request", {**history_part(found, now), "events": [event_part(event) for event in found.events]})
 
 
 def receipts_document(

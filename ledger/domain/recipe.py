@@ -5,7 +5,7 @@ earlier release, which recorded less, or tell of a solver that somebody else wro
 JSON as it is and reads from it what it knows: what is missing or malformed is None or left out, and nothing raises.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -131,6 +131,7 @@ class VersionRecipe:
         data: str,
         plugins: Mapping[str, str],
         environment: Mapping[str, object],
+        solvers: Sequence[str] | None = None,
     ) -> "VersionRecipe":
         """Return the recipe of computed weights.
 
@@ -149,7 +150,9 @@ class VersionRecipe:
             data: Digest of the images.
             plugins: Version of each plugin, by name.
             environment: Versions, device and threads: what decides the last bits.
+            solvers: Names of the solvers that took part, where a person named them; else those of the model did.
         """
+        named = {} if solvers is None else {"solvers": list(solvers)}
         return cls(
             {
                 "solver": solver,
@@ -166,6 +169,7 @@ class VersionRecipe:
                 "data": data,
                 "plugins": dict(plugins),
                 "environment": dict(environment),
+                **named,
             }
         )
 
@@ -182,6 +186,12 @@ class VersionRecipe:
     def solver(self) -> str | None:
         """Name of the solver that computed the edit."""
         return self._text("solver")
+
+    @property
+    def named_solvers(self) -> tuple[str, ...] | None:
+        """Names of the solvers that took part, where a person named them; None where those of the model did."""
+        named = self.document.get("solvers")
+        return tuple(map(str, named)) if isinstance(named, list) else None
 
     @property
     def depth(self) -> int | None:

@@ -325,7 +325,7 @@ def test_a_missed_gate_has_its_own_code(cli: Cli) -> None:
     cli("model", "add", "strict", *weak_options(cli))
     answer = cli("forget", "strict", "-c", "3", "--wait", code=6)
     assert type(answer.error) is GateError
-    assert "accept it with: unledger request retry 1 --waive-gates" in answer.advice
+    assert "accept it as it is, and say why: unledger request retry 1 --waive REASON" in answer.advice
     assert cli.state(1) == "blocked"
     assert len(cli.versions("strict")) == 1
     cli.verified()

@@ -136,7 +136,7 @@ def open_shapes(ledger: Ledger, model_name: str) -> Compute:
         model = tx.models.get(model_name)
         base = tx.versions.get(model, model.anchor)
 
-    def compute(forgotten: frozenset[int], progress: Progress) -> Proposal:
+    def compute(forgotten: frozenset[int], progress: Progress, _solvers: tuple[str, ...]) -> Proposal:
         wanted = sorted(forgotten - base.forgotten)
         progress.phase("class spaces", len(wanted))
         terms = tuple(BasisTerm(Role.FORGET, k, _space(ledger, model, k).id) for k in wanted)

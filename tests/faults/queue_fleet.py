@@ -66,7 +66,7 @@ def opener(pace: Pace) -> Callable[[Ledger, str], Compute]:
     chance = random.Random(os.getpid())
 
     def open_model(ledger: Ledger, name: str) -> Compute:
-        def compute(forgotten: frozenset[int], progress: Progress) -> Proposal:
+        def compute(forgotten: frozenset[int], progress: Progress, _solvers: tuple[str, ...]) -> Proposal:
             if POISON in forgotten:
                 os.kill(os.getpid(), signal.SIGKILL)
             progress.phase("stand-in", STEPS)

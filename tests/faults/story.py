@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ledger.config import create_config, find_config
 from ledger.domain.events.versions import VersionExported
+from ledger.domain.missed_gates import MissedGate
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
@@ -130,10 +131,10 @@ class Story:
         list(work(self.ledger, Silent(), open_model=self._open_model))
 
     def _open_model(self, ledger: Ledger, name: str) -> Compute:
-        def compute(forgotten: frozenset[int], _progress: Progress) -> Proposal:
+        def compute(forgotten: frozenset[int], _progress: Progress, _solvers: tuple[str, ...]) -> Proposal:
             if self.choice.random() < 0.15:
                 raise RefusedError("the images cannot be read")
-            missed = ("class 0 is still recognised",) if self.choice.random() < 0.15 else ()
+            missed = (MissedGate("gate", "class 0 is still recognised"),) if self.choice.random() < 0.15 else ()
             data = f"weights of {name} without {sorted(forgotten)}".encode()
             recipe = VersionRecipe({"alpha_r": 30.0, "seed": 7})
             return Proposal(forgotten, ledger.objects.put(data), len(data), recipe, (), missed, anchor)
@@ -172,7 +173,7 @@ def forgotten(ledger: Ledger) -> dict[str, frozenset[int]]:
 def steady(ledger: Ledger, name: str) -> Compute:
     """Stand in for a computation that always succeeds."""
 
-    def compute(classes: frozenset[int], _progress: Progress) -> Proposal:
+    def compute(classes: frozenset[int], _progress: Progress, _solvers: tuple[str, ...]) -> Proposal:
         data = f"weights of {name} without {sorted(classes)}".encode()
         return Proposal(classes, ledger.objects.put(data), len(data), VersionRecipe({"seed": 7}), (), (), anchor)
 

@@ -25,6 +25,7 @@ from sqlalchemy import text
 
 from ledger.audit.chain import GENESIS, Head
 from ledger.config import create_config, find_config
+from ledger.domain.missed_gates import MissedGate
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.errors import DataError, LedgerError, RetryLaterError
@@ -87,11 +88,11 @@ class CheckedLedger:
         """Some sets fail, some miss a gate, the rest succeed."""
         compute = open_shapes(ledger, name)
 
-        def judged(forgotten: frozenset[int], progress: Progress) -> Proposal:
+        def judged(forgotten: frozenset[int], progress: Progress, solvers: tuple[str, ...]) -> Proposal:
             if forgotten == FAILING:
                 raise DataError("an image cannot be read")
-            made = compute(forgotten, progress)
-            missed = ("the gate is missed",) if forgotten >= MISSING else ()
+            made = compute(forgotten, progress, solvers)
+            missed = (MissedGate("gate", "the gate is missed"),) if forgotten >= MISSING else ()
             return Proposal(forgotten, made.weights, made.size, made.recipe, made.terms, missed, made.anchor)
 
         return judged
@@ -102,8 +103,8 @@ class CheckedLedger:
         def open_model(ledger: Ledger, name: str) -> Compute:
             compute = open_shapes(ledger, name)
 
-            def doomed(forgotten: frozenset[int], progress: Progress) -> Proposal:
-                made = compute(forgotten, progress)
+            def doomed(forgotten: frozenset[int], progress: Progress, solvers: tuple[str, ...]) -> Proposal:
+                made = compute(forgotten, progress, solvers)
                 if how == "interrupted":
                     raise KeyboardInterrupt
                 self.expire_leases()

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ledger.config import create_config
+from ledger.domain.missed_gates import MissedGate
 from ledger.domain.models import Model
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import NewRequest, Request
@@ -31,6 +32,7 @@ from ledger.domain.settings import Settings
 from ledger.domain.states import OPEN_STATES, PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import ConflictError, DataError, GateError, LedgerError, TooFewRetainedError, TransitionError
+from ledger.service.computation.compute import open_unlearning
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Silent
 from ledger.service.requests.claims import MOST_CRASHES, claim_next
@@ -74,7 +76,7 @@ def instant(workbench: Workbench, forgotten: frozenset[int], _progress: Progress
         raise DataError("an image cannot be read")
     data = weights_of(forgotten)
     digest = workbench.ledger.objects.put(data)
-    missed = ("the gate is missed",) if forgotten >= TOGETHER else ()
+    missed = (MissedGate("gate", "the gate is missed"),) if forgotten >= TOGETHER else ()
     return Proposal(forgotten, digest, len(data), VersionRecipe({"alpha_r": 1.0, "alpha_f": 1.0}), (), missed)
 
 
@@ -191,7 +193,7 @@ class People(RuleBasedStateMachine):
         if before is None:
             return
         done = self.attempt(
-            lambda: withdraw(self.ledger, before.id, "", Silent(), waive_gates=waive),
+            lambda: withdraw(self.ledger, before.id, "", Silent(), waive_gates=waive, open_model=open_unlearning),
             TransitionError,
             GateError,
             DataError,
@@ -224,7 +226,7 @@ class People(RuleBasedStateMachine):
     # -- what workers do ----------------------------------------------------------------------------
 
     def work(self) -> None:
-        for outcome in work(self.ledger, Silent()):
+        for outcome in work(self.ledger, Silent(), open_model=open_unlearning):
             assert outcome.request.state in {RequestState.FULFILLED, RequestState.FAILED, RequestState.BLOCKED}
             assert (outcome.error is None) == (outcome.request.state is RequestState.FULFILLED)
             assert outcome.version is None or outcome.version == self.live()
@@ -236,7 +238,7 @@ class People(RuleBasedStateMachine):
         with self.patch.context() as patch:
             patch.setattr("ledger.service.computation.unlearning.propose", interrupted)
             try:
-                for _ in work(self.ledger, Silent()):
+                for _ in work(self.ledger, Silent(), open_model=open_unlearning):
                     pass
             except KeyboardInterrupt:
                 assert any(request.state is RequestState.QUEUED for request in self.all_requests())

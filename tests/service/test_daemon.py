@@ -187,10 +187,10 @@ class Broken:
     def __call__(self, ledger: Ledger, name: str) -> Compute:
         compute = self.fleet.opener(self.fleet.Pace(compute=0))(ledger, name)
 
-        def first_broken(forgotten: frozenset[int], progress: Progress) -> Any:
+        def first_broken(forgotten: frozenset[int], progress: Progress, solvers: tuple[str, ...]) -> Any:
             if next(self.calls) == 0:
                 raise self.error
-            return compute(forgotten, progress)
+            return compute(forgotten, progress, solvers)
 
         return first_broken
 
@@ -269,11 +269,11 @@ def test_a_server_that_throws_everybody_out_is_outlived(fleet: Any, postgres_url
     def open_model(opened: Ledger, name: str) -> Compute:
         compute = fleet.opener(fleet.Pace(compute=0))(opened, name)
 
-        def cut_off(forgotten: frozenset[int], progress: Progress) -> Any:
+        def cut_off(forgotten: frozenset[int], progress: Progress, solvers: tuple[str, ...]) -> Any:
             if next(turns) < 3:
                 with other.database.engine.begin() as connection:
                     connection.execute(text(everybody_else))
-            return compute(forgotten, progress)
+            return compute(forgotten, progress, solvers)
 
         return cut_off
 
@@ -330,7 +330,7 @@ def test_work_stops_at_the_next_step_once_a_heartbeat_finds_the_lease_lost(ledge
     file(ledger, "north", 1)
     steps: list[int] = []
 
-    def endless(_forgotten: frozenset[int], progress: Progress) -> Any:
+    def endless(_forgotten: frozenset[int], progress: Progress, _solvers: tuple[str, ...]) -> Any:
         with ledger.database.engine.begin() as connection:
             connection.execute(text("UPDATE requests SET lease_expires = 1"))
         for k in range(10_000):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ledger.domain.registered_accuracy import Count
 from ledger.domain.settings import Preprocessing
-from ledger.service.computation.unlearning import sentences_of_missed_gates
+from ledger.service.computation.unlearning import missed_by_figures
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.evidence.evaluation import evaluate
 from ledger.service.progress import Silent
@@ -40,7 +40,9 @@ def test_a_missed_gate_says_of_how_many_images(desk: Desk) -> None:
     desk.register("cars")
     bench = open_workbench(desk.ledger, "cars")
     counts = {3: Count(7, 7), 5: Count(7, 6)}
-    assert list(sentences_of_missed_gates(bench, {3: 3 / 7, 5: 0.0}, counts, 0.0)) == [
+    missed = list(missed_by_figures(bench, {3: 3 / 7, 5: 0.0}, counts, 0.0))
+    assert [one.gate for one in missed] == ["max_forgotten_accuracy <= 0.01"]
+    assert [one.told for one in missed] == [
         "3 is still recognised in 42.9% of calibration images (3 of 7), the gate allows 1.0%"
     ]
 

@@ -111,7 +111,7 @@ def test_progress_names_the_version_that_is_reused(two_forgotten: Desk) -> None:
     two_forgotten.withdraw(2)
     two_forgotten.file(7)
     seen = Phases()
-    [outcome] = work(two_forgotten.ledger, seen)
+    [outcome] = work(two_forgotten.ledger, seen, open_model=compute.open_unlearning)
     assert outcome.request.state is RequestState.FULFILLED
     assert seen.names == ["reuse version 2"]
 
@@ -245,15 +245,16 @@ def test_the_gate_is_judged_by_what_is_lost_against_the_masked_original(two_forg
     strict = dataclasses.replace(bench.model.settings, max_retained_drop=0.05)
     bench.model = dataclasses.replace(bench.model, settings=strict)
     (missed,) = reuse._missed_gates(bench, gained, frozenset({3})) or ()
-    assert missed == (
+    assert missed.gate == "max_retained_drop <= 0.05"
+    assert missed.told == (
         "retained classes lose 10.0 points on calibration images against the registered network with the forgotten "
         "classes masked, the gate allows 5.0"
     )
 
 
 def test_what_is_opened_afresh_computes(two_forgotten: Desk, computed: list[set[int]]) -> None:
-    made = compute.open_unlearning_afresh(two_forgotten.ledger, MODEL)(frozenset({3}), Silent())
+    made = compute.open_unlearning_afresh(two_forgotten.ledger, MODEL)(frozenset({3}), Silent(), ())
     assert made.weights == two_forgotten.versions()[1].weights
     assert computed == [{3}]
-    assert compute.open_unlearning(two_forgotten.ledger, MODEL)(frozenset({3}), Silent()).weights == made.weights
+    assert compute.open_unlearning(two_forgotten.ledger, MODEL)(frozenset({3}), Silent(), ()).weights == made.weights
     assert computed == [{3}]

@@ -93,6 +93,8 @@ class RequestRetried(RequestDecision):
     kind: ClassVar[str] = EventKind.REQUEST_RETRIED
     gates_waived: bool = False
     """Whether the result shall be accepted even if it misses a quality gate."""
+    solvers: tuple[str, ...] | None = None
+    """Names of the solvers that shall compute it; absent where those of the set or the model do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,14 @@ class RequestWithdrawn(RequestDecision):
     """The version that is live afterwards: a new one, or the one before if no weights changed."""
     readmitted: tuple[int, ...] | None = None
     """Indices of the classes that the model knows again, ascending."""
+    gates_waived: bool = False
+    """Whether the new version was accepted whatever gate it misses."""
+    solvers: tuple[str, ...] | None = None
+    """Names of the solvers that a person had it computed by."""
+    gates: str | None = None
+    """Digest of the gates that held. Absent where nothing was measured, and before gates had a policy."""
+    missed: tuple[str, ...] = ()
+    """Quality gates that the new version misses and a person waived."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +161,10 @@ class RequestFulfilled(RequestEvent):
     """Number of the claim that ends. Absent where no worker was needed."""
     gates_missed: int = 0
     """Number of quality gates that the version misses and a person waived."""
+    gates: str | None = None
+    """Digest of the gates that held. Absent where nothing was measured, and before gates had a policy."""
+    missed: tuple[str, ...] = ()
+    """The gates that were missed: names of settings, conditions and levels. Absent before each was named."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +187,10 @@ class RequestBlocked(RequestEvent):
     """Class name of the error."""
     epoch: int
     """Number of the claim that ends."""
+    gates: str | None = None
+    """Digest of the gates that held. Absent where nothing was measured, and before gates had a policy."""
+    missed: tuple[str, ...] = ()
+    """The gates that were missed: names of settings, conditions and levels. Absent before each was named."""
 
 
 @dataclass(frozen=True, kw_only=True)

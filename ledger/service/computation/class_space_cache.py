@@ -150,7 +150,7 @@ class ClassSpaceCache:
     @cached_property
     def _needs_means(self) -> bool:
         """Whether a solver of the model computes with means."""
-        solvers = self._ledger.plugins.solvers(self._workbench.model.settings.solvers)
+        solvers = self._ledger.plugins.solvers(self._workbench.settings.solvers)
         return any(getattr(solver, "needs_means", False) for solver in solvers.values())
 
     def _find_all(self, everything: Sequence[_Wanted]) -> list[_Found]:

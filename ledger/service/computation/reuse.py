@@ -7,6 +7,7 @@ with their recipe, so that bytes and recipe belong together.
 
 from collections.abc import Iterator
 
+from ledger.domain.missed_gates import MissedGate
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version
 from ledger.errors import ObjectError
@@ -15,7 +16,7 @@ from ledger.service.progress import Progress
 from ledger.service.versions.proposal import Proposal
 from ledger.weights import tensor_files
 
-from .unlearning import sentences_of_missed_gates
+from .unlearning import missed_by_figures
 from .workbench import Workbench, registered_code
 
 EVALUATORS = "unledger_evaluators"
@@ -24,8 +25,8 @@ EVALUATORS = "unledger_evaluators"
 def earlier_result(workbench: Workbench, forgotten: frozenset[int], progress: Progress) -> Proposal | None:
     """Return what an earlier version was made of, if it has forgotten just this set; None if it has to be computed.
 
-    The version must have been computed from the same weights, images, settings, plugins and code; it must be neither
-    purged nor quarantined, and its stored weights must verify. Of several the oldest counts.
+    The version must have been computed from the same weights, images, settings, solvers, plugins and code; it must be
+    neither purged nor quarantined, and its stored weights must verify. Of several the oldest counts.
 
     Raises:
         AuditError: The audit log does not verify.
@@ -80,7 +81,8 @@ def _candidates(workbench: Workbench, forgotten: frozenset[int]) -> Iterator[Ver
         if (
             recipe.base == anchor.weights
             and recipe.data in (model.data_digest, *model.data.earlier)
-            and recipe.solver in model.settings.solvers
+            and (recipe.named_solvers or model.settings.solvers) == workbench.settings.solvers
+            and recipe.solver in workbench.settings.solvers
             and same_plugins(recipe, workbench.ledger.plugins.infos)
             # Last, since it builds the network.
             and registered in (None, workbench.network.code_digest)
@@ -96,7 +98,9 @@ def same_plugins(recipe: VersionRecipe, infos: tuple[PluginInfo, ...]) -> bool:
     return {name: version for name, version in recipe.plugins.items() if name not in evaluating} == now
 
 
-def _missed_gates(workbench: Workbench, recipe: VersionRecipe, forgotten: frozenset[int]) -> tuple[str, ...] | None:
+def _missed_gates(
+    workbench: Workbench, recipe: VersionRecipe, forgotten: frozenset[int]
+) -> tuple[MissedGate, ...] | None:
     """Return which gates a recipe's figures miss; None if it does not hold all of them.
 
     Recipes of earlier releases do not say what the masked original answers, so nobody can tell what their weights lose
@@ -112,4 +116,4 @@ def _missed_gates(workbench: Workbench, recipe: VersionRecipe, forgotten: frozen
     # Of a class whose images are gone, only what was computed before has figures.
     if not wanted - workbench.gone <= accuracies.keys() <= wanted or before is None or after is None:
         return None
-    return tuple(sentences_of_missed_gates(workbench, accuracies, counts, before - after))
+    return tuple(missed_by_figures(workbench, accuracies, counts, before - after))

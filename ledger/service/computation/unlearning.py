@@ -1,7 +1,8 @@
 """Compute the weights that have forgotten a set of classes. No SQL here.
 
-The result is a function of the anchor weights, the settings and the set, never of the requests
-that led to it. So requests compose in any order, and withdrawing one gives back the same bytes.
+The result is a function of the anchor weights, the settings, the set, and the solvers that a person may have named for
+just this set (:mod:`.decided_solvers`), never of the requests that led to it. So requests compose in any order, and
+withdrawing one gives back the same bytes.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
 from ledger.domain.command_lines import RETRY_FAILED
+from ledger.domain.conditions import plain_number
+from ledger.domain.missed_gates import FORGOTTEN_GATE, RETAINED_GATE, MissedGate
 from ledger.domain.recipe import RecordedMapChange, VersionRecipe
 from ledger.domain.registered_accuracy import Count
 from ledger.errors import DataError, PurgedError
@@ -96,7 +99,7 @@ def search(
     """
     masked = forgotten | workbench.anchor.forgotten
     forgotten -= workbench.anchor.forgotten
-    network, device, settings = workbench.network, workbench.device, workbench.model.settings
+    network, device, settings = workbench.network, workbench.device, workbench.settings
     edited = network.layers[-max(settings.depths) :] if settings.depths else network.layers
     keys = [group.key for layer in edited for group in layer.map_groups]
     retain, forget = (Basis(role, keys, device) for role in (Role.RETAIN, Role.FORGET))
@@ -161,16 +164,16 @@ def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration
     )
 
 
-def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[str]:
-    """Yield a sentence for each quality gate that a search result misses."""
+def missed_gates(workbench: Workbench, result: SearchResult) -> Iterator[MissedGate]:
+    """Yield each gate on calibration images that a search result misses."""
     accuracies = {k: scores.accuracy for k, scores in result.forgotten.items()}
-    yield from sentences_of_missed_gates(workbench, accuracies, result.anchor_forgotten, result.lost)
+    yield from missed_by_figures(workbench, accuracies, result.anchor_forgotten, result.lost)
 
 
-def sentences_of_missed_gates(
+def missed_by_figures(
     workbench: Workbench, accuracies: Mapping[int, float], counts: Mapping[int, Count], lost: float
-) -> Iterator[str]:
-    """Yield a sentence for each quality gate that figures on calibration images miss.
+) -> Iterator[MissedGate]:
+    """Yield each gate that figures on calibration images miss.
 
     Args:
         workbench: The model.
@@ -182,16 +185,18 @@ def sentences_of_missed_gates(
     for k, accuracy in sorted(accuracies.items()):
         if not settings.passes_forgotten(accuracy):
             images = counts[k].images
-            yield (
+            told = (
                 f"{labels[k]} is still recognised in {accuracy:.1%} of calibration images "
                 f"({round(accuracy * images):,} of {images:,}), "
                 f"the gate allows {settings.max_forgotten_accuracy:.1%}"
             )
+            yield MissedGate(f"{FORGOTTEN_GATE} <= {plain_number(settings.max_forgotten_accuracy)}", told)
     if not settings.passes_drop(lost):
-        yield (
+        told = (
             f"retained classes lose {100 * lost:.1f} points on calibration images against the registered network with "
             f"the forgotten classes masked, the gate allows {100 * settings.max_retained_drop:.1f}"
         )
+        yield MissedGate(f"{RETAINED_GATE} <= {plain_number(settings.max_retained_drop)}", told)
 
 
 def _recipe(workbench: Workbench, result: SearchResult, seen: Sequence[ClassSpace]) -> VersionRecipe:
@@ -214,4 +219,5 @@ def _recipe(workbench: Workbench, result: SearchResult, seen: Sequence[ClassSpac
         data=workbench.model.data_digest,
         plugins={p.name: p.version for p in workbench.ledger.plugins.infos if p.error is None},
         environment=computation_environment(workbench.device),
+        solvers=workbench.named_solvers,
     )

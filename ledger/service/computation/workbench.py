@@ -1,7 +1,8 @@
 """A model opened for computation: its network with the anchor weights, and its images."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ledger.domain.command_lines import RETRY_FAILED
 from ledger.domain.models import Model
+from ledger.domain.settings import Settings
 from ledger.domain.versions import Version
 from ledger.errors import CodeError, UsageError
 from ledger.hookspecs import DataSource, Split
@@ -35,11 +37,27 @@ class Workbench:
         ledger: The ledger.
         model: The registered model.
         anchor: The version that computations start from: version 0, or the oldest one that the last purge left.
+        named_solvers: Solvers that a person named in the place of those of the model; None if nobody did.
     """
 
     ledger: Ledger
     model: Model
     anchor: Version
+    named_solvers: tuple[str, ...] | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the model, with the solvers that compute."""
+        settings = self.model.settings
+        return settings if self.named_solvers is None else replace(settings, solvers=self.named_solvers)
+
+    def with_solvers(self, named: tuple[str, ...] | None) -> "Workbench":
+        """Return this workbench, everything that is loaded included, for a computation by other solvers."""
+        if named == self.named_solvers:
+            return self
+        other = copy(self)
+        other.named_solvers = named
+        return other
 
     @cached_property
     def network(self) -> Network:

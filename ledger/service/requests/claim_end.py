@@ -5,11 +5,22 @@ dead cannot write after somebody else took over.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
+from typing import Any
 
 from ledger.domain.command_lines import RETRY_FAILED
-from ledger.domain.events.requests import RequestBlocked, RequestFailed, RequestFulfilled, RequestInterrupted
+from ledger.domain.events.requests import (
+    RequestBlocked,
+    RequestEvent,
+    RequestFailed,
+    RequestFulfilled,
+    RequestInterrupted,
+)
+from ledger.domain.evidence import WeightsEvidence
+from ledger.domain.missed_gates import MissedGate
 from ledger.domain.models import Model
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.requests import Request
@@ -40,6 +51,18 @@ class Outcome:
     """The new version, or None if none was made."""
     error: LedgerError | None = None
     """Why it failed or was blocked."""
+    proposal: Proposal | None = None
+    """What the new version was made of."""
+
+    @property
+    def evidence(self) -> WeightsEvidence | None:
+        """What is known of the new version's weights; None where nothing was measured, or nothing was made."""
+        return None if self.proposal is None else self.proposal.evidence
+
+    @property
+    def missed_gates(self) -> tuple[MissedGate, ...]:
+        """The gates that the new version misses and a person waived."""
+        return () if self.proposal is None else self.proposal.missed_gates
 
     @property
     def about(self) -> str:
@@ -77,6 +100,21 @@ def not_known_note(model: Model, request: Request, recipe: VersionRecipe) -> str
     unknown = sorted(request.classes & recipe.not_known_before(len(model.labels)))
     named = [f"{model.labels[k]} ({counts[k].correct} of {counts[k].images} images recognised)" for k in unknown]
     return f"was not known before: {', '.join(named)}" if named else ""
+
+
+def _told(model: Model, request: Request, proposal: Proposal) -> str:
+    """Return what a person should know of a fulfilled request: what it misses, and what was not known before."""
+    missed = [f"waived: {one.told}" for one in proposal.missed_gates]
+    unknown = not_known_note(model, request, proposal.recipe)
+    return "; ".join([*missed, *([unknown] if unknown else [])])
+
+
+def _gates_of(proposal: Proposal | None) -> dict[str, Any]:
+    """Return what the entry of a fulfilled request tells of gates."""
+    if proposal is None:
+        return {}
+    missed = tuple(one.gate for one in proposal.missed_gates)
+    return {"gates": proposal.gates, "missed": missed, "gates_missed": len(missed)}
 
 
 class ClaimEnd:
@@ -130,7 +168,8 @@ class ClaimEnd:
         Raises:
             LeaseLostError: Another worker may carry the request out.
         """
-        return self._unsuccessful(model, Action.BLOCK, RequestBlocked, error)
+        blocked = partial(RequestBlocked, gates=error.gates, missed=error.missed)
+        return self._unsuccessful(model, Action.BLOCK, blocked, error)
 
     def fail(self, model: Model, error: LedgerError) -> Outcome:
         """Record that the request cannot be carried out.
@@ -166,7 +205,7 @@ class ClaimEnd:
     def _commit(self, model: Model, parent: Version, proposal: Proposal | None) -> Outcome:
         ledger, claim = self._ledger, self._claim
         now = ledger.clock()
-        told = "" if proposal is None else not_known_note(model, claim.request, proposal.recipe)
+        told = "" if proposal is None else _told(model, claim.request, proposal)
         with ledger.database.write() as tx:
             version = None
             if proposal is not None:
@@ -185,7 +224,7 @@ class ClaimEnd:
                     no_op=version is None,
                     state=done.state,
                     epoch=claim.epoch,
-                    gates_missed=len(proposal.missed_gates) if proposal else 0,
+                    **_gates_of(proposal),
                 ),
                 at=now,
                 actor=ledger.actor,
@@ -194,7 +233,7 @@ class ClaimEnd:
                 note=told,
             )
         keep_checkpoint(ledger)
-        return Outcome(model, done, version)
+        return Outcome(model, done, version, proposal=proposal)
 
     def _committed(self, model: Model, proposal: Proposal | None) -> Outcome | None:
         """Return the outcome that this claim's commit left, found by its epoch; None if it left none."""
@@ -207,11 +246,12 @@ class ClaimEnd:
                     if proposal is None:
                         return Outcome(model, request, None)
                     version = tx.versions.get(model, event.version)
-                    return Outcome(model, request, version) if version.weights == proposal.weights else None
+                    same = version.weights == proposal.weights
+                    return Outcome(model, request, version, proposal=proposal) if same else None
         return None
 
     def _unsuccessful(
-        self, model: Model, action: Action, event: type[RequestBlocked | RequestFailed], error: LedgerError
+        self, model: Model, action: Action, event: Callable[..., RequestEvent], error: LedgerError
     ) -> Outcome:
         ledger, claim = self._ledger, self._claim
         known = RETRY_FAILED.removesuffix("N") + str(claim.request.id)

@@ -10,7 +10,8 @@ from typing import Protocol
 
 from ledger.errors import ConflictError, IntegrityError, LedgerError, NotFoundError, RetryLaterError, UsageError
 from ledger.service.audit.checkpoints import RETRY_SECONDS, is_owed, keep_checkpoint
-from ledger.service.computation.compute import OpenModel, open_unlearning
+from ledger.service.computation.compute import OpenModel
+from ledger.service.evidence.gating import open_gated
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
 from ledger.service.retry import pauses, retry_when_busy
@@ -65,7 +66,7 @@ def run_daemon(
     stop: Stop,
     *,
     model_name: str | None = None,
-    open_model: OpenModel = open_unlearning,
+    open_model: OpenModel = open_gated,
     poll: float = POLL_SECONDS,
     lease: float = LEASE_SECONDS,
 ) -> Iterator[Outcome | Trouble]:

@@ -1,5 +1,7 @@
 """Decide about requests that no worker holds."""
 
+from collections.abc import Sequence
+
 from ledger.domain.events import requests as events
 from ledger.domain.requests import Request
 from ledger.domain.states import Action
@@ -20,7 +22,15 @@ _DECISIONS: dict[Action, type[events.RequestDecision]] = {
 }
 
 
-def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool = False) -> Request:
+def decide(
+    ledger: Ledger,
+    request_id: int,
+    action: Action,
+    reason: str,
+    *,
+    waive_gates: bool = False,
+    solvers: Sequence[str] = (),
+) -> Request:
     """Take a person's decision about a request that no worker holds.
 
     Withdrawing a fulfilled request needs new weights: that is :func:`ledger.service.requests.withdrawal.withdraw`.
@@ -30,25 +40,54 @@ def decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waiv
         request_id: Which request.
         action: Approve, deny, cancel, hold, release, retry, or withdraw (of a reopened request).
         reason: Why, kept as a note beside the audit log.
-        waive_gates: With retry: accept the result even if it misses a quality gate.
+        waive_gates: With retry: accept the result even if it misses a quality gate; the reason tells why.
+        solvers: With retry: solvers that compute it in the place of those of the model.
 
     Raises:
+        UsageError: There is no solver of a name.
         TransitionError: The request's state does not allow it.
         TooFewRetainedError: Retrying would leave too few classes.
         RowError: A row of the request or its model is not what the audit log says.
     """
-    return retry_when_busy(lambda: _decide(ledger, request_id, action, reason, waive_gates=waive_gates))
+    named = require_solvers(ledger, solvers)
+
+    def transaction() -> Request:
+        # Before anybody has to wait for it.
+        ledger.database.catch_up()
+        with ledger.database.write() as tx:
+            return decide_in(tx, ledger, request_id, action, reason, waive_gates=waive_gates, solvers=named)
+
+    return retry_when_busy(transaction)
 
 
-def _decide(ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool) -> Request:
-    # Before anybody has to wait for it.
-    ledger.database.catch_up()
-    with ledger.database.write() as tx:
-        return decide_in(tx, ledger, request_id, action, reason, waive_gates=waive_gates)
+def require_solvers(ledger: Ledger, names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of solvers, each once.
+
+    Raises:
+        UsageError: There is no solver of a name.
+    """
+    if not names:
+        # Asking plugins loads torch.
+        return ()
+    return tuple(ledger.plugins.solvers(tuple(dict.fromkeys(names))))
+
+
+def named_solvers(tx: Transaction, request: Request) -> tuple[str, ...]:
+    """Return the solvers that a person named when the request was last retried; none where nobody did."""
+    *_, last = (None, *tx.audit.events(request_id=request.id, kinds=(events.RequestRetried.kind,)))
+    payload = None if last is None else last.payload
+    return (payload.solvers or ()) if isinstance(payload, events.RequestRetried) else ()
 
 
 def decide_in(
-    tx: Transaction, ledger: Ledger, request_id: int, action: Action, reason: str, *, waive_gates: bool = False
+    tx: Transaction,
+    ledger: Ledger,
+    request_id: int,
+    action: Action,
+    reason: str,
+    *,
+    waive_gates: bool = False,
+    solvers: tuple[str, ...] = (),
 ) -> Request:
     """Decide inside a transaction, as :func:`decide` does in its own."""
     now = ledger.clock()
@@ -62,7 +101,7 @@ def decide_in(
         changes |= {"attempts": 0, "gates_waived": waive_gates, "version": None, "no_op": False}
     after = tx.requests.act(request_id, action, at=now, **changes)
     tx.audit.append(
-        _event(action, before, after, waive_gates=waive_gates),
+        _event(action, before, after, waive_gates=waive_gates, solvers=solvers),
         at=now,
         actor=ledger.actor,
         model=model.name,
@@ -72,7 +111,11 @@ def decide_in(
     return after
 
 
-def _event(action: Action, before: Request, after: Request, *, waive_gates: bool) -> events.RequestDecision:
+def _event(
+    action: Action, before: Request, after: Request, *, waive_gates: bool, solvers: tuple[str, ...]
+) -> events.RequestDecision:
     if action is Action.RETRY:
-        return events.RequestRetried(previous=before.state, state=after.state, gates_waived=waive_gates)
+        return events.RequestRetried(
+            previous=before.state, state=after.state, gates_waived=waive_gates, solvers=solvers or None
+        )
     return _DECISIONS[action](previous=before.state, state=after.state)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ledger.audit.events import AuditEvent
+from ledger.domain.events.requests import RequestBlocked, RequestFulfilled, RequestRetried, RequestWithdrawn
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
@@ -18,6 +19,46 @@ class RequestHistory:
     model: Model
     request: Request
     events: tuple[AuditEvent, ...]
+
+    @property
+    def solvers(self) -> tuple[str, ...] | None:
+        """Solvers that a person named for the last attempt; None where nobody did."""
+        found = None
+        for event in self.events:
+            if isinstance(event.payload, RequestRetried) or (
+                isinstance(event.payload, RequestWithdrawn) and event.payload.solvers
+            ):
+                found = event.payload.solvers
+        return found
+
+    @property
+    def waiver(self) -> str | None:
+        """Why quality gates were waived when that was last decided, empty if nobody said; None where they were not."""
+        found = None
+        for event in self.events:
+            if isinstance(event.payload, RequestRetried):
+                found = (event.note or "") if event.payload.gates_waived else None
+            elif isinstance(event.payload, RequestWithdrawn) and event.payload.gates_waived:
+                found = event.note or ""
+        return found
+
+    @property
+    def missed_gates(self) -> tuple[str, ...]:
+        """Names of the gates that the last result missed, waived or not."""
+        last = self._last_judged
+        return () if last is None else last.missed
+
+    @property
+    def gates(self) -> str | None:
+        """Digest of the gates that the last result had to pass; None where nothing says."""
+        last = self._last_judged
+        return None if last is None else last.gates
+
+    @property
+    def _last_judged(self) -> RequestFulfilled | RequestBlocked | RequestWithdrawn | None:
+        judged = (RequestFulfilled, RequestBlocked, RequestWithdrawn)
+        found = [event.payload for event in self.events if isinstance(event.payload, judged)]
+        return found[-1] if found else None
 
 
 def list_requests(

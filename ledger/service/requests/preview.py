@@ -81,7 +81,7 @@ def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: P
         alpha_f=recipe.strength.alpha_f,
         accuracy=figures["accuracy"],
         confusion=figures["confusion"],
-        missed_gates=tuple(missed_gates(bench, result)),
+        missed_gates=tuple(missed.told for missed in missed_gates(bench, result)),
         not_known_before=frozenset(
             k
             for k, count in result.anchor_forgotten.items()

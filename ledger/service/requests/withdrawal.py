@@ -1,5 +1,7 @@
 """Withdraw a fulfilled request: the model gets back what only that request made it forget."""
 
+from collections.abc import Sequence
+
 from ledger.domain.events.requests import RequestWithdrawn
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
@@ -7,13 +9,14 @@ from ledger.domain.states import Action, RequestState, next_state
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import PurgedError, RetryLaterError
 from ledger.service.audit.checkpoints import keep_checkpoint
-from ledger.service.computation.compute import OpenModel, open_unlearning
+from ledger.service.computation.compute import OpenModel
+from ledger.service.evidence.gating import open_gated
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
 from ledger.service.versions.commit import append_proposal
 from ledger.store.unit_of_work import Transaction
 
-from .decisions import decide
+from .decisions import decide, require_solvers
 
 
 def withdraw(
@@ -23,7 +26,8 @@ def withdraw(
     progress: Progress,
     *,
     waive_gates: bool = False,
-    open_model: OpenModel = open_unlearning,
+    solvers: Sequence[str] = (),
+    open_model: OpenModel = open_gated,
 ) -> tuple[Request, Version | None]:
     """Withdraw a request, from the middle of the model's history if need be.
 
@@ -31,11 +35,21 @@ def withdraw(
     model would have had if this request had never been filed. Classes that the live version forgets
     for no fulfilled request (after a rollback) stay forgotten.
 
+    Args:
+        ledger: The ledger.
+        request_id: Which request.
+        reason: Why, kept as a note beside the audit log.
+        progress: Follows the work.
+        waive_gates: Accept the new version even if it misses a quality gate; the reason tells why.
+        solvers: Solvers that compute it in the place of those of the model.
+        open_model: Lays the model out for computation.
+
     Returns:
         The request, and the new version, or None where no weights change: the request was only
         reopened, or every class of it is asked for by another one.
 
     Raises:
+        UsageError: There is no solver of a name.
         TransitionError: The request is neither fulfilled nor reopened.
         PurgedError: A class of it can never come back.
         GateError: Without the request, the other classes miss a quality gate.
@@ -52,11 +66,12 @@ def withdraw(
     if request.state is RequestState.REOPENED:
         return decide(ledger, request_id, Action.WITHDRAW, reason), None
     _check_reachable(model, readmitted & anchor.forgotten)
+    named = require_solvers(ledger, solvers)
     proposal = None
     if readmitted:
-        proposal = open_model(ledger, model.name)(parent.forgotten - readmitted, progress)
+        proposal = open_model(ledger, model.name)(parent.forgotten - readmitted, progress, named)
         if not waive_gates:
-            proposal.require_gates(Action.WITHDRAW, request_id)
+            proposal.require_gates(Action.WITHDRAW, request_id, model.settings.solvers)
     now = ledger.clock()
     with ledger.database.write() as tx:
         tx.trusted.covered(model.name)
@@ -72,7 +87,14 @@ def withdraw(
         after = tx.requests.act(request_id, Action.WITHDRAW, at=now, outcome=reason or f"withdrawn in version {number}")
         tx.audit.append(
             RequestWithdrawn(
-                previous=request.state, state=after.state, version=number, readmitted=tuple(sorted(readmitted))
+                previous=request.state,
+                state=after.state,
+                version=number,
+                readmitted=tuple(sorted(readmitted)),
+                gates_waived=waive_gates,
+                solvers=named or None,
+                gates=proposal.gates if proposal else None,
+                missed=tuple(missed.gate for missed in proposal.missed_gates) if proposal else (),
             ),
             at=now,
             actor=ledger.actor,

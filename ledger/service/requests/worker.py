@@ -11,7 +11,8 @@ from ledger.domain.requests import Request
 from ledger.domain.states import Action
 from ledger.domain.versions import Version
 from ledger.errors import GateError, LedgerError, RetryLaterError
-from ledger.service.computation.compute import Compute, OpenModel, open_unlearning
+from ledger.service.computation.compute import Compute, OpenModel
+from ledger.service.evidence.gating import open_gated
 from ledger.service.ledger import Ledger
 from ledger.service.progress import InterruptibleProgress, Progress
 from ledger.service.versions.proposal import Proposal
@@ -20,6 +21,7 @@ from ledger.store.repositories.requests import Claim
 
 from .claim_end import ClaimEnd, Outcome
 from .claims import LEASE_SECONDS, claim_next
+from .decisions import named_solvers
 from .filing import check_retained
 from .heartbeat import LeaseHeartbeat
 from .leases import give_back
@@ -31,7 +33,7 @@ def work(
     progress: Progress,
     *,
     model_name: str | None = None,
-    open_model: OpenModel = open_unlearning,
+    open_model: OpenModel = open_gated,
     owner: str | None = None,
     lease: float = LEASE_SECONDS,
     check: Callable[[], None] = lambda: None,
@@ -89,10 +91,10 @@ def _when_needed(ledger: Ledger, model: Model, open_model: OpenModel) -> Compute
     """Put off laying a model out until weights are wanted: under a heartbeat, and what fails then fails the request."""
     ready: list[Compute] = []
 
-    def compute(forgotten: frozenset[int], progress: Progress) -> Proposal:
+    def compute(forgotten: frozenset[int], progress: Progress, solvers: tuple[str, ...]) -> Proposal:
         if not ready:
             ready.append(open_model(ledger, model.name))
-        return ready[0](forgotten, progress)
+        return ready[0](forgotten, progress, solvers)
 
     return compute
 
@@ -153,9 +155,10 @@ def _result(
     """
     with ledger.database.read() as tx:
         parent = tx.versions.live(model)
+        solvers = named_solvers(tx, request)
     forgotten = parent.forgotten | request.classes
     check_retained(model, forgotten)
-    proposal = None if forgotten == parent.forgotten else compute(forgotten, progress)
+    proposal = None if forgotten == parent.forgotten else compute(forgotten, progress, solvers)
     if proposal is not None and not request.gates_waived:
-        proposal.require_gates(Action.RETRY, request.id)
+        proposal.require_gates(Action.RETRY, request.id, model.settings.solvers)
     return parent, proposal

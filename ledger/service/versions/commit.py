@@ -1,5 +1,6 @@
 """Write a new model or version: the one place where such a row, the alias and the audit log change together."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from ledger.audit.row_digests import setup_digest
@@ -14,6 +15,7 @@ from ledger.errors import RetryLaterError
 from ledger.store.unit_of_work import Transaction
 
 from .proposal import Proposal
+from .recording import append_evidence
 
 
 def append_model(
@@ -153,6 +155,8 @@ def append_proposal(
         created_at=at,
     )
     append_version(tx, model, version, size=proposal.size, terms=proposal.terms, actor=actor, at=at)
+    for evidence in proposal.measured:
+        append_evidence(tx, model, version, replace(evidence, created_at=at), actor=actor)
     return version
 
 

@@ -5,9 +5,11 @@ from datetime import datetime
 
 from ledger.domain.class_spaces import BasisTerm, ClassSpace
 from ledger.domain.evidence import Evidence, WeightsEvidence
+from ledger.domain.gate_policy import ModelGates
 from ledger.domain.levels import EvidenceLevel
 from ledger.domain.models import Model
 from ledger.domain.versions import AliasMove, Version
+from ledger.service.gates import gates_digest, gates_of
 from ledger.service.ledger import Ledger
 
 
@@ -38,6 +40,9 @@ class ModelHistory:
     """All evidence on each version's weights."""
     bases: dict[int, tuple[BasisTerm, ...]]
     spaces: tuple[ClassSpace, ...]
+    gates: ModelGates
+    """What new versions have to pass now."""
+    gates_digest: str
 
     @property
     def levels(self) -> dict[int, EvidenceLevel]:
@@ -73,7 +78,7 @@ def read_stored_history(ledger: Ledger, model_name: str) -> ModelHistory:
     """
     with ledger.database.read() as tx:
         model = tx.models.get(model_name)
-        versions = tx.versions.all(model)
+        versions, gates = tx.versions.all(model), gates_of(ledger, model)
         measured = {v.number: tx.versions.weights_evidence(v) for v in versions}
         return ModelHistory(
             model=model,
@@ -84,4 +89,6 @@ def read_stored_history(ledger: Ledger, model_name: str) -> ModelHistory:
             measured=measured,
             bases={v.number: tuple(tx.versions.basis(v)) for v in versions},
             spaces=tuple(tx.class_spaces.all(model)),
+            gates=gates,
+            gates_digest=gates_digest(gates),
         )

@@ -1,0 +1,18 @@
+"""The gates that hold for a model: what ``unledger.toml`` asks for now, and what was fixed at registration."""
+
+from ledger.digest import json_digest
+from ledger.domain.gate_policy import ModelGates
+from ledger.domain.models import Model
+
+from .ledger import Ledger
+
+
+def gates_of(ledger: Ledger, model: Model) -> ModelGates:
+    """Return the gates that new versions of a model have to pass."""
+    settings = model.settings
+    return ModelGates(ledger.config.gates.of(model.name), settings.max_forgotten_accuracy, settings.max_retained_drop)
+
+
+def gates_digest(gates: ModelGates) -> str:
+    """Return the SHA-256 of the canonical JSON of gates: what entries of the audit log and certificates show."""
+    return json_digest(gates.to_json())
