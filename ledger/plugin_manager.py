@@ -59,6 +59,7 @@ BUILTINS = {
     "eval_neighbours": "ledger.plugins.evaluators.neighbours",
     "eval_relearning": "ledger.plugins.evaluators.relearning",
     "eval_statistics": "ledger.plugins.evaluators.batch_statistics",
+    "eval_saliency": "ledger.plugins.evaluators.saliency",
 }
 """Built-in plugins: the name that evidence and certificates record, and the module, which may move."""
 ENTRY_POINT_GROUP = "unledger"

@@ -16,7 +16,7 @@ from .own_randomness import own_randomness
 from .sampled_images import SampledImages
 
 EPOCHS = 30
-MOST_STEPS = 400
+MOST_STEPS = 150
 """Most steps of one model; where that is less than the epochs, they are fewer."""
 BATCH = 32
 PEAK_RATE = 3e-3

@@ -37,7 +37,7 @@ from .sampled_images import SampledImages, evenly
 RATES = (0.003, 0.03)
 """Learning rates that are tried: the ends of the range in which vision transformers are fine-tuned."""
 RETAINED_STEPS = (10, 20, 40, 80)
-FEW_STEPS = (2, 5, 10, 20)
+FEW_STEPS = (5, 10, 20, 40)
 SHOTS = 5
 DRAWS = 10
 MOST_LOST = 0.05

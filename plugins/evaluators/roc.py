@@ -88,7 +88,8 @@ def bootstrap_interval(positives: np.ndarray, negatives: np.ndarray, seed: int) 
         )
         areas.append(float(rows @ pairs @ columns))
     low, high = np.quantile(areas, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return float(low), float(high)
+    # Weights that add up to a little more than 1 in floating point.
+    return float(low), min(1.0, float(high))
 
 
 def _curve(positives: np.ndarray, negatives: np.ndarray, *, every: bool) -> tuple[np.ndarray, np.ndarray]:

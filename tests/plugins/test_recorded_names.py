@@ -15,7 +15,7 @@ PLUGINS = [
     *("solver_redirect", "solver_projection", "solver_least_squares"),
     *("eval_accuracy", "eval_confusion", "eval_divergence", "eval_membership"),
     *("eval_probe", "eval_nearest_mean", "eval_similarity"),
-    *("eval_rmia", "eval_neighbours", "eval_relearning", "eval_statistics"),
+    *("eval_rmia", "eval_neighbours", "eval_relearning", "eval_statistics", "eval_saliency"),
 ]
 DEFAULT = ("accuracy", "confusion", "divergence", "membership")
 
