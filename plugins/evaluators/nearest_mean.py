@@ -46,7 +46,7 @@ class NearestMeanEvaluator:
         - ``nearest_mean_gap``: how far the version is from the retrained network at the penultimate depth, mean over
           forgotten classes of absolute differences. ``nearest_mean_fall``: original less version.
           ``nearest_mean_forgotten``: the version's.
-        - ``nearest_mean_images``: the number of images that the means are of. ``seed``: of their choice.
+        - ``nearest_mean_images``: the number of images that the means are of. ``nearest_mean_seed``: of their choice.
         """
         learned = learned_images(data.train.labels, data.seed)
         found = read_out(data, nearest_means, learned)
@@ -56,7 +56,7 @@ class NearestMeanEvaluator:
             "nearest_mean_fall": fall(last),
             "nearest_mean_forgotten": of_version(last),
             "nearest_mean_images": len(learned),
-            "seed": data.seed,
+            "nearest_mean_seed": data.seed,
             "depths": found,
         }
 

@@ -12,6 +12,7 @@ definitions are in use, and they may disagree:
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import nn
+from torch import Tensor
 
 from ledger.hookspecs import Depth, EvaluationInput, Evaluator, hookimpl
 
@@ -49,8 +50,29 @@ def converged(pipeline: Pipeline) -> bool:
     return bool(pipeline[-1].n_iter_.max() < MOST_STEPS)
 
 
-def linear_layer(features: np.ndarray, labels: np.ndarray, seed: int) -> nn.Linear:
-    """Return a linear layer learned from raw features by SGD; its outputs are the sorted classes among ``labels``.
+@dataclass(frozen=True, eq=False)
+class LinearLayer:
+    """What :func:`linear_layer` learned."""
+
+    weight: Tensor
+    """float32 (k, f)."""
+    bias: Tensor
+    """float32 (k,)."""
+    classes: np.ndarray
+    """Class index of each output, int64 (k,), ascending."""
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Return the most likely class of each row of features (m, f), int64 (m,)."""
+        answers = torch.addmm(self.bias, torch.from_numpy(np.array(features, dtype=np.float32)), self.weight.T)
+        return np.asarray(self.classes[answers.argmax(1).numpy()])
+
+
+def linear_layer(features: np.ndarray, labels: np.ndarray, seed: int) -> LinearLayer:
+    """Return a linear layer learned from raw features by SGD on the cross-entropy, starting from zeros.
+
+    The gradient of one layer is known: softmax less one-hot, times the features, averaged over the batch. Written out,
+    it takes a fraction of the time of automatic differentiation. Momentum is that of ``torch.optim.SGD``: v <- 0.9 v +
+    gradient, weight <- weight - 0.01 v.
 
     Args:
         features: (n, f); computed in float32.
@@ -58,25 +80,25 @@ def linear_layer(features: np.ndarray, labels: np.ndarray, seed: int) -> nn.Line
         seed: Of the order of the images in each epoch.
     """
     classes, targets = np.unique(labels, return_inverse=True)
-    # Evaluators may be called where gradients are switched off, and what is made there stays without them.
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
         inputs = torch.from_numpy(np.array(features, dtype=np.float32))
         wanted = torch.from_numpy(targets.astype(np.int64))
-        # Made without values: drawing the usual ones would move the caller's random state.
-        layer: nn.Linear = nn.Linear(inputs.shape[1], len(classes), device="meta").to_empty(device="cpu")
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
-        optimiser = torch.optim.SGD(layer.parameters(), lr=RATE, momentum=MOMENTUM)
-        generator = torch.Generator().manual_seed(seed)
+        weight, bias = torch.zeros(len(classes), inputs.shape[1]), torch.zeros(len(classes))
+        weight_speed, bias_speed = torch.zeros_like(weight), torch.zeros_like(bias)
         for _ in range(EPOCHS):
             order = torch.randperm(len(inputs), generator=generator)
             for start in range(0, len(order), BATCH):
                 chosen = order[start : start + BATCH]
-                optimiser.zero_grad()
-                loss = nn.functional.cross_entropy(layer(inputs[chosen]), wanted[chosen])
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-    return layer
+                seen = inputs[chosen]
+                excess = torch.addmm(bias, seen, weight.T).softmax(1)
+                excess[torch.arange(len(chosen)), wanted[chosen]] -= 1
+                excess /= len(chosen)
+                weight_speed.mul_(MOMENTUM).addmm_(excess.T, seen)
+                bias_speed.mul_(MOMENTUM).add_(excess.sum(0))
+                weight.sub_(weight_speed, alpha=RATE)
+                bias.sub_(bias_speed, alpha=RATE)
+    return LinearLayer(weight, bias, classes)
 
 
 class ProbeEvaluator:
@@ -95,7 +117,7 @@ class ProbeEvaluator:
           mean over forgotten classes of absolute differences. ``probe_fall``: original less version.
           ``probe_forgotten``: the version's. ``probe_sgd_...``: the same three of the other kind.
         - ``probe_images``: the number of images that each probe learned from. ``probe_unconverged``: the number of
-          regularised probes that were ended after 1,000 steps. ``seed``: of the choice and order of images.
+          regularised probes that were ended after 1,000 steps. ``probe_seed``: of the choice and order of images.
         """
         learned = learned_images(data.train.labels, data.seed)
         unconverged = 0
@@ -108,10 +130,7 @@ class ProbeEvaluator:
             return np.asarray(pipeline.predict(asked.astype(np.float64)))
 
         def sgd(features: np.ndarray, labels: np.ndarray, asked: np.ndarray) -> np.ndarray:
-            layer = linear_layer(features, labels, data.seed)
-            with torch.no_grad():
-                answers = layer(torch.from_numpy(np.array(asked, dtype=np.float32)))
-            return np.asarray(np.unique(labels)[answers.argmax(1).numpy()])
+            return linear_layer(features, labels, data.seed).predict(asked)
 
         found = {
             kind: read_out(data, readout, learned) for kind, readout in (("regularised", regularised), ("sgd", sgd))
@@ -122,7 +141,7 @@ class ProbeEvaluator:
             scalars[f"{prefix}_gap"] = gap(last[kind], data.forgotten)
             scalars[f"{prefix}_fall"] = fall(last[kind])
             scalars[f"{prefix}_forgotten"] = of_version(last[kind])
-        counts = {"probe_images": len(learned), "probe_unconverged": unconverged, "seed": data.seed}
+        counts = {"probe_images": len(learned), "probe_unconverged": unconverged, "probe_seed": data.seed}
         return {**scalars, **counts, **found}
 
 

@@ -80,8 +80,7 @@ def test_what_was_only_shrunk_is_hidden_from_the_raw_probe_alone() -> None:
 
     labels, wanted = np.repeat([0, 1], 100), np.repeat([0, 1], 200)
     learnt, asked = shrunk(labels, 1), shrunk(wanted, 2)
-    with torch.no_grad():
-        raw = linear_layer(learnt, labels, seed=0)(torch.from_numpy(asked)).argmax(1).numpy()
+    raw = linear_layer(learnt, labels, seed=0).predict(asked)
     assert np.mean(logistic_regression(learnt, labels).predict(asked) == wanted) > 0.97
     assert np.mean(raw == wanted) < 0.65
 
@@ -136,11 +135,31 @@ def test_the_linear_layer_goes_where_an_unpenalised_regression_goes() -> None:
     learnt = (np.eye(3)[labels] * 1.5 + generator.normal(0, 1, (600, 3))).astype(np.float32)
     layer = linear_layer(learnt, labels, seed=0)
     exact = LogisticRegression(C=1e6, max_iter=1000).fit(learnt, labels)
-    with torch.no_grad():
-        shares = layer(torch.from_numpy(learnt)).softmax(1).numpy()
+    shares = (torch.from_numpy(learnt) @ layer.weight.T + layer.bias).softmax(1).numpy()
     assert np.abs(shares - exact.predict_proba(learnt)).max() < 0.05
-    other = linear_layer(learnt, labels, seed=1)
-    assert not torch.equal(layer.weight, other.weight)
+    assert not torch.equal(layer.weight, linear_layer(learnt, labels, seed=1).weight)
+
+
+def test_the_linear_layer_is_what_torch_s_optimiser_makes_of_it() -> None:
+    learnt, labels = features(TRAIN, 9)[:70], TRAIN[:70] + 5
+    ours = linear_layer(learnt, labels, seed=4)
+    layer = torch.nn.Linear(WIDTH, 2)
+    torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
+    optimiser = torch.optim.SGD(layer.parameters(), lr=0.01, momentum=0.9)
+    generator = torch.Generator().manual_seed(4)
+    inputs, wanted = torch.from_numpy(learnt), torch.from_numpy(labels - 5)
+    for _ in range(50):
+        order = torch.randperm(70, generator=generator)
+        for chosen in (order[:64], order[64:]):
+            optimiser.zero_grad()
+            loss = torch.nn.functional.cross_entropy(layer(inputs[chosen]), wanted[chosen])
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+    # Sums in another order, 100 steps long.
+    torch.testing.assert_close(ours.weight, layer.weight.detach(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours.bias, layer.bias.detach(), rtol=0, atol=1e-5)
+    assert ours.classes.tolist() == [5, 6]
 
 
 def test_a_regression_that_runs_out_of_steps_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
