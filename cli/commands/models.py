@@ -236,14 +236,17 @@ def export(
     ctx: typer.Context,
     model: ModelReference,
     folder: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    hide_forgotten: Annotated[
+        bool, typer.Option("--hide-forgotten", help="Leave out the labels of forgotten classes.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Write a version's weights, labels, preprocessing and provenance to a folder."""
+    """Write a version's weights, labels, preprocessing, provenance and model card to a folder."""
     from ledger.service.versions.export import export as write
 
     name, number = split_reference(model)
     with session(ctx).ledger(acts=True) as ledger:
-        version = write(ledger, name, number, folder)
+        version = write(ledger, name, number, folder, hide_forgotten=hide_forgotten)
     if json:
         answer(ctx, documents.exported_document(name, version, folder))
     say(f"wrote version {version.number} of {name} to {folder}")

@@ -228,7 +228,7 @@ def test_an_export_that_does_not_fit_leaves_nothing_and_can_be_repeated(
     assert sorted(small_disk.rglob("*")) == before
     (small_disk / "filler").unlink()
     cli("model", "export", "digits", "-o", str(target))
-    assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors"]
+    assert sorted(path.name for path in target.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     cli.verified()
 
 

@@ -124,11 +124,7 @@ class ModelReport:
 
 
 def _beside(standing: Evidence, retrained: Evidence | None) -> Evidence:
-    """Return the evidence to show: that with a retrained network beside it, where it compares with the same original."""
-    if (
-        retrained is None
-        or standing.provenance.retrained
-        or retrained.provenance.against != standing.provenance.against
-    ):
+    """Return which evidence to show: that beside a retrained network, if it compares with the same original."""
+    if standing.provenance.retrained is not None or retrained is None:
         return standing
-    return retrained
+    return retrained if retrained.provenance.against == standing.provenance.against else standing
