@@ -208,7 +208,7 @@ def test_weights_of_another_precision_stay_in_it(desk: Desk, tmp_path: Path, pre
 
 def test_evidence_is_kept_with_what_it_was_measured_on(two_forgotten: Desk) -> None:
     measured = evaluate(two_forgotten.ledger, MODEL, 2, Silent(), train_per_class=20)
-    assert set(measured.evidence) == {"accuracy", "confusion", "membership"}
+    assert set(measured.evidence) == {"accuracy", "confusion", "divergence", "membership"}
     kept = read_model_history(two_forgotten.ledger, MODEL).evidence
     assert kept == {0: {}, 1: {}, 2: measured.evidence}
     accuracy = measured.evidence["accuracy"]
@@ -220,7 +220,7 @@ def test_evidence_is_kept_with_what_it_was_measured_on(two_forgotten: Desk) -> N
     assert sum(matrix[3][k] for k in (3, 7)) <= 2
     assert measured.evidence["membership"].metrics["paper"] >= 0.9
     events = two_forgotten.events("version.evaluated")
-    assert [event.data["evaluator"] for event in events] == ["accuracy", "confusion", "membership"]
+    assert [event.data["evaluator"] for event in events] == ["accuracy", "confusion", "divergence", "membership"]
 
 
 def test_measuring_again_gives_the_same_numbers_and_replaces_none(two_forgotten: Desk) -> None:
@@ -230,7 +230,7 @@ def test_measuring_again_gives_the_same_numbers_and_replaces_none(two_forgotten:
         name: e.metrics for name, e in second.evidence.items()
     }
     assert {e.inputs_digest for e in first.evidence.values()} == {e.inputs_digest for e in second.evidence.values()}
-    assert len(two_forgotten.events("version.evaluated")) == 6
+    assert len(two_forgotten.events("version.evaluated")) == 2 * len(first.evidence)
 
 
 def test_a_version_is_compared_with_another_one(two_forgotten: Desk) -> None:

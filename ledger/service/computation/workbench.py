@@ -114,6 +114,12 @@ class Workbench:
         return self.weights(self.anchor)
 
     @cached_property
+    def starts_from_registered(self) -> bool:
+        """Whether the anchor weights are the registered ones: after a purge, only if a rollback brought them back."""
+        with self.ledger.database.read() as tx:
+            return tx.versions.get(self.model, 0).weights == self.anchor.weights
+
+    @cached_property
     def source(self) -> DataSource:
         """The images.
 

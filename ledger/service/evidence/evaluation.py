@@ -96,7 +96,7 @@ def evaluate(
         tx.trusted.versions(bench.model.name, frozenset({version.number}))
         tx.trusted.evidence(bench.model.name)
         unknown = not_known_before(tx.versions.all(bench.model), version.forgotten, len(bench.model.labels))
-    original_gone = bool(bench.anchor.number) and version.weights == bench.anchor.weights
+    original_gone = not bench.starts_from_registered and version.weights == bench.anchor.weights
     if original_gone and against == BASE and retrained is None:
         return _measured_before(bench, version, unknown)
     weights = {NetworkRole.VERSION: NamedWeights(version.weights, bench.weights(version))}
@@ -137,7 +137,7 @@ def original_weights(bench: Workbench) -> NamedWeights:
 
 def original_counterpart(bench: Workbench) -> Counterpart:
     """Return how the comparison with :func:`original_weights` is called."""
-    return Counterpart(NetworkRole.ORIGINAL, str(bench.anchor.number) if bench.anchor.number else BASE)
+    return Counterpart(NetworkRole.ORIGINAL, BASE if bench.starts_from_registered else str(bench.anchor.number))
 
 
 def measurements(
