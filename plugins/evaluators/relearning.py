@@ -40,7 +40,7 @@ RETAINED_STEPS = (10, 20, 40, 80)
 FEW_STEPS = (5, 10, 20, 40)
 SHOTS = 5
 DRAWS = 10
-MOST_LOST = 0.05
+MOST_LOST = 0.2
 """A network that loses more than this share of retained accuracy by tuning was damaged rather than reminded: what it
 answers then does not count."""
 MOST_TRAINING = 600
