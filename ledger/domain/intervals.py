@@ -4,6 +4,8 @@
   209-212. It stays between 0 and 1, and is not empty where no answer or every answer is correct.
 - *Of an unweighted mean over classes*: the intervals of the classes, put together as by Zou, Huang, Zhang (2009),
   Computational Statistics & Data Analysis 53, pages 1080-1085. With one class it is Wilson's.
+- *Of a loss between two networks on the same images*: only images that one of them recognises and the other does not
+  count. The intervals of the shares that were lost and gained are put together in the same way.
 
 They speak of the images that could have been drawn, not of another training or another sample of activations.
 """
@@ -19,7 +21,7 @@ _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 @dataclass(frozen=True)
 class Interval:
-    """Bounds of a share, between 0 and 1."""
+    """Bounds of a share, between 0 and 1, or of a difference of shares, between -1 and 1."""
 
     low: float
     high: float
@@ -62,3 +64,26 @@ def mean_interval(counts: Sequence[tuple[int, int]]) -> Interval | None:
     down = weight * math.sqrt(math.fsum((share - bounds.low) ** 2 for share, bounds in known))
     up = weight * math.sqrt(math.fsum((bounds.high - share) ** 2 for share, bounds in known))
     return Interval(max(0.0, mean - down), min(1.0, mean + up))
+
+
+def mean_loss_interval(counts: Sequence[tuple[int, int, int]]) -> Interval | None:
+    """Return the interval of the unweighted mean loss of several classes; None if none of them has images.
+
+    Lost and gained images are taken for independent counts. They exclude each other, so that this is a little too wide.
+
+    Args:
+        counts: Of each class, the images that only the network before recognises, those that only the network after
+            does, and all images. Classes without images are left out of the mean.
+    """
+    parts = [
+        (lost / images, of_lost, gained / images, of_gained)
+        for lost, gained, images in counts
+        if (of_lost := wilson(lost, images)) and (of_gained := wilson(gained, images))
+    ]
+    if not parts:
+        return None
+    weight = 1 / len(parts)
+    mean = weight * math.fsum(lost - gained for lost, _, gained, _ in parts)
+    down = math.fsum((lost - bound.low) ** 2 + (other.high - gained) ** 2 for lost, bound, gained, other in parts)
+    up = math.fsum((bound.high - lost) ** 2 + (gained - other.low) ** 2 for lost, bound, gained, other in parts)
+    return Interval(max(-1.0, mean - weight * math.sqrt(down)), min(1.0, mean + weight * math.sqrt(up)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ledger.domain.intervals import mean_interval, wilson
+from ledger.domain.intervals import mean_interval, mean_loss_interval, wilson
 from ledger.hookspecs import EvaluationInput, Evaluator, NetworkRole, Outputs, hookimpl
 
 TOP = 5
@@ -126,6 +126,20 @@ def split_accuracy(outputs: Outputs, classes: int, forgotten: frozenset[int]) ->
     return result
 
 
+def loss_counts(before: Outputs, after: Outputs, classes: int) -> list[tuple[int, int, int]]:
+    """Return, by class, the images that only ``before`` recognises, those that only ``after`` does, and all images.
+
+    Args:
+        before: Answers of one network.
+        after: Answers of another to the same images.
+        classes: Number of the model's classes.
+    """
+    was, now = (one.probabilities.argmax(axis=1) == one.labels for one in (before, after))
+    images, lost = class_counts(after.labels, was & ~now, classes)
+    _, gained = class_counts(after.labels, now & ~was, classes)
+    return list(zip(lost, gained, images, strict=True))
+
+
 class AccuracyEvaluator:
     """Accuracy beside that of the compared weights and of the masked original, and what the retained classes lost."""
 
@@ -139,7 +153,8 @@ class AccuracyEvaluator:
         ``original_...`` those of the original where the compared weights are others, ``mask_...`` those of the masked
         original, whatever the version is compared with, and ``retrained_...`` those of a declared retrained network.
 
-        - ``loss_against_mask``: what the version lost against the masked original, mean over retained classes.
+        - ``loss_against_mask``: what the version lost against the masked original, mean over retained classes;
+          ``loss_against_mask_interval``: its 95 % interval, from the images on which the two differ.
         - ``worst_class_loss``: the most that any one of them lost.
         - ``loss_against_retrained``: the same as the first, against the retrained network.
         - ``retained_drop``: against the plain compared weights; it flatters, since more answers competed there.
@@ -167,9 +182,15 @@ class AccuracyEvaluator:
             else None
             for name, split in (("mask", "mask_test"), ("retrained", "retrained_test"))
         }
+        each: list[tuple[int, int, int]] = []
+        if "mask_test" in answers:
+            counts = loss_counts(answers["mask_test"], data.test, len(data.labels))
+            each = [one for k, one in enumerate(counts) if k not in data.forgotten]
+        interval = mean_loss_interval(each)
         return {
             **result,
             "loss_against_mask": difference(retained.get("mask_test"), retained["test"]),
+            "loss_against_mask_interval": None if interval is None else interval.to_json(),
             "worst_class_loss": highest(lost["loss_against_mask"] or ()),
             "loss_against_retrained": difference(retained.get("retrained_test"), retained["test"]),
             "retained_drop": difference(retained["base_test"], retained["test"]),

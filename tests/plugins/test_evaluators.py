@@ -8,6 +8,7 @@ import pytest
 from ledger.plugins.evaluators.accuracy import (
     AccuracyEvaluator,
     class_accuracy,
+    loss_counts,
     masked,
     split_accuracy,
     top_correct,
@@ -24,6 +25,7 @@ from scipy.spatial import distance
 from scipy.stats import binomtest, pearsonr, rankdata
 from sklearn.metrics import top_k_accuracy_score
 
+from ledger.domain.intervals import mean_loss_interval
 from ledger.hookspecs import EvaluationInput, NetworkRole, Outputs
 from tests.fixtures.examined import examined
 
@@ -142,6 +144,20 @@ def test_every_share_has_the_interval_of_its_images() -> None:
     assert metrics["few_images"] == 2
 
 
+def test_the_loss_against_the_mask_has_the_interval_of_the_images_that_differ() -> None:
+    labels = [0] * 20 + [1] * 20 + [2] * 5
+    before = outputs(labels, [0] * 18 + [1] * 2 + [1] * 20 + [2] * 5)
+    after = outputs(labels, [0] * 15 + [1] * 3 + [0] * 2 + [1] * 20 + [0] * 5)
+    assert loss_counts(before, after, 3) == [(3, 2, 20), (0, 0, 20), (5, 0, 5)]
+    metrics = AccuracyEvaluator().evaluate(evaluation(after, after, before, before))
+    interval = mean_loss_interval([(3, 2, 20), (0, 0, 20)])
+    assert interval is not None
+    assert metrics["loss_against_mask_interval"] == interval.to_json()
+    assert interval.low < metrics["loss_against_mask"] < interval.high
+    only = outputs([2], [2])
+    assert AccuracyEvaluator().evaluate(evaluation(only, only, only, only))["loss_against_mask_interval"] is None
+
+
 def test_the_true_class_may_be_among_the_five_most_likely() -> None:
     noise = np.random.default_rng(3)
     labels = np.repeat(np.arange(8), 25)
@@ -184,6 +200,7 @@ def test_what_takes_the_place_of_a_purged_original_is_not_masked() -> None:
     for name in ("loss_against_mask", "worst_class_loss"):
         assert accuracy[name] is None
     assert "mask_test" not in accuracy
+    assert accuracy["loss_against_mask_interval"] is None
     assert accuracy["per_class"] == {"loss_against_mask": None, "loss_against_retrained": [0.5, -0.5, None]}
     assert set(confusion["went_to"]["2"]) == {"images", "version", "retrained"}
     assert (confusion["row_cosine_masked"], divergence["tv_masked"]) == (None, None)

@@ -70,6 +70,7 @@ class _Accuracies:
     retrained_train: _Accuracy | None = None
     retrained_test: _Accuracy | None = None
     per_class: _Losses | None = None
+    loss_against_mask_interval: _Bounds | None = None
 
     @property
     def lists(self) -> list[list[Any]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from ledger.domain.intervals import mean_interval, wilson
+from ledger.domain.intervals import mean_interval, mean_loss_interval, wilson
 
 
 @pytest.mark.parametrize(("correct", "images"), [(0, 1), (1, 1), (0, 36), (36, 36), (17, 36), (999, 1000), (1, 7)])
@@ -44,3 +44,31 @@ def test_nineteen_of_twenty_intervals_hold_the_truth() -> None:
     intervals = [mean_interval(list(zip(row.tolist(), images.tolist(), strict=True))) for row in drawn]
     held = np.mean([one is not None and one.low <= shares.mean() <= one.high for one in intervals])
     assert 0.93 <= held <= 0.98
+
+
+def test_a_loss_is_counted_on_the_images_that_differ() -> None:
+    found = mean_loss_interval([(3, 1, 40)])
+    lost, gained = (binomtest(count, 40).proportion_ci(method="wilson") for count in (3, 1))
+    assert found is not None
+    assert found.low == pytest.approx(0.05 - np.hypot(0.075 - lost.low, gained.high - 0.025))
+    assert found.high == pytest.approx(0.05 + np.hypot(lost.high - 0.075, 0.025 - gained.low))
+    # Nothing was lost or gained: the more images, the surer.
+    same = [mean_loss_interval([(0, 0, images)] * 10) for images in (20, 200)]
+    assert [one is not None and one.high == -one.low for one in same] == [True, True]
+    assert same[0] is not None
+    assert same[1] is not None
+    assert same[0].high > 5 * same[1].high > 0
+    assert mean_loss_interval([]) is None
+    assert mean_loss_interval([(0, 0, 0)]) is None
+
+
+def test_nineteen_of_twenty_intervals_hold_the_true_loss() -> None:
+    kinds = np.array([[0.03, 0.01, 0.96], [0.10, 0.02, 0.88], [0.0, 0.02, 0.98], [0.05, 0.05, 0.9]])
+    truth = (kinds[:, 0] - kinds[:, 1]).mean()
+    generator = np.random.default_rng(0)
+    held = []
+    for _ in range(1000):
+        drawn = [generator.multinomial(45, shares).tolist() for shares in kinds]
+        found = mean_loss_interval([(lost, gained, 45) for lost, gained, _ in drawn])
+        held.append(found is not None and found.low <= truth <= found.high)
+    assert 0.93 <= np.mean(held) <= 0.99
