@@ -15,6 +15,8 @@ from rich.progress import Progress as RichProgress
 from rich.table import Table
 from rich.text import Text
 
+from ledger.domain.image_counts import FEW_IMAGES
+
 from . import streams
 from .suggestions import suggest
 
@@ -157,6 +159,17 @@ def _emit_stacked(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def percent(share: float | None) -> str:
     """Return a share as per cent, or a dash."""
     return "-" if share is None else f"{100 * share:.1f}%"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares in points; none is negative nothing."""
+    rounded = round(100 * difference, 1)
+    return f"{rounded + 0.0:.1f}"
+
+
+def marked_images(count: int) -> str:
+    """Return a number of images, marked if they are few."""
+    return f"{count:,}*" if count < FEW_IMAGES else f"{count:,}"
 
 
 def accuracy_text(accuracy: "RegisteredAccuracy") -> str:

@@ -17,7 +17,7 @@ from .streams import read_bytes
 MOST_LINES = 100_000
 """Most lines of one file: all its requests are filed in one transaction."""
 MOST_BYTES = 16 * 2**20
-FIELDS = tuple(field.name for field in fields(NewRequest) if field.name != "actor")
+FIELDS = tuple(field.name for field in fields(NewRequest) if field.name not in ("actor", "preview"))
 """What a JSON line may say."""
 LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
 

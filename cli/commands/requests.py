@@ -3,23 +3,27 @@
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
+from ledger.domain.events.event import EventKind
 from ledger.domain.labels import LabelMap
-from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, UsageError
 from ledger.garbage_collection import paused
+from ledger.named_files import read_text
 
 from ..answers import answer
 from ..dates import parse_date
 from ..documents import requests as documents
+from ..documents.document import text as document_text
 from ..options import (
     Classes,
+    Force,
     Indices,
     Json,
     ModelName,
@@ -31,7 +35,9 @@ from ..options import (
     WaiveGates,
     Yes,
 )
-from ..render import PhaseProgress, advise, day, emit_table, percent, say
+from ..output import emit_file, require_free
+from ..preview_table import print_preview
+from ..render import PhaseProgress, advise, day, emit_table, say
 from ..request_files import read_requests
 from ..session import confirm, session
 from .worker import drain_queue
@@ -49,45 +55,37 @@ app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about 
 
 
 def preview(
-    ctx: typer.Context, model: ModelName, classes: Classes = None, index: Indices = None, json: Json = False
+    ctx: typer.Context,
+    model: ModelName,
+    classes: Classes = None,
+    index: Indices = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Keep it in a new file, for forget --preview."),
+    ] = None,
+    force: Force = False,
+    json: Json = False,
 ) -> None:
-    """Show what forgetting some classes would cost. Nothing is written."""
+    """Show what forgetting some classes would cost. Nothing is written into the ledger."""
     from ledger.service.requests.preview import preview as compute
 
     named = _named(classes, index)
     if not named:
         raise UsageError("name at least one class", "e.g. -c cat -c dog")
+    require_free(ctx, output, force=force)
     with session(ctx).ledger() as ledger, PhaseProgress() as progress:
         result = compute(ledger, model, tuple(named), progress)
     labels = result.model.labels
     _say_which(labels, named)
+    if output is not None:
+        emit_file(ctx, document_text(documents.preview_document(result)).encode(), output, force=force)
     if json:
         answer(ctx, documents.preview_document(result))
         return
-    before, after = result.accuracy["base_test"], result.accuracy["test"]
-    rows = [(before["per_class"][k], after["per_class"][k], k) for k in range(len(labels))]
-    # The forgotten first, then the retained classes that lose most.
-    rows.sort(key=lambda row: (row[2] not in result.forgotten, row[1] - row[0]))
-    emit_table(
-        ["class", "", "#before", "#after", "#change"],
-        (
-            (
-                labels[k],
-                "not known" if k in result.not_known_before else "forget" if k in result.forgotten else "retain",
-                percent(b),
-                percent(a),
-                f"{100 * (a - b):+.1f}",
-            )
-            for b, a, k in rows
-        ),
-        title=f"test accuracy of {model} if it forgot {', '.join(labels.names(result.forgotten))}",
-    )
-    say(f"retained classes: {RetainedAccuracy.of_metrics(result.accuracy).told(percent)}")
-    for k in sorted(result.not_known_before):
-        say(("warning:", "yellow"), f" {labels[k]} was not known before: there is nothing to forget")
-    for reason in result.missed_gates:
-        say(("a gate would stop this:", "yellow"), f" {reason}")
-    advise("next:", command("forget", model, *(word for text in named for word in ("-c", text))))
+    print_preview(result)
+    words = [word for text in named for word in ("-c", text)]
+    bound = [] if output is None else ["--preview", output]
+    advise("next:", command("forget", model, *words, *bound))
 
 
 def forget(
@@ -113,6 +111,10 @@ def forget(
     idempotency_key: Annotated[
         str | None, typer.Option(help="The same key files the request once, however often it is sent.")
     ] = None,
+    previewed: Annotated[
+        Path | None,
+        typer.Option("--preview", metavar="FILE", help="Bind it to what preview -o FILE showed: see if that held."),
+    ] = None,
     needs_approval: Annotated[bool, typer.Option(help="Wait for request approve before any work.")] = False,
     wait: Annotated[bool, typer.Option(help="Carry out the model's queue here and now.")] = False,
     json: Json = False,
@@ -121,10 +123,13 @@ def forget(
     from ledger.domain.requests import NewRequest
     from ledger.service.models.lookup import get_model
     from ledger.service.requests.filing import enqueue
+    from ledger.service.requests.foretelling import read_preview
 
     named = _named(classes, index)
     if bool(named) == (file is not None):
         raise UsageError("name classes with -c, or a file of requests with -f", "one of the two")
+    if previewed is not None and file is not None:
+        raise UsageError("a preview belongs to one request", "name its classes with -c")
     who = session(ctx).who
     with session(ctx).ledger(acts=True) as ledger:
         date = partial(parse_date, now=ledger.clock(), zone=ledger.config.zone)
@@ -143,6 +148,7 @@ def forget(
                     received_at=None if received_at is None else date(received_at, begins=True),
                     due_at=None if due is None else date(due),
                     idempotency_key=idempotency_key,
+                    preview=None if previewed is None else read_preview(read_text(previewed), str(previewed)),
                 )
             ]
         _say_which(labels, named)
@@ -234,6 +240,11 @@ def show(ctx: typer.Context, request: RequestNumber, json: Json = False) -> None
         body[name] = ", ".join(body[name] or ())
     emit_table(["", "~"], ((k.replace("_", " "), v) for k, v in body.items() if v not in (None, "", False)))
     emit_table(["#seq", "when", "event", "who", "~note"], ((e.seq, e.at, e.kind, e.actor, e.note) for e in events))
+    for event in events:
+        if event.kind == EventKind.REQUEST_RECEIVED and event.data.get("preview"):
+            say(f"bound to preview {event.data['preview']}")
+        if event.kind == EventKind.REQUEST_FULFILLED and event.data.get("preview"):
+            say(f"compared with the preview, the result is: {event.data['preview']}")
 
 
 def _decision(action: Action, doc: str) -> None:

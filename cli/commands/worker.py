@@ -9,6 +9,7 @@ import typer
 from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
 from ledger.domain.numbers import finite_number
+from ledger.domain.previews import PreviewOutcome
 from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.errors import LedgerError, OverdueError, UsageError
 
@@ -145,6 +146,11 @@ def tell(outcome: "Outcome") -> None:
     """Say what became of a request, and what was measured of the version that fulfils it."""
     colour = "red" if outcome.error is not None else "yellow" if outcome.not_known_before else "green"
     say(f"{outcome.about} is ", (outcome.request.state.value, colour), outcome.detail)
+    _tell_measured(outcome)
+    _tell_preview(outcome)
+
+
+def _tell_measured(outcome: "Outcome") -> None:
     evidence = outcome.evidence
     if outcome.version is None or evidence is None:
         return
@@ -157,6 +163,20 @@ def tell(outcome: "Outcome") -> None:
     say("; ".join(told))
     for missed in outcome.missed_gates:
         say(("waived gate:", "yellow"), f" {missed.told}")
+
+
+def _tell_preview(outcome: "Outcome") -> None:
+    """Say how the result compares with what was previewed, loudly if that is contradicted."""
+    if outcome.foretold is None:
+        return
+    if outcome.foretold.told:
+        contradicted = outcome.foretold.outcome is PreviewOutcome.CONTRADICTED
+        say(
+            ("warning:" if contradicted else "note:", "bold red" if contradicted else "yellow"),
+            f" {outcome.foretold.told}",
+        )
+    else:
+        say("the result is exactly what was previewed")
 
 
 def status(

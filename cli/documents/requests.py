@@ -19,6 +19,7 @@ from .errors import error_part
 from .models import model_part, version_part
 
 if TYPE_CHECKING:
+    from ledger.domain.previews import PreviewedClass
     from ledger.service.requests.claim_end import Outcome
     from ledger.service.requests.daemon import Trouble
     from ledger.service.requests.filing import Receipt
@@ -73,6 +74,9 @@ def outcome_part(value: "Outcome", now: datetime) -> Document:
         "not_known_before": list(value.model.labels.names(value.not_known_before)),
         "measured": None if made is None or value.evidence is None else measured_part(value.evidence),
         "missed_gates": [{"gate": one.gate, "told": one.told} for one in value.missed_gates],
+        "preview": None
+        if value.foretold is None
+        else {"outcome": value.foretold.outcome.value, "told": value.foretold.told},
     }
 
 
@@ -142,10 +146,25 @@ def trouble_document(value: "Trouble") -> Document:
     return document("trouble", {"error": error_part(value.error), "pause": value.pause})
 
 
+def _previewed_part(one: "PreviewedClass", result: "Preview") -> Document:
+    """Return what a class would lose, with the 95 % interval of the difference."""
+    bounds = one.lost.interval()
+    return {
+        "class": result.model.labels[one.class_index],
+        "forget": one.class_index in result.forgotten,
+        **{name: getattr(one, name) for name in ("images", "original", "masked", "foretold")},
+        "lost": one.lost.difference,
+        "interval": None if bounds is None else list(bounds),
+    }
+
+
 def preview_document(result: "Preview") -> Document:
     """Return what forgetting some classes would cost."""
     body = {
         "model": result.model.name,
+        "digest": result.digest,
+        "record": result.record.to_json(),
+        "classes": [_previewed_part(one, result) for one in result.classes],
         "forgotten": list(result.model.labels.names(result.forgotten)),
         "solver": result.solver,
         "depth": result.depth,

@@ -45,6 +45,17 @@ class ExportedCopy:
 
 
 @dataclass(frozen=True)
+class WaivedGates:
+    """Quality gates that a version missed and a person waived."""
+
+    missed: int
+    names: Sequence[str] = ()
+    """Of those that were missed; earlier releases did not record them."""
+    policy: str | None = None
+    """Digest of the gates that held; None where nothing was measured, and in earlier releases."""
+
+
+@dataclass(frozen=True)
 class CertificateFacts:
     """The data that a certificate is made of, as the ledger held it when the certificate was issued."""
 
@@ -54,7 +65,7 @@ class CertificateFacts:
     model: Model
     request: Request
     fulfilled_at: datetime
-    gates_missed: int
+    gates: WaivedGates
     """Quality gates that the version missed and a person waived."""
     version: Version
     base: Version
@@ -168,12 +179,20 @@ def _procedure(facts: CertificateFacts) -> dict[str, Any]:
         "effectiveAlphaForget": recipe.effective_alpha_f,
         "edit": recipe.edit,
         "maps": maps,
-        "gatesMissed": facts.gates_missed,
+        "gatesMissed": facts.gates.missed,
+        **_gates(facts),
         "recipe": json_digest(recipe.to_json()),
         "architectureCode": facts.base.recipe.code,
         "environment": recipe.environment,
         "plugins": recipe.plugins,
     }
+
+
+def _gates(facts: CertificateFacts) -> dict[str, Any]:
+    """Return the digest of the policy that held, and the gates that were missed; their names reveal no class."""
+    if facts.gates.policy is None:
+        return {}
+    return {"gates": {"policy": facts.gates.policy, "missed": sorted(facts.gates.names)}}
 
 
 def _inputs(facts: CertificateFacts) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from .previews import PreviewRecord
 from .states import OPEN_STATES, RequestState
 
 
@@ -19,6 +20,8 @@ class NewRequest:
     received_at: datetime | None = None
     due_at: datetime | None = None
     idempotency_key: str | None = None
+    preview: PreviewRecord | None = None
+    """The preview that it is bound to."""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ audit import FOLDER/export --into FOLDER/archive -> imported
 audit verify -> verification
 audit verify --file FOLDER/export -> verification
 audit log -> audit
+certificate issue 1 --dry-run -> certificate_plan
 certificate issue 1 -> issued
 certificate issue 2 -o FOLDER/certificate.json --openings FOLDER/openings.json -> issued
 certificate list -> certificates

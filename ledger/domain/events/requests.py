@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
+from ledger.domain.previews import PreviewOutcome, PreviewRecord
 from ledger.domain.states import RequestState
 
 from .event import Event, EventKind, key
@@ -34,6 +35,10 @@ class RequestReceived(RequestEvent):
     """Digest of all that was sent (:class:`ledger.domain.requests.RequestBody`)."""
     idempotency: str | None = None
     """Digest of the idempotency key, or of there being none. Absent before replay covered it."""
+    preview: str | None = None
+    """Digest of the preview that the request is bound to, if it is bound to one."""
+    foretold: PreviewRecord | None = None
+    """What that preview showed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +170,8 @@ class RequestFulfilled(RequestEvent):
     """Digest of the gates that held. Absent where nothing was measured, and before gates had a policy."""
     missed: tuple[str, ...] = ()
     """The gates that were missed: names of settings, conditions and levels. Absent before each was named."""
+    preview: PreviewOutcome | None = None
+    """How the result compares with the preview that the request is bound to; absent without one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from ledger.certificates.dsse import key_of, seal, statement_of
 from ledger.certificates.statement import (
     CertificateFacts,
     ExportedCopy,
+    WaivedGates,
     certificate_statement,
     substance,
 )
@@ -29,7 +30,7 @@ from ledger.domain.certificate_caveats import caveats
 from ledger.domain.certificates import Certificate
 from ledger.domain.command_lines import command
 from ledger.domain.events.ledgers import CertificateIssued, CertificateOpeningsErased
-from ledger.domain.events.requests import RequestFulfilled
+from ledger.domain.events.requests import RequestFulfilled, RequestWithdrawn
 from ledger.domain.events.versions import VersionExported
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
@@ -318,7 +319,7 @@ def _facts(
         model=model,
         request=request,
         fulfilled_at=fulfilled.at,
-        gates_missed=_gates_missed(tx, model, version),
+        gates=_gates(tx, model, version),
         version=version,
         base=tx.versions.get(model, 0),
         live=tx.versions.live(model),
@@ -333,16 +334,20 @@ def _facts(
     )
 
 
-def _gates_missed(tx: Transaction, model: Model, version: Version) -> int:
-    """Return how many quality gates were waived for a version's weights, whichever request is asked about."""
+def _gates(tx: Transaction, model: Model, version: Version) -> WaivedGates:
+    """Return which quality gates were waived for a version's weights, whichever request is asked about."""
     while version.restores is not None:
         version = tx.versions.get(model, version.restores)
+    kinds = (RequestFulfilled.kind, RequestWithdrawn.kind)
     made = [
         entry.payload
-        for entry in tx.audit.events(model=model.name, request_id=version.request_id, kinds=(RequestFulfilled.kind,))
-        if isinstance(entry.payload, RequestFulfilled) and entry.payload.version == version.number
+        for entry in tx.audit.events(model=model.name, request_id=version.request_id, kinds=kinds)
+        if isinstance(entry.payload, RequestFulfilled | RequestWithdrawn) and entry.payload.version == version.number
     ]
-    return max((one.gates_missed for one in made), default=0)
+    if not made:
+        return WaivedGates(0)
+    counted = max(one.gates_missed if isinstance(one, RequestFulfilled) else len(one.missed) for one in made)
+    return WaivedGates(counted, made[-1].missed, made[-1].gates)
 
 
 def _not_known_before(tx: Transaction, model: Model, request: Request) -> int | None:

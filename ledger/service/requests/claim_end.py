@@ -35,6 +35,7 @@ from ledger.service.versions.proposal import Proposal
 from ledger.store.repositories.requests import Claim
 
 from .claims import record
+from .foretelling import PreviewCheck
 
 COMMIT_ATTEMPTS = 10
 """Attempts to commit a result: about a quarter of a minute, as long as a database takes to restart and far less than
@@ -53,6 +54,8 @@ class Outcome:
     """Why it failed or was blocked."""
     proposal: Proposal | None = None
     """What the new version was made of."""
+    foretold: PreviewCheck | None = None
+    """How the result compares with the preview that the request is bound to; None without one."""
 
     @property
     def evidence(self) -> WeightsEvidence | None:
@@ -129,13 +132,16 @@ class ClaimEnd:
         self._ledger = ledger
         self._claim = claim
 
-    def fulfil(self, model: Model, parent: Version, proposal: Proposal | None) -> Outcome:
+    def fulfil(
+        self, model: Model, parent: Version, proposal: Proposal | None, foretold: PreviewCheck | None = None
+    ) -> Outcome:
         """Commit the result, and find out what became of a commit during which the connection was lost.
 
         Args:
             model: The request's model.
             parent: The version that was live when the computation began; it must still be live.
             proposal: The computed weights; None if the parent has forgotten the classes already.
+            foretold: How they compare with the preview that the request is bound to.
 
         Raises:
             LeaseLostError: Another worker may carry the request out.
@@ -145,15 +151,15 @@ class ClaimEnd:
         in_doubt = False
         for pause in islice(pauses(), COMMIT_ATTEMPTS):
             try:
-                done = self._committed(model, proposal) if in_doubt else None
-                return done or self._commit(model, parent, proposal)
+                done = self._committed(model, proposal, foretold) if in_doubt else None
+                return done or self._commit(model, parent, proposal, foretold)
             except UnreachableError:
                 in_doubt = True
             except BusyError:
                 pass
             except RetryLaterError:
                 # A commit in doubt holds its locks until it is through, which may be after we looked. Look again.
-                done = self._committed(model, proposal) if in_doubt else None
+                done = self._committed(model, proposal, foretold) if in_doubt else None
                 if done is None:
                     raise
                 return done
@@ -202,10 +208,13 @@ class ClaimEnd:
         except LedgerError:
             return
 
-    def _commit(self, model: Model, parent: Version, proposal: Proposal | None) -> Outcome:
+    def _commit(
+        self, model: Model, parent: Version, proposal: Proposal | None, foretold: PreviewCheck | None
+    ) -> Outcome:
         ledger, claim = self._ledger, self._claim
         now = ledger.clock()
-        told = "" if proposal is None else _told(model, claim.request, proposal)
+        made = "" if proposal is None else _told(model, claim.request, proposal)
+        told = "; ".join(filter(None, (made, foretold.told if foretold else "")))
         with ledger.database.write() as tx:
             version = None
             if proposal is not None:
@@ -225,6 +234,7 @@ class ClaimEnd:
                     state=done.state,
                     epoch=claim.epoch,
                     **_gates_of(proposal),
+                    preview=None if foretold is None else foretold.outcome,
                 ),
                 at=now,
                 actor=ledger.actor,
@@ -233,9 +243,9 @@ class ClaimEnd:
                 note=told,
             )
         keep_checkpoint(ledger)
-        return Outcome(model, done, version, proposal=proposal)
+        return Outcome(model, done, version, proposal=proposal, foretold=foretold)
 
-    def _committed(self, model: Model, proposal: Proposal | None) -> Outcome | None:
+    def _committed(self, model: Model, proposal: Proposal | None, foretold: PreviewCheck | None) -> Outcome | None:
         """Return the outcome that this claim's commit left, found by its epoch; None if it left none."""
         claim = self._claim
         with self._ledger.database.read() as tx:
@@ -244,10 +254,10 @@ class ClaimEnd:
                 if isinstance(event, RequestFulfilled) and event.epoch == claim.epoch:
                     request = tx.requests.get(claim.request.id)
                     if proposal is None:
-                        return Outcome(model, request, None)
+                        return Outcome(model, request, None, foretold=foretold)
                     version = tx.versions.get(model, event.version)
                     same = version.weights == proposal.weights
-                    return Outcome(model, request, version, proposal=proposal) if same else None
+                    return Outcome(model, request, version, proposal=proposal, foretold=foretold) if same else None
         return None
 
     def _unsuccessful(

@@ -27,6 +27,8 @@ from ledger.service.retry import retry_when_busy
 from ledger.store.audit.log import NewEntry
 from ledger.store.unit_of_work import Transaction
 
+from .foretelling import digest_of, require_fitting
+
 PART = 1000
 """Requests that are filed in one transaction. Other writers wait for it: about a tenth of a second."""
 PAUSE = 0.25
@@ -76,6 +78,7 @@ def enqueue(
     Raises:
         UsageError: A request names no class, or its dates contradict each other.
         TooFewRetainedError: With all open requests fulfilled, too few classes would be left.
+        ConflictError: The model changed since the preview was made that a request is bound to.
         IdempotencyConflictError: A key was used before, for something else.
         AuditError: The audit log does not verify.
         RowError: A row that the answer rests on is not what the audit log says.
@@ -146,6 +149,8 @@ class _Counter:
     """The ledger's time zone."""
     waiting: RequestState
     """The state of a request that is not fulfilled at once."""
+    anchor: Version
+    """What computations start from."""
     known: dict[str, tuple[Request | None, str]]
     """By idempotency key: the request under it (None for one that was taken in just now) and the digest of its body."""
 
@@ -153,10 +158,10 @@ class _Counter:
     def open(cls, tx: Transaction, model_name: str, ledger: Ledger, *, approval: bool) -> "_Counter":
         model = tx.models.get(model_name)
         tx.trusted.current(model.name)
-        live = tx.versions.live(model)
+        live, anchor = tx.versions.live(model), tx.versions.get(model, model.anchor)
         waiting = RequestState.AWAITING_APPROVAL if approval else RequestState.QUEUED
         expected = live.forgotten | tx.requests.awaited(model)
-        return cls(model, live, expected, ledger.clock(), ledger.config.zone, waiting, {})
+        return cls(model, live, expected, ledger.clock(), ledger.config.zone, waiting, anchor, {})
 
     def known_numbers(self, tx: Transaction, sent: Sequence[_Sent], checked: frozenset[int]) -> frozenset[int]:
         """Look up the idempotency keys, check the requests under them, and return the numbers of those requests.
@@ -179,6 +184,7 @@ class _Counter:
             UsageError: It names no class, or its dates contradict each other.
             TooFewRetainedError: Too few classes would be left.
             IdempotencyConflictError: Its key was used before, for something else.
+            ConflictError: The model changed since its preview was made.
         """
         new, key = sent.new, sent.new.idempotency_key
         if not new.classes:
@@ -204,6 +210,8 @@ class _Counter:
         if not new.classes <= self.expected:
             self.expected |= new.classes
         check_retained(self.model, self.expected)
+        if new.preview is not None and not no_op:
+            require_fitting(self.model, self.live, self.anchor, new.classes, new.preview)
         return {
             "model_id": self.model.id,
             "classes": sorted(new.classes),
@@ -261,6 +269,8 @@ def _entries(counter: _Counter, sent: _Sent, request: Request) -> list[NewEntry]
         state=request.state,
         body=sent.digest,
         idempotency=idempotency_digest(sent.digest, sent.new.idempotency_key),
+        preview=None if sent.new.preview is None else digest_of(sent.new.preview),
+        foretold=sent.new.preview,
     )
     entries = [NewEntry(received, note=request.reason, **common)]
     if request.no_op:

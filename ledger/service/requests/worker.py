@@ -23,6 +23,7 @@ from .claim_end import ClaimEnd, Outcome
 from .claims import LEASE_SECONDS, claim_next
 from .decisions import named_solvers
 from .filing import check_retained
+from .foretelling import check_preview
 from .heartbeat import LeaseHeartbeat
 from .leases import give_back
 from .transient import as_transient
@@ -122,7 +123,9 @@ def carry_out(
     try:
         with heartbeat.running():
             parent, proposal = _result(ledger, model, compute, claim.request, interruptible)
-            return end.fulfil(model, parent, proposal)
+            forgotten = parent.forgotten | claim.request.classes
+            foretold = check_preview(ledger, model, claim.request, forgotten, proposal, interruptible)
+            return end.fulfil(model, parent, proposal, foretold)
     except RetryLaterError as error:
         # The lease is still ours unless that is what was lost: then this changes nothing.
         end.interrupt(error.message)

@@ -13,6 +13,7 @@ import pytest
 from ledger.certificates.statement import (
     CertificateFacts,
     ExportedCopy,
+    WaivedGates,
     certificate_statement,
     figures,
     substance,
@@ -131,7 +132,7 @@ def facts(new_model: Callable[..., NewModel]) -> CertificateFacts:
         model=model,
         request=request,
         fulfilled_at=NOW,
-        gates_missed=0,
+        gates=WaivedGates(0),
         version=_version(1, frozenset({2})),
         base=_version(0, frozenset()),
         live=_version(3, frozenset({1, 2})),
@@ -314,26 +315,36 @@ def test_few_test_images_are_said(facts: CertificateFacts, images: int, few: int
     said = _measuring(facts, _confusion(facts, metrics={"matrix": matrix}))
     assert (said["evidence"]["fewestTestImages"], said["evidence"]["fewTestImages"]) == (images, few)
     assert any(f"the fewest {images}" in one for one in caveats(said)) is bool(few)
+    counted = {"test": {"images": [90, 90, images], "correct": [90, 90, 0]}}
+    assert _measuring(facts, _evidence(facts, metrics=counted))["evidence"]["fewestTestImages"] == images
     malformed = _measuring(facts, _confusion(facts, metrics={"matrix": [[1, 2]]}))
     assert "fewestTestImages" not in malformed["evidence"]
     assert any("was not counted" in one for one in caveats(malformed))
 
 
 def test_what_was_not_live_not_known_waived_or_kept_is_told(facts: CertificateFacts) -> None:
-    said = certificate_statement(replace(facts, gates_missed=2, not_known_before=1, clock_doubted=True), ["ab" * 32])[
-        "predicate"
-    ]
+    said = certificate_statement(
+        replace(
+            facts,
+            gates=WaivedGates(2, ("worst_class_loss <= 0.05", "probe_gap"), "9a" * 32),
+            not_known_before=1,
+            clock_doubted=True,
+        ),
+        ["ab" * 32],
+    )["predicate"]
     assert headline(said).startswith("was not known before: 1 of 1 classes")
     told = " | ".join(caveats(said))
     for part in (
         "was not known before",
         "version 1 was not live: version 3 was",
-        "2 quality gates were missed",
+        "2 quality gates were missed, and a person waived that: probe_gap, worst_class_loss <= 0.05",
         "this ledger keeps weights that still hold a class: version 0",
         "still hold a class were exported: version 0",
         "its times may be wrong",
     ):
         assert part in told
+    assert said["procedure"]["gates"] == {"policy": "9a" * 32, "missed": ["probe_gap", "worst_class_loss <= 0.05"]}
+    assert "gates" not in predicate(facts)["procedure"]
     known = predicate(replace(facts, live=facts.version, versions=(), exports=()))
     assert headline(known) == CLAIM
     assert known["version"]["isLive"] is True

@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import NoneType
@@ -20,6 +20,7 @@ from ledger.domain.events.event import Event, EventKind, json_keys
 from ledger.domain.events.models import ModelRegistered
 from ledger.domain.events.requests import RequestFulfilled, RequestRetried, RequestWithdrawn
 from ledger.domain.events.versions import VersionCreated
+from ledger.domain.previews import PreviewedClass, PreviewOutcome
 from ledger.domain.states import RequestState
 from ledger.domain.versions import VersionKind
 from ledger.errors import AuditError
@@ -34,6 +35,7 @@ VALUES: dict[Any, st.SearchStrategy[Any]] = {
     str: TEXTS,
     RequestState: st.sampled_from(RequestState),
     VersionKind: st.sampled_from(VersionKind),
+    PreviewOutcome: st.sampled_from(PreviewOutcome),
     datetime: st.datetimes(timezones=st.timezones() | st.none()),
     int | None: st.none() | SAFE_INTEGERS,
     str | None: st.none() | TEXTS,
@@ -57,6 +59,10 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     """Return values of a fact's type: one of those above, tuples of them, or nothing."""
     if kind in VALUES:
         return VALUES[kind]
+    if isinstance(kind, type) and is_dataclass(kind):
+        return st.builds(kind, **{one.name: values_of(one.type) for one in fields(kind)})
+    if kind is PreviewedClass:
+        return st.tuples(*[SAFE_INTEGERS] * len(PreviewedClass._fields)).map(PreviewedClass._make)
     items = get_args(kind)
     if get_origin(kind) is not tuple:
         return st.one_of([st.none() if item is NoneType else values_of(item) for item in items])
