@@ -79,7 +79,7 @@ def test_a_certificate_is_issued_listed_shown_and_verified(forgotten: Cli, tmp_p
     assert "kept" in forgotten("certificate", "list").out
     assert forgotten("certificate", "show", "1", "--json").out == answer.out
     shown = forgotten("certificate", "show", "1").out
-    assert "did not run confusion, " in " ".join(shown.split())
+    assert "membership, " in " ".join(shown.split()).partition("did not run ")[2]
     assert "not tested, L4 against retrained: " in " ".join(shown.split())
     assert "version 0" in shown
     again = forgotten("certificate", "issue", "1")
@@ -93,7 +93,7 @@ def test_a_certificate_is_issued_listed_shown_and_verified(forgotten: Cli, tmp_p
     said = forgotten.json("certificate", "verify", str(file), "--key", key_of(forgotten))
     assert said["ok"] is True
     assert said["classes"] is None
-    assert said["statement"]["predicate"]["evidence"]["level"] == "L0 applied"
+    assert said["statement"]["predicate"]["evidence"]["level"] == "L1 outputs"
     assert said["statement"]["subject"][0]["digest"]["sha256"] == forgotten.versions()[1]["weights"]
     plain = forgotten("certificate", "verify", str(file))
     assert "approximate unlearning with recorded evidence" in plain.out
@@ -108,10 +108,10 @@ def test_what_would_be_certified_is_said_before_anything_is_signed(forgotten: Cl
         planned = forgotten.json("certificate", "issue", "1", "--dry-run")
     assert answer.out == ""
     assert "to be certified: version 1 of digits, which is not live: version 2 is" in answer.err
-    assert "evidence on these weights: L0 applied (nothing was measured on test images)" in answer.err
-    assert "measure it first: unledger evaluate digits:1" in answer.advice
+    assert "evidence on these weights: L1 outputs (what the network answers to test images)" in answer.err
+    assert "for what is live: unledger certificate issue 1 --live" in answer.advice
     assert (planned["version"], planned["live_version"], planned["is_live"]) == (1, 2, False)
-    assert planned["not_tested"]["L1 outputs"] == ["accuracy", "confusion"]
+    assert planned["not_tested"]["L2 membership"] == ["membership", "rmia"]
     assert all(f"note: {sentence}" in answer.err for sentence in planned["caveats"])
     issued = forgotten("certificate", "issue", "1", "--live", "-o", str(tmp_path / "certificate.json"))
     said = [issued.err.index(part) for part in ("to be certified: version 2", "which is live", "issued certificate 1")]
