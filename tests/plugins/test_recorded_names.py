@@ -2,8 +2,10 @@
 
 from importlib.metadata import version
 
+import numpy as np
 import pytest
 
+from ledger.hookspecs import EvaluationInput, Outputs
 from ledger.plugin_manager import build_plugins
 
 PLUGINS = [
@@ -34,3 +36,17 @@ def test_evaluators_are_recorded_with_the_plugins_they_come_from(monkeypatch: py
     assert [info.name for _, info in offered.values()] == [name for name in PLUGINS if name.startswith("eval_")]
     assert {name: f"eval_{name}" for name in offered} == {name: info.name for name, (_, info) in offered.items()}
     assert tuple(n for n, (one, _) in offered.items() if getattr(one, "by_default", True)) == DEFAULT
+
+
+def test_no_two_evaluators_have_a_figure_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conditions of gates name a figure alone, and must mean one evaluator by it."""
+    monkeypatch.setenv("UNLEDGER_PLUGINS", "")
+    shares = np.array([[1.0, 0.0, 0.0], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
+    answers = Outputs(np.array([0, 1, 2]), shares)
+    data = EvaluationInput(("cat", "dog", "eel"), frozenset({2}), answers, answers, answers, answers, seed=0)
+    metrics = {name: one.evaluate(data) for name, (one, _) in build_plugins().evaluators().items()}
+    figures = [
+        name for found in metrics.values() for name, value in found.items() if not isinstance(value, str | list | dict)
+    ]
+    assert "probe_gap" in figures
+    assert sorted(figures) == sorted(set(figures))
