@@ -16,8 +16,10 @@ from ledger.domain.states import Action, RequestState
 from ledger.errors import GateError, UsageError
 from ledger.service.computation import unlearning
 from ledger.service.computation.compute import open_unlearning
+from ledger.service.evidence.certificates import issue
 from ledger.service.evidence.evaluation import evaluate
 from ledger.service.evidence.gating import open_gated
+from ledger.service.evidence.verification import read_statement
 from ledger.service.gates import gates_digest, gates_of
 from ledger.service.progress import Silent
 from ledger.service.requests.decisions import decide
@@ -118,6 +120,9 @@ def test_a_waiver_is_recorded_with_its_reason_and_what_was_missed(gated: Desk) -
     assert found.waiver == "good enough for the archive"
     assert found.missed_gates == ("accuracy.test.retained >= 1.5",)
     assert found.gates == held
+    procedure = read_statement(issue(gated.ledger, 1).certificate)["predicate"]["procedure"]
+    assert procedure["gatesMissed"] == 1
+    assert procedure["gates"] == {"policy": held, "missed": ["accuracy.test.retained >= 1.5"]}
 
 
 def projecting(desk: Desk) -> None:
@@ -193,6 +198,9 @@ def test_a_withdrawal_has_to_pass_too_and_tells_its_ways_on(gated: Desk) -> None
     assert withdrawn.data["solvers"] == ["least-squares"]
     found = request_history(gated.ledger, 1)
     assert (found.waiver, found.solvers) == ("asked to", ("least-squares",))
+    # The other request is certified by what a withdrawal made of it.
+    procedure = read_statement(issue(gated.ledger, 2, live=True).certificate)["predicate"]["procedure"]
+    assert procedure["gates"] == {"policy": held, "missed": ["accuracy.test.retained >= 1.5"]}
     assert level(gated, version) is EvidenceLevel.OUTPUTS
 
 
