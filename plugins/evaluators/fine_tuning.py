@@ -109,10 +109,10 @@ def mixed_batches(count: int, shots: int, seed: int) -> Iterator[Picked]:
     generator = np.random.default_rng(seed)
     half = BATCH // 2
     while True:
-        yield (
-            generator.choice(count, min(half, count), replace=False).tolist(),
-            generator.permutation(np.arange(half) % shots).tolist() if shots else (),
-        )
+        kept = generator.choice(count, min(half, count), replace=False)
+        # Fewer than half a batch are repeated as evenly as possible; of more, others are taken at each step.
+        few = generator.permutation(max(half, shots))[:half] % shots if shots else np.arange(0)
+        yield kept.tolist(), few.tolist()
 
 
 def _stepped(

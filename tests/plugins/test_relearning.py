@@ -95,6 +95,9 @@ def test_batches_hold_every_retained_image_once_and_half_forgotten_ones_where_as
     retained, forgotten = next(mixed_batches(100, 5, seed=0))
     assert len(set(retained)) == BATCH // 2 == len(forgotten)
     assert set(forgotten) == set(range(5))
+    # Of many forgotten classes, all take part in time.
+    many = mixed_batches(100, 50, seed=0)
+    assert {number for _ in range(20) for number in next(many)[1]} == set(range(50))
 
 
 # -- prototypes --------------------------------------------------------------------------------------
