@@ -84,7 +84,7 @@ def test_what_writes_speaks_it_too(forgotten: Cli) -> None:
     assert receipts["schema"] == "unledger.receipts/1"
     evaluation = forgotten.json("evaluate", "digits", "--train-per-class", "5")
     assert evaluation["schema"] == "unledger.evaluation/1"
-    assert {item["evaluator"] for item in evaluation["evidence"]} == {"accuracy", "confusion", "membership"}
+    assert {item["evaluator"] for item in evaluation["evidence"]} >= {"accuracy", "confusion", "membership"}
     assert forgotten.json("rollback", "digits", "--to", "1", "--yes")["reopened"][0]["id"] == 2
 
 
@@ -247,8 +247,10 @@ def test_a_report_is_written(forgotten: Cli, tmp_path: Path) -> None:
     assert "--force" in refused.err
     numbers = tmp_path / "numbers"
     forgotten("report", "digits", "-o", str(tmp_path / "report.html"), "--csv", str(numbers), "--force")
-    (accuracy,) = numbers.glob("version-*-accuracy-test.csv")
-    assert accuracy.read_text().startswith('"class","state"')
+    # Both versions were measured when they were made.
+    tables = sorted(numbers.glob("version-*-accuracy-test.csv"))
+    assert [table.name for table in tables] == [f"version-{number}-accuracy-test.csv" for number in (1, 2)]
+    assert all(table.read_text().startswith('"class","state"') for table in tables)
     forgotten("report", "--all", "-o", str(tmp_path / "pages"))
     assert {path.name for path in (tmp_path / "pages").iterdir()} == {"index.html", "digits.html"}
 
