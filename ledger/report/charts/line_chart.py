@@ -44,10 +44,18 @@ def line_chart(uid: str, title: str, places: Sequence[str], series: Sequence[Ser
         parts.append(label(LEFT - 6, _y(share) + 4, f"{100 * share:g}", "tick", text_anchor="end"))
     for i, place in enumerate(places):
         shown = shorten_middle(place, max(40.0, step - 6), 11)
-        parts.append(label(LEFT + 10 + step * i, BOTTOM + 16, shown, "tick", text_anchor="middle"))
+        parts.append(_place(shown, LEFT + 10 + step * i, right, last=i == len(places) - 1))
     parts += [_line(one, places, step) for one in series]
     key, height = _key(series, width)
     return picture(uid, width, height, title, _description(places, series), *parts, *key)
+
+
+def _place(text: str, x: float, right: float, *, last: bool) -> Markup:
+    # The last name ends at the edge where it would go beyond.
+    beyond = last and x + text_width(text, 11) / 2 > right + (WIDTH - RIGHT)
+    return label(
+        right + (WIDTH - RIGHT) if beyond else x, BOTTOM + 16, text, "tick", text_anchor="end" if beyond else "middle"
+    )
 
 
 def _line(one: Series, places: Sequence[str], step: float) -> Markup:

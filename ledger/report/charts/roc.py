@@ -14,8 +14,8 @@ from .line_chart import STYLES
 from .svg import element, label, line, picture, text_width
 from .words import percent
 
-WIDTH, HEIGHT = 360.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 346.0, 12.0, 232.0
+WIDTH, HEIGHT = 360.0, 312.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 346.0, 24.0, 244.0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Everything that a report says about one model, as plain values."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ledger.domain.chance import was_known
@@ -13,7 +13,7 @@ from ledger.domain.versions import LIVE, Version, not_known_before
 from ledger.service.versions.model_history import ModelHistory
 
 from .audit_facts import AuditFacts, AuditStatus
-from .metrics import read_confusion
+from .metrics import ConfusionMetrics, read_confusion
 
 REGISTERED = "the registered weights"
 """How the page calls the weights of version 0."""
@@ -29,6 +29,8 @@ class ModelReport:
     audit_facts: AuditFacts
     now: datetime
     """In the ledger's time zone, in which all times are told."""
+    _confusions: dict[tuple[str, frozenset[int]], ConfusionMetrics | None] = field(default_factory=dict, compare=False)
+    """Matrices that were read, by weights and forgotten classes: those of a thousand classes take long to read."""
 
     @property
     def model(self) -> Model:
@@ -77,6 +79,15 @@ class ModelReport:
         found = self.evidence_on(version)
         return {name: _beside(one, found.beside_retrained.get(name)) for name, one in found.standing.items()}
 
+    def confusion(self, version: Version) -> ConfusionMetrics | None:
+        """Return what ``confusion`` found on a version's weights; None if it did not measure them."""
+        key = version.weights, version.forgotten
+        if key not in self._confusions:
+            evidence = self.shown(version).get("confusion")
+            read = read_confusion(evidence.metrics, len(self.model.labels)) if evidence else None
+            self._confusions[key] = read
+        return self._confusions[key]
+
     def measured_on(self, version: Version) -> tuple[int, ...]:
         """Return on which other versions, with the very same weights, the evidence was measured."""
         known = {one.version for one in self.shown(version).values() if one.version is not None}
@@ -91,11 +102,11 @@ class ModelReport:
         classes = len(self.model.labels)
         versions = self.history.versions
         told = frozenset(k for v in versions for k in v.recipe.base_forgotten)
-        confusion = self.shown(version).get("confusion")
         measured = frozenset[int]()
-        if confusion is not None and self.compared(confusion) == REGISTERED:
-            read = read_confusion(confusion.metrics, classes)
-            before = read.before if read else None
+        evidence = self.shown(version).get("confusion")
+        if version.forgotten - told and evidence is not None and self.compared(evidence) == REGISTERED:
+            confusion = self.confusion(version)
+            before = confusion.before if confusion else None
             measured = frozenset(
                 k
                 for k in version.forgotten - told

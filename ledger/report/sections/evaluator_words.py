@@ -18,8 +18,8 @@ LOOKS_AT = {
 }
 """By evaluator."""
 ATTACKS = {
-    "paper": "separability attack",
-    "salun": "retained-against-test attack",
+    "paper": "separability",
+    "salun": "against test",
 }
 """The two attacks of ``membership``, by the names of their metrics."""
 ATTACK_NOTES = (

@@ -7,7 +7,7 @@ from typing import Any
 from ledger.domain.evidence import Evidence
 from ledger.domain.labels import LabelMap
 from ledger.domain.versions import Version
-from ledger.report.data.metrics import AccuracyMetrics, ConfusionMetrics, read_accuracy, read_confusion
+from ledger.report.data.metrics import AccuracyMetrics, ConfusionMetrics, read_accuracy
 from ledger.report.data.model_report import ModelReport
 
 
@@ -67,10 +67,10 @@ class ShownVersion:
         """What ``accuracy`` found."""
         return read_accuracy(self.metrics("accuracy"), len(self.labels))
 
-    @cached_property
+    @property
     def confusion(self) -> ConfusionMetrics | None:
         """What ``confusion`` found."""
-        return read_confusion(self.metrics("confusion"), len(self.labels))
+        return self.report.confusion(self.version)
 
     def state(self, k: int) -> str:
         """Return in a word or three what has become of a class."""

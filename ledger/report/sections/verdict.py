@@ -6,7 +6,7 @@ from ledger.domain.chance import DOUBT, most_hidden
 from ledger.domain.retained_accuracy import PLAIN_ORIGINAL
 from ledger.report.charts.measured_words import span
 from ledger.report.charts.words import count, percent, short_listing
-from ledger.report.data.metrics import AccuracyMetrics, read_accuracy, read_confusion
+from ledger.report.data.metrics import AccuracyMetrics, read_accuracy
 from ledger.report.data.model_report import REGISTERED, ModelReport
 
 from .evidence_level import level_summary
@@ -80,8 +80,7 @@ def _images(report: ModelReport, classes: Sequence[int]) -> str:
 
 def _none_recognised(report: ModelReport, classes: Collection[int]) -> str:
     """Say that no test image of some classes is recognised, and of how many, as far as evidence tells."""
-    evidence = report.shown(report.live).get("confusion")
-    confusion = read_confusion(evidence.metrics, len(report.model.labels)) if evidence else None
+    confusion = report.confusion(report.live)
     images = [int(confusion.after.images[k]) for k in classes] if confusion else []
     if not images or not min(images):
         return "Not one test image of a forgotten class is recognised."

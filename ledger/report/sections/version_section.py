@@ -21,12 +21,13 @@ from .evaluator_words import looked_at
 from .evidence_level import LevelSummary, level_summary
 from .feature_figures import feature_figures
 from .figure import Figure
+from .saliency_figures import saliency_figures
 from .shown_version import ShownVersion
 from .side_by_side import SideBySide, side_by_side
 
 MOST_TEXT = 2400
 """Width of free text, in pixels."""
-TOLD = frozenset({"accuracy", "confusion", "membership"})
+TOLD = frozenset({"accuracy", "confusion", "membership", "saliency"})
 """Evaluators whose figures are all in pictures and tables; those of others are listed as well."""
 
 
@@ -97,7 +98,7 @@ def _section(report: ModelReport, version: Version) -> VersionSection:
         compared=side_by_side(shown),
         figures=(*accuracy_figures(shown), *went, *confusion_figures(shown)),
         beside=tuple(membership_figures(shown)),
-        further=(*roc_figures(shown), *feature_figures(shown)),
+        further=(*roc_figures(shown), *feature_figures(shown), *saliency_figures(shown)),
         computation=tuple(computation_figures(report, version, recipe)),
         destinations=() if went else tuple(destinations(shown)),
         rows=tuple(class_rows(shown)),
