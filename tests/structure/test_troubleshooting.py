@@ -37,7 +37,8 @@ CODES = {
     "unledger work --drain": {0},
     "unledger request release ID --force --reason REASON": {0, 4},
     "unledger request retry ID": {4},
-    "unledger request retry ID --waive-gates --reason REASON": {4},
+    "unledger request retry ID --solver projection": {4},
+    "unledger request retry ID --waive REASON": {4},
     "unledger doctor": {0, 1},
     # There is no such file: the ledger at hand has a network of timm.
     "unledger model rebind MODEL --arch FILE.py:factory": {2},
