@@ -4,10 +4,13 @@ from typing import TYPE_CHECKING
 
 from ledger.domain.command_lines import command
 from ledger.domain.evidence import BASE, Evidence
+from ledger.domain.image_counts import FEW_IMAGES, counted
+from ledger.domain.intervals import Interval, mean_interval, wilson
 from ledger.domain.levels import EvidenceLevel
 from ledger.domain.retained_accuracy import PLAIN_ORIGINAL, RetainedAccuracy
 
-from .render import advise, day, emit_table, percent, say
+from .feature_tables import print_features
+from .render import advise, day, emit_table, marked_images, percent, say
 
 if TYPE_CHECKING:
     from ledger.service.evidence.evaluation import Evaluation
@@ -44,7 +47,7 @@ def _print(result: "Evaluation", evidence: Evidence, name: str) -> None:
             _print_accuracy(result, evidence, name)
         case "membership":
             _print_membership(result, evidence)
-        case other if other not in TOLD_BY_TABLES:
+        case other if other not in TOLD_BY_TABLES and not print_features(other, evidence.metrics):
             emit_table([other, ""], ((key, _told(value)) for key, value in evidence.metrics.items()))
         case _:
             pass
@@ -52,23 +55,31 @@ def _print(result: "Evaluation", evidence: Evidence, name: str) -> None:
 
 def _print_accuracy(result: "Evaluation", evidence: Evidence, name: str) -> None:
     metrics, labels, forgotten = evidence.metrics, result.model.labels, result.version.forgotten
-    splits = ("base_train", "train", "base_test", "test")
+    splits, test = ("base_train", "train", "base_test", "test"), metrics["test"]
+    counts = counted(test)
     rows = [
         (
             labels[k],
             "not known" if k in result.not_known_before else "forgotten" if k in forgotten else "retained",
             *(percent(metrics[split]["per_class"][k]) for split in splits),
+            marked_images(counts[k].images) if k in counts else "",
+            _interval(wilson(counts[k].correct, counts[k].images) if k in counts else None),
         )
         for k in sorted(range(len(labels)), key=lambda k: (k not in forgotten, k))
     ]
-    rows += [
-        ("mean", group, *(percent(metrics[split][group]) for split in splits)) for group in ("retained", "forgotten")
-    ]
+    for group in ("retained", "forgotten"):
+        chosen = [counts[k] for k in sorted(counts) if (k in forgotten) == (group == "forgotten")]
+        bounds = mean_interval([(count.correct, count.images) for count in chosen])
+        images = f"{sum(count.images for count in chosen):,}" if chosen else ""
+        rows.append(("mean", group, *(percent(metrics[split][group]) for split in splits), images, _interval(bounds)))
     emit_table(
-        ["class", "", "#train before", "#train after", "#test before", "#test after"],
+        ["class", "", "#train was", "#train is", "#test was", "#test is", "#images", "95 %"],
         rows,
         title=f"{name} version {result.version.number} against {_counterpart(evidence)}",
     )
+    say("95 %: interval of the last accuracy, for so many test images")
+    if any(count.images < FEW_IMAGES for count in counts.values()):
+        say(f"*: fewer than {FEW_IMAGES} test images; the figures show little")
     against = evidence.provenance.against
     plain = PLAIN_ORIGINAL if against in ("", BASE) else _counterpart(evidence)
     say(f"retained classes, test: {RetainedAccuracy.of_metrics(metrics).told(percent, plain)}")
@@ -86,6 +97,14 @@ def _print_membership(result: "Evaluation", evidence: Evidence) -> None:
         ],
         title="forgotten images taken for never seen (population attacks: weak evidence)",
     )
+    say(
+        "paper: of test images of the forgotten classes, told from retained training images (arXiv 2312.00761). SalUn: "
+        "of their training images (arXiv 2310.12508). 100 %: all look unseen, which masking one output reaches as well"
+    )
+
+
+def _interval(bounds: Interval | None) -> str:
+    return "" if bounds is None else f"{100 * bounds.low:.1f} to {100 * bounds.high:.1f}"
 
 
 def _print_level(result: "Evaluation") -> None:
