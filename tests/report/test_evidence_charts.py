@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -14,7 +15,7 @@ from ledger.report.charts.heat_strips import HeatMap, StripRow, heat_strips, lev
 from ledger.report.charts.line_chart import Series, line_chart
 from ledger.report.charts.roc import RocCurve, axis_floor, roc_chart
 from ledger.report.charts.stacked_bars import Bar, BarGroup, BarPart, stacked_bars
-from ledger.report.data.gathering import gather
+from ledger.report.data.gathering import gather, read_audit_facts
 from ledger.report.data.measured import read_split
 from ledger.report.data.model_report import ModelReport
 from ledger.report.page import page_tables, render
@@ -134,14 +135,21 @@ def test_interference_covers_every_class_ever_forgotten(new_sample: NewSample) -
 
 
 def test_waived_gates_stand_beside_the_headline(measured: Sample) -> None:
-    from ledger.domain.events.requests import RequestFulfilled
+    from ledger.domain.events.requests import RequestFulfilled, RequestRetried
     from ledger.domain.states import RequestState
 
     assert "Quality gates were waived" not in render(gather(measured.ledger, measured.name))
     with measured.ledger.database.write() as tx:
-        event = RequestFulfilled(version=1, no_op=False, state=RequestState.FULFILLED, gates_missed=2)
-        tx.audit.append(event, at=measured.now[0], actor="ada", model=measured.name, request_id=1)
-    text = render(gather(measured.ledger, measured.name))
+        waived = RequestRetried(previous=RequestState.BLOCKED, state=RequestState.QUEUED, gates_waived=True)
+        missed = ("max_forgotten_accuracy", "loss_against_mask <= 0.02")
+        event = RequestFulfilled(version=1, no_op=False, state=RequestState.FULFILLED, gates_missed=2, missed=missed)
+        at, name = measured.now[0], measured.name
+        tx.audit.append(waived, at=at, actor="ada", model=name, request_id=1, note="the <b>court</b> says so")
+        tx.audit.append(event, at=at, actor="ada", model=name, request_id=1)
+        facts = read_audit_facts(tx, name)
+    text = render(replace(gather(measured.ledger, measured.name), audit_facts=facts))
+    assert "it missed 2\u00a0quality gates (max_forgotten_accuracy, loss_against_mask &lt;= 0.02)" in text
+    assert "reason given: “the &lt;b&gt;court&lt;/b&gt; says so”" in text
     assert text.index("Quality gates were waived") < text.index("Evidence on version 1")
 
 
@@ -232,7 +240,7 @@ def test_heat_maps_cover_what_is_above_nothing(values: list[list[float]]) -> Non
 def test_a_page_on_a_thousand_classes_stays_under_three_megabytes(new_sample: NewSample) -> None:
     sample = new_sample([f"class number {k}" for k in range(1000)])
     forgotten = frozenset(range(0, 1000, 10))
-    # Without class spaces and a million counts: it takes the ledger long to store and verify them, not the page to draw.
+    # Without class spaces and a million counts, which the ledger takes long to store and verify.
     sample._terms = lambda *_: ()  # type: ignore[method-assign]
     record_whole(sample, sample.forget(*sorted(forgotten)), without=("confusion",))
     report = gather(sample.ledger, sample.name)

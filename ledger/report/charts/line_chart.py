@@ -53,9 +53,8 @@ def line_chart(uid: str, title: str, places: Sequence[str], series: Sequence[Ser
 def _place(text: str, x: float, right: float, *, last: bool) -> Markup:
     # The last name ends at the edge where it would go beyond.
     beyond = last and x + text_width(text, 11) / 2 > right + (WIDTH - RIGHT)
-    return label(
-        right + (WIDTH - RIGHT) if beyond else x, BOTTOM + 16, text, "tick", text_anchor="end" if beyond else "middle"
-    )
+    at, anchor = (right + WIDTH - RIGHT, "end") if beyond else (x, "middle")
+    return label(at, BOTTOM + 16, text, "tick", text_anchor=anchor)
 
 
 def _line(one: Series, places: Sequence[str], step: float) -> Markup:

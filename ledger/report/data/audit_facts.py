@@ -66,6 +66,17 @@ class AuditStatus:
 
 
 @dataclass(frozen=True)
+class VersionWaiver:
+    """Quality gates that a version misses and a person waived."""
+
+    missed: int
+    names: tuple[str, ...] = ()
+    """The gates; earlier releases only counted them."""
+    reason: str = ""
+    """The reason given; empty if none was."""
+
+
+@dataclass(frozen=True)
 class AuditFacts:
     """Facts about a model's versions that only the audit log holds; empty if the log does not verify."""
 
@@ -75,7 +86,9 @@ class AuditFacts:
     """By version: the reason given for this rollback."""
     compared: dict[tuple[str, str], str] = field(default_factory=dict)
     """By evaluator and digest of its inputs: what was compared with, ``base``, a version number or ``file``."""
-    gates_missed: dict[int, int] = field(default_factory=dict)
-    """By version: number of missed quality gates that a person waived."""
+    waived: dict[int, VersionWaiver] = field(default_factory=dict)
+    """By version: quality gates that it misses and a person waived."""
+    reasons_to_waive: dict[int, str] = field(default_factory=dict)
+    """By request: the reason given when its gates were waived."""
     happenings: list[Happening] = field(default_factory=list)
     """Exports, certificates and purges, oldest first."""

@@ -7,7 +7,7 @@ from ledger.audit.events import AuditEvent
 from ledger.audit.signed_notes import Verifier
 from ledger.domain.events.ledgers import CertificateIssued
 from ledger.domain.events.models import ModelPurged, ModelRolledBack
-from ledger.domain.events.requests import RequestFulfilled
+from ledger.domain.events.requests import RequestFulfilled, RequestRetried, RequestWithdrawn
 from ledger.domain.events.versions import VersionEvaluated, VersionExported
 from ledger.errors import AuditError, LedgerError, RowError
 from ledger.service.ledger import Ledger
@@ -16,7 +16,7 @@ from ledger.service.signing import own_verifier
 from ledger.service.versions.model_history import read_stored_history
 from ledger.store.unit_of_work import Transaction
 
-from .audit_facts import AuditFacts, AuditStatus, Happening, HappeningKind, SignedHead
+from .audit_facts import AuditFacts, AuditStatus, Happening, HappeningKind, SignedHead, VersionWaiver
 from .model_report import ModelReport
 
 TRIES = 3
@@ -49,7 +49,7 @@ def gather(ledger: Ledger, model_name: str) -> ModelReport:
     verifier = _verifier(ledger)
     with ledger.database.read() as tx:
         audit = _verified(tx, model_name, verifier)
-        remarks = _remarks(tx, model_name) if audit.verified else AuditFacts()
+        remarks = read_audit_facts(tx, model_name) if audit.verified else AuditFacts()
     return ModelReport(versions, requests, audit, remarks, now.astimezone(ledger.config.zone))
 
 
@@ -94,10 +94,12 @@ def _verified(tx: Transaction, model_name: str, verifier: Verifier | None) -> Au
     return AuditStatus(head, root=tx.audit.root().hex(), signed=signed)
 
 
-def _remarks(tx: Transaction, model_name: str) -> AuditFacts:
+def read_audit_facts(tx: Transaction, model_name: str) -> AuditFacts:
+    """Return what only the entries of the audit log tell of a model."""
     found = AuditFacts()
     kinds = (
-        *(ModelRolledBack.kind, VersionEvaluated.kind, RequestFulfilled.kind),
+        *(ModelRolledBack.kind, VersionEvaluated.kind),
+        *(RequestRetried.kind, RequestFulfilled.kind, RequestWithdrawn.kind),
         *(VersionExported.kind, CertificateIssued.kind, ModelPurged.kind),
     )
     for entry in tx.audit.events(model=model_name, kinds=kinds):
@@ -113,8 +115,14 @@ def _note(found: AuditFacts, entry: AuditEvent) -> None:
             found.reasons[event.version] = entry.note or ""
         case VersionEvaluated() as event:
             found.compared[event.evaluator, event.inputs] = event.against
-        case RequestFulfilled() as event:
-            found.gates_missed[event.version] = event.gates_missed
+        case RequestRetried(gates_waived=True) if entry.request_id is not None:
+            found.reasons_to_waive[entry.request_id] = entry.note or ""
+        case RequestFulfilled() as event if event.gates_missed or event.missed:
+            reason = found.reasons_to_waive.get(entry.request_id or 0, "")
+            missed = max(event.gates_missed, len(event.missed))
+            found.waived[event.version] = VersionWaiver(missed, event.missed, reason)
+        case RequestWithdrawn() as event if event.missed and event.version is not None:
+            found.waived[event.version] = VersionWaiver(len(event.missed), event.missed, entry.note or "")
         case VersionExported() as event:
             found.happenings.append(Happening(entry.at, HappeningKind.EXPORT, (event.version,)))
         case CertificateIssued() as event:

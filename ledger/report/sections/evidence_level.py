@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from ledger.domain.command_lines import command
 from ledger.domain.levels import EvidenceLevel
 from ledger.domain.versions import Version
-from ledger.report.charts.words import count, numbered
+from ledger.report.charts.svg import shorten
+from ledger.report.charts.words import count
+from ledger.report.data.audit_facts import VersionWaiver
 from ledger.report.data.model_report import ModelReport
 
 from .evaluator_words import not_tested
+
+MOST_REASON = 1200
+"""Width of a reason, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,17 @@ def waivers(report: ModelReport) -> tuple[str, ...]:
     """Return which versions a person accepted although they missed gates, of those that the live one rests on."""
     told = []
     for version in report.history.versions:
-        missed = report.audit_facts.gates_missed.get(version.number, 0)
-        if missed and version.forgotten & report.live.forgotten:
-            told.append(f"{numbered('version', [version.number])} although it missed {count(missed, 'quality gate')}")
+        waived = report.audit_facts.waived.get(version.number)
+        if waived is not None and version.forgotten & report.live.forgotten:
+            told.append(f"version {version.number} although it missed {waived_gates(waived)}")
     return tuple(told)
+
+
+def waived_gates(waived: VersionWaiver) -> str:
+    """Return in words which gates were missed, and why a person waived them."""
+    names = f" ({', '.join(waived.names)})" if waived.names else ""
+    reason = f", reason given: “{shorten(waived.reason, MOST_REASON)}”" if waived.reason else ", no reason given"
+    return f"{count(waived.missed, 'quality gate')}{names}{reason}"
 
 
 def _added(missing: list[str], report: ModelReport, version: Version, level: EvidenceLevel) -> list[str]:

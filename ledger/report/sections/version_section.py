@@ -9,7 +9,7 @@ from ledger.domain.evidence import Evidence
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version, VersionKind
 from ledger.report.charts.svg import shorten
-from ledger.report.charts.words import count, listing, minute, number, numbered, short_listing
+from ledger.report.charts.words import listing, minute, number, numbered, short_listing
 from ledger.report.data.model_report import ModelReport
 
 from .accuracy_figures import ClassRow, accuracy_figures, class_rows
@@ -18,7 +18,7 @@ from .computation import class_space_rows, computation_facts, computation_figure
 from .confusion_figures import Destination, confusion_figures, destinations
 from .destination_figures import destination_figures
 from .evaluator_words import looked_at
-from .evidence_level import LevelSummary, level_summary
+from .evidence_level import LevelSummary, level_summary, waived_gates
 from .feature_figures import feature_figures
 from .figure import Figure
 from .saliency_figures import saliency_figures
@@ -153,9 +153,9 @@ def _remarks(report: ModelReport, version: Version) -> Iterator[str]:
         )
     if version.kind is VersionKind.ROLLBACK:
         yield f"The recipe below is that of version {version.restores}."
-    missed = report.audit_facts.gates_missed.get(version.number, 0)
-    if missed:
-        yield f"A person accepted this version although it missed {count(missed, 'quality gate')}."
+    waived = report.audit_facts.waived.get(version.number)
+    if waived is not None:
+        yield f"A person accepted this version although it missed {waived_gates(waived)}."
 
 
 def _sources(report: ModelReport, version: Version) -> Iterator[str]:
