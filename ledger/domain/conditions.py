@@ -41,6 +41,26 @@ FIGURES: Mapping[str, tuple[str, ...]] = {
         "cka_forgotten_retrained",
         "cka_retained_retrained",
     ),
+    "rmia": (
+        "rmia_auc",
+        "rmia_auc_low",
+        "rmia_auc_high",
+        "rmia_tpr_at_1_percent",
+        "rmia_tpr_at_0_1_percent",
+        "rmia_gap",
+    ),
+    "neighbours": ("neighbour_auc", "neighbour_gap"),
+    "relearning": (
+        "retained_tuning_return",
+        "retained_tuning_gap",
+        "one_shot_return",
+        "one_shot_gap",
+        "five_shot_return",
+        "five_shot_gap",
+        "few_steps_return",
+        "few_steps_gap",
+    ),
+    "statistics": ("statistics_return", "statistics_gain", "statistics_gap"),
 }
 """Figures that evaluators of this package report at their top level, by evaluator: no two have one of the same name."""
 BARE_NAMES: Mapping[str, str] = {figure: evaluator for evaluator, figures in FIGURES.items() for figure in figures}

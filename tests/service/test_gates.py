@@ -289,7 +289,10 @@ def test_a_level_that_needs_a_retrained_network_blocks_until_one_is_declared(gat
 
 def test_every_figure_with_a_bare_name_is_reported_by_one_evaluator(gated: Desk) -> None:
     version = gated.forget(3)
-    found = evaluate(gated.ledger, MODEL, version.number, Silent(), only=sorted(FIGURES)).evidence
+    trains = {"rmia", "relearning", "statistics"}
+    found = dict(evaluate(gated.ledger, MODEL, version.number, Silent(), only=sorted(FIGURES.keys() - trains)).evidence)
+    # Where nothing is forgotten these have nothing to train for; their figures are there all the same, without a value.
+    found |= evaluate(gated.ledger, MODEL, 0, Silent(), only=sorted(trains)).evidence
     for figure, evaluator in BARE_NAMES.items():
         assert [name for name, one in found.items() if figure in one.metrics] == [evaluator]
     text = (Path(__file__).parents[2] / "docs" / "gates.md").read_text()
