@@ -33,6 +33,7 @@ ADD = "model add x --arch f.py:f --weights nothing.safetensors --data folder:x"
 FITTING = {
     "evaluate train_per_class": "evaluate nobody --train-per-class=",
     "evaluate time_limit": "evaluate nobody --time-limit=",
+    "evaluate level": "evaluate nobody --level=",
     "rollback to": "rollback pets --dry-run --to=",
     "work poll": "work nobody --once --poll=",
     "forget index": "forget nobody --index=",

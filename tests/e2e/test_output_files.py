@@ -16,6 +16,7 @@ from tests.ledgers.shelf import Shelf
 
 OUTPUTS = {
     "report": ("report", "shelf", "-o"),
+    "preview": ("preview", "shelf", "-c", "cars", "-o"),
     "audit checkpoint": ("audit", "checkpoint", "-o"),
     "audit proof": ("audit", "proof", "1", "-o"),
     "audit export": ("audit", "export", "-o"),

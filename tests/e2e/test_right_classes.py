@@ -384,7 +384,7 @@ def test_a_class_that_was_not_known_is_no_success(unknowing: Cli, tmp_path: Path
     assert "not known" in evaluated.out
     unknowing("certificate", "issue", "1", "-o", str(tmp_path / "certificate"))
     verified = unknowing("certificate", "verify", str(tmp_path / "certificate"))
-    assert "1 of the classes: nothing was forgotten of them" in verified.out
+    assert "was not known before: 1 of 2 classes, and nothing was forgotten of them" in verified.out
     unknowing("report", "pets", "-o", str(tmp_path / "report.html"))
     page = (tmp_path / "report.html").read_text()
     assert "It was edited to forget dog; cat was not known before, so there was nothing to forget" in page
