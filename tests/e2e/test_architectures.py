@@ -42,7 +42,7 @@ VIT = Trained(
     ("patch_embed.proj.weight", "attn.qkv.weight", "attn.proj.weight", "mlp.fc1.weight"),
 )
 CONVNEXT = Trained("test_convnext", 16, {}, ("conv_dw.weight", "mlp.fc1.weight", "downsample.1.weight"))
-EFFICIENTNET = Trained("test_efficientnet", 16, {}, ("conv_dw.weight", "conv_pw.weight", "se.conv_reduce.weight"))
+EFFICIENTNET = Trained("test_efficientnet", 24, {}, ("conv_dw.weight", "conv_pw.weight", "se.conv_reduce.weight"))
 
 
 @pytest.fixture(params=[VIT, CONVNEXT, EFFICIENTNET], ids=lambda trained: str(trained.name))

@@ -95,7 +95,7 @@ def test_a_model_shows_its_own_gates(cli: Cli) -> None:
     assert gates["digest"] != before["digest"]
     assert gates["max_retained_drop"] == 0.1
     table = cli("model", "show", "digits").out
-    assert gates["digest"] in table
+    assert gates["digest"] in "".join(table.split())  # which a narrow terminal breaks
     assert "loss_against_mask <= 0.5" in table
 
 
