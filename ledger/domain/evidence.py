@@ -79,6 +79,17 @@ class Evidence:
         """Whether the evaluator that comes with unledger measured it, not another one under its name."""
         return self.plugin == f"eval_{self.evaluator}"
 
+    @property
+    def tested(self) -> bool:
+        """Whether the evaluator had anything to test: where not, built-in ones return no figure, and say why.
+
+        A test that is not about a network, as that of batch statistics where there are no such layers, leaves nothing
+        untested.
+        """
+        # Of a row that somebody changed, reports show what they can.
+        found = self.metrics if isinstance(self.metrics, Mapping) else {}
+        return not found.get("reason") or found.get("layers") == 0
+
 
 @dataclass(frozen=True)
 class WeightsEvidence:
@@ -104,8 +115,23 @@ class WeightsEvidence:
 
     @property
     def beside_retrained(self) -> dict[str, Evidence]:
-        """The newest evidence that was measured beside a retrained network as well, by evaluator."""
-        return {one.evaluator: one for one in self.measured if one.provenance.retrained is not None}
+        """The newest evidence that was measured beside a retrained network as well, by evaluator.
+
+        Of several, one that compares with the original counts before any that compares with something else.
+        """
+        found = [one for one in self.measured if one.provenance.retrained is not None]
+        with_original = [one for one in found if one.provenance.against in ("", str(self.anchor), BASE)]
+        return {one.evaluator: one for one in (*found, *with_original)}
+
+    @property
+    def shown(self) -> dict[str, Evidence]:
+        """What a document shows of each evaluator: the newest comparison with the original.
+
+        Where an earlier one had a retrained network beside it and the newest has not, the earlier one is shown: it is
+        about the same weights, and says more.
+        """
+        beside = self.beside_retrained
+        return {name: _beside(one, beside.get(name)) for name, one in self.standing.items()}
 
     @property
     def compared(self) -> tuple[Evidence, ...]:
@@ -120,7 +146,10 @@ class WeightsEvidence:
 
     @property
     def level(self) -> EvidenceLevel:
-        """How much was tested. Only built-in evaluators count: what others measure under a name is theirs to say."""
+        """How much was tested. Only built-in evaluators count: what others measure under a name is theirs to say.
+
+        One that ran and had nothing to test, for want of images for example, reaches no level.
+        """
         return level_of(_built_in(self.standing), _built_in(self.beside_retrained))
 
     def missing(self, level: EvidenceLevel) -> list[str]:
@@ -128,5 +157,12 @@ class WeightsEvidence:
         return missing_for(level, _built_in(self.standing), _built_in(self.beside_retrained))
 
 
+def _beside(standing: Evidence, retrained: Evidence | None) -> Evidence:
+    """Return which evidence to show: that beside a retrained network, if it compares with the same original."""
+    if standing.provenance.retrained is not None or retrained is None:
+        return standing
+    return retrained if retrained.provenance.against == standing.provenance.against else standing
+
+
 def _built_in(measured: Mapping[str, Evidence]) -> list[str]:
-    return [name for name, one in measured.items() if one.built_in]
+    return [name for name, one in measured.items() if one.built_in and one.tested]

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from ledger.digest import LARGEST_WHOLE
 from ledger.errors import UsageError
 
 from .conditions import EXAMPLE, Condition
@@ -212,9 +213,12 @@ def _conditions(value: object, where: str) -> tuple[Condition, ...]:
 
 def _count(table: Mapping[str, Any], name: str, where: str) -> int | None:
     value = table.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= LARGEST_WHOLE):
         return value
-    raise UsageError(f"{name} of {where} must be a whole number of images, at least 1, not {value!r}")
+    raise UsageError(
+        f"{name} of {where} must be a whole number of images, at least 1, not {value!r:.40}",
+        "a number beyond that of a class's images means all of them, e.g. 1000000",
+    )
 
 
 def _retrained(value: object, where: str) -> RetrainedReference:
@@ -226,6 +230,8 @@ def _retrained(value: object, where: str) -> RetrainedReference:
             f"{here} must name weights and by",
             'e.g. weights = "without_cat.safetensors", without = ["cat"], by = "who trained them"',
         )
+    if "\0" in weights:
+        raise UsageError(f"weights of {here} is no path: {weights!r}", "name a safetensors file")
     if not _are_texts(without):
         raise UsageError(f"without of {here} must be a list of classes", 'e.g. without = ["cat"]')
     return RetrainedReference(weights, frozenset(without), by)

@@ -34,6 +34,13 @@ class PreviewedClass(NamedTuple):
         """The masked original beside the foretold weights."""
         return PairedCounts(self.images, self.masked, self.foretold, self.both)
 
+    @property
+    def possible(self) -> bool:
+        """Whether images can have been counted so: none is recognised that is not there."""
+        overlap = max(0, self.masked + self.foretold - self.images)
+        most = max(self.original, self.masked, self.foretold)
+        return self.original >= 0 and most <= self.images and overlap <= self.both <= min(self.masked, self.foretold)
+
 
 @dataclass(frozen=True)
 class PreviewRecord:
@@ -63,6 +70,18 @@ class PreviewRecord:
             "classes": [list(one) for one in self.classes],
             "retained": list(self.retained),
         }
+
+    def describes(self, classes: int) -> bool:
+        """Whether it can be of a model with so many classes: a file may have been written by hand.
+
+        Every forgotten class is told of, no class twice, and all counts are possible.
+        """
+        told = [one.class_index for one in self.classes]
+        return (
+            len(set(told)) == len(told)
+            and set(self.forgotten) <= set(told) <= set(range(classes))
+            and all(one.possible for one in (*self.classes, self.retained))
+        )
 
 
 def most_affected(found: Collection[PreviewedClass], forgotten: Collection[int]) -> list[PreviewedClass]:

@@ -16,3 +16,10 @@ def gates_of(ledger: Ledger, model: Model) -> ModelGates:
 def gates_digest(gates: ModelGates) -> str:
     """Return the SHA-256 of the canonical JSON of gates: what entries of the audit log and certificates show."""
     return json_digest(gates.to_json())
+
+
+def sections_of_no_model(ledger: Ledger) -> tuple[str, ...]:
+    """Return the names in ``[gates.models.NAME]`` that no model has: what stands there holds for nothing."""
+    with ledger.database.read() as tx:
+        names = {model.name for model in tx.models.all()}
+    return tuple(name for name in ledger.config.gates.models if name not in names)

@@ -1,4 +1,4 @@
-"""Ten ways to make a document say more than was measured: each is refused, or can be read in the document."""
+"""Ways to make a document say more than was measured: each is refused, or can be read in the document."""
 
 from __future__ import annotations
 
@@ -149,6 +149,21 @@ def test_evidence_against_oneself_replaces_nothing(cli: Cli, tmp_path: Path) -> 
     assert figures[0] == figures[1]
     assert {tuple(one["ownVersions"]) for one in after["evidence"]["compared"]} == {(1,)}
     assert "accuracy was also compared with version 1 of this very model" in told(after)
+
+
+def test_a_model_card_calls_nothing_else_the_original(cli: Cli, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    poor, unseen = tmp_path / "poor.safetensors", tmp_path / "unseen.safetensors"
+    for file in (poor, unseen):
+        file.write_bytes(tensor_files.serialise({"1.weight": torch.randn(5, 25) * 0.01}))
+    beside = ("--retrained", str(unseen), "--by", "a lab")
+    cli("evaluate", "pets:1", "-e", "accuracy", "--against", str(poor), *beside)
+    cli("model", "export", "pets:1", "-o", str(tmp_path / "out"))
+    card = (tmp_path / "out" / "README.md").read_text()
+    for group in ("retained", "forgotten"):
+        assert f"| {group} classes, test images, mean over classes | original | 100.0%" in card
+    assert "| retained |" not in card
+    assert "| retrained |" in card
 
 
 def test_one_test_image_is_marked(tmp_path: Path) -> None:

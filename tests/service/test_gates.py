@@ -13,7 +13,7 @@ from ledger.config import find_config
 from ledger.domain.conditions import BARE_NAMES, FIGURES
 from ledger.domain.levels import EvidenceLevel
 from ledger.domain.states import Action, RequestState
-from ledger.errors import GateError, UsageError
+from ledger.errors import GateError, UnknownClassError, UsageError
 from ledger.service.computation import unlearning
 from ledger.service.computation.compute import open_unlearning
 from ledger.service.evidence.certificates import issue
@@ -299,3 +299,50 @@ def test_every_figure_with_a_bare_name_is_reported_by_one_evaluator(gated: Desk)
     for evaluator, figures in FIGURES.items():
         [row] = [line for line in text.splitlines() if line.lstrip().startswith(f"| `{evaluator}` |")]
         assert set(re.findall(r"`(\w+)`", row)) == {evaluator, *figures}
+
+
+def test_what_was_measured_on_fewer_images_since_is_measured_anew(gated: Desk) -> None:
+    version = gated.forget(3)
+    evaluate(gated.ledger, MODEL, version.number, Silent(), train_per_class=1)
+    assert standing_images(gated, version) == 9
+    gated.withdraw(1)
+    # Fewer are not enough to see whether it holds.
+    set_policy(gated, 'conditions = ["accuracy.train.retained_images <= 100"]')
+    gated.file(3)
+    [done] = gated.work()
+    assert done.request.state is RequestState.BLOCKED
+    assert "accuracy.train.retained_images is 180" in done.request.outcome
+
+
+def standing_images(desk: Desk, version: Version) -> int:
+    """Return on how many training images of retained classes the figures rest that stand."""
+    with desk.ledger.database.read() as tx:
+        images: int = tx.versions.weights_evidence(version).standing["accuracy"].metrics["train"]["retained_images"]
+    return images
+
+
+def test_a_section_of_no_model_is_told_of(gated: Desk) -> None:
+    set_policy(gated, "[gates.models.Digits]", IMPOSSIBLE)
+    told: list[str] = []
+    gated.ledger.tell = told.append
+    # Names are told apart by case, so that it is held to nothing there.
+    assert gated.forget(3).number == 1
+    assert any("no model is called 'Digits'" in line for line in told)
+    set_policy(gated, "[gates.models.digits]", IMPOSSIBLE)
+    told.clear()
+    gated.ledger.tell = told.append
+    gated.file(5)
+    assert [done.request.state for done in gated.work()] == [RequestState.BLOCKED]
+    assert not any("no model is called" in line for line in told)
+
+
+def test_a_misspelt_class_of_retrained_weights_is_refused_before_anything_is_computed(
+    gated: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ('weights = "x"', 'without = ["there"]', 'by = "a lab"')
+    set_policy(gated, "[[gates.models.digits.retrained]]", *lines)
+    monkeypatch.setattr(unlearning, "search", None)
+    gated.file(3)
+    [done] = gated.work()
+    assert isinstance(done.error, UnknownClassError)
+    assert "no class is called 'there'" in done.request.outcome

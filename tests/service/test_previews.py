@@ -10,9 +10,11 @@ import pytest
 import torch
 from ledger.cli.documents.requests import preview_document
 
+from ledger.digest import json_digest
 from ledger.domain.previews import PreviewOutcome, PreviewRecord
 from ledger.errors import ConflictError, UsageError
 from ledger.service.computation.compute import open_unlearning
+from ledger.service.evidence.gating import open_gated
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, Silent
 from ledger.service.requests.foretelling import digest_of, read_preview
@@ -141,6 +143,63 @@ def test_a_preview_of_something_else_is_refused(desk: Desk) -> None:
     desk.forget(7)
     with desk.unchanged(), pytest.raises(ConflictError, match="other classes than version 1 has"):
         desk.file(3, preview=shown)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[-1].__setitem__(0, 10),
+        lambda rows: rows[-1].__setitem__(1, 3),
+        lambda rows: rows[-1].__setitem__(5, 10**6),
+        lambda rows: rows[-1].__setitem__(2, -1),
+        lambda rows: rows[-1].__setitem__(0, rows[-2][0]),
+        lambda rows: rows.pop(0),
+    ],
+    ids=["no such class", "more than there are", "both", "fewer than none", "a class twice", "not the forgotten one"],
+)
+def test_counts_that_no_images_can_have_are_refused(desk: Desk, change: Callable[[list[list[int]]], None]) -> None:
+    document = preview_document(foretold(desk, "3"))
+    assert read_preview(json.dumps(document), "it").describes(10)
+    change(document["record"]["classes"])
+    document["digest"] = json_digest(document["record"])
+    with desk.unchanged(), pytest.raises(UsageError, match="was altered: digits has no such classes"):
+        desk.file(3, preview=read_preview(json.dumps(document), "it"))
+
+
+def test_other_figures_beside_the_right_weights_contradict_it(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(desk), "open_model", staticmethod(open_gated))
+    shown = foretold(desk, "3").record
+    forgotten = shown.classes[0]
+    flattering = forgotten._replace(foretold=forgotten.images, both=forgotten.masked)
+    desk.file(3, preview=replace(shown, classes=(flattering, *shown.classes[1:])))
+    [done] = desk.work()
+    assert done.version is not None
+    assert done.version.weights == shown.weights
+    assert done.foretold is not None
+    assert done.foretold.outcome is PreviewOutcome.CONTRADICTED
+    assert "its figures are not those of the weights that it names: 0 of " in done.foretold.told
+
+
+def test_fewer_images_measured_by_a_gate_are_not_held_against_all(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def open_model(ledger: Ledger, name: str) -> Compute:
+        compute = open_gated(ledger, name)
+
+        def changed(forgotten: frozenset[int], progress: Progress, solvers: tuple[str, ...]) -> Proposal:
+            proposal = compute(forgotten, progress, solvers)
+            state = tensor_files.parse(ledger.objects.get(proposal.weights), "weights")
+            data = tensor_files.serialise({key: tensor * (1 + 1e-6) for key, tensor in state.items()})
+            return replace(proposal, weights=store_object(ledger, data), size=len(data))
+
+        return changed
+
+    monkeypatch.setattr(type(desk), "open_model", staticmethod(open_model))
+    file = desk.root / "unledger.toml"
+    file.write_text(file.read_text() + "\n[gates]\ntest_per_class = 5\n")
+    desk.ledger = desk.open_again()
+    desk.file(3, preview=foretold(desk, "3").record)
+    [done] = desk.work()
+    assert done.foretold is not None
+    assert (done.foretold.outcome, "within the intervals" in done.foretold.told) == (PreviewOutcome.WITHIN, True)
 
 
 def altered(document: dict[str, Any]) -> dict[str, Any]:

@@ -71,13 +71,8 @@ class ModelReport:
         return self.history.measured.get(version.number, WeightsEvidence(()))
 
     def shown(self, version: Version) -> dict[str, Evidence]:
-        """Return what the page shows of each evaluator: the newest comparison with the original.
-
-        Where an earlier one had a retrained network beside it and the newest has not, the earlier one is shown: it is
-        about the same weights, and says more.
-        """
-        found = self.evidence_on(version)
-        return {name: _beside(one, found.beside_retrained.get(name)) for name, one in found.standing.items()}
+        """Return what the page shows of each evaluator."""
+        return self.evidence_on(version).shown
 
     def confusion(self, version: Version) -> ConfusionMetrics | None:
         """Return what ``confusion`` found on a version's weights; None if it did not measure them."""
@@ -132,10 +127,3 @@ class ModelReport:
         for move, following in zip(moves, [*moves[1:], None], strict=True):
             if move.version == version.number:
                 yield move.moved_at, None if following is None else following.moved_at
-
-
-def _beside(standing: Evidence, retrained: Evidence | None) -> Evidence:
-    """Return which evidence to show: that beside a retrained network, if it compares with the same original."""
-    if standing.provenance.retrained is not None or retrained is None:
-        return standing
-    return retrained if retrained.provenance.against == standing.provenance.against else standing

@@ -11,12 +11,13 @@ from ledger.domain.evidence import Evidence, WeightsEvidence
 from ledger.domain.gate_policy import GatePolicy
 from ledger.domain.missed_gates import missed_conditions
 from ledger.service.computation.compute import Compute, unlearning_on
-from ledger.service.gates import gates_digest, gates_of
+from ledger.service.gates import gates_digest, gates_of, sections_of_no_model
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
 from ledger.service.versions.proposal import Proposal
 
 if TYPE_CHECKING:
+    from ledger.plugin_manager import PluginInfo
     from ledger.service.computation.workbench import Workbench
 
     from .evaluators import Offered
@@ -36,11 +37,14 @@ def open_gated(ledger: Ledger, model_name: str) -> Compute:
     from ledger.service.computation.workbench import open_workbench
 
     workbench = open_workbench(ledger, model_name)
+    for name in sections_of_no_model(ledger):
+        ledger.tell(f"note: no model is called {name!r}, so that what [gates.models] says of it holds for none")
     compute = unlearning_on(workbench)
 
     def gated(forgotten: frozenset[int], progress: Progress, solvers: tuple[str, ...]) -> Proposal:
-        # Before anything is computed: an evaluator that is not there would be missed at the end.
+        # Before anything is computed: an evaluator or a class that is not there would be missed at the end.
         evaluators = _evaluators(workbench)
+        _declared(workbench, gates_of(workbench.ledger, workbench.model).policy, forgotten)
         return judged(workbench, compute(forgotten, progress, solvers), evaluators, progress)
 
     return gated
@@ -116,10 +120,12 @@ def _measured(
         weights[NetworkRole.RETRAINED] = read_retrained(workbench, declared)
     bounds = ImageBounds(policy.train_per_class, policy.test_per_class)
     examination = Examination(workbench, weights, bounds, progress)
+    # Gates look at what stands, the newest. Where somebody measured fewer images since, it is measured anew.
+    standing = WeightsEvidence(known, workbench.anchor.number).standing
     needed = {
         name: pair
         for name, pair in evaluators.items()
-        if not any(_says_enough(one, examination, name, pair[1].version) for one in known)
+        if name not in standing or not _says_enough(standing[name], examination, pair[1])
     }
     if not needed:
         return ()
@@ -127,14 +133,14 @@ def _measured(
     return tuple(measurements(examination, proposal.forgotten, needed, counterpart, progress, retrained=declared))
 
 
-def _says_enough(one: Evidence, examination: "Examination", evaluator: str, release: str) -> bool:
+def _says_enough(one: Evidence, examination: "Examination", plugin: "PluginInfo") -> bool:
     """Whether evidence tells of the same comparison, on at least as many images."""
     from ledger.evaluator_input import NetworkRole
 
     networks, source = examination.networks, one.provenance
     retrained = networks.get(NetworkRole.RETRAINED)
     return (
-        (one.evaluator, one.plugin_version) == (evaluator, release)
+        (one.plugin, one.plugin_version) == (plugin.name, plugin.version)
         and source.weights == networks[NetworkRole.VERSION].digest
         and source.compared == networks[NetworkRole.ORIGINAL].digest
         and source.retrained == (None if retrained is None else retrained.digest)
@@ -151,7 +157,9 @@ def _declared(workbench: "Workbench", policy: GatePolicy, forgotten: frozenset[i
     from .retrained import DeclaredRetrained
 
     labels = workbench.model.labels
-    for reference in policy.retrained:
-        if labels.resolve_all(sorted(reference.without)) == forgotten:
+    # All of them, so that a misspelt class is told of whichever request comes first.
+    without = [(labels.resolve_all(sorted(one.without)), one) for one in policy.retrained]
+    for classes, reference in without:
+        if classes == forgotten:
             return DeclaredRetrained(workbench.ledger.config.root / reference.weights, reference.by)
     return None

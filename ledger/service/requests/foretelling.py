@@ -73,12 +73,14 @@ def require_fitting(
         record: The preview.
 
     Raises:
-        UsageError: It is of another model or other classes.
+        UsageError: It is of another model or other classes, or says what no preview can.
         ConflictError: The model changed since it was made.
     """
     again = f"look again: unledger preview {model.name} -c CLASS -o FILE"
     if record.model != model.name:
         raise UsageError(f"the preview is of the model {record.model}, not {model.name}", again)
+    if not record.describes(len(model.labels)):
+        raise UsageError(f"the preview was altered: {model.name} has no such classes, or no images count so", again)
     if not classes <= set(record.forgotten):
         raise UsageError("the preview is of other classes than the request names", again)
     if set(record.forgotten) != live.forgotten | classes:
@@ -111,19 +113,26 @@ def check_preview(
     why = _incomparable(model, record, forgotten, proposal)
     if why:
         return _contradicted(why)
-    if proposal is None or proposal.weights == record.weights:
-        return PreviewCheck(PreviewOutcome.EXACT, "")
-    measured = {} if proposal.evidence is None else proposal.evidence.standing
+    measured = {} if proposal is None or proposal.evidence is None else proposal.evidence.standing
     counts = counted(measured["accuracy"].metrics.get("test")) if "accuracy" in measured else {}
-    if not counts:
+    # A gate policy bounds the images of a class that are measured, and a preview is of them all.
+    same_images = all(
+        one.class_index in counts and counts[one.class_index].images == one.images for one in record.classes
+    )
+    if proposal is None or proposal.weights == record.weights:
+        # Whoever writes a preview by hand can name the right weights beside other figures.
+        beyond = _beyond(model, record, counts) if same_images else []
+        if beyond:
+            return _contradicted(f"its figures are not those of the weights that it names: {_few(beyond)}")
+        return PreviewCheck(PreviewOutcome.EXACT, "")
+    if not same_images:
         # Imported here: it needs torch, and the queue does not.
         from .outcome_counts import recognised_by
 
         counts = recognised_by(ledger, model, proposal.weights, at)
     beyond = _beyond(model, record, counts)
     if beyond:
-        more = f" and {len(beyond) - MOST_NAMED} more" if len(beyond) > MOST_NAMED else ""
-        return _contradicted(f"other weights were computed, and {'; '.join(beyond[:MOST_NAMED])}{more}")
+        return _contradicted(f"other weights were computed, and {_few(beyond)}")
     return PreviewCheck(
         PreviewOutcome.WITHIN,
         "other weights were computed than were previewed; their figures lie within the intervals that were shown",
@@ -145,6 +154,11 @@ def _incomparable(model: Model, record: PreviewRecord, forgotten: frozenset[int]
 
 def _contradicted(why: str) -> PreviewCheck:
     return PreviewCheck(PreviewOutcome.CONTRADICTED, f"the preview is contradicted: {why}")
+
+
+def _few(sentences: list[str]) -> str:
+    more = f" and {len(sentences) - MOST_NAMED} more" if len(sentences) > MOST_NAMED else ""
+    return "; ".join(sentences[:MOST_NAMED]) + more
 
 
 def _beyond(model: Model, record: PreviewRecord, counts: Mapping[int, Count]) -> list[str]:

@@ -151,9 +151,8 @@ class _Figure:
 
 def _figures(facts: CardFacts) -> Iterator[tuple[str, str, _Figure]]:
     """Yield name, network and value of the figures in the table."""
-    standing = facts.evidence.standing
-    beside = facts.evidence.beside_retrained
-    accuracy = _metrics(beside.get("accuracy") or standing.get("accuracy"))
+    shown = facts.evidence.shown
+    accuracy = _metrics(shown.get("accuracy"))
     splits = {"original": "base_test", "masked original": "mask_test", "this version": "test"}
     groups = ("retained", "forgotten") if facts.version.forgotten else ("retained",)
     for group in groups:
@@ -167,7 +166,7 @@ def _figures(facts: CardFacts) -> Iterator[tuple[str, str, _Figure]]:
                 images = finite_number(part.get(f"{group}_images"))
                 figure = _Figure(share, interval, None if images is None else int(images))
                 yield f"{group} classes, test images, mean over classes", network, figure
-    probe = _part(_part(_metrics(beside.get("probe") or standing.get("probe")).get("regularised")).get("penultimate"))
+    probe = _part(_part(_metrics(shown.get("probe")).get("regularised")).get("penultimate"))
     for role, network in (("original", "original"), ("version", "this version"), ("retrained", "retrained")):
         share = finite_number(_part(probe.get(role)).get("forgotten"))
         if share is not None:

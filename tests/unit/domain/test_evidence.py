@@ -51,6 +51,17 @@ def test_the_newest_comparison_with_a_retrained_network_is_kept_beside_a_later_p
     assert (found.standing["probe"], found.beside_retrained["probe"]) == (plain, beside)
 
 
+def test_beside_a_retrained_network_the_comparison_with_the_original_counts_and_is_shown() -> None:
+    beside, plain = measured("accuracy", retrained="d" * 64), measured("accuracy", value=0.1)
+    elsewhere = measured("accuracy", FILE, 0.9, retrained="d" * 64)
+    found = WeightsEvidence((beside, elsewhere, plain))
+    assert found.beside_retrained == {"accuracy": beside}
+    assert found.shown == {"accuracy": beside}
+    # With nothing else, it is what there is, and no document calls what it compares with the original.
+    alone = WeightsEvidence((elsewhere, plain))
+    assert (alone.beside_retrained, alone.shown) == ({"accuracy": elsewhere}, {"accuracy": plain})
+
+
 @pytest.mark.parametrize("level", list(REQUIRED))
 def test_a_level_needs_every_test_of_its_own_and_of_those_below(level: EvidenceLevel) -> None:
     needed = sorted(level.required)
@@ -76,6 +87,20 @@ def test_what_a_plugin_measures_under_a_built_in_name_reaches_no_level() -> None
     strange = tuple(replace(one, plugin="stranger") if one.evaluator == "rmia" else one for one in own)
     assert WeightsEvidence(strange).level is EvidenceLevel.OUTPUTS
     assert WeightsEvidence(strange).missing(EvidenceLevel.MEMBERSHIP) == ["rmia"]
+
+
+def test_an_evaluator_that_had_nothing_to_test_reaches_no_level() -> None:
+    def untested(name: str, **metrics: object) -> WeightsEvidence:
+        own = tuple(measured(one) for one in EVERYTHING)
+        return WeightsEvidence(tuple(replace(one, metrics=metrics) if one.evaluator == name else one for one in own))
+
+    assert untested("rmia", rmia_auc=0.5, reason=None).level is EvidenceLevel.REPRESENTATION
+    few = untested("rmia", rmia_auc=None, reason="there are too few images of it")
+    assert (few.level, few.missing(EvidenceLevel.MEMBERSHIP)) == (EvidenceLevel.OUTPUTS, ["rmia"])
+    assert untested("relearning", reason="no images are at hand").level is EvidenceLevel.MEMBERSHIP
+    assert untested("statistics", layers=2, reason="images are missing").level is EvidenceLevel.MEMBERSHIP
+    # Without such layers there is nothing that could come back through them.
+    assert untested("statistics", layers=0, reason="no batch statistics").level is EvidenceLevel.REPRESENTATION
 
 
 @given(st.sets(st.sampled_from(EVERYTHING)), st.sampled_from(EVERYTHING))
