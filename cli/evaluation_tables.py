@@ -48,7 +48,14 @@ def _print(result: "Evaluation", evidence: Evidence, name: str) -> None:
         case "membership":
             _print_membership(result, evidence)
         case other if other not in TOLD_BY_TABLES and not print_features(other, evidence.metrics):
-            emit_table([other, ""], ((key, _told(value)) for key, value in evidence.metrics.items()))
+            known = {key: value for key, value in evidence.metrics.items() if value is not None}
+            emit_table([other, ""], ((key, _told(value)) for key, value in known.items()))
+            if other == "divergence":
+                say(
+                    "how far answers to test images of forgotten classes are from those of the masked original or of a "
+                    "retrained network (0: the same). kl, js: Kullback-Leibler and Jensen-Shannon divergence in "
+                    "nats; tv: total variation, at most 1"
+                )
         case _:
             pass
 
@@ -88,13 +95,17 @@ def _print_accuracy(result: "Evaluation", evidence: Evidence, name: str) -> None
 def _print_membership(result: "Evaluation", evidence: Evidence) -> None:
     if not result.version.forgotten:
         return
-    m = evidence.metrics
+    m, accuracy = evidence.metrics, result.evidence.get("accuracy")
+    rows = []
+    for key, attack, split in (("paper", "paper", "test"), ("salun", "SalUn", "train")):
+        counts = counted(accuracy.metrics.get(split)) if accuracy else {}
+        images = sum(counts[k].images for k in result.version.forgotten if k in counts)
+        found = wilson(round(m[key] * images), images) if m[key] is not None and images else None
+        shares = (percent(m[f"base_{key}"]), percent(m[key]))
+        rows.append((attack, *shares, f"{images:,}" if images else "", _interval(found)))
     emit_table(
-        ["membership inference", "#before", "#after"],
-        [
-            ("paper", percent(m["base_paper"]), percent(m["paper"])),
-            ("SalUn", percent(m["base_salun"]), percent(m["salun"])),
-        ],
+        ["membership inference", "#before", "#after", "#images", "95 %"],
+        rows,
         title="forgotten images taken for never seen (population attacks: weak evidence)",
     )
     say(

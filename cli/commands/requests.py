@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 MOST_LISTED = 100
 """Rows that ``request list`` shows unless it is told how many."""
+PLACEHOLDER = "REASON"
+"""What hints write where a person has to say why."""
 app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about them.")
 
 
@@ -352,6 +354,10 @@ def _waiver(reason: str, waive: str | None, *, waive_gates: bool) -> tuple[str, 
         return reason, waive_gates
     if not waive.strip():
         raise UsageError("--waive needs a reason", "say why the result is good enough as it is")
+    if waive.strip() == PLACEHOLDER:  # a hint pasted as it stands: gates would be waived for nobody's reason, on record
+        raise UsageError(
+            f"--waive {PLACEHOLDER} is no reason", f"put in place of {PLACEHOLDER} why the result is good enough"
+        )
     if reason and reason != waive:
         raise UsageError("--waive and --reason give two reasons", "one of the two is enough")
     return waive, True

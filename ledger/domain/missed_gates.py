@@ -70,6 +70,8 @@ def _unmeasured(condition: Condition, measured: Mapping[str, Mapping[str, Any]],
     evaluator, *path = condition.path
     if evaluator not in measured:
         why = f"the evaluator {evaluator} did not measure"
+    elif not compared and path[-1].endswith(("_gap", "_retrained")) and measured[evaluator].get(path[0], 0) is None:
+        why = "it needs weights retrained without just these classes, declared in unledger.toml (docs/gates.md)"
     else:
         offered = ", ".join(sorted(measured[evaluator])[:12])
         why = f"the evaluator {evaluator} reports no number at {'.'.join(path)}; it reports {offered}"

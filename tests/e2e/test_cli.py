@@ -94,6 +94,12 @@ def test_what_retained_classes_lose_is_told_against_both_originals(forgotten: Cl
     assert re.search(r"retained classes: \d+\.\d% " + told.format("plain original "), previewed.err)
     evaluated = forgotten("evaluate", "digits", "--train-per-class", "5")
     assert re.search(told.format("plain original "), evaluated.err)
+    for attack, share in (("paper", "test"), ("SalUn", "train")):
+        [row] = re.findall(rf"{attack} +[\d.]+% +([\d.]+)% +(\d+) +([\d.]+) to ([\d.]+)", evaluated.out)
+        assert int(row[1]) == 10 if share == "train" else int(row[1]) > 10
+        assert float(row[2]) <= float(row[0]) <= float(row[3])
+    assert "kl_masked" in evaluated.out
+    assert "kl_retrained" not in evaluated.out
     assert re.search(told.format("compared with "), forgotten("model", "show", "digits").out.replace("\n", ""))
     against = forgotten("evaluate", "digits", "--against", "1", "--train-per-class", "5")
     assert re.search(told.format("version 1 "), against.err)

@@ -161,6 +161,10 @@ def test_what_was_not_measured_is_missed_and_says_what_it_needs() -> None:
     [missed] = missed_conditions(wanted, evidence({"probe": {"penultimate": 1.0}}), LABELS)
     assert "reports no number at probe_gap; it reports penultimate" in missed.told
     assert "retrained without just these classes" in missed.told
+    [missed] = missed_conditions(wanted, evidence({"probe": {"probe_gap": None, "probe_fall": 0.5}}), LABELS)
+    assert missed.told.endswith(
+        ": it needs weights retrained without just these classes, declared in unledger.toml (docs/gates.md)"
+    )
     [missed] = missed_conditions(wanted, evidence({"probe": {}}, beside=True), LABELS)
     assert "retrained" not in missed.told
 
