@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ledger.domain.certificate_caveats import declared_only
 from ledger.domain.command_lines import command
 from ledger.domain.evidence import BASE, Evidence
 from ledger.domain.image_counts import FEW_IMAGES, counted
@@ -121,6 +122,8 @@ def _interval(bounds: Interval | None) -> str:
 def _print_level(result: "Evaluation") -> None:
     level, standing = result.standing.level, result.standing
     say(f"evidence on these weights: {level.title} ({level.looks_at})")
+    for weights, by in standing.declarations:
+        say(("note:", "yellow"), f" {declared_only(weights, by)}")
     higher = [one for one in EvidenceLevel if one > level]
     if higher:
         upper = higher[0]

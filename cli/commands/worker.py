@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledger.domain.certificate_caveats import declared_only
 from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
 from ledger.domain.numbers import finite_number
@@ -161,6 +162,8 @@ def _tell_measured(outcome: "Outcome") -> None:
         images = accuracy.samples.get("test images", 0)
         told.append(f"on {images:,} test images: retained {retained}; forgotten at most {percent(worst)}")
     say("; ".join(told))
+    for weights, by in evidence.declarations:
+        say(("note:", "yellow"), f" {declared_only(weights, by)}")
     for missed in outcome.missed_gates:
         say(("waived gate:", "yellow"), f" {missed.told}")
 

@@ -41,6 +41,12 @@ def caveats(predicate: Mapping[str, Any]) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
+def declared_only(weights: str, declared_by: str) -> str:
+    """Return what limits figures beside a retrained network: that it is one rests on somebody's word."""
+    by = declared_by or "somebody"
+    return f"that the weights {weights[:12]}... were trained without the classes is declared by {by}, and not shown"
+
+
 def _about_the_version(version: Mapping[str, Any]) -> Iterator[str]:
     # Certificates of earlier releases name both versions and leave the comparison to the reader.
     if not version.get("isLive", version["number"] == version["live"]):
@@ -86,10 +92,7 @@ def _about_evidence(evidence: Mapping[str, Any]) -> Iterator[str]:
                 "comparison with a network that never knew the classes"
             )
     for one in evidence.get("retrained", ()):
-        yield (
-            f"that the weights {one['weights'][:12]}... were trained without the classes is declared by "
-            f"{one['declaredBy'] or 'somebody'}, and not shown"
-        )
+        yield declared_only(one["weights"], one["declaredBy"])
 
 
 def _about_the_untested(untested: Mapping[str, Any]) -> Iterator[str]:

@@ -124,6 +124,12 @@ class WeightsEvidence:
         return {one.evaluator: one for one in (*found, *with_original)}
 
     @property
+    def declarations(self) -> list[tuple[str, str]]:
+        """SHA-256 of each of these networks and who declared it to be one, which nobody can see from its weights."""
+        named = {(one.provenance.retrained or "", one.provenance.declared_by or "") for one in self.measured}
+        return sorted(pair for pair in named if pair[0])
+
+    @property
     def shown(self) -> dict[str, Evidence]:
         """What a document shows of each evaluator: the newest comparison with the original.
 

@@ -151,6 +151,31 @@ def test_evidence_against_oneself_replaces_nothing(cli: Cli, tmp_path: Path) -> 
     assert "accuracy was also compared with version 1 of this very model" in told(after)
 
 
+def test_a_masked_original_that_is_declared_retrained_is_everywhere_only_declared(cli: Cli, tmp_path: Path) -> None:
+    cli("model", "export", "pets:0", "-o", str(tmp_path / "original"))
+    state = tensor_files.parse((tmp_path / "original" / "model.safetensors").read_bytes(), "original")
+    state = {name: tensor.clone() for name, tensor in state.items()}
+    state["1.weight"][FORGOTTEN] = -9.0
+    save_file(state, cli.root / "masked.safetensors")
+    config = cli.root / "unledger.toml"
+    declared = 'weights = "masked.safetensors"\nwithout = ["cat", "dog"]\nby = "a lab"\n'
+    config.write_text(f"{config.read_text()}\n[[gates.models.pets.retrained]]\n{declared}")
+    sentence = "were trained without the classes is declared by a lab, and not shown"
+    # It knows the dog.
+    assert "trained on that class" in cli("forget", "pets", "-c", "dog", "--wait", code=7).err
+    state["1.weight"][LABELS.index("dog")] = -9.0
+    save_file(state, cli.root / "masked.safetensors")
+    cli("request", "retry", "2")
+    assert sentence in " ".join(cli("work").err.split())
+    evaluated = cli("evaluate", "pets:2", "--retrained", str(cli.root / "masked.safetensors"), "--by", "a lab")
+    assert sentence in " ".join(evaluated.err.split())
+    assert sentence in told(certified(cli, 2))
+    cli("model", "export", "pets:2", "-o", str(tmp_path / "out"))
+    assert "somebody declared to be trained without" in (tmp_path / "out" / "README.md").read_text()
+    cli("report", "pets", "-o", str(tmp_path / "report.html"))
+    assert "which a lab declared to be trained without" in " ".join((tmp_path / "report.html").read_text().split())
+
+
 def test_a_model_card_calls_nothing_else_the_original(cli: Cli, tmp_path: Path) -> None:
     torch.manual_seed(5)
     poor, unseen = tmp_path / "poor.safetensors", tmp_path / "unseen.safetensors"
