@@ -87,6 +87,15 @@ def test_nobody_is_named_and_what_was_not_tested_is() -> None:
     assert "model-index" not in text
 
 
+def test_weights_that_forgot_nothing_are_not_called_unlearned() -> None:
+    edited = facts()
+    claim = "approximate* unlearning"
+    assert claim in model_card(edited)
+    text = model_card(replace(edited, version=replace(edited.version, forgotten=frozenset())))
+    assert claim not in text
+    assert "Nothing: these are weights that have forgotten no class." in text
+
+
 def test_waived_gates_and_classes_that_were_not_known_are_told() -> None:
     text = model_card(facts(gates_missed=2, not_known_before=1))
     assert "although it missed 2 quality gates" in text

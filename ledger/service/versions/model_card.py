@@ -76,7 +76,8 @@ def _body(facts: CardFacts) -> Iterator[str]:
     yield f"# {_inline(model.name)}, version {version.number}"
     yield ""
     yield f"An image classifier with {classes:,} outputs, exported from an unlearning ledger on {facts.at:%Y-%m-%d}."
-    yield "This is *approximate* unlearning with recorded evidence."
+    if forgotten:
+        yield "This is *approximate* unlearning with recorded evidence."
     yield "Nothing here shows that data was erased, or that a law was complied with."
     yield ""
     yield "## What was forgotten"
