@@ -72,7 +72,9 @@ def read_weights(bench: Workbench, file: Path) -> NamedWeights:
 
 
 def require_unknown(bench: Workbench, test: Outputs, forgotten: frozenset[int], declared: DeclaredRetrained) -> None:
-    """Refuse declared weights that recognise a class which they are said never to have seen.
+    """Refuse declared weights that recognise a class which they are said never to have seen, or none of the others.
+
+    Whatever a version loses, it loses nothing beside a network that knows nothing.
 
     Args:
         bench: The model.
@@ -81,7 +83,7 @@ def require_unknown(bench: Workbench, test: Outputs, forgotten: frozenset[int], 
         declared: The weights.
 
     Raises:
-        RefusedError: They recognise one clearly better than chance.
+        RefusedError: They recognise one clearly better than chance, or the others no better.
     """
     correct = test.probabilities.argmax(axis=1) == test.labels
     for k in sorted(forgotten):
@@ -93,6 +95,14 @@ def require_unknown(bench: Workbench, test: Outputs, forgotten: frozenset[int], 
                 "trained on that class",
                 "name weights that were trained without every class that the version has forgotten",
             )
+    kept = ~np.isin(test.labels, sorted(forgotten))
+    hits, images = int(np.count_nonzero(correct & kept)), int(np.count_nonzero(kept))
+    if images and not is_clearly_better(hits, images, 1 / len(bench.model.labels)):
+        raise RefusedError(
+            f"{declared.file} recognises the other classes in {hits:,} of {images:,} test images, no better than "
+            "chance: it was not trained on them",
+            "name weights that were trained with all other classes",
+        )
 
 
 def _same(found: NamedWeights, bench: Workbench) -> bool:
