@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from ledger.domain.certificate_caveats import declared_only
 from ledger.domain.command_lines import command
 from ledger.domain.evidence import BASE, Evidence
-from ledger.domain.image_counts import FEW_IMAGES, counted
+from ledger.domain.image_counts import FEW_IMAGES, counted, tested_images
 from ledger.domain.intervals import Interval, mean_interval, wilson
 from ledger.domain.levels import EvidenceLevel
 from ledger.domain.retained_accuracy import PLAIN_ORIGINAL, RetainedAccuracy
@@ -48,7 +48,9 @@ def _print(result: "Evaluation", evidence: Evidence, name: str) -> None:
             _print_accuracy(result, evidence, name)
         case "membership":
             _print_membership(result, evidence)
-        case other if other not in TOLD_BY_TABLES and not print_features(other, evidence.metrics):
+        case other if other not in TOLD_BY_TABLES and not print_features(
+            other, evidence.metrics, _forgotten_images(result)
+        ):
             known = {key: value for key, value in evidence.metrics.items() if value is not None}
             emit_table([other, ""], ((key, _told(value)) for key, value in known.items()))
             if other == "divergence":
@@ -91,6 +93,12 @@ def _print_accuracy(result: "Evaluation", evidence: Evidence, name: str) -> None
     against = evidence.provenance.against
     plain = PLAIN_ORIGINAL if against in ("", BASE) else _counterpart(evidence)
     say(f"retained classes, test: {RetainedAccuracy.of_metrics(metrics).told(percent, plain)}")
+
+
+def _forgotten_images(result: "Evaluation") -> int | None:
+    """Return how many test images of forgotten classes were looked at, as far as that is known."""
+    counts = tested_images(result.standing.standing, result.version.forgotten)
+    return None if counts is None else sum(counts)
 
 
 def _print_membership(result: "Evaluation", evidence: Evidence) -> None:

@@ -22,8 +22,14 @@ WAYS_BACK = {
 """What the evaluator ``relearning`` tries."""
 
 
-def print_features(evaluator: str, metrics: Mapping[str, Any]) -> bool:
-    """Print the table of an evaluator, for a person; return False for one that has none here."""
+def print_features(evaluator: str, metrics: Mapping[str, Any], images: int | None = None) -> bool:
+    """Print the table of an evaluator, for a person; return False for one that has none here.
+
+    Args:
+        evaluator: Its name.
+        metrics: What it found.
+        images: Number of test images of the forgotten classes; None if that is not known.
+    """
     columns, rows, note = _TABLES.get(evaluator, _no_table)(metrics)
     if not rows:
         if columns and (reason := metrics.get("reason")):
@@ -31,7 +37,8 @@ def print_features(evaluator: str, metrics: Mapping[str, Any]) -> bool:
             return True
         return False
     emit_table(columns, rows)
-    say(note)
+    rests = "" if images is None else f"; {images:,} test {'image' if images == 1 else 'images'} of forgotten classes"
+    say(f"{note}{rests}")
     return True
 
 

@@ -128,7 +128,9 @@ def versions(
                 day(v.created_at) if alone[day(v.created_at)] == 1 else v.created_at,
             )
         )
-    emit_table(["#version", "kind", "#req", "~forgotten", "#kept", "#gone", "level", "weights", "created"], rows)
+    emit_table(
+        ["#version", "kind", "#req", "~forgotten", "#acc kept", "#acc gone", "level", "weights", "created"], rows
+    )
 
 
 @app.command()

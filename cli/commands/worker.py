@@ -128,7 +128,7 @@ def drain_queue(
             elif outcome.version is not None:
                 changed[outcome.model.name] = None
             on_outcome(outcome)
-            tell(outcome)
+            tell(outcome, error_follows=outcome.error is not None and len(failures) == 1)
             signals.check()
             if once:
                 break
@@ -143,10 +143,17 @@ def drain_queue(
     return failures
 
 
-def tell(outcome: "Outcome") -> None:
-    """Say what became of a request, and what was measured of the version that fulfils it."""
+def tell(outcome: "Outcome", *, error_follows: bool = False) -> None:
+    """Say what became of a request, and what was measured of the version that fulfils it.
+
+    Args:
+        outcome: What became of it.
+        error_follows: The error will be told at the end of the command.
+    """
     colour = "red" if outcome.error is not None else "yellow" if outcome.not_known_before else "green"
-    say(f"{outcome.about} is ", (outcome.request.state.value, colour), outcome.detail)
+    # The first failure ends the command as its error, with its hint: said here too, it would stand there twice.
+    detail = "" if error_follows else outcome.detail
+    say(f"{outcome.about} is ", (outcome.request.state.value, colour), detail)
     _tell_measured(outcome)
     _tell_preview(outcome)
 

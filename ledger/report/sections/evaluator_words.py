@@ -18,8 +18,8 @@ LOOKS_AT = {
 }
 """By evaluator."""
 ATTACKS = {
-    "paper": "separability",
-    "salun": "against test",
+    "paper": "SVM, as in the paper",
+    "salun": "SVM, as in SalUn",
 }
 """The two attacks of ``membership``, by the names of their metrics."""
 ATTACK_NOTES = (
