@@ -18,8 +18,8 @@ LOOKS_AT = {
 }
 """By evaluator."""
 ATTACKS = {
-    "paper": "SVM, as in the paper",
-    "salun": "SVM, as in SalUn",
+    "paper": "SVM, paper",
+    "salun": "SVM, SalUn",
 }
 """The two attacks of ``membership``, by the names of their metrics."""
 ATTACK_NOTES = (
