@@ -6,8 +6,7 @@ from typing import Any
 import orjson
 import rfc8785
 
-LARGEST_WHOLE = 2**53 - 1
-"""The largest whole number that RFC 8785 permits, and the smallest with its sign changed."""
+from ledger.domain.numbers import LARGEST_WHOLE
 
 
 def canonical_json(value: Any) -> bytes:

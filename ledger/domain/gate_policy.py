@@ -11,11 +11,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
-from ledger.digest import LARGEST_WHOLE
 from ledger.errors import UsageError
 
 from .conditions import EXAMPLE, Condition
 from .levels import EvidenceLevel
+from .numbers import LARGEST_WHOLE
 
 DEFAULT_TEST_PER_CLASS = 100
 """Test images of a class that are measured before a version is made. As many images of each class show a candidate to

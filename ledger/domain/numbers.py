@@ -2,6 +2,9 @@
 
 import math
 
+LARGEST_WHOLE = 2**53 - 1
+"""The largest whole number that RFC 8785 permits, and the smallest with its sign changed."""
+
 
 def finite_number(value: object) -> float | None:
     """Return a finite JSON number as a float; None for anything else."""
