@@ -19,6 +19,7 @@ import torch
 from probe import classifier_of
 from torch import Tensor, nn
 
+from ledger.networks.features import pooled
 from ledger.networks.inference import logits
 from ledger.networks.network import Network
 
@@ -59,14 +60,6 @@ def look(network: Network, state: Mapping[str, Tensor], batches: Iterable[Tensor
         if len(values) != len(answers):
             raise ValueError(f"{len(values)} rows flowed into the {name} layer, for {len(answers)} images")
     return Seen(found["middle"], found["last"], answers)
-
-
-def pooled(inputs: Tensor, *, channels_last: bool) -> Tensor:
-    """Return the mean over positions (n, channels) of what flows into a layer (n, ...), float32."""
-    if inputs.dim() <= 2:
-        return inputs.float()
-    rows = inputs.flatten(1, -2) if channels_last else inputs.flatten(2).transpose(1, 2)
-    return rows.float().mean(1)
 
 
 def mean_prediction(answers: Tensor, forgotten: Sequence[int]) -> Tensor:

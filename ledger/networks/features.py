@@ -96,10 +96,10 @@ class _Note:
 
     def __call__(self, _module: nn.Module, inputs: tuple[object, ...]) -> None:
         if inputs and isinstance(inputs[0], Tensor):
-            self.seen.append(_pooled(inputs[0].detach(), channels_last=self.channels_last).clone())
+            self.seen.append(pooled(inputs[0].detach(), channels_last=self.channels_last).clone())
 
 
-def _pooled(inputs: Tensor, *, channels_last: bool) -> Tensor:
+def pooled(inputs: Tensor, *, channels_last: bool) -> Tensor:
     """Return the mean over positions, float32 (n, channels), of what flows into a layer (n, ...)."""
     if inputs.dim() <= 2:
         return inputs.float()

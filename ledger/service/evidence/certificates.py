@@ -97,12 +97,8 @@ def plan(ledger: Ledger, request_id: int, *, live: bool = False) -> CertificateP
     _require_standing(ledger, request_id, live=live)
     evaluators = tuple(ledger.plugins.evaluators())
     with ledger.database.read() as tx:
-        request = tx.requests.get(request_id)
-        model = tx.models.by_id(request.model_id)
-        _check_rows(tx, model, request)
-        version = _version(tx, model, request, live=live)
-        signer = own_signer(tx, ledger.config)
-        facts = _facts(tx, ledger, request, version, signer, evaluators)
+        facts, signer = _certifiable(tx, ledger, request_id, evaluators, live=live)
+        request, model, version = facts.request, facts.model, facts.version
         known = tx.certificates.newest(request)
         repeats = known if known is not None and _says(known, facts, signer) else None
     return CertificatePlan(model, request, version, facts.live, certificate_statement(facts, ()), repeats)
@@ -139,12 +135,8 @@ def issue(
     _require_standing(ledger, request_id, live=live)
     evaluators = tuple(ledger.plugins.evaluators())
     with ledger.database.write() as tx:
-        request = tx.requests.get(request_id)
-        model = tx.models.by_id(request.model_id)
-        _check_rows(tx, model, request)
-        version = _version(tx, model, request, live=live)
-        signer = own_signer(tx, ledger.config)
-        facts = _facts(tx, ledger, request, version, signer, evaluators)
+        facts, signer = _certifiable(tx, ledger, request_id, evaluators, live=live)
+        request, model, version = facts.request, facts.model, facts.version
         if shown is not None and not _same(shown.statement, certificate_statement(facts, ())):
             raise ConflictError(
                 "the ledger changed since what would be certified was shown", "look again, by the same command"
@@ -255,6 +247,18 @@ def erase_openings(ledger: Ledger, number: int) -> bool:
             request_id=request.id,
         )
     return True
+
+
+def _certifiable(
+    tx: Transaction, ledger: Ledger, request_id: int, evaluators: tuple[str, ...], *, live: bool
+) -> tuple[CertificateFacts, Signer]:
+    """Return what a certificate of a request would state now, from rows that were checked, and who would sign it."""
+    request = tx.requests.get(request_id)
+    model = tx.models.by_id(request.model_id)
+    _check_rows(tx, model, request)
+    version = _version(tx, model, request, live=live)
+    signer = own_signer(tx, ledger.config)
+    return _facts(tx, ledger, request, version, signer, evaluators), signer
 
 
 def _check_rows(tx: Transaction, model: Model, request: Request) -> None:
