@@ -20,9 +20,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from ledger.cli.documents.requests import requests_document
-
 from ledger.config import create_config, find_config
+from ledger.documents.requests import requests_document
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, NewModel
 from ledger.domain.recipe import VersionRecipe

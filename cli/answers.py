@@ -13,8 +13,9 @@ from typing import Any
 import orjson
 import typer
 
-from .documents.document import Document
-from .documents.errors import error_document
+from ledger.documents.document import Document
+from ledger.documents.errors import error_document
+
 from .streams import speaks_unicode
 
 WANTED, GIVEN = "unledger.json.wanted", "unledger.json.given"

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.documents import audit as documents
+from ledger.documents.document import Document, text
 from ledger.domain.command_lines import command
 from ledger.errors import AuditError, UsageError
 
 from ..answers import answer
-from ..documents import audit as documents
-from ..documents.document import Document, text
 from ..options import DryRun, Force, Json, ModelName, OptionalModel, Output, VerifierKey, Yes
 from ..output import emit_file, require_outside_ledgers
 from ..render import advise, emit_table, say

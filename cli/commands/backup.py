@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
+from ledger.documents import backups as documents
 from ledger.domain.command_lines import command
 from ledger.errors import IntegrityError
 
 from ..answers import answer
-from ..documents import backups as documents
 from ..options import Json, VerifierKey
 from ..render import PhaseProgress, say, size
 from ..session import session

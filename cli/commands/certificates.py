@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.documents import certificates as documents
 from ledger.domain.certificate_caveats import caveats, headline
 from ledger.domain.command_lines import command
 from ledger.errors import SignatureError
 
 from ..answers import answer
 from ..completion import request_numbers
-from ..documents import certificates as documents
 from ..options import DryRun, Force, Json, Output, Yes
 from ..output import emit_file, require_free
 from ..render import advise, emit_table, say

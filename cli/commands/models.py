@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.documents import models as documents
 from ledger.domain.command_lines import command
 from ledger.domain.data_record import BadImages
 from ledger.domain.retained_accuracy import RetainedAccuracy
@@ -16,7 +17,6 @@ from ledger.domain.versions import Version
 from ledger.errors import IntegrityError, NotFoundError
 
 from ..answers import answer
-from ..documents import models as documents
 from ..options import BadImagesOption, Json, ModelName, ModelReference
 from ..render import PhaseProgress, accuracy_text, advise, day, emit_table, percent, say, size
 from ..session import session, split_reference

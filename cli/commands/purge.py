@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
+from ledger.documents.requests import purge_document
 from ledger.domain.command_lines import command
 
 from ..answers import answer
 from ..dates import parse_age
-from ..documents.requests import purge_document
 from ..options import DryRun, Json, ModelName, Yes
 from ..render import PhaseProgress, advise, emit_table, say
 from ..session import confirm, session

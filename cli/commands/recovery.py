@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledger.documents.recovery import recovery_document
 from ledger.domain.command_lines import command
 
 from ..answers import answer
-from ..documents.recovery import recovery_document
 from ..options import DryRun, Json, Yes
 from ..render import advise, say
 from ..session import confirm, session

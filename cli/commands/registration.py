@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from ledger.documents.models import model_document
 from ledger.domain.command_lines import command
 from ledger.domain.data_record import BadImages, DataOptions
 from ledger.domain.label_orders import LabelOrder
@@ -15,7 +16,6 @@ from ledger.errors import AccuracyError, UsageError
 from ledger.json_shapes import value_as
 
 from ..answers import answer
-from ..documents.models import model_document
 from ..label_files import read_labels
 from ..options import BadImagesOption, Json, Upright
 from ..output import emit_file, require_free

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from ledger.documents.models import report_document
 from ledger.errors import UsageError
 
 from ..answers import answer
-from ..documents.models import report_document
 from ..options import Force, Json, OptionalModel
 from ..render import say
 from ..session import session

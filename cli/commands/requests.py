@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.documents import requests as documents
+from ledger.documents.document import text as document_text
 from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
 from ledger.domain.events.event import EventKind
@@ -19,8 +21,6 @@ from ledger.named_files import read_text
 
 from ..answers import answer
 from ..dates import parse_date
-from ..documents import requests as documents
-from ..documents.document import text as document_text
 from ..options import (
     Classes,
     Force,

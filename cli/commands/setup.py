@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from ledger.documents import upkeep as documents
 from ledger.errors import ConflictError, NotFoundError
 
 from ..answers import answer
-from ..documents import upkeep as documents
 from ..options import Json
 from ..render import emit_table, say
 from ..session import session

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
+from ledger.documents.models import evaluation_document
+from ledger.documents.requests import rollback_document
 from ledger.domain.command_lines import command
 from ledger.domain.levels import EvidenceLevel
 from ledger.errors import UsageError
 
 from ..answers import answer
-from ..documents.models import evaluation_document
-from ..documents.requests import rollback_document
 from ..evaluation_tables import print_evaluation
 from ..options import DryRun, Json, ModelName, ModelReference, Reason, Yes
 from ..render import PhaseProgress, advise, day, emit_table, say

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from ledger.documents.weights import converted_document
 from ledger.errors import NotFoundError
 
 from ..answers import answer
-from ..documents.weights import converted_document
 from ..options import Force, Json
 from ..render import say, size
 from ..session import session

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledger.documents import requests as documents
 from ledger.domain.certificate_caveats import declared_only
 from ledger.domain.command_lines import command
 from ledger.domain.due import days_left
@@ -15,7 +16,6 @@ from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.errors import LedgerError, OverdueError, UsageError
 
 from ..answers import answer, answer_line, answered
-from ..documents import requests as documents
 from ..options import Json, JsonLines, OptionalModel
 from ..render import PhaseProgress, advise, day, emit_table, percent, say
 from ..session import session

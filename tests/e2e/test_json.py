@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 from jsonschema import Draft202012Validator
-from ledger.cli.documents.requests import trouble_document
 from ledger.cli.main import app
 from typer.testing import CliRunner
 
 from ledger import errors
+from ledger.documents.requests import trouble_document
 from ledger.errors import BusyError
 from ledger.service.requests.daemon import Trouble
 from tests.fixtures.documents import PARTS, check_document, check_output, schemas
@@ -262,13 +262,15 @@ def test_the_schema_of_errors_knows_every_attribute() -> None:
 def test_every_kind_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "json.md").read_text()
     for kind in schemas().keys() - {PARTS}:
-        assert f"[`{kind}`](../cli/schemas/{kind}.json)" in text
+        assert f"[`{kind}`](../ledger/documents/schemas/{kind}.json)" in text
     (example,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
     assert check_document(json.loads(example)) == "error"
 
 
 def test_schemas_ship_with_the_package() -> None:
-    script = "from importlib.resources import files; print((files('ledger.cli') / 'schemas' / 'error.json').is_file())"
+    script = (
+        "from importlib.resources import files; print((files('ledger.documents') / 'schemas' / 'error.json').is_file())"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=os.sep, capture_output=True, text=True, timeout=60, check=True
     )

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from ledger.cli.documents.weights import converted_document
 from torch import nn
 
+from ledger.documents.weights import converted_document
 from ledger.errors import ConflictError, NotFoundError, RefusedError, UsageError, WeightsError
 from ledger.service.models.conversion import Names, convert
 from ledger.weights import tensor_files

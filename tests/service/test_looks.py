@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from ledger.cli.documents.requests import preview_document
 
 from ledger.config import find_config
 from ledger.digest import sha256_hex
+from ledger.documents.requests import preview_document
 from ledger.domain.models import Architecture
 from ledger.domain.states import Action, RequestState
 from ledger.errors import ConflictError, NotFoundError, UsageError, WeightsError

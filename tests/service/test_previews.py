@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from ledger.cli.documents.requests import preview_document
 
 from ledger.digest import json_digest
+from ledger.documents.requests import preview_document
 from ledger.domain.previews import PreviewOutcome, PreviewRecord
 from ledger.errors import ConflictError, UsageError
 from ledger.service.computation.compute import open_unlearning

@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HOUSES = {"ledger": "ledger", "plugins": "ledger.plugins", "cli": "ledger.cli", "migrations": "ledger.migrations"}
 FLOORS = [
-    {"ledger.cli", "ledger.report"},
+    {"ledger.cli", "ledger.web"},
+    {"ledger.desk"},
+    {"ledger.documents", "ledger.report"},
     {"ledger.service"},
     {"ledger.candidates", "ledger.testing"},
     {"ledger.spaces"},
@@ -35,6 +37,9 @@ FLOORS = [
 FILES = {"ledger.durable_files", "ledger.named_files"}
 """Reading a file that a person names, and writing one whole or not at all: the same everywhere."""
 CLI_MAY_IMPORT = {
+    "ledger.desk",
+    "ledger.documents",
+    "ledger.web",
     "ledger.service",
     "ledger.report",
     "ledger.domain",
