@@ -12,7 +12,8 @@ from markupsafe import Markup
 from ledger.report.charts import words
 from ledger.report.charts.svg import named, plain
 
-STYLE = "page.css"
+STYLES = ("tokens.css", "page.css")
+"""Colours by their names, which the pages of the service share, and the rules of the report."""
 
 
 def render_template(name: str, /, **values: object) -> str:
@@ -22,7 +23,7 @@ def render_template(name: str, /, **values: object) -> str:
         name: The template's file.
         values: What it shows. The style sheet, its digest, the release and the wording come by themselves.
     """
-    style = _resource(STYLE)
+    style = "".join(_resource(name) for name in STYLES)
     return (
         _environment()
         .get_template(name)

@@ -201,7 +201,7 @@ def test_timeline_holds_every_version(count: int) -> None:
 
 
 def _themes() -> list[dict[str, str]]:
-    css = (files("ledger.report") / "page.css").read_text(encoding="utf-8")
+    css = (files("ledger.report") / "tokens.css").read_text(encoding="utf-8")
     light, dark = css.split("@media (prefers-color-scheme: dark)")
     found = [dict(re.findall(r"--([\w-]+): ([^;]+);", part)) for part in (light, dark.split("\n}\n")[0])]
     return [found[0], found[0] | found[1]]
