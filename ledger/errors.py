@@ -10,6 +10,7 @@
     |   |-- PurgedError                  what this needs was destroyed for good
     |   |-- TransitionError              this request cannot do that from its state
     |   |-- IdempotencyConflictError     one key, two different bodies
+    |   |-- PreconditionError            it changed since the caller looked at it
     |   `-- SchemaVersionError           the database belongs to another release
     |-- IntegrityError               5   bytes are not what the ledger recorded
     |   |-- AuditError                   the audit log does not verify
@@ -28,7 +29,9 @@
     |   |-- AccuracyError                a network that knows nothing, or its classes under other labels
     |   |-- OutputsError                 a network that returns something other than logits
     |   |-- ImpureNetworkError           a network whose answer depends on more than the image
-    |   `-- UnsupportedLayerError        a weight that no handler edits
+    |   |-- UnsupportedLayerError        a weight that no handler edits
+    |   |-- AuthenticationError          we do not know who asks
+    |   `-- ForbiddenError               whoever asks may not do this
     |-- OverdueError                 8   a due date has passed
     |-- AccessError                  1   a file is there, and this account may not read it
     |-- OutputError                 74   the answer could not be written; what the command did is done
@@ -101,6 +104,20 @@ class TransitionError(ConflictError):
 
 class IdempotencyConflictError(ConflictError):
     """An idempotency key was used again for a different request."""
+
+
+class PreconditionError(ConflictError):
+    """What the caller decides about changed since they looked at it.
+
+    Args:
+        message: What is wrong, in one sentence.
+        hint: What the reader can do about it.
+        current: The revision that it has now.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, current: str = "") -> None:
+        super().__init__(message, hint)
+        self.current = current
 
 
 class PurgedError(ConflictError):
@@ -241,6 +258,14 @@ class ImpureNetworkError(RefusedError):
 
 class UnsupportedLayerError(RefusedError):
     """The model has a weight that no layer handler edits."""
+
+
+class AuthenticationError(RefusedError):
+    """Nobody can tell who asks: a token, session or login link is missing, unknown, expired or revoked."""
+
+
+class ForbiddenError(RefusedError):
+    """Whoever asks is known, and may not do this."""
 
 
 class OverdueError(LedgerError):

@@ -6,15 +6,12 @@ The file only saves time: it may be deleted whenever one likes, and no backup ke
 import hmac
 from pathlib import Path
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from ledger.config import Config
 from ledger.durable_files import Existing, write_file
 from ledger.errors import LedgerError
 from ledger.named_files import open_named
 
-from .signing import load_signer
+from .signing import derived_key
 
 FILE = "snapshot"
 SEAL_BYTES = 32
@@ -55,7 +52,4 @@ class SealedSnapshot:
         return self._config.keys_path / FILE
 
     def _seal(self, content: bytes) -> bytes:
-        # The seed is used for nothing but signatures otherwise, so the key for seals is one of its own.
-        seed = load_signer(self._config).private.private_bytes_raw()
-        key = HKDF(SHA256(), length=SEAL_BYTES, salt=None, info=PURPOSE).derive(seed)
-        return hmac.digest(key, content, "sha256")
+        return hmac.digest(derived_key(self._config, PURPOSE), content, "sha256")

@@ -9,6 +9,8 @@ import secrets
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ledger.audit.signed_notes import LONGEST_NOTE, Signer, Verifier, read_key, write_key
 from ledger.config import Config
@@ -21,6 +23,7 @@ FILE = "signing.key"
 PREFIX = "PRIVATE+KEY+"
 MEMORY = "checkpoint"
 """File beside the signing key that holds the last checkpoint it signed."""
+DERIVED_BYTES = 32
 OTHERS = 0o077
 """Permission bits of everybody but the owner."""
 
@@ -71,6 +74,27 @@ def create_signer(config: Config) -> Signer:
     except OSError as error:
         raise LedgerError(f"cannot write {path}: {error.strerror}", "check permissions and disk space") from error
     return load_signer(config)
+
+
+def derived_key(config: Config, purpose: bytes, *, salt: bytes | None = None) -> bytes:
+    """Return 32 secret bytes for one purpose, which only who has the signing key can know.
+
+    The signing key itself makes nothing but signatures, so what is sealed with these bytes is no signature and says
+    nothing about it.
+
+    Args:
+        config: Where the signing key is.
+        purpose: What they are for.
+        salt: Tells apart several secrets of one purpose.
+
+    Raises:
+        NotFoundError: There is no key file.
+        RefusedError: Others than its owner may read it.
+        SignatureError: It holds no signing key.
+        LedgerError: It cannot be read.
+    """
+    seed = load_signer(config).private.private_bytes_raw()
+    return HKDF(SHA256(), length=DERIVED_BYTES, salt=salt, info=purpose).derive(seed)
 
 
 def own_verifier(config: Config) -> Verifier | None:

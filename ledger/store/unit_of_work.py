@@ -24,7 +24,9 @@ from ledger.store.repositories.models import Models
 from ledger.store.repositories.objects import Objects
 from ledger.store.repositories.projections import Projections
 from ledger.store.repositories.requests import Requests
+from ledger.store.repositories.tokens import Tokens
 from ledger.store.repositories.versions import Versions
+from ledger.store.repositories.web_sessions import WebSessions
 from ledger.store.repositories.workers import Workers
 
 
@@ -44,6 +46,8 @@ class Transaction:
         self.checkpoints = Checkpoints(session)
         self.projections = Projections(session)
         self.workers = Workers(session)
+        self.tokens = Tokens(session)
+        self.web_sessions = WebSessions(session)
         self.trusted = TrustedRows(state, self.audit, self.projections)
         """Checks rows against the audit log before something rests on them."""
 

@@ -1,6 +1,7 @@
 """Rows that the audit log covers whole, and what the images of a model are: see the columns of ``models``.
 
-Evidence says where it comes from; of earlier evidence the log tells what it was compared with.
+Evidence says where it comes from; of earlier evidence the log tells what it was compared with. Tables for those who ask
+from afar: who they are, what they are told, and the previews they wait for.
 """
 
 import json
@@ -28,6 +29,9 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_requests_model_id_state_due_at"), "requests", ["model_id", "state", "due_at"], unique=False
     )
+    _add_access()
+    _add_webhooks()
+    _add_preview_jobs()
 
 
 def downgrade() -> None:
@@ -37,6 +41,8 @@ def downgrade() -> None:
             "the audit log covers labels of models, which the schema before cannot show",
             "nothing was changed; stay with this release, or go back to a backup from before the upgrade",
         )
+    for name in ("preview_jobs", "webhook_deliveries", "webhooks", "login_links", "web_sessions", "tokens"):
+        op.drop_table(name)
     op.drop_index(op.f("ix_requests_model_id_state_due_at"), table_name="requests")
     op.drop_index(op.f("ix_audit_events_model_kind_seq"), table_name="audit_events")
     op.drop_index(op.f("ix_audit_events_request_id"), table_name="audit_events")
@@ -65,3 +71,99 @@ def _note_counterparts() -> None:
             connection.execute(
                 provenance.update().where(provenance.c.id == number).values(provenance={"against": found})
             )
+
+
+def _add_access() -> None:
+    """Add tokens, and browsers that are logged in."""
+    op.create_table(
+        "tokens",
+        sa.Column("id", sa.String(length=16), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("scopes", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(), nullable=True),
+        sa.Column("last_used_at", sa.DateTime(), nullable=True),
+        sa.Column("revoked_at", sa.DateTime(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tokens")),
+    )
+    op.create_table(
+        "web_sessions",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("scopes", sa.JSON(), nullable=False),
+        sa.Column("via", sa.String(length=20), nullable=False),
+        sa.Column("token", sa.String(length=16), nullable=True),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(), nullable=False),
+        sa.Column("seal", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_web_sessions")),
+    )
+    op.create_index(op.f("ix_web_sessions_expires_at"), "web_sessions", ["expires_at"], unique=False)
+    op.create_table(
+        "login_links",
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.Column("scopes", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("expires_at", sa.DateTime(), nullable=False),
+        sa.Column("seal", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_login_links")),
+    )
+    op.create_index(op.f("ix_login_links_expires_at"), "login_links", ["expires_at"], unique=False)
+
+
+def _add_webhooks() -> None:
+    """Add webhooks, and the messages to them."""
+    op.create_table(
+        "webhooks",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("kinds", sa.JSON(), nullable=False),
+        sa.Column("salt", sa.String(length=64), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("told", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhooks")),
+    )
+    op.create_table(
+        "webhook_deliveries",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("webhook_id", sa.Integer(), nullable=False),
+        sa.Column("message", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=50), nullable=False),
+        sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.Float(), nullable=True),
+        sa.Column("status", sa.Integer(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("ended_at", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["webhook_id"], ["webhooks.id"], name=op.f("fk_webhook_deliveries_webhook_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_deliveries")),
+        sa.UniqueConstraint("webhook_id", "message", name=op.f("uq_webhook_deliveries_webhook_id_message")),
+    )
+    op.create_index(op.f("ix_webhook_deliveries_next_at"), "webhook_deliveries", ["next_at"], unique=False)
+
+
+def _add_preview_jobs() -> None:
+    """Add previews that a worker computes for somebody else."""
+    op.create_table(
+        "preview_jobs",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        sa.Column("classes", sa.JSON(), nullable=False),
+        sa.Column("actor", sa.String(length=200), nullable=False),
+        sa.Column("state", sa.String(length=20), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("finished_at", sa.DateTime(), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("lease_owner", sa.String(length=200), nullable=True),
+        sa.Column("lease_expires", sa.Float(), nullable=True),
+        sa.Column("answer", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("seal", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_preview_jobs_model_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_preview_jobs")),
+    )
+    op.create_index(op.f("ix_preview_jobs_finished_at"), "preview_jobs", ["finished_at"], unique=False)
+    op.create_index(op.f("ix_preview_jobs_state_created_at"), "preview_jobs", ["state", "created_at"], unique=False)

@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,11 @@ from sqlalchemy import text
 from ledger.certificates.dsse import statement_of
 from ledger.certificates.statement import substance
 from ledger.digest import canonical_json
+from ledger.domain.access import ALL_SCOPES, Scope
 from ledger.domain.events.versions import VersionExported
 from ledger.domain.requests import NewRequest
 from ledger.errors import IntegrityError, LedgerError
+from ledger.service.access.tokens import create_token, revoke_token
 from ledger.service.audit.checkpoints import issue_checkpoint
 from ledger.service.audit.verification import verify_log
 from ledger.service.backups.backup import back_up
@@ -47,6 +50,10 @@ NOT_IN_THE_LOG = {
     "blob_leases": "promises of the next minutes; garbage collection alone asks for them",
     "workers": "who said lately that they are there; nothing rests on it",
     "checkpoints": "each signs itself, and the newest is kept beside the key",
+    "web_sessions": "each is sealed with a key that only the keys folder has, and ends within hours",
+    "login_links": "sealed like sessions; good for one login within minutes",
+    "webhook_deliveries": "messages on their way; the log itself tells of every event",
+    "preview_jobs": "sealed like sessions; a request is bound to the preview itself, by its digest",
 }
 # Columns of the log itself that its verification does not need.
 FREE = {
@@ -98,6 +105,9 @@ def _whole_life(tmp_path_factory: pytest.TempPathFactory, trained_digits: Traine
             handed_out = VersionExported(version=4, weights=desk.live().weights)
             tx.audit.append(handed_out, at=desk.now, actor="tester", model=MODEL)
     issue_checkpoint(desk.ledger)
+    token, _ = create_token(desk.ledger, "ci", ALL_SCOPES, desk.now + timedelta(days=7))
+    revoke_token(desk.ledger, token.id)
+    create_token(desk.ledger, "cd", {Scope.READ})
     desk.file(8)
     desk.close()
     return root

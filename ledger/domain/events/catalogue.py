@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from . import ledgers, models, requests, versions
+from . import access, ledgers, models, requests, versions
 from .event import Event
 
 EVENTS: Mapping[str, type[Event]] = MappingProxyType(
@@ -41,6 +41,10 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
             requests.RequestWithdrawn,
             ledgers.CertificateIssued,
             ledgers.CertificateOpeningsErased,
+            access.TokenCreated,
+            access.TokenRevoked,
+            access.WebhookAdded,
+            access.WebhookRemoved,
         )
     }
 )

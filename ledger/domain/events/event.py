@@ -43,6 +43,10 @@ class EventKind(StrEnum):
     REQUEST_WITHDRAWN = "request.withdrawn"
     CERTIFICATE_ISSUED = "certificate.issued"
     CERTIFICATE_OPENINGS_ERASED = "certificate.openings_erased"
+    TOKEN_CREATED = "token.created"  # noqa: S105 - a kind of event
+    TOKEN_REVOKED = "token.revoked"  # noqa: S105 - a kind of event
+    WEBHOOK_ADDED = "webhook.added"
+    WEBHOOK_REMOVED = "webhook.removed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -361,3 +361,116 @@ class CertificateRow(Base):
     created_at: Mapped[datetime]
 
     __table_args__ = (Index(None, "request_id"),)
+
+
+class TokenRow(Base):
+    """What programs and people from afar show to be let in."""
+
+    __tablename__ = "tokens"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    """Who acts with it, as the audit history says."""
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of its secret."""
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class WebSessionRow(Base):
+    """A browser that somebody logged in with."""
+
+    __tablename__ = "web_sessions"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of what the cookie holds."""
+    name: Mapped[str] = mapped_column(String(200))
+    scopes: Mapped[list[str]]
+    via: Mapped[str] = mapped_column(String(20))
+    token: Mapped[str | None] = mapped_column(String(16))
+    """The token that it was opened with; the session ends with it."""
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    seal: Mapped[str] = mapped_column(String(64))
+    """Only who has the ledger's keys can make it."""
+
+
+class LoginLinkRow(Base):
+    """A link that logs one browser in, once."""
+
+    __tablename__ = "login_links"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of what the link holds."""
+    name: Mapped[str] = mapped_column(String(200))
+    scopes: Mapped[list[str]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    seal: Mapped[str] = mapped_column(String(64))
+
+
+class WebhookRow(Base):
+    """An address that is told of events."""
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    url: Mapped[str] = mapped_column(Text)
+    kinds: Mapped[list[str]]
+    """Kinds of events; none for all."""
+    salt: Mapped[str] = mapped_column(String(64))
+    """What its secret is derived from, together with the ledger's signing key."""
+    created_at: Mapped[datetime]
+    told: Mapped[int]
+    """Number of the last entry of the audit log that deliveries were prepared for."""
+
+
+class WebhookDeliveryRow(Base):
+    """One message to a webhook: waiting, delivered, or given up."""
+
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    webhook_id: Mapped[int] = mapped_column(ForeignKey("webhooks.id"))
+    message: Mapped[str] = mapped_column(String(64))
+    """Names the message to its receiver, the same at every attempt."""
+    kind: Mapped[str] = mapped_column(String(50))
+    payload: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(20))
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    next_at: Mapped[float | None] = mapped_column(Float)
+    """When it is tried next, on the database's clock; None once it ended."""
+    status: Mapped[int | None]
+    """What the last attempt was answered, as HTTP numbers it."""
+    detail: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (UniqueConstraint("webhook_id", "message"), Index(None, "next_at"))
+
+
+class PreviewJobRow(Base):
+    """A preview that a worker computes for somebody who asks from afar."""
+
+    __tablename__ = "preview_jobs"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
+    classes: Mapped[list[int]]
+    actor: Mapped[str] = mapped_column(String(200))
+    state: Mapped[str] = mapped_column(String(20))
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(200))
+    lease_expires: Mapped[float | None] = mapped_column(Float)
+    """On the database's clock."""
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """The document, or the error."""
+    seal: Mapped[str] = mapped_column(String(64))
+    """Of what was asked and, once that is there, of the answer."""
+
+    __table_args__ = (Index(None, "state", "created_at"),)

@@ -50,6 +50,15 @@ DIGESTED = {
     ("evidence", "inputs_digest"): "the entry of the measurement, and the digest of the row",
     ("evidence", "created_at"): "the entry of the measurement, and the digest of the row",
     ("certificates", "openings"): "the commitments in the signed envelope",
+    ("tokens", "name"): "the digest of the row",
+    ("tokens", "digest"): "the digest of the row",
+    ("tokens", "scopes"): "the digest of the row",
+    ("tokens", "created_at"): "the digest of the row",
+    ("tokens", "expires_at"): "the digest of the row",
+    ("webhooks", "url"): "the digest of the row",
+    ("webhooks", "kinds"): "the digest of the row",
+    ("webhooks", "salt"): "the digest of the row",
+    ("webhooks", "created_at"): "the digest of the row",
 }
 """Columns that are covered by a digest, and by which."""
 NOT_EVIDENCE = {
@@ -63,6 +72,8 @@ NOT_EVIDENCE = {
     ("evidence", "id"): "numbers rows; their order is that of the entries",
     ("blobs", "kind"): "a word for people; what refers to an object says what it is",
     ("blobs", "created_at"): "when the bytes were first stored; the entry of what refers to them has its own time",
+    ("tokens", "last_used_at"): "moved by use, which is no event",
+    ("webhooks", "told"): "how far messages were prepared; the log itself tells of every event",
 }
 """Columns that are not covered, and why."""
 
@@ -178,7 +189,7 @@ def _comparable(table: str, row: Row) -> Row:
             return {**row, ROW: row_digest(table, row), "setup": setup}
         case "versions":
             return {**row, "recipe": value_digest(row["recipe"])}
-        case "class_spaces":
+        case "class_spaces" | "tokens" | "webhooks":
             return {**row, ROW: row_digest(table, row)}
         case "requests":
             return {**row, "idempotency": idempotency_digest(row["body_digest"], row["idempotency_key"])}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.audit.events import AuditEvent
+from ledger.domain.events.access import TokenCreated, TokenRevoked, WebhookAdded, WebhookRemoved
 from ledger.domain.events.ledgers import CertificateIssued, CertificateOpeningsErased, ObjectDestroyed
 from ledger.domain.events.models import (
     ClassSpaceCollected,
@@ -38,6 +39,8 @@ KEYS = {
     "evidence": ("model_id", "version"),
     "certificates": ("id",),
     "blobs": ("digest",),
+    "tokens": ("id",),
+    "webhooks": ("id",),
 }
 """What names a row in the log. Basis terms and evidence are compared version by version, all rows of one together."""
 ROW = "row"
@@ -69,6 +72,10 @@ class Replayed:
             CertificateOpeningsErased: self._erased,
             ObjectDestroyed: self._destroyed,
             RequestReceived: self._received,
+            TokenCreated: self._token,
+            TokenRevoked: self._revoked,
+            WebhookAdded: self._webhook,
+            WebhookRemoved: self._unhooked,
         }
 
     def apply(self, entry: AuditEvent) -> None:
@@ -205,6 +212,20 @@ class Replayed:
 
     def _erased(self, _entry: AuditEvent, event: CertificateOpeningsErased) -> None:
         self.rows["certificates"][event.certificate,]["erased"] = True
+
+    # -- access -----------------------------------------------------------------------------------
+
+    def _token(self, _entry: AuditEvent, event: TokenCreated) -> None:
+        self.rows["tokens"][event.token,] = {ROW: event.row, "revoked_at": None}
+
+    def _revoked(self, entry: AuditEvent, event: TokenRevoked) -> None:
+        self.rows["tokens"][event.token,]["revoked_at"] = entry.at
+
+    def _webhook(self, _entry: AuditEvent, event: WebhookAdded) -> None:
+        self.rows["webhooks"][event.webhook,] = {ROW: event.row}
+
+    def _unhooked(self, _entry: AuditEvent, event: WebhookRemoved) -> None:
+        del self.rows["webhooks"][event.webhook,]
 
     # -- requests ---------------------------------------------------------------------------------
 

@@ -385,6 +385,22 @@ class TrustedRows:
         """Check all certificates."""
         _require(compare(self._state.catch_up(self._log), self._projections, "certificates"))
 
+    def token(self, name: str) -> None:
+        """Check a token, its scopes included."""
+        _require(compare(self._state.catch_up(self._log), self._projections, "tokens", id=name))
+
+    def tokens(self) -> None:
+        """Check all tokens."""
+        _require(compare(self._state.catch_up(self._log), self._projections, "tokens"))
+
+    def webhooks(self) -> None:
+        """Check all webhooks."""
+        _require(compare(self._state.catch_up(self._log), self._projections, "webhooks"))
+
+    def webhook(self, number: int) -> None:
+        """Check a webhook: where messages go to, and about what."""
+        _require(compare(self._state.catch_up(self._log), self._projections, "webhooks", id=number))
+
 
 def rebuild(log: AuditLog) -> tuple[Replayed, list[AuditEvent]]:
     """Return the rows that a log amounts to, and the entries that make no sense; the log is taken as it is."""

@@ -33,8 +33,10 @@ from ledger.store.database.tables import (
     ModelRow,
     ObjectRow,
     RequestRow,
+    TokenRow,
     UtcDateTime,
     VersionRow,
+    WebhookRow,
 )
 
 ROWS: tuple[type[Base], ...] = (
@@ -48,6 +50,8 @@ ROWS: tuple[type[Base], ...] = (
     EvidenceRow,
     CertificateRow,
     ObjectRow,
+    TokenRow,
+    WebhookRow,
 )
 TABLES = {row.__tablename__: cast("Table", row.__table__) for row in ROWS}
 """What a replay rebuilds."""
