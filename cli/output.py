@@ -27,7 +27,7 @@ def emit_file(ctx: typer.Context, data: bytes, output: Path | None, *, force: bo
         return
     from ledger.service.output_files import write_output
 
-    write_output(session(ctx).config, output, data, force=force, hint=hint)
+    write_output(session(ctx).own_config, output, data, force=force, hint=hint)
 
 
 def require_outside_ledgers(ctx: typer.Context, output: Path | None) -> None:
@@ -39,7 +39,7 @@ def require_outside_ledgers(ctx: typer.Context, output: Path | None) -> None:
     from ledger.service.output_files import require_outside_ledgers as require
 
     if output is not None:
-        require(session(ctx).config, output)
+        require(session(ctx).own_config, output)
 
 
 def require_free(ctx: typer.Context, *files: Path | None, force: bool) -> None:
@@ -53,4 +53,4 @@ def require_free(ctx: typer.Context, *files: Path | None, force: bool) -> None:
 
     for file in files:
         if file is not None:
-            require(session(ctx).config, file, force=force)
+            require(session(ctx).own_config, file, force=force)

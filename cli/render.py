@@ -21,7 +21,7 @@ from . import streams
 from .suggestions import suggest
 
 if TYPE_CHECKING:
-    from ledger.domain.registered_accuracy import RegisteredAccuracy
+    from ledger.domain.registered_accuracy import Count, RegisteredAccuracy
 
 LEAST_WRAPPED_WIDTH = 16
 """Characters that a wrapped column needs before a table is made wider than the terminal."""
@@ -174,11 +174,13 @@ def marked_images(count: int) -> str:
 
 def accuracy_text(accuracy: "RegisteredAccuracy") -> str:
     """Return how well the registered weights answered, as one line."""
-    parts = [
-        f"{percent(count.share)} of {count.images:,} {name} images"
-        for name, count in (("test", accuracy.of_test), ("training", accuracy.of_train))
-        if count.images
-    ]
+    return counts_text(accuracy.of_test, accuracy.of_train)
+
+
+def counts_text(test: "Count", train: "Count") -> str:
+    """Return how well a network answered for test and training images, as one line."""
+    named = (("test", test), ("training", train))
+    parts = [f"{percent(count.share)} of {count.images:,} {name} images" for name, count in named if count.images]
     return ", ".join(parts) or "not measured"
 
 
@@ -191,14 +193,19 @@ def show_times_in(zone: tzinfo) -> None:
     _zone.set(zone)
 
 
-def minute(moment: datetime) -> str:
+def moment(value: datetime | str) -> datetime:
+    """Return a moment of a document: a server's documents hold them as text."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+def minute(value: datetime | str) -> str:
     """Return a moment's date, minute and time zone."""
-    return f"{moment.astimezone(_zone.get()):%Y-%m-%d %H:%M %Z}"
+    return f"{moment(value).astimezone(_zone.get()):%Y-%m-%d %H:%M %Z}"
 
 
-def day(moment: datetime) -> str:
+def day(value: datetime | str) -> str:
     """Return a moment's date."""
-    return f"{moment.astimezone(_zone.get()):%Y-%m-%d}"
+    return f"{moment(value).astimezone(_zone.get()):%Y-%m-%d}"
 
 
 def size(count: int) -> str:

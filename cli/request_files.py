@@ -5,8 +5,8 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
+from ledger.desk.desk import FiledRequest
 from ledger.domain.labels import LabelMap
-from ledger.domain.requests import NewRequest
 from ledger.errors import UsageError
 from ledger.json_shapes import read_unique_json_as, value_as
 from ledger.named_files import decode_text, read_text
@@ -17,18 +17,17 @@ from .streams import read_bytes
 MOST_LINES = 100_000
 """Most lines of one file: all its requests are filed in one transaction."""
 MOST_BYTES = 16 * 2**20
-FIELDS = tuple(field.name for field in fields(NewRequest) if field.name not in ("actor", "preview"))
+FIELDS = tuple(field.name for field in fields(FiledRequest) if field.name != "preview")
 """What a JSON line may say."""
 LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
 
 
-def read_requests(file: str, labels: LabelMap, actor: str, now: datetime, zone: tzinfo) -> list[NewRequest]:
+def read_requests(file: str, labels: LabelMap, now: datetime, zone: tzinfo) -> list[FiledRequest]:
     """Read requests from a file; empty lines and lines that begin with ``#`` are skipped.
 
     Args:
         file: A path, or ``-`` for standard input.
         labels: The classes of the model that they are about.
-        actor: Who files them.
         now: The current time.
         zone: The ledger's time zone.
 
@@ -36,7 +35,11 @@ def read_requests(file: str, labels: LabelMap, actor: str, now: datetime, zone: 
         NotFoundError: The file does not exist.
         UsageError: It cannot be read, holds no request, or a line of it is not one.
     """
-    return [_from_line(labels, actor, where, line, now, zone) for where, line in _lines(file)]
+    return [_from_line(labels, where, line, now, zone) for where, line in _lines(file)]
+
+
+def _indices(labels: LabelMap, texts: list[str]) -> list[str]:
+    return [f"index:{k}" for k in sorted(labels.resolve_all(texts))]
 
 
 def _lines(file: str) -> list[tuple[str, str]]:
@@ -70,17 +73,17 @@ def _parts(line: str) -> tuple[list[Any], dict[str, Any]]:
         raise ValueError("classes must be a list, everything else a text") from error
 
 
-def _from_line(labels: LabelMap, who: str, where: str, line: str, now: datetime, zone: tzinfo) -> NewRequest:
+def _from_line(labels: LabelMap, where: str, line: str, now: datetime, zone: tzinfo) -> FiledRequest:
     try:
         if not line.startswith("{"):
-            return NewRequest(labels.resolve_all([part.strip() for part in line.split(",")]), who)
+            return FiledRequest(_indices(labels, [part.strip() for part in line.split(",")]))
         texts, values = _parts(line)
         dates: dict[str, Any] = {
             key: parse_date(values.pop(key), now, zone, begins=key == "received_at")
             for key in ("received_at", "due_at")
             if key in values
         }
-        return NewRequest(labels.resolve_all([str(text) for text in texts]), who, **(values | dates))
+        return FiledRequest(_indices(labels, [str(text) for text in texts]), **(values | dates))
     except UsageError as error:
         raise type(error)(f"{where}: {error.message}", error.hint) from error
     except KeyError as error:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,15 @@ import typer
 from ledger.errors import RefusedError, UsageError
 
 from .command import checked_text
-from .render import advise, say, show_times_in
+from .render import advise, moment, say, show_times_in
 from .suggestions import suggest
 
 if TYPE_CHECKING:
     from ledger.config import Config
+    from ledger.desk.desk import Desk
+    from ledger.documents.document import Document
     from ledger.service.ledger import Ledger
+    from ledger.service.progress import Progress
 
 ACTOR = "UNLEDGER_ACTOR"
 
@@ -57,6 +61,28 @@ class Session:
         show_times_in(config.zone)
         return config
 
+    def now(self, desk: "Desk") -> datetime:
+        """Return the time that dates such as ``tomorrow`` count from."""
+        return self.opened[-1].clock() if self.opened else moment(desk.upkeep.facts()["now"])
+
+    @property
+    def own_config(self) -> "Config | None":
+        """Where the ledger is on this machine, so that no output replaces a part of it.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        return self.config
+
+    @property
+    def zone(self) -> tzinfo:
+        """The ledger's time zone.
+
+        Raises:
+            NotFoundError: There is no ledger.
+        """
+        return self.config.zone
+
     @contextmanager
     def ledger(self, *, warn: bool = True, acts: bool = False) -> "Iterator[Ledger]":
         """Open the ledger for one command.
@@ -89,6 +115,35 @@ class Session:
             raise UsageError(f"a number is too large: {error}", "check the numbers on the command line") from error
         finally:
             opened.close()
+
+    @contextmanager
+    def desk(self, *, acts: bool = False, progress: "Progress | None" = None) -> "Iterator[Desk]":
+        """Open the desk for one command.
+
+        Args:
+            acts: Refuse at once what :meth:`ledger` refuses.
+            progress: Follows long work.
+
+        Raises:
+            KeysError: The keys are missing, or another ledger's, and the command acts.
+            OlderDatabaseError: The database is older than its newest checkpoint, and the command acts.
+            UsageError: A number is larger than the database can hold.
+        """
+        from ledger.desk.local.desk import LocalDesk
+
+        with self.ledger(acts=acts) as ledger:
+            yield LocalDesk(ledger, progress)
+
+    def verifier_key(self) -> "Document":
+        """Return the document of the verifier key, which is there without a database too.
+
+        Raises:
+            NotFoundError: There is no key.
+        """
+        from ledger.documents.audit import key_document
+        from ledger.service.signing import load_signer
+
+        return key_document(str(load_signer(self.config).verifier))
 
     def what_was_done(self) -> str:
         """Say what changed, for somebody who did not get the answer."""

@@ -2,7 +2,7 @@
 
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,12 +14,8 @@ from ledger.errors import AuditError, UsageError
 from ..answers import answer
 from ..options import DryRun, Force, Json, ModelName, OptionalModel, Output, VerifierKey, Yes
 from ..output import emit_file, require_outside_ledgers
-from ..render import advise, emit_table, say
+from ..render import advise, emit_table, minute, say
 from ..session import confirm, session
-
-if TYPE_CHECKING:
-    from ledger.audit.events import AuditEvent
-    from ledger.service.audit.verification import VerifiedLog
 
 app = typer.Typer(no_args_is_help=True, help="Read, verify, sign and export the audit log.")
 
@@ -32,36 +28,34 @@ def log(
     json: Json = False,
 ) -> None:
     """Print the history, oldest first; entries that read the same share a line."""
-    from ledger.service.audit.listing import list_events
-
-    with session(ctx).ledger() as ledger:
-        events = list_events(ledger, model, after=after)
+    with session(ctx).desk() as desk:
+        found = desk.audit.log(model, after=after)
     if json:
-        answer(ctx, documents.audit_document(events))
+        answer(ctx, found)
         return
     emit_table(
         ["#seq", "when", "event", "#req", "#ver", "who", "~note"],
         (
-            (_span(same), same[0].at, _counted(same), *_told_of(same[0]))
-            for same in (list(group) for _, group in groupby(events, lambda e: (e.kind, *_told_of(e))))
+            (_span(same), minute(same[0]["at"]), _counted(same), *_told_of(same[0]))
+            for same in (list(group) for _, group in groupby(found["items"], lambda e: (e["kind"], *_told_of(e))))
         ),
     )
     if model is not None:
         advise(f"only entries about {model}; the others, e.g. about the ledger itself:", command("audit", "log"))
 
 
-def _told_of(event: "AuditEvent") -> tuple[Any, ...]:
+def _told_of(event: Document) -> tuple[Any, ...]:
     """Return what the table says of an entry behind its kind."""
-    return event.request_id, event.data.get("version"), event.actor, event.note
+    return event["request"], event["data"].get("version"), event["actor"], event["note"]
 
 
-def _span(same: "list[AuditEvent]") -> str:
+def _span(same: list[Document]) -> str:
     """Return the numbers of entries that read the same; entries of other models may lie between."""
-    return str(same[0].seq) if len(same) == 1 else f"{same[0].seq}-{same[-1].seq}"
+    return str(same[0]["seq"]) if len(same) == 1 else f"{same[0]['seq']}-{same[-1]['seq']}"
 
 
-def _counted(same: "list[AuditEvent]") -> str:
-    return str(same[0].kind) if len(same) == 1 else f"{same[0].kind} ({len(same)} times)"
+def _counted(same: list[Document]) -> str:
+    return str(same[0]["kind"]) if len(same) == 1 else f"{same[0]['kind']} ({len(same)} times)"
 
 
 @app.command()
@@ -90,26 +84,26 @@ def verify(
         say(f"audit verify ok: entry {found} stands in the signed audit log")
         return
     if json:
-        answer(ctx, documents.verified_log_document(found))
+        answer(ctx, found)
         return
-    signed = f", {found.signed} of them under a signed checkpoint" if found.signed else ""
-    say(f"audit verify ok: {found.head.size} entries{signed}")
-    print(found.head)  # noqa: T201 - the head is data: worth keeping somewhere else
+    signed = f", {found['signed']} of them under a signed checkpoint" if found["signed"] else ""
+    say(f"audit verify ok: {found['size']} entries{signed}")
+    print(found["head"])  # noqa: T201 - the head is data: worth keeping somewhere else
     if against is None:
         say("keep a checkpoint elsewhere: only --against one proves that no end was cut off and nothing was rewritten")
 
 
-def _verify(ctx: typer.Context, against: str | None, key: str | None, file: Path | None) -> "VerifiedLog | int":
+def _verify(ctx: typer.Context, against: str | None, key: str | None, file: Path | None) -> Document | int:
     """Return what was verified of a log, or the number of the entry that a proof is about."""
     from ledger.service.audit.proofs import check_proof, is_proof
-    from ledger.service.audit.verification import read_text, verify_export, verify_log
+    from ledger.service.audit.verification import kept_text, read_text, verify_export
 
     if file is None:
-        with session(ctx).ledger() as ledger:
-            return verify_log(ledger, against, key)
+        with session(ctx).desk() as desk:
+            return desk.audit.verify(kept_text(against), key)
     contents = read_text(file)
     if not is_proof(contents):
-        return verify_export(contents, str(file), against, key)
+        return documents.verified_log_document(verify_export(contents, str(file), against, key))
     if key is None:
         raise UsageError("a proof is checked against a key", "name it with --key")
     return check_proof(contents, key).index + 1
@@ -146,28 +140,24 @@ def adopt(
 @app.command()
 def key(ctx: typer.Context, json: Json = False) -> None:
     """Print the verifier key; give it to everybody who will check signatures later."""
-    from ledger.service.signing import load_signer
-
-    verifier = load_signer(session(ctx).config).verifier
+    found = session(ctx).verifier_key()
     if json:
-        answer(ctx, documents.key_document(str(verifier)))
+        answer(ctx, found)
     else:
-        print(verifier)  # noqa: T201 - data
+        print(found["key"])  # noqa: T201 - data
 
 
 @app.command()
 def checkpoint(ctx: typer.Context, output: Output = None, force: Force = False, json: Json = False) -> None:
     """Sign how far the history reaches and what it holds; refused if it does not continue the last checkpoint."""
-    from ledger.service.audit.checkpoints import issue_checkpoint
-
     require_outside_ledgers(ctx, output)
-    with session(ctx).ledger(acts=True) as ledger:
-        issued = issue_checkpoint(ledger)
+    with session(ctx).desk(acts=True) as desk:
+        issued = desk.audit.checkpoint()
     if output is not None or not json:
-        emit_file(ctx, issued.note.encode(), output, force=force)
+        emit_file(ctx, issued["note"].encode(), output, force=force)
     if json:
-        answer(ctx, documents.checkpoint_document(issued, output))
-    say(f"signed {issued.size} entries; keep this where nobody who writes the database can reach it")
+        answer(ctx, {**issued, "output": None if output is None else str(output)})
+    say(f"signed {issued['size']} entries; keep this where nobody who writes the database can reach it")
 
 
 @app.command()
@@ -179,11 +169,9 @@ def proof(
     json: Json = False,
 ) -> None:
     """Prove that an entry is in the signed history, without showing other entries; a JSON document."""
-    from ledger.service.audit.proofs import prove
-
     require_outside_ledgers(ctx, output)
-    with session(ctx).ledger() as ledger:
-        document: Document = prove(ledger, seq).to_json()
+    with session(ctx).desk() as desk:
+        document = desk.audit.proof(seq)
     if output is not None or not json:
         emit_file(ctx, text(document).encode(), output, force=force)
     if json:
@@ -210,13 +198,11 @@ def witness(
 @app.command()
 def export(ctx: typer.Context, output: Output = None, force: Force = False, json: Json = False) -> None:
     """Write the history and its newest checkpoint as JSON lines, to be verified anywhere; notes are left out."""
-    from ledger.service.audit.copies import export_log
-
     if json and output is None:
         raise UsageError("without a file, standard output holds the export itself", "name a file with -o")
     require_outside_ledgers(ctx, output)
-    with session(ctx).ledger() as ledger:
-        lines = export_log(ledger)
+    with session(ctx).desk() as desk:
+        lines = desk.audit.export()
     emit_file(ctx, "".join(lines).encode(), output, force=force)
     if output is not None:
         if json:

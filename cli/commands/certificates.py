@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ledger.documents import certificates as documents
+from ledger.documents.document import Document
 from ledger.domain.certificate_caveats import caveats, headline
 from ledger.domain.command_lines import command
 from ledger.errors import SignatureError
@@ -15,11 +16,8 @@ from ..answers import answer
 from ..completion import request_numbers
 from ..options import DryRun, Force, Json, Output, Yes
 from ..output import emit_file, require_free
-from ..render import advise, emit_table, say
+from ..render import advise, emit_table, minute, say
 from ..session import confirm, session
-
-if TYPE_CHECKING:
-    from ledger.service.evidence.certificates import CertificatePlan
 
 Number = Annotated[int, typer.Argument(metavar="ID", help="The certificate's number.")]
 app = typer.Typer(no_args_is_help=True, help="Signed statements about fulfilled requests, for others to verify.")
@@ -40,57 +38,50 @@ def issue(
     json: Json = False,
 ) -> None:
     """Certify how a fulfilled request was carried out; it names no class."""
-    from ledger.service.evidence.certificate_files import bundle, openings_of
-    from ledger.service.evidence.certificates import issue as issue_certificate
-    from ledger.service.evidence.certificates import plan
-
     require_free(ctx, output, openings, force=force)
-    with session(ctx).ledger(acts=not dry_run) as ledger:
-        planned = plan(ledger, request, live=live)
+    with session(ctx).desk(acts=not dry_run) as desk:
+        planned = desk.certificates.plan(request, live=live)
         _tell_plan(planned)
         if dry_run:
             if json:
-                answer(ctx, documents.plan_document(planned))
+                answer(ctx, planned)
             return
-        issued = issue_certificate(ledger, request, live=live, renew=renew, shown=planned)
-        number = issued.certificate.id
-        if issued.repeated:
+        issued = desk.certificates.issue(request, live=live, renew=renew, confirmation=planned["confirmation"])
+        number = issued["id"]
+        if issued["repeated"]:
             say(f"certificate {number} already says this of request {request}; nothing was issued")
         else:
-            say(f"issued certificate {number} for request {request}, version {issued.certificate.version}")
-        data = bundle(ledger, issued.certificate)
+            say(f"issued certificate {number} for request {request}, version {issued['version']}")
         if openings is not None:
-            _write(ctx, openings_of(issued.certificate), openings, force=force)
+            _write(ctx, desk.certificates.openings(number), openings, force=force)
         if output is not None or not json:
-            _write(ctx, data, output, force=force)
+            _write(ctx, desk.certificates.file(number), output, force=force)
     if json:
-        answer(ctx, documents.issued_document(issued, data, output))
+        answer(ctx, issued if output is None else {**issued, "output": str(output), "certificate": None})
     advise("next:", command("certificate", "verify", output or "FILE"))
 
 
 @app.command("list")
 def list_(ctx: typer.Context, json: Json = False) -> None:
     """List certificates in the order they were issued."""
-    from ledger.service.evidence.certificates import list_certificates
-
-    with session(ctx).ledger() as ledger:
-        found = list_certificates(ledger)
+    with session(ctx).desk() as desk:
+        found = desk.certificates.all()
     if json:
-        answer(ctx, documents.certificates_document(found))
+        answer(ctx, found)
         return
     emit_table(
         ["#id", "#req", "model", "#ver", "issued", "#seq", "openings"],
         (
             (
-                c.id,
-                c.request_id,
-                m.name,
-                c.version,
-                c.created_at,
-                c.audit_seq,
-                "erased" if c.openings is None else "kept",
+                c["id"],
+                c["request"],
+                c["model"],
+                c["version"],
+                minute(c["issued_at"]),
+                c["seq"],
+                "kept" if c["openings"] else "erased",
             )
-            for c, m in found
+            for c in found["items"]
         ),
     )
 
@@ -109,25 +100,21 @@ def show(
     json: Json = False,
 ) -> None:
     """Show what a certificate states; with --json or -o, the certificate itself."""
-    from ledger.service.evidence.certificate_files import bundle, openings_of
-    from ledger.service.evidence.certificates import changed_since, get_certificate
-    from ledger.service.evidence.verification import read_statement
-
     require_free(ctx, output, force=force)
-    with session(ctx).ledger() as ledger:
-        found = get_certificate(ledger, certificate)
-        data = openings_of(found) if openings else bundle(ledger, found)
-        changed = changed_since(ledger, found)
+    shown = not (openings or json or output is not None)
+    with session(ctx).desk() as desk:
+        data = desk.certificates.openings(certificate) if openings else desk.certificates.file(certificate)
+        found = desk.certificates.show(certificate) if shown else {}
     if output is not None:
         _write(ctx, data, output, force=force)
     if json or (openings and output is None):
         _write(ctx, data, None, force=False)
-    if openings or json or output is not None:
+    if not shown:
         return
-    _table(read_statement(found), None)
-    for sentence in changed:
+    _table(found["statement"], None)
+    for sentence in found["since"]:
         say(("since then:", "yellow"), f" {sentence}")
-    if found.openings is None:
+    if not found["openings"]:
         say("its openings were erased: nobody can name its classes from this ledger")
 
 
@@ -139,18 +126,15 @@ def erase_openings(
     json: Json = False,
 ) -> None:
     """Erase what opens a certificate's commitments to class names; the certificate still verifies."""
-    from ledger.service.evidence.certificates import erase_openings as erase
-    from ledger.service.evidence.certificates import get_certificate
-
-    with session(ctx).ledger(acts=True) as ledger:
-        get_certificate(ledger, certificate)
+    with session(ctx).desk(acts=True) as desk:
+        desk.certificates.show(certificate)
         confirm(
             f"Nobody can name the classes of certificate {certificate} from this ledger afterwards. Erase?", yes=yes
         )
-        done = erase(ledger, certificate)
+        done = desk.certificates.erase_openings(certificate)
     if json:
-        answer(ctx, documents.openings_erased_document(certificate, erased=done))
-    say(f"the openings of certificate {certificate} " + ("are erased" if done else "had been erased before"))
+        answer(ctx, done)
+    say(f"the openings of certificate {certificate} " + ("are erased" if done["erased"] else "had been erased before"))
 
 
 @app.command()
@@ -214,18 +198,18 @@ def _live(version: Mapping[str, Any]) -> str:
     return "live when it was issued" if same else f"not live: version {version['live']} was"
 
 
-def _tell_plan(planned: "CertificatePlan") -> None:
+def _tell_plan(planned: Document) -> None:
     """Say what would be certified, how far it was tested, and what limits it, before anything is signed."""
-    name, number, evidence = planned.model.name, planned.version.number, planned.statement["predicate"]["evidence"]
-    live = "which is live" if planned.is_live else f"which is not live: version {planned.live.number} is"
+    name, number, is_live = planned["model"], planned["version"], planned["is_live"]
+    live = "which is live" if is_live else f"which is not live: version {planned['live_version']} is"
     say(f"to be certified: version {number} of {name}, {live}")
-    say(f"evidence on these weights: {evidence['level']} ({evidence['looksAt']})")
-    for sentence in planned.caveats:
+    say(f"evidence on these weights: {planned['level']} ({planned['looks_at']})")
+    for sentence in planned["caveats"]:
         say(("note:", "yellow"), f" {sentence}")
-    if not evidence["measurements"]:
+    if not planned["measured"]:
         advise("measure it first:", command("evaluate", f"{name}:{number}"))
-    if not planned.is_live:
-        advise("for what is live:", command("certificate", "issue", planned.request.id, "--live"))
+    if not is_live:
+        advise("for what is live:", command("certificate", "issue", planned["request"], "--live"))
 
 
 def _write(ctx: typer.Context, data: bytes, file: Path | None, *, force: bool) -> None:

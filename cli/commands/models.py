@@ -1,30 +1,27 @@
 """``unledger model``: look at registered models; registering one is in ``registration``."""
 
-from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ledger.documents import models as documents
 from ledger.domain.command_lines import command
 from ledger.domain.data_record import BadImages
-from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.domain.states import RequestState
-from ledger.domain.versions import Version
-from ledger.errors import IntegrityError, NotFoundError
+from ledger.errors import IntegrityError
 
 from ..answers import answer
+from ..dates import parse_date
+from ..model_tables import print_model, print_versions
 from ..options import BadImagesOption, Json, ModelName, ModelReference
-from ..render import PhaseProgress, accuracy_text, advise, day, emit_table, percent, say, size
+from ..render import PhaseProgress, accuracy_text, advise, emit_table, minute, percent, say, size
 from ..session import session, split_reference
 from . import registration
 
 if TYPE_CHECKING:
     from ledger.service.models.rebind import Rebinding
-    from ledger.service.versions.model_history import ModelHistory
 
 MOST_RETRIED = 3
 """Failed requests of which a command line is printed for each."""
@@ -36,18 +33,16 @@ app.command("add")(registration.add)
 @app.command("list")
 def list_(ctx: typer.Context, json: Json = False) -> None:
     """List models and what each has forgotten."""
-    from ledger.service.versions.model_history import list_models
-
-    with session(ctx).ledger() as ledger:
-        found = list_models(ledger)
+    with session(ctx).desk() as desk:
+        found = desk.models.all()
     if json:
-        answer(ctx, documents.models_document(found))
+        answer(ctx, found)
         return
     emit_table(
         ["model", "architecture", "#classes", "#live", "~forgotten"],
         (
-            (m.name, m.architecture.spec, len(m.labels), live.number, ", ".join(m.labels.names(live.forgotten)) or "-")
-            for m, live in found
+            (m["name"], m["architecture"], len(m["labels"]), m["live"], ", ".join(m["forgotten"]) or "-")
+            for m in found["items"]
         ),
     )
 
@@ -56,38 +51,12 @@ def list_(ctx: typer.Context, json: Json = False) -> None:
 def show(ctx: typer.Context, model: ModelReference, json: Json = False) -> None:
     """Show a model, or one version of it."""
     name, number = split_reference(model)
-    known = _history(ctx, name)
-    version = known.live if number is None else _version(known, number)
-    measured = known.evidence[version.number]
+    with session(ctx).desk() as desk:
+        found = desk.models.show(name) if number is None else desk.versions.show(name, number)
     if json:
-        answer(ctx, documents.model_document(known, version))
-        return
-    m = known.model
-    rows: list[tuple[str, Any]] = [
-        ("architecture", m.architecture.spec),
-        ("data", m.data_spec),
-        ("classes", ", ".join(m.labels.labels)),
-        ("registered", m.created_at),
-        *_registered_accuracy(known.versions[0]),
-        ("live version", known.live.number),
-        ("shown version", version.number),
-        ("made by", version.kind.value + (f" of request {version.request_id}" if version.request_id else "")),
-        ("forgotten", ", ".join(m.labels.names(version.forgotten)) or "-"),
-        ("weights", version.weights),
-    ]
-    recipe = version.recipe
-    if recipe.computed:
-        rows.append(("solver", recipe.solver))
-        rows.append(("edited", f"the last {recipe.depth} of {recipe.layers} layers"))
-        rows.append(("alphas (r, f)", f"{recipe.alpha_r:g}, {recipe.alpha_f:g}"))
-        rows += recipe.likeness.told(recipe.base_likeness, percent).items()
-    if "accuracy" in measured:
-        metrics = measured["accuracy"].metrics
-        # The evidence does not tell what the version was compared with; the report does.
-        retained = RetainedAccuracy.of_metrics(metrics).told(percent, "compared with")
-        rows.append(("test accuracy", f"retained {retained}, forgotten {percent(metrics['test']['forgotten'])}"))
-    rows += _gates(known)
-    emit_table(["", "~"], rows, title=m.name)
+        answer(ctx, found)
+    else:
+        print_model(found)
 
 
 @app.command()
@@ -98,39 +67,15 @@ def versions(
     json: Json = False,
 ) -> None:
     """List a model's versions, or say which one was live at a time."""
-    from ..dates import parse_date
-
-    known = _history(ctx, model)
-    shown = known.versions
-    if at is not None:
-        number = known.live_at(parse_date(at, datetime.now(UTC), session(ctx).config.zone))
-        if number is None:
-            raise NotFoundError(f"{model} was not yet registered at {at}")
-        shown = (_version(known, number),)
+    with session(ctx).desk() as desk:
+        if at is None:
+            found = desk.versions.all(model)
+        else:
+            found = desk.versions.live_at(model, parse_date(at, datetime.now(UTC), session(ctx).zone))
     if json:
-        answer(ctx, documents.versions_document(known.model, shown, known.live.number, known.levels))
-        return
-    alone = Counter(day(v.created_at) for v in shown)
-    rows = []
-    for v in shown:
-        accuracy = known.evidence[v.number].get("accuracy")
-        test = accuracy.metrics["test"] if accuracy else {}
-        rows.append(
-            (
-                f"{v.number}{' (live)' if v.number == known.live.number else ''}",
-                v.kind.value if v.restores is None else f"rollback to {v.restores}",
-                v.request_id,
-                ", ".join(known.model.labels.names(v.forgotten)) or "-",
-                percent(test.get("retained")),
-                percent(test.get("forgotten")),
-                f"L{known.levels[v.number].value}",
-                v.weights[:8] if v.purged_at is None else "purged",
-                day(v.created_at) if alone[day(v.created_at)] == 1 else v.created_at,
-            )
-        )
-    emit_table(
-        ["#version", "kind", "#req", "~forgotten", "#acc kept", "#acc gone", "level", "weights", "created"], rows
-    )
+        answer(ctx, found)
+    else:
+        print_versions(found["items"])
 
 
 @app.command()
@@ -202,8 +147,8 @@ def rebind(
         )
         failed = list_requests(ledger, model, [RequestState.FAILED])
     if json:
-        known = _history(ctx, model)
-        answer(ctx, documents.model_document(known, known.live))
+        with session(ctx).desk() as desk:
+            answer(ctx, desk.models.show(model))
     _say_rebound(taken)
     for _, request in failed[:MOST_RETRIED]:
         advise("next:", command("request", "retry", request.id))
@@ -273,56 +218,23 @@ def coverage(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
 @app.command()
 def spaces(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
     """List the stored class spaces: images, ranks, error bounds, bytes."""
-    known = _history(ctx, model)
+    with session(ctx).desk() as desk:
+        found = desk.models.spaces(model)
     if json:
-        answer(ctx, documents.class_spaces_document(known.spaces))
+        answer(ctx, found)
         return
     emit_table(
         ["class", "#images", "#maps", "#largest rank", "#largest error", "#size", "collected"],
         (
             (
-                known.model.labels[s.class_index],
-                len(s.samples),
-                len(s.maps),
-                max(m.rank for m in s.maps),
-                f"{max(m.error_bound for m in s.maps):.1e}",
-                size(s.size),
-                s.created_at,
+                s["class"],
+                len(s["samples"]),
+                len(s["maps"]),
+                max(m["rank"] for m in s["maps"]),
+                f"{max(m['error_bound'] for m in s['maps']):.1e}",
+                size(s["size"]),
+                minute(s["created_at"]),
             )
-            for s in known.spaces
+            for s in found["items"]
         ),
     )
-
-
-def _registered_accuracy(base: Version) -> Iterator[tuple[str, str]]:
-    accuracy = base.recipe.registered_accuracy
-    if accuracy is not None:
-        yield "accuracy then", accuracy_text(accuracy)
-        yield from (("", remark) for remark in accuracy.remarks)
-
-
-def _gates(known: "ModelHistory") -> Iterator[tuple[str, str]]:
-    """Yield what new versions have to pass."""
-    gates = known.gates
-    policy = gates.policy
-    yield "gates", f"{policy.level.title}; digest {known.gates_digest}"
-    for condition in policy.conditions:
-        yield "  on test images", str(condition)
-    yield "  on calibration images", f"accuracy on each forgotten class <= {percent(gates.max_forgotten_accuracy)}"
-    yield "  on calibration images", f"retained classes lose <= {100 * gates.max_retained_drop:.1f} points"
-    for one in policy.retrained:
-        yield "  retrained weights", f"{one.weights}, without {', '.join(sorted(one.without))}, says {one.by}"
-
-
-def _history(ctx: typer.Context, name: str) -> "ModelHistory":
-    from ledger.service.versions.model_history import read_model_history
-
-    with session(ctx).ledger() as ledger:
-        return read_model_history(ledger, name)
-
-
-def _version(known: "ModelHistory", number: int) -> Version:
-    found = [version for version in known.versions if version.number == number]
-    if not found:
-        raise NotFoundError(f"{known.model.name} has no version {number}", f"its last is {known.versions[-1].number}")
-    return found[0]

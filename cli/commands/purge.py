@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from ledger.documents.requests import purge_document
 from ledger.domain.command_lines import command
 
 from ..answers import answer
@@ -28,33 +27,35 @@ def purge(
     json: Json = False,
 ) -> None:
     """Destroy superseded weights and what was collected of forgotten classes, for good."""
-    from ledger.service.upkeep.purge import plan_purge
-    from ledger.service.upkeep.purge import purge as purge_versions
+    from ledger.service.upkeep.purge import require_clock
 
     age = parse_age(older_than)
-    with session(ctx).ledger(acts=not dry_run) as ledger:
-        plan = plan_purge(ledger, model, age)
-        numbers = [version.number for version in plan.purged]
-        say(f"oldest version of {model} that stays: {plan.anchor.number}")
-        say(f"weights that go: {', '.join(f'version {n}' for n in numbers) or 'none'}; class spaces: {plan.spaces}")
-        if plan.final and not json:
+    progress = PhaseProgress()
+    with session(ctx).desk(acts=not dry_run, progress=progress) as desk:
+        plan = desk.versions.plan_purge(model, age)
+        numbers = plan["purged"]
+        say(f"oldest version of {model} that stays: {plan['anchor']}")
+        gone = ", ".join(f"version {n}" for n in numbers) or "none"
+        say(f"weights that go: {gone}; class spaces: {plan['class_spaces']}")
+        if plan["final"] and not json:
             emit_table(
                 ["#id", "~classes"],
-                ((r.id, ", ".join(plan.model.labels.names(r.classes))) for r in plan.final),
+                ((r["id"], ", ".join(r["classes"])) for r in plan["final"]),
                 title="requests that can be withdrawn no more",
             )
         if dry_run:
-            if plan.clock_doubt:
-                say(("warning:", "yellow"), f" the clock may be wrong: {plan.clock_doubt}")
+            if plan["clock_doubt"]:
+                say(("warning:", "yellow"), f" the clock may be wrong: {plan['clock_doubt']}")
             if json:
-                answer(ctx, purge_document(plan, None))
+                answer(ctx, plan)
             return
-        if not clock_is_right:
-            plan.require_clock()
+        if not clock_is_right and numbers:
+            require_clock(plan["clock_doubt"])
         if numbers:
             confirm(f"Destroy {len(numbers)} versions of {model} for good?", yes=yes)
-        with PhaseProgress() as progress:
-            destroyed = purge_versions(ledger, plan, age, progress, clock_is_right=clock_is_right)
+        with progress:
+            done = desk.versions.purge(model, age, plan["confirmation"], clock_is_right=clock_is_right)
     if json:
-        answer(ctx, purge_document(plan, destroyed))
+        answer(ctx, done)
+    destroyed = done["destroyed"]
     advise(f"destroyed {len(destroyed)} objects; the history of {model} still verifies:", command("audit", "verify"))

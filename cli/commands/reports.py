@@ -39,14 +39,15 @@ def report(
         )
     if every and csv is not None:
         raise UsageError("--csv goes with one model", "name the model instead of --all")
-    from ledger.report.writing import write_all, write_report
+    from ledger.desk.report_files import write_all, write_report
 
     place = output or (PAGES if every else PAGE)
-    with session(ctx).ledger() as ledger:
+    here = session(ctx).own_config
+    with session(ctx).desk() as desk:
         if model is None:
-            written = write_all(ledger, place, force=force)
+            written = write_all(desk.reports, here, place, force=force)
         else:
-            written = (place, *write_report(ledger, model, place, force=force, csv=csv))
+            written = (place, *write_report(desk.reports, here, model, place, force=force, csv=csv))
     if json:
         answer(ctx, report_document(model, place, written))
     say(f"wrote {place}" + (f" and {len(written) - 1} files more" if len(written) > 1 else ""))

@@ -1,17 +1,18 @@
 """``unledger preview``, ``forget`` and ``request``: file requests and decide about them."""
 
+import json as json_module
 from collections.abc import Sequence
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ledger.desk.desk import FiledRequest
 from ledger.documents import requests as documents
+from ledger.documents.document import Document
 from ledger.documents.document import text as document_text
 from ledger.domain.command_lines import command
-from ledger.domain.due import days_left
 from ledger.domain.events.event import EventKind
 from ledger.domain.labels import LabelMap
 from ledger.domain.states import Action, RequestState
@@ -37,20 +38,16 @@ from ..options import (
 )
 from ..output import emit_file, require_free
 from ..preview_table import print_preview
-from ..render import PhaseProgress, advise, day, emit_table, say
+from ..render import PhaseProgress, advise, day, emit_table, minute, say
 from ..request_files import read_requests
 from ..session import confirm, session
 from .worker import drain_queue
 
-if TYPE_CHECKING:
-    from ledger.domain.requests import Request
-    from ledger.domain.versions import Version
-    from ledger.service.ledger import Ledger
-    from ledger.service.requests.claim_end import Outcome
-    from ledger.service.requests.filing import Receipt
-
 MOST_LISTED = 100
 """Rows that ``request list`` shows unless it is told how many."""
+UNSHOWN = {"schema", "model_id", "events"}
+"""Members of a request's document that its table leaves out; the events have a table of their own."""
+MOMENTS = ("received_at", "due_at", "created_at", "updated_at")
 PLACEHOLDER = "REASON"
 """What hints write where a person has to say why."""
 app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about them.")
@@ -122,62 +119,72 @@ def forget(
     json: Json = False,
 ) -> None:
     """File one request for one or several classes, or many requests from a file."""
-    from ledger.domain.requests import NewRequest
-    from ledger.service.models.lookup import get_model
-    from ledger.service.requests.filing import enqueue
-    from ledger.service.requests.foretelling import read_preview
-
     named = _named(classes, index)
     if bool(named) == (file is not None):
         raise UsageError("name classes with -c, or a file of requests with -f", "one of the two")
     if previewed is not None and file is not None:
         raise UsageError("a preview belongs to one request", "name its classes with -c")
-    who = session(ctx).who
-    with session(ctx).ledger(acts=True) as ledger:
-        date = partial(parse_date, now=ledger.clock(), zone=ledger.config.zone)
-        owner = get_model(ledger, model)
-        labels = owner.labels
+    with session(ctx).desk(acts=True) as desk:
+        now, zone = session(ctx).now(desk), session(ctx).zone
+        date = partial(parse_date, now=now, zone=zone)
+        labels = LabelMap(tuple(desk.models.labels(model)))
         if file is not None:
-            filed = read_requests(file, labels, who, ledger.clock(), ledger.config.zone)
+            filed = read_requests(file, labels, now, zone)
         else:
             filed = [
-                NewRequest(
-                    classes=labels.resolve_all(named),
-                    actor=who,
+                FiledRequest(
+                    classes=_indices(labels, named),
                     reason=reason,
                     basis=basis,
                     external_id=external_id,
                     received_at=None if received_at is None else date(received_at, begins=True),
                     due_at=None if due is None else date(due),
                     idempotency_key=idempotency_key,
-                    preview=None if previewed is None else read_preview(read_text(previewed), str(previewed)),
+                    preview=None if previewed is None else _read_preview(previewed),
                 )
             ]
         _say_which(labels, named)
-        receipts = enqueue(ledger, model, filed, approval=needs_approval)
-        now = ledger.clock()
+        receipts = desk.requests.file(model, filed, needs_approval=needs_approval)
         if not json:
-            _table(((model, labels, r.request) for r in receipts), now)
-        _say_what_needs_no_work(receipts)
-        queued = any(r.request.state is RequestState.QUEUED for r in receipts)
-        outcomes: list[Outcome] = []
+            _table(receipts["items"])
+        _say_what_needs_no_work(receipts["items"])
+        queued = any(receipt["state"] == RequestState.QUEUED for receipt in receipts["items"])
+        outcomes: list[Document] = []
         failures: list[LedgerError] = []
         try:
             if wait and queued:
-                failures = drain_queue(ledger, model, outcomes.append)
+                ledger = session(ctx).opened[-1]
+                failures = drain_queue(
+                    ledger, model, lambda one: outcomes.append(documents.outcome_part(one, ledger.clock()))
+                )
             elif queued:
                 advise("next:", command("work", "--drain"))
         finally:
             # Requests that were filed are reported whatever becomes of the work.
             if json:
-                answer(ctx, documents.receipts_document(receipts, owner, now, outcomes if wait else None))
+                answer(ctx, {**receipts, "outcomes": outcomes} if wait else receipts)
         if failures:
             raise failures[0]
+
+
+def _read_preview(path: Path) -> Document:
+    """Return the document of a preview, once it is clear that it is one."""
+    from ledger.service.requests.foretelling import read_preview
+
+    text = read_text(path)
+    read_preview(text, str(path))
+    found: Document = json_module.loads(text)
+    return found
 
 
 def _named(classes: list[str] | None, index: list[int] | None) -> list[str]:
     """Return the classes that options name, indices with their prefix."""
     return [*(classes or ()), *(f"index:{number}" for number in index or ())]
+
+
+def _indices(labels: LabelMap, named: Sequence[str]) -> list[str]:
+    """Return classes by their indices, which nobody can take for another class."""
+    return [f"index:{k}" for k in sorted(labels.resolve_all(named))]
 
 
 def _say_which(labels: LabelMap, named: "Sequence[str]") -> None:
@@ -188,12 +195,12 @@ def _say_which(labels: LabelMap, named: "Sequence[str]") -> None:
             say(f"{text} is {which}")
 
 
-def _say_what_needs_no_work(receipts: "Sequence[Receipt]") -> None:
+def _say_what_needs_no_work(receipts: Sequence[Document]) -> None:
     for receipt in receipts:
-        if receipt.repeated:
-            say(f"request {receipt.request.id} was filed before under this key; nothing was added")
-        elif receipt.request.no_op:
-            say(f"request {receipt.request.id}: {receipt.request.outcome}; nothing to do")
+        if receipt["repeated"]:
+            say(f"request {receipt['id']} was filed before under this key; nothing was added")
+        elif receipt["no_op"]:
+            say(f"request {receipt['id']}: {receipt['outcome']}; nothing to do")
 
 
 @app.command("list")
@@ -208,58 +215,56 @@ def list_(
     json: Json = False,
 ) -> None:
     """List requests in the order they were filed."""
-    from ledger.service.requests.listing import count_requests, list_requests
-
     if limit is None and not json:
         limit = MOST_LISTED
-    with session(ctx).ledger() as ledger:
-        found = list_requests(ledger, model, state, after=after, limit=limit)
-        last = found[-1][1].id if found else after
-        more = count_requests(ledger, model, state, after=last) if len(found) == limit else 0
-        now = ledger.clock()
+    with session(ctx).desk() as desk:
+        found = desk.requests.all(model, state or (), after=after, limit=limit)
     if json:
         with paused():
-            answer(ctx, documents.requests_document(found, now))
+            answer(ctx, found)
     else:
-        _table(((m.name, m.labels, r) for m, r in found), now)
-    if more:
-        say(f"{more:,} more: --after {last} lists the next ones, --limit says how many")
+        _table(found["items"])
+    if found["more"]:
+        last = found["items"][-1]["id"] if found["items"] else after
+        say(f"{found['more']:,} more: --after {last} lists the next ones, --limit says how many")
 
 
 @app.command()
 def show(ctx: typer.Context, request: RequestNumber, json: Json = False) -> None:
     """Show one request and everything that happened to it."""
-    from ledger.service.requests.listing import request_history
-
-    with session(ctx).ledger() as ledger:
-        found = request_history(ledger, request)
-        now = ledger.clock()
+    with session(ctx).desk() as desk:
+        found = desk.requests.show(request)
     if json:
-        answer(ctx, documents.request_document(found, now))
+        answer(ctx, found)
         return
-    body, events = documents.history_part(found, now), found.events
+    events = found["events"]
+    body = {name: value for name, value in found.items() if name not in UNSHOWN}
     for name in ("classes", "missed_gates", "solvers"):
         body[name] = ", ".join(body[name] or ())
+    for name in MOMENTS:
+        body[name] = minute(body[name])
     emit_table(["", "~"], ((k.replace("_", " "), v) for k, v in body.items() if v not in (None, "", False)))
-    emit_table(["#seq", "when", "event", "who", "~note"], ((e.seq, e.at, e.kind, e.actor, e.note) for e in events))
+    emit_table(
+        ["#seq", "when", "event", "who", "~note"],
+        ((e["seq"], minute(e["at"]), e["kind"], e["actor"], e["note"]) for e in events),
+    )
     for event in events:
-        if event.kind == EventKind.REQUEST_RECEIVED and event.data.get("preview"):
-            say(f"bound to preview {event.data['preview']}")
-        if event.kind == EventKind.REQUEST_FULFILLED and event.data.get("preview"):
-            say(f"compared with the preview, the result is: {event.data['preview']}")
+        preview = event["data"].get("preview")
+        if preview and event["kind"] == EventKind.REQUEST_RECEIVED:
+            say(f"bound to preview {preview}")
+        if preview and event["kind"] == EventKind.REQUEST_FULFILLED:
+            say(f"compared with the preview, the result is: {preview}")
 
 
 def _decision(action: Action, doc: str) -> None:
     """Add the command of an action that only changes a request's state."""
 
     def command(ctx: typer.Context, request: RequestNumber, reason: Reason = "", json: Json = False) -> None:
-        from ledger.service.requests.decisions import decide
-
-        with session(ctx).ledger(acts=True) as ledger:
-            done = decide(ledger, request, action, reason)
-            if json:
-                _answer_decision(ctx, ledger, action, done)
-        say(f"request {request} is {done.state.value}")
+        with session(ctx).desk(acts=True) as desk:
+            done = desk.requests.decide(request, action, reason)
+        if json:
+            answer(ctx, done)
+        say(_standing(done))
 
     command.__doc__ = doc
     app.command(action.value)(command)
@@ -283,22 +288,19 @@ def release(
     json: Json = False,
 ) -> None:
     """Put a held request back in the queue."""
-    from ledger.service.requests.decisions import decide
-    from ledger.service.requests.leases import break_lease, show_lease
-
-    with session(ctx).ledger(acts=True) as ledger:
-        lease = show_lease(ledger, request) if force else None
+    with session(ctx).desk(acts=True) as desk:
+        lease = desk.requests.lease(request)["lease"] if force else None
         if lease is None:
-            done = decide(ledger, request, Action.RELEASE, reason)
+            done = desk.requests.decide(request, Action.RELEASE, reason)
         else:
             if not reason:
                 raise UsageError("--force needs a reason", "say with --reason why the lease is broken")
-            say(("warning:", "yellow"), f" {lease}; if that worker is alive, what it computed is lost")
-            confirm(f"Take request {request} from {lease.owner}?", yes=yes)
-            done = break_lease(ledger, request, reason)
-        if json:
-            _answer_decision(ctx, ledger, Action.RELEASE, done)
-    say(f"request {request} is {done.state.value}")
+            say(("warning:", "yellow"), f" {lease['told']}; if that worker is alive, what it computed is lost")
+            confirm(f"Take request {request} from {lease['owner']}?", yes=yes)
+            done = desk.requests.break_lease(request, reason)
+    if json:
+        answer(ctx, done)
+    say(_standing(done))
 
 
 @app.command()
@@ -312,14 +314,12 @@ def retry(
     json: Json = False,
 ) -> None:
     """Queue a failed, blocked, quarantined or reopened request again."""
-    from ledger.service.requests.decisions import decide
-
     why, waived = _waiver(reason, waive, waive_gates=waive_gates)
-    with session(ctx).ledger(acts=True) as ledger:
-        done = decide(ledger, request, Action.RETRY, why, waive_gates=waived, solvers=solver or ())
-        if json:
-            _answer_decision(ctx, ledger, Action.RETRY, done)
-    say(f"request {request} is {done.state.value}")
+    with session(ctx).desk(acts=True) as desk:
+        done = desk.requests.decide(request, Action.RETRY, why, waive_gates=waived, solvers=solver or ())
+    if json:
+        answer(ctx, done)
+    say(_standing(done))
     advise("next:", command("work", "--drain"))
 
 
@@ -334,18 +334,15 @@ def withdraw(
     json: Json = False,
 ) -> None:
     """Withdraw a fulfilled request: the model gets back what only it made it forget."""
-    from ledger.service.requests.listing import show_request
-    from ledger.service.requests.withdrawal import withdraw as take_back
-
     why, waived = _waiver(reason, waive, waive_gates=waive_gates)
-    with session(ctx).ledger(acts=True) as ledger, PhaseProgress() as progress:
-        done, version = take_back(ledger, request, why, progress, waive_gates=waived, solvers=solver or ())
-        owner, _ = show_request(ledger, request)
-        if json:
-            _answer_decision(ctx, ledger, Action.WITHDRAW, done, version)
-    say(f"request {request} is {done.state.value}" + (f"; version {version.number} is live" if version else ""))
-    if version is not None:
-        advise("next:", command("evaluate", owner.name))
+    with PhaseProgress() as progress, session(ctx).desk(acts=True, progress=progress) as desk:
+        done = desk.requests.withdraw(request, why, waive_gates=waived, solvers=solver or ())
+    if json:
+        answer(ctx, done)
+    version = done["version"]
+    say(_standing(done) + (f"; version {version['version']} is live" if version else ""))
+    if version:
+        advise("next:", command("evaluate", done["request"]["model"]))
 
 
 def _waiver(reason: str, waive: str | None, *, waive_gates: bool) -> tuple[str, bool]:
@@ -363,23 +360,17 @@ def _waiver(reason: str, waive: str | None, *, waive_gates: bool) -> tuple[str, 
     return waive, True
 
 
-def _answer_decision(
-    ctx: typer.Context, ledger: "Ledger", action: Action, done: "Request", made: "Version | None" = None
-) -> None:
-    from ledger.service.requests.listing import show_request
-
-    owner, _ = show_request(ledger, done.id)
-    answer(ctx, documents.decision_document(action, done, owner, ledger.clock(), made))
+def _standing(decision: Document) -> str:
+    """Say where a request stands after a decision."""
+    return f"request {decision['request']['id']} is {decision['request']['state']}"
 
 
-def _table(rows: Any, now: datetime) -> None:
-    def due(request: "Request") -> str:
-        return f"{day(request.due_at)} ({days_left(request.due_at, now)} d)" if request.is_open else ""
+def _table(rows: Sequence[Document]) -> None:
+    def due(request: Document) -> str:
+        left = request["days_left"]
+        return "" if left is None else f"{day(request['due_at'])} ({left} d)"
 
     emit_table(
         ["#id", "model", "~classes", "state", "due", "#ver", "~outcome"],
-        (
-            (r.id, name, ", ".join(labels.names(r.classes)), r.state.value, due(r), r.version, r.outcome)
-            for name, labels, r in rows
-        ),
+        ((r["id"], r["model"], ", ".join(r["classes"]), r["state"], due(r), r["version"], r["outcome"]) for r in rows),
     )

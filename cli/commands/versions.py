@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from ledger.documents.models import evaluation_document
-from ledger.documents.requests import rollback_document
 from ledger.domain.command_lines import command
+from ledger.domain.due import days_left
 from ledger.domain.levels import EvidenceLevel
 from ledger.errors import UsageError
 
 from ..answers import answer
 from ..evaluation_tables import print_evaluation
 from ..options import DryRun, Json, ModelName, ModelReference, Reason, Yes
-from ..render import PhaseProgress, advise, day, emit_table, say
+from ..render import PhaseProgress, advise, day, emit_table, moment, say
 from ..session import confirm, session, split_reference
 
 MOST_IMAGES = 10_000_000
@@ -99,28 +99,29 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Make an earlier version's weights live again, as a new version, and reopen what that undoes."""
-    from ledger.service.versions.rollback import plan_rollback, roll_back
-
-    with session(ctx).ledger(acts=not dry_run) as ledger:
-        plan = plan_rollback(ledger, model, to)
-        labels = plan.model.labels
-        back = plan.live.forgotten - plan.target.forgotten
-        say(f"version {to} of {model} forgets: {', '.join(labels.names(plan.target.forgotten)) or 'nothing'}")
-        say(f"known again after this: {', '.join(labels.names(back)) or 'nothing'}")
-        if plan.reopened and not json:
+    with session(ctx).desk(acts=not dry_run) as desk:
+        plan = desk.versions.plan_rollback(model, to)
+        say(f"version {to} of {model} forgets: {', '.join(plan['forgets']) or 'nothing'}")
+        say(f"known again after this: {', '.join(plan['known_again']) or 'nothing'}")
+        reopened = plan["reopened"]
+        if reopened and not json:
+            now = moment(plan["now"])
             emit_table(
                 ["#id", "~classes", "due", "#days left"],
-                ((r.id, ", ".join(labels.names(r.classes)), day(r.due_at), plan.days_left(r)) for r in plan.reopened),
+                (
+                    (r["id"], ", ".join(r["classes"]), day(r["due_at"]), days_left(moment(r["due_at"]), now))
+                    for r in reopened
+                ),
                 title="requests this would reopen" if dry_run else "requests this reopens",
             )
         if dry_run:
             if json:
-                answer(ctx, rollback_document(plan, None))
+                answer(ctx, plan)
             return
         confirm(f"Roll {model} back to version {to}?", yes=yes)
-        version = roll_back(ledger, plan, reason)
+        done = desk.versions.roll_back(model, to, plan["confirmation"], reason)
     if json:
-        answer(ctx, rollback_document(plan, version))
-    say(f"version {version.number} of {model} is live, with the weights of version {to}")
-    if plan.reopened:
-        advise("next:", f"{command('request', 'retry', plan.reopened[0].id)}  (or deny, or withdraw)")
+        answer(ctx, done)
+    say(f"version {done['version']} of {model} is live, with the weights of version {to}")
+    if reopened:
+        advise("next:", f"{command('request', 'retry', reopened[0]['id'])}  (or deny, or withdraw)")

@@ -9,7 +9,6 @@ import typer
 from ledger.documents import requests as documents
 from ledger.domain.certificate_caveats import declared_only
 from ledger.domain.command_lines import command
-from ledger.domain.due import days_left
 from ledger.domain.numbers import finite_number
 from ledger.domain.previews import PreviewOutcome
 from ledger.domain.retained_accuracy import RetainedAccuracy
@@ -17,18 +16,15 @@ from ledger.errors import LedgerError, OverdueError, UsageError
 
 from ..answers import answer, answer_line, answered
 from ..options import Json, JsonLines, OptionalModel
-from ..render import PhaseProgress, advise, day, emit_table, percent, say
+from ..render import PhaseProgress, advise, percent, say
 from ..session import session
 from ..signals import InterruptingSignals, StopSignals
+from ..status_tables import MOST_SHOWN, print_status, warn_of_status
 from ..worker_log import log_to_stderr
 
 if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
     from ledger.service.requests.claim_end import Outcome
-    from ledger.service.requests.status import Status
-
-MOST_SHOWN = 50
-"""Requests of each model that are listed for a person."""
 
 
 def work(
@@ -198,74 +194,14 @@ def status(
     json: Json = False,
 ) -> None:
     """Show what is live, what is open and what is late."""
-    from ledger.service.requests.status import status as look
-
-    with session(ctx).ledger() as ledger:
+    with session(ctx).desk() as desk:
         # A person reads no thousands of lines; a program gets everything.
-        found = look(ledger, model, most=None if json else MOST_SHOWN)
-    shown = [(s, s.overdue if overdue else s.open) for s in found.models]
+        found = desk.upkeep.status(model, most=None if json else MOST_SHOWN, overdue=overdue)
+    late = sum(m["overdue_count"] for m in found["models"])
     if json:
-        answer(ctx, documents.status_document(found, shown))
+        answer(ctx, found)
     else:
-        emit_table(
-            ["model", "#live", "~forgotten", "#open", "#overdue"],
-            (
-                (
-                    s.model.name,
-                    s.live.number,
-                    ", ".join(s.model.labels.names(s.live.forgotten)) or "-",
-                    s.open_count,
-                    s.overdue_count,
-                )
-                for s in found.models
-            ),
-        )
-        rows = [
-            (
-                r.id,
-                s.model.name,
-                ", ".join(s.model.labels.names(r.classes)),
-                r.state.value,
-                day(r.due_at),
-                days_left(r.due_at, found.now),
-            )
-            for s, requests in shown
-            for r in requests
-        ]
-        if rows:
-            emit_table(["#id", "model", "~classes", "state", "due", "#days left"], rows, title="open requests")
-        more = sum(s.overdue_count if overdue else s.open_count for s in found.models) - len(rows)
-        if more:
-            advise(f"{more} more are due later:", command("request", "list"))
-        if found.workers:
-            workers = ((w.owner, w.model or "all", w.started_at, f"{w.idle:.0f} s ago") for w in found.workers)
-            emit_table(["~worker", "model", "since", "last heard of"], workers, title="workers")
-        if found.leases:
-            held = ((x.request.id, x.model.name, x.owner, f"in {x.remaining:.0f} s") for x in found.leases)
-            emit_table(["#id", "model", "~worker", "runs out"], held, title="leases")
-    _warn(found)
-    if overdue and found.overdue_count:
-        raise OverdueError(f"{found.overdue_count} requests are past their due dates", "carry them out or deny them")
-
-
-def _warn(found: "Status") -> None:
-    unattended = [s.model.name for s in found.models if s.unattended]
-    if unattended:
-        advise(
-            "warning:",
-            f"requests for {', '.join(unattended)} wait and no worker is there: run unledger work, or keep one with "
-            "unledger work --forever",
-            "yellow",
-        )
-    for doubt in found.clock:
-        say(("warning:", "yellow"), f" {doubt}")
-    for lease in found.leases:
-        if lease.from_future:
-            advise("warning:", f"{lease}; {lease.hint}", "yellow")
-    if found.overdue_count:
-        listed = found.overdue[:MOST_SHOWN]
-        numbers = ", ".join(str(request.id) for request in listed)
-        more = found.overdue_count - len(listed)
-        say(
-            ("warning:", "yellow"), f" past their due dates: requests {numbers}" + (f" and {more} more" if more else "")
-        )
+        print_status(found, overdue=overdue)
+    warn_of_status(found)
+    if overdue and late:
+        raise OverdueError(f"{late} requests are past their due dates", "carry them out or deny them")

@@ -1,1 +1,1 @@
-"""Every question that a face asks, answered by a document: by the ledger in a folder, or by a server."""
+"""The desk: every question that a face asks of a ledger, answered by a document; here, or by a server elsewhere."""

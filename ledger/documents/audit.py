@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ledger.errors import AuditError
 
-from .document import Document, document, listing
+from .document import Document, document
 
 if TYPE_CHECKING:
     from ledger.audit.events import AuditEvent
@@ -31,9 +31,9 @@ def event_part(value: "AuditEvent") -> Document:
     }
 
 
-def audit_document(events: "Iterable[AuditEvent]") -> Document:
-    """Return entries of the log, oldest first."""
-    return listing("audit", (event_part(event) for event in events))
+def audit_document(events: "Iterable[AuditEvent]", *, more: int = 0) -> Document:
+    """Return entries of the log, oldest first, and how many more fit behind them."""
+    return document("audit", {"items": [event_part(event) for event in events], "more": more})
 
 
 def verified_log_document(found: "VerifiedLog") -> Document:

@@ -1,9 +1,9 @@
 """Documents about certificates; the certificate itself is a file with a format of its own."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ledger.domain.certificates import Certificate
 from ledger.domain.models import Model
@@ -21,6 +21,7 @@ def certificate_part(value: Certificate, owner: Model) -> Document:
         "id": value.id,
         "request": value.request_id,
         "model": owner.name,
+        "model_id": owner.id,
         "version": value.version,
         "issued_at": value.created_at,
         "seq": value.audit_seq,
@@ -44,20 +45,32 @@ def issued_document(issued: "Issued", data: bytes, output: Path | None) -> Docum
     return document("issued", body)
 
 
+def certificate_record_document(
+    value: Certificate, owner: Model, statement: Mapping[str, Any], since: Iterable[str]
+) -> Document:
+    """Return a certificate, what it states, and what happened since that a reader must know."""
+    body = {**certificate_part(value, owner), "statement": statement, "since": list(since)}
+    return document("certificate_record", body)
+
+
 def plan_document(planned: "CertificatePlan") -> Document:
     """Return what would be certified; nothing was signed."""
     said = planned.statement["predicate"]
     body = {
         "request": planned.request.id,
         "model": planned.model.name,
+        "model_id": planned.model.id,
         "version": planned.version.number,
         "weights": planned.version.weights,
         "live_version": planned.live.number,
         "is_live": planned.is_live,
         "level": said["evidence"]["level"],
+        "looks_at": said["evidence"]["looksAt"],
+        "measured": [one["evaluator"] for one in said["evidence"]["measurements"]],
         "not_tested": said["notTested"]["levels"],
         "caveats": planned.caveats,
         "repeats": None if planned.repeats is None else planned.repeats.id,
+        "confirmation": planned.confirmation,
     }
     return document("certificate_plan", body)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ledger.domain.class_spaces import ClassSpace
-from ledger.domain.evidence import Evidence
+from ledger.domain.evidence import Evidence, WeightsEvidence
 from ledger.domain.gate_policy import ModelGates
 from ledger.domain.levels import EvidenceLevel
 from ledger.domain.models import Model
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def model_part(value: Model, live: Version) -> Document:
     """Return a model and what is live."""
     return {
+        "id": value.id,
         "name": value.name,
         "architecture": value.architecture.spec,
         "options": value.architecture.options,
@@ -39,18 +40,19 @@ def model_part(value: Model, live: Version) -> Document:
     }
 
 
-def version_part(value: Version, owner: Model, live: int, level: EvidenceLevel | None = None) -> Document:
+def version_part(value: Version, owner: Model, live: int, measured: WeightsEvidence | None = None) -> Document:
     """Return a version.
 
     Args:
         value: The version.
         owner: Its model.
         live: Number of the live version.
-        level: Level of the evidence on its weights, where that was asked for.
+        measured: The evidence on its weights, where that was asked for.
     """
-    told = {} if level is None else {"level": level.value}
+    told = {} if measured is None else {"level": measured.level.value, "test_accuracy": _test_accuracy(measured)}
     return {
         "model": owner.name,
+        "model_id": owner.id,
         "version": value.number,
         "live": value.number == live,
         "kind": value.kind.value,
@@ -137,10 +139,36 @@ def model_document(known: "ModelHistory", shown: Version) -> Document:
 
 
 def versions_document(
-    owner: Model, versions: Iterable[Version], live: int, levels: Mapping[int, EvidenceLevel]
+    owner: Model, versions: Iterable[Version], live: int, measured: Mapping[int, WeightsEvidence]
 ) -> Document:
-    """Return versions of a model, each with the level of evidence on its weights."""
-    return listing("versions", (version_part(version, owner, live, levels[version.number]) for version in versions))
+    """Return versions of a model, each with the level of evidence on its weights, and their accuracy."""
+    return listing("versions", (version_part(version, owner, live, measured[version.number]) for version in versions))
+
+
+def _test_accuracy(measured: WeightsEvidence) -> Document | None:
+    accuracy = measured.standing.get("accuracy")
+    if accuracy is None:
+        return None
+    test = accuracy.metrics["test"]
+    return {name: test.get(name) for name in ("retained", "forgotten")}
+
+
+def evidence_document(owner: Model, version: Version, measured: WeightsEvidence) -> Document:
+    """Return what was measured on a version's weights, and what was not."""
+    level = measured.level
+    body = {
+        "model": owner.name,
+        "model_id": owner.id,
+        "version": version.number,
+        "weights": version.weights,
+        "level": level.value,
+        "title": level.title,
+        "looks_at": level.looks_at,
+        "not_tested": {other.title: measured.missing(other) for other in EvidenceLevel if other > level},
+        "items": [evidence_part(one) for one in measured.shown.values()],
+        "compared": [evidence_part(one) for one in measured.compared],
+    }
+    return document("evidence", body)
 
 
 def diff_document(differences: "Iterable[TensorDifference]") -> Document:
@@ -158,15 +186,16 @@ def coverage_document(parameters: "Iterable[ParameterCoverage]") -> Document:
     return listing("coverage", ({**vars(p), "treatment": p.treatment.value} for p in parameters))
 
 
-def class_spaces_document(spaces: Iterable[ClassSpace]) -> Document:
+def class_spaces_document(owner: Model, spaces: Iterable[ClassSpace]) -> Document:
     """Return the stored class spaces of a model."""
-    return listing("class_spaces", map(_class_space_part, spaces))
+    return listing("class_spaces", (_class_space_part(one, owner) for one in spaces))
 
 
-def _class_space_part(value: ClassSpace) -> Document:
+def _class_space_part(value: ClassSpace, owner: Model) -> Document:
     return {
         "id": value.id,
         "model_id": value.model_id,
+        "class": owner.labels[value.class_index],
         "class_index": value.class_index,
         "spec_digest": value.spec_digest,
         "samples": value.samples,

@@ -14,7 +14,7 @@ from ledger.domain.states import Action
 from ledger.domain.versions import Version
 
 from .audit import event_part
-from .document import Document, document, listing
+from .document import Document, document
 from .errors import error_part
 from .models import model_part, version_part
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ledger.service.requests.claim_end import Outcome
     from ledger.service.requests.daemon import Trouble
     from ledger.service.requests.filing import Receipt
+    from ledger.service.requests.leases import HeldLease
     from ledger.service.requests.listing import RequestHistory
     from ledger.service.requests.preview import Preview
     from ledger.service.requests.status import ModelStatus, Status
@@ -35,6 +36,7 @@ def request_part(value: Request, owner: Model, now: datetime) -> Document:
     return {
         "id": value.id,
         "model": owner.name,
+        "model_id": owner.id,
         "classes": list(owner.labels.names(value.classes)),
         "state": value.state.value,
         "actor": value.actor,
@@ -94,9 +96,10 @@ def measured_part(value: WeightsEvidence) -> Document:
     }
 
 
-def requests_document(found: Iterable[tuple[Model, Request]], now: datetime) -> Document:
-    """Return requests in the order they were filed."""
-    return listing("requests", (request_part(request, owner, now) for owner, request in found))
+def requests_document(found: Iterable[tuple[Model, Request]], now: datetime, *, more: int = 0) -> Document:
+    """Return requests in the order they were filed, and how many more fit behind them."""
+    items = [request_part(request, owner, now) for owner, request in found]
+    return document("requests", {"items": items, "more": more})
 
 
 def history_part(found: "RequestHistory", now: datetime) -> Document:
@@ -193,42 +196,56 @@ def status_document(found: "Status", shown: "Iterable[tuple[ModelStatus, Sequenc
             # In the order they were filed.
             "open": [request_part(r, status.model, found.now) for r in sorted(requests, key=lambda one: one.id)],
             "overdue": sorted(request.id for request in status.overdue),
+            "open_count": status.open_count,
+            "overdue_count": status.overdue_count,
             "unattended": status.unattended,
         }
         for status, requests in shown
     ]
-    leases = [
-        {
-            "request": lease.request.id,
-            "model": lease.model.name,
-            "owner": lease.owner,
-            "epoch": lease.epoch,
-            "remaining": lease.remaining,
-            "expires": lease.expires,
-            "from_future": lease.from_future,
-        }
-        for lease in found.leases
-    ]
     body = {
         "now": found.now,
         "workers": [vars(one) for one in found.workers],
-        "leases": leases,
+        "leases": [_lease_part(lease) for lease in found.leases],
         "clock": list(found.clock),
         "models": models,
     }
     return document("status", body)
 
 
+def lease_document(value: "HeldLease | None") -> Document:
+    """Return a worker's hold on a request; None if no worker holds it."""
+    return document("lease", {"lease": None if value is None else _lease_part(value)})
+
+
+def _lease_part(value: "HeldLease") -> Document:
+    return {
+        "request": value.request.id,
+        "model": value.model.name,
+        "model_id": value.model.id,
+        "owner": value.owner,
+        "epoch": value.epoch,
+        "remaining": value.remaining,
+        "expires": value.expires,
+        "from_future": value.from_future,
+        "told": str(value),
+        "hint": value.hint,
+    }
+
+
 def rollback_document(plan: "RollbackPlan", made: Version | None) -> Document:
     """Return what a rollback does, and the version it made; None for a dry run."""
     body = {
         "model": plan.model.name,
+        "model_id": plan.model.id,
         "from": plan.live.number,
         "to": plan.target.number,
         "dry_run": made is None,
+        "forgets": list(plan.model.labels.names(plan.target.forgotten)),
         "known_again": list(plan.model.labels.names(plan.live.forgotten - plan.target.forgotten)),
         "reopened": [request_part(request, plan.model, plan.now) for request in plan.reopened],
+        "now": plan.now,
         "version": None if made is None else made.number,
+        "confirmation": plan.confirmation if made is None else None,
     }
     return document("rollback", body)
 
@@ -237,11 +254,14 @@ def purge_document(plan: "PurgePlan", destroyed: Sequence[str] | None) -> Docume
     """Return what a purge does, and the digests of the objects it destroyed; None for a dry run."""
     body = {
         "model": plan.model.name,
+        "model_id": plan.model.id,
         "anchor": plan.anchor.number,
         "purged": [version.number for version in plan.purged],
         "final": [request_part(request, plan.model, plan.now) for request in plan.final],
         "class_spaces": plan.spaces,
+        "clock_doubt": plan.clock_doubt,
         "dry_run": destroyed is None,
         "destroyed": None if destroyed is None else list(destroyed),
+        "confirmation": plan.confirmation if destroyed is None else None,
     }
     return document("purge", body)

@@ -5,13 +5,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .document import Document, document, listing
+from .errors import error_part
 
 if TYPE_CHECKING:
     from ledger.plugin_manager import PluginInfo
     from ledger.service.upkeep.doctor import Check
+    from ledger.service.upkeep.facts import LedgerFacts
     from ledger.service.upkeep.fsck import FsckResult
     from ledger.service.upkeep.garbage import Garbage
     from ledger.service.upkeep.schema import SchemaState
+
+
+def ledger_document(facts: "LedgerFacts") -> Document:
+    """Return what a ledger is, and whether it may be written to."""
+    problem = None if facts.problem is None else error_part(facts.problem)
+    return document("ledger", {**vars(facts), "problem": problem})
 
 
 def created_document(folder: Path) -> Document:

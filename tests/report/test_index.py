@@ -10,8 +10,8 @@ import pytest
 from ledger.config import find_config
 from ledger.errors import ConflictError
 from ledger.report.index import page_names
-from ledger.report.writing import write_all
 from ledger.service.ledger import open_ledger
+from tests.ledgers.reports import write_all
 from tests.ledgers.sample import LABELS, START, Sample
 
 NAMES = ("<b>birds</b>", "Birds", "birds", "../../etc", "index")

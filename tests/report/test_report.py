@@ -23,7 +23,7 @@ from ledger.domain.states import RequestState
 from ledger.errors import LedgerError, NotFoundError, RefusedError
 from ledger.report.data.gathering import gather
 from ledger.report.page import render
-from ledger.report.writing import write_report
+from tests.ledgers.reports import write_report
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from ledger.errors import ConflictError, RefusedError
 from ledger.report.data.gathering import gather
 from ledger.report.data.tables import Table, to_csv
 from ledger.report.page import page_tables
-from ledger.report.writing import write_report
+from tests.ledgers.reports import write_report
 from tests.ledgers.sample import NewSample, Sample
 
 FORMULAS = ("=cmd|' /C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\t=1", "\r=1", "  =1", "＝1")

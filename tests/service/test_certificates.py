@@ -265,8 +265,8 @@ def test_nothing_is_signed_but_what_was_shown(two_forgotten: Desk, tmp_path: Pat
     assert any("not live" in sentence for sentence in shown.caveats)
     export(desk.ledger, MODEL, 0, tmp_path / "out")
     with desk.unchanged(), pytest.raises(ConflictError, match="changed since"):
-        issue(desk.ledger, 1, shown=shown)
-    issued = issue(desk.ledger, 1, shown=plan(desk.ledger, 1)).certificate
+        issue(desk.ledger, 1, shown=shown.confirmation)
+    issued = issue(desk.ledger, 1, shown=plan(desk.ledger, 1).confirmation).certificate
     assert plan(desk.ledger, 1).repeats == issued
 
 

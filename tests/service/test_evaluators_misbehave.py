@@ -19,7 +19,6 @@ from ledger import hookspecs
 from ledger.digest import canonical_json
 from ledger.errors import PluginError
 from ledger.plugin_manager import PluginInfo, Plugins, build_plugins
-from ledger.report.writing import write_report
 from ledger.service.evidence import metrics as limits
 from ledger.service.evidence.certificates import issue
 from ledger.service.evidence.evaluation import evaluate
@@ -27,6 +26,7 @@ from ledger.service.evidence.metrics import checked_metrics
 from ledger.service.evidence.time_limit import run_within
 from ledger.service.progress import Silent
 from tests.ledgers.desk import MODEL
+from tests.ledgers.reports import write_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable

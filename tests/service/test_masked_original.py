@@ -12,10 +12,10 @@ import pytest
 
 from ledger.candidates.predictions import Scores
 from ledger.domain.states import RequestState
-from ledger.report.writing import write_report
 from ledger.service.computation import unlearning
 from ledger.service.progress import Silent
 from ledger.service.requests import preview as previews
+from tests.ledgers.reports import write_report
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -31,25 +31,25 @@ class VerifiedLog:
     """Entries that a checkpoint signed by a known key covers."""
 
 
-def verify_log(ledger: Ledger, against: str | None = None, key: str | None = None) -> VerifiedLog:
+def verify_log(ledger: Ledger, kept_elsewhere: str | None = None, key: str | None = None) -> VerifiedLog:
     """Verify the ledger's log, its stored tree and checkpoints, and that rows and what was kept agree with it.
 
     What was kept is what is named, the checkpoint beside the signing key and the newest one in ``checkpoint_to``.
 
     Args:
         ledger: The ledger.
-        against: A file (checkpoint or witness), or ``SIZE:SHA256``.
+        kept_elsewhere: Contents of a checkpoint or witness file, or ``SIZE:SHA256``.
         key: Verifier key; None takes the ledger's own.
 
     Raises:
         AuditError: Names the first bad entry.
         RowError: The log is in order, and a row says something else; names the first.
         SignatureError: What was kept is not genuine.
-        UsageError: ``against`` is neither a file nor a head.
+        UsageError: ``kept_elsewhere`` is neither of them.
     """
     verifier = Verifier.parse(key) if key else own_verifier(ledger.config)
     verifiers = [verifier] if verifier else []
-    kept = read_kept(against, verifiers)
+    kept = read_kept(kept_elsewhere, verifiers)
     memory = last_signed(ledger.config)
     if memory is not None and key is None and verifiers:
         kept |= ExternalRecord(checkpoints=(open_checkpoint(memory, verifiers),))
@@ -84,7 +84,7 @@ def verify_export(text: str, name: str, against: str | None = None, key: str | N
     """
     verifiers = [Verifier.parse(key)] if key else []
     export, said = open_export(text, name, verifiers)
-    walk = LogVerification(read_kept(against, verifiers) | ExternalRecord(checkpoints=said))
+    walk = LogVerification(read_kept(kept_text(against), verifiers) | ExternalRecord(checkpoints=said))
     walk.verify_page(export.entries)
     signed = max([0, *(checkpoint.size for checkpoint in said)]) if key else 0
     return VerifiedLog(walk.finish(), walk.frontier.root.hex(), signed)
@@ -102,19 +102,31 @@ def open_export(text: str, name: str, verifiers: Sequence[Verifier]) -> tuple[Ex
     return export, tuple(opened)
 
 
-def read_kept(against: str | None, verifiers: Sequence[Verifier]) -> ExternalRecord:
-    """Read what somebody kept: a checkpoint or witness file, or a head as ``SIZE:SHA256``.
+def kept_text(against: str | None) -> str | None:
+    """Return what somebody kept: the contents of the file that a text names, or the text itself, which is a head.
 
     Raises:
-        UsageError: It is neither a file nor a head.
-        SignatureError: The file holds something else, or is not genuine.
+        UsageError: The file cannot be read.
+        SignatureError: The file holds no text.
     """
-    if against is None:
+    if against is None or not _is_file(Path(against)):
+        return against
+    text = read_text(Path(against))
+    # Lines tell the contents of a file from a head.
+    return text if "\n" in text else f"{text}\n"
+
+
+def read_kept(text: str | None, verifiers: Sequence[Verifier]) -> ExternalRecord:
+    """Read what somebody kept: the contents of a checkpoint or witness file, or a head as ``SIZE:SHA256``.
+
+    Raises:
+        UsageError: It is one line, and no head.
+        SignatureError: It is something else, or not genuine.
+    """
+    if text is None:
         return ExternalRecord()
-    path = Path(against)
-    if not _is_file(path):
-        return ExternalRecord((Head.parse(against),))
-    text = read_text(path)
+    if "\n" not in text:
+        return ExternalRecord((Head.parse(text),))
     if text.startswith("{"):
         return read_witness(text, verifiers).kept
     return ExternalRecord(checkpoints=(open_checkpoint(text, verifiers),))

@@ -25,7 +25,7 @@ from ledger.certificates.statement import (
     substance,
 )
 from ledger.certificates.verifier import envelope_digest
-from ledger.digest import canonical_json
+from ledger.digest import canonical_json, json_digest
 from ledger.domain.certificate_caveats import caveats
 from ledger.domain.certificates import Certificate
 from ledger.domain.command_lines import command
@@ -75,6 +75,11 @@ class CertificatePlan:
         return self.version.weights == self.live.weights
 
     @property
+    def confirmation(self) -> str:
+        """What confirms just this plan: a digest of what it would state."""
+        return _substance_digest(self.statement)
+
+    @property
     def caveats(self) -> list[str]:
         """What makes the claim smaller than it may seem, a sentence each."""
         return caveats(self.statement["predicate"])
@@ -110,7 +115,7 @@ def issue(
     *,
     live: bool = False,
     renew: bool = False,
-    shown: CertificatePlan | None = None,
+    shown: str | None = None,
     new_salt: Callable[[], bytes] = lambda: secrets.token_bytes(SALT_BYTES),
 ) -> Issued:
     """Issue a certificate for a fulfilled request.
@@ -122,7 +127,7 @@ def issue(
         request_id: Which request.
         live: Certify what is live, not the version that fulfilled the request.
         renew: Issue another one although it says the same, with salts of its own.
-        shown: What a person was shown; nothing else is signed.
+        shown: The confirmation of the plan that a person was shown; nothing else is signed.
         new_salt: Returns 32 random bytes.
 
     Raises:
@@ -137,7 +142,7 @@ def issue(
     with ledger.database.write() as tx:
         facts, signer = _certifiable(tx, ledger, request_id, evaluators, live=live)
         request, model, version = facts.request, facts.model, facts.version
-        if shown is not None and not _same(shown.statement, certificate_statement(facts, ())):
+        if shown is not None and shown != _substance_digest(certificate_statement(facts, ())):
             raise ConflictError(
                 "the ledger changed since what would be certified was shown", "look again, by the same command"
             )
@@ -367,8 +372,8 @@ def _says(certificate: Certificate, facts: CertificateFacts, signer: Signer) -> 
     envelope = json.loads(certificate.envelope)
     if envelope["signatures"][0]["keyid"] != key_of(signer.verifier).id:
         return False
-    return _same(statement_of(envelope), certificate_statement(facts, ()))
+    return _substance_digest(statement_of(envelope)) == _substance_digest(certificate_statement(facts, ()))
 
 
-def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return canonical_json(substance(one)) == canonical_json(substance(other))
+def _substance_digest(statement: dict[str, Any]) -> str:
+    return json_digest(substance(statement))

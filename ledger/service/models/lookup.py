@@ -12,3 +12,13 @@ def get_model(ledger: Ledger, name: str) -> Model:
     """
     with ledger.database.read() as tx:
         return tx.models.get(name)
+
+
+def get_model_numbered(ledger: Ledger, number: int) -> Model:
+    """Return a model by its number.
+
+    Raises:
+        NotFoundError: There is none of this number.
+    """
+    with ledger.database.read() as tx:
+        return tx.models.numbered(number)

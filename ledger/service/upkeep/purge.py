@@ -11,6 +11,7 @@ Rows, digests and audit entries stay, so the audit log still verifies. The oldes
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ledger.digest import json_digest
 from ledger.domain.events.ledgers import ObjectDestroyed
 from ledger.domain.events.models import ModelPurged
 from ledger.domain.models import Model
@@ -46,17 +47,41 @@ class PurgePlan:
     clock_doubt: str = ""
     """Why the clock may be wrong, which decides how old versions are; empty if nothing speaks against it."""
 
+    @property
+    def confirmation(self) -> str:
+        """What confirms just this plan: a digest of what it destroys."""
+        return json_digest(["purge", self.model.name, self.anchor.number, [version.number for version in self.purged]])
+
+    def require(self, confirmation: str) -> None:
+        """Return if this is the plan that was confirmed.
+
+        Raises:
+            ConflictError: The ledger changed since, or another plan was.
+        """
+        if confirmation != self.confirmation:
+            raise ConflictError("the ledger changed since this purge was shown", "run the command again")
+
     def require_clock(self) -> None:
         """Return if nothing speaks against the clock, or if nothing would be destroyed by it.
 
         Raises:
             ConflictError: Says what does.
         """
-        if self.clock_doubt and self.purged:
-            raise ConflictError(
-                f"the clock decides what is old enough to be destroyed, and it may be wrong: {self.clock_doubt}",
-                "set the clock right; if it is right now, run the same command with --clock-is-right",
-            )
+        if self.purged:
+            require_clock(self.clock_doubt)
+
+
+def require_clock(doubt: str) -> None:
+    """Return if nothing speaks against the clock.
+
+    Raises:
+        ConflictError: Says what does.
+    """
+    if doubt:
+        raise ConflictError(
+            f"the clock decides what is old enough to be destroyed, and it may be wrong: {doubt}",
+            "set the clock right; if it is right now, run the same command with --clock-is-right",
+        )
 
 
 def plan_purge(ledger: Ledger, model_name: str, older_than: timedelta) -> PurgePlan:
@@ -93,8 +118,7 @@ def purge(
     """
     with ledger.database.write() as tx:
         current = _plan(tx, ledger, plan.model.name, older_than)
-        if (current.anchor, current.purged) != (plan.anchor, plan.purged):
-            raise ConflictError("the ledger changed since this purge was shown", "run the command again")
+        current.require(plan.confirmation)
         if not clock_is_right:
             current.require_clock()
         if current.purged:

@@ -7,6 +7,7 @@ undone silently, so it is reopened in the same transaction, with its due date.
 from dataclasses import dataclass
 from datetime import datetime
 
+from ledger.digest import json_digest
 from ledger.domain.due import days_left
 from ledger.domain.events.models import ModelRolledBack
 from ledger.domain.events.requests import RequestReopened
@@ -33,6 +34,21 @@ class RollbackPlan:
     reopened: tuple[Request, ...]
     """Fulfilled requests that the target does not fulfil."""
     now: datetime
+
+    @property
+    def confirmation(self) -> str:
+        """What confirms just this plan: a digest of what it does."""
+        does = [self.model.name, self.live.number, self.target.number, [request.id for request in self.reopened]]
+        return json_digest(["rollback", *does])
+
+    def require(self, confirmation: str) -> None:
+        """Return if this is the plan that was confirmed.
+
+        Raises:
+            ConflictError: The ledger changed since, or another plan was.
+        """
+        if confirmation != self.confirmation:
+            raise ConflictError("the ledger changed since this rollback was shown", "run the command again")
 
     def days_left(self, request: Request) -> int:
         """Return whole days until a request's due date."""
@@ -63,8 +79,7 @@ def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
     size = len(ledger.objects.get(plan.target.weights))
     with ledger.database.write() as tx:
         current = _plan(tx, ledger, plan.model.name, plan.target.number)
-        if (current.live.number, current.reopened) != (plan.live.number, plan.reopened):
-            raise ConflictError("the ledger changed since this rollback was shown", "run the command again")
+        current.require(plan.confirmation)
         model, target, now = current.model, current.target, current.now
         version = Version(
             model_id=model.id,

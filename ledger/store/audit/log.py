@@ -185,10 +185,11 @@ class AuditLog:
         model: str | None = None,
         request_id: int | None = None,
         after: int = 0,
+        limit: int | None = None,
         kinds: Sequence[str] = (),
         check_notes: bool = False,
     ) -> Iterator[AuditEvent]:
-        """Yield events in order; ``kinds`` leaves out all others.
+        """Yield events in order, at most ``limit``; ``kinds`` leaves out all others.
 
         Raises:
             AuditError: With ``check_notes``: a note is not the one that its entry was written with.
@@ -198,6 +199,7 @@ class AuditLog:
             .outerjoin(AuditNoteRow, AuditNoteRow.seq == AuditEventRow.seq)
             .where(AuditEventRow.seq > after)
             .order_by(AuditEventRow.seq)
+            .limit(limit)
         )
         if model is not None:
             query = query.where(AuditEventRow.model == model)
@@ -221,6 +223,13 @@ class AuditLog:
                 digest=row.digest,
                 note=note,
             )
+
+    def count(self, *, model: str | None = None, after: int = 0) -> int:
+        """Return how many events :meth:`events` yields without a limit."""
+        query = select(func.count()).where(AuditEventRow.seq > after)
+        if model is not None:
+            query = query.where(AuditEventRow.model == model)
+        return self._session.scalar(query) or 0
 
     def entries(self, after: int = 0) -> Iterator[Entry]:
         """Yield the entries as they are hashed, in order."""

@@ -63,6 +63,17 @@ class Models:
         """Return a model by id."""
         return convert.model(self._session.get_one(ModelRow, model_id))
 
+    def numbered(self, number: int) -> Model:
+        """Return a model by the number that somebody asks for.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        row = self._session.get(ModelRow, number)
+        if row is None:
+            raise NotFoundError(f"there is no model {number}", "see: unledger model list --json")
+        return convert.model(row)
+
     def start_from(self, model: Model, anchor: int) -> None:
         """Let computations start from another version."""
         self._session.get_one(ModelRow, model.id).anchor = anchor

@@ -1,0 +1,170 @@
+"""Requests, and decisions about them, as documents."""
+
+import json
+from collections.abc import Sequence
+
+from ledger.desk.desk import FiledRequest, ModelKey
+from ledger.documents import requests as documents
+from ledger.documents.document import Document
+from ledger.domain.command_lines import command
+from ledger.domain.labels import LabelMap
+from ledger.domain.requests import NewRequest
+from ledger.domain.states import Action, RequestState
+from ledger.errors import UsageError
+from ledger.service.computation.compute import Compute
+from ledger.service.evidence.gating import open_gated
+from ledger.service.ledger import Ledger
+from ledger.service.models.lookup import get_model
+from ledger.service.progress import Progress
+from ledger.service.requests.decisions import decide
+from ledger.service.requests.filing import enqueue
+from ledger.service.requests.foretelling import read_preview
+from ledger.service.requests.leases import break_lease, show_lease
+from ledger.service.requests.listing import count_requests, list_requests, request_history, show_request
+from ledger.service.requests.withdrawal import withdraw
+
+from .names import model_name, optional_name
+
+
+class LocalRequests:
+    """Answers questions about requests, and takes decisions about them.
+
+    Args:
+        ledger: The ledger; its actor files and decides.
+        progress: Follows a withdrawal.
+        computes: Whether a withdrawal may compute new weights here.
+    """
+
+    def __init__(self, ledger: Ledger, progress: Progress, *, computes: bool) -> None:
+        self._ledger = ledger
+        self._progress = progress
+        self._computes = computes
+
+    def all(
+        self,
+        model: ModelKey | None = None,
+        states: Sequence[RequestState] = (),
+        *,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> Document:
+        """Return requests in the order they were filed: those numbered above ``after``, at most ``limit``.
+
+        Raises:
+            NotFoundError: There is no such model.
+        """
+        name, wanted = optional_name(self._ledger, model), states or None
+        found = list_requests(self._ledger, name, wanted, after=after, limit=limit)
+        full = len(found) == limit
+        more = count_requests(self._ledger, name, wanted, after=found[-1][1].id if found else after) if full else 0
+        return documents.requests_document(found, self._ledger.clock(), more=more)
+
+    def show(self, request: int) -> Document:
+        """Return a request and everything that happened to it.
+
+        Raises:
+            NotFoundError: There is none with this number.
+        """
+        return documents.request_document(request_history(self._ledger, request), self._ledger.clock())
+
+    def file(self, model: ModelKey, filed: Sequence[FiledRequest], *, needs_approval: bool = False) -> Document:
+        """File one or many requests, all or none of them up to a thousand.
+
+        Raises:
+            NotFoundError: There is no such model.
+            UsageError: A request names no class or one that is none, its dates contradict each other, or its preview
+                is none.
+            TooFewRetainedError: Too few classes would be left.
+            IdempotencyConflictError: A key was used before, for something else.
+            ConflictError: The model changed since the preview was made that a request is bound to.
+        """
+        owner = get_model(self._ledger, model_name(self._ledger, model))
+        new = [self._new(one, owner.labels) for one in filed]
+        receipts = enqueue(self._ledger, owner.name, new, approval=needs_approval)
+        return documents.receipts_document(receipts, owner, self._ledger.clock(), None)
+
+    def decide(
+        self,
+        request: int,
+        action: Action,
+        reason: str = "",
+        *,
+        waive_gates: bool = False,
+        solvers: Sequence[str] = (),
+    ) -> Document:
+        """Approve, deny, cancel, hold, release or retry a request that no worker holds.
+
+        Raises:
+            NotFoundError: There is none with this number.
+            TransitionError: Its state does not allow it.
+        """
+        done = decide(self._ledger, request, action, reason, waive_gates=waive_gates, solvers=solvers)
+        owner, _ = show_request(self._ledger, request)
+        return documents.decision_document(action, done, owner, self._ledger.clock())
+
+    def withdraw(
+        self, request: int, reason: str = "", *, waive_gates: bool = False, solvers: Sequence[str] = ()
+    ) -> Document:
+        """Withdraw a request. Where that takes new weights, only the ledger's machine can.
+
+        Raises:
+            NotFoundError: There is none with this number.
+            TransitionError: It is neither fulfilled nor reopened.
+            PurgedError: A class of it can never come back.
+            GateError: Without the request, the other classes miss a quality gate.
+            UsageError: It takes new weights, and they are not computed here.
+        """
+
+        def elsewhere(_ledger: Ledger, _model: str) -> Compute:
+            raise UsageError(
+                f"withdrawing request {request} takes new weights, which are not computed here",
+                f"run it on the ledger's machine: {command('request', 'withdraw', request)}",
+            )
+
+        done, made = withdraw(
+            self._ledger,
+            request,
+            reason,
+            self._progress,
+            waive_gates=waive_gates,
+            solvers=solvers,
+            open_model=open_gated if self._computes else elsewhere,
+        )
+        owner, _ = show_request(self._ledger, request)
+        return documents.decision_document(Action.WITHDRAW, done, owner, self._ledger.clock(), made)
+
+    def lease(self, request: int) -> Document:
+        """Return which worker holds a request.
+
+        Raises:
+            NotFoundError: There is none with this number.
+        """
+        return documents.lease_document(show_lease(self._ledger, request))
+
+    def break_lease(self, request: int, reason: str) -> Document:
+        """Take a running request from the worker that holds it, and put it back in the queue.
+
+        Raises:
+            NotFoundError: There is none with this number.
+            TransitionError: It is not running.
+            UsageError: There is no reason.
+        """
+        if not reason:
+            raise UsageError("--force needs a reason", "say with --reason why the lease is broken")
+        done = break_lease(self._ledger, request, reason)
+        owner, _ = show_request(self._ledger, request)
+        return documents.decision_document(Action.RELEASE, done, owner, self._ledger.clock())
+
+    def _new(self, filed: FiledRequest, labels: LabelMap) -> NewRequest:
+        preview = None if filed.preview is None else read_preview(json.dumps(filed.preview), "the preview")
+        return NewRequest(
+            classes=labels.resolve_all(filed.classes),
+            actor=self._ledger.actor,
+            reason=filed.reason,
+            basis=filed.basis,
+            external_id=filed.external_id,
+            received_at=filed.received_at,
+            due_at=filed.due_at,
+            idempotency_key=filed.idempotency_key,
+            preview=preview,
+        )

@@ -1,0 +1,1 @@
+"""The desk of a ledger on another machine, behind a server."""
