@@ -175,6 +175,10 @@ class AuditDesk(Protocol):
         """Sign how far the log reaches and what it holds."""
         ...
 
+    def newest_checkpoint(self) -> Document | None:
+        """Return the checkpoint that was signed last, None before there is one; nothing is signed."""
+        ...
+
     def proof(self, seq: int) -> Document:
         """Return a proof that an entry stands in the signed log."""
         ...

@@ -3,7 +3,7 @@
 from ledger.desk.desk import ModelKey
 from ledger.documents import audit as documents
 from ledger.documents.document import Document
-from ledger.service.audit.checkpoints import issue_checkpoint
+from ledger.service.audit.checkpoints import issue_checkpoint, newest_checkpoint
 from ledger.service.audit.copies import export_log
 from ledger.service.audit.listing import count_events, list_events
 from ledger.service.audit.proofs import prove
@@ -67,6 +67,11 @@ class LocalAudit:
             AuditError: The log does not continue the last checkpoint. Nothing is signed.
         """
         return documents.checkpoint_document(issue_checkpoint(self._ledger), None)
+
+    def newest_checkpoint(self) -> Document | None:
+        """Return the checkpoint that was signed last, None before there is one; nothing is signed."""
+        newest = newest_checkpoint(self._ledger)
+        return None if newest is None else documents.checkpoint_document(newest, None)
 
     def proof(self, seq: int) -> Document:
         """Return a proof that an entry stands in the signed log.

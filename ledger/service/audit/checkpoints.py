@@ -48,6 +48,12 @@ def issue_checkpoint(ledger: Ledger) -> StoredCheckpoint:
     return signed.stored
 
 
+def newest_checkpoint(ledger: Ledger) -> StoredCheckpoint | None:
+    """Return the checkpoint that was signed last, None before there is one; nothing is signed."""
+    with ledger.database.read() as tx:
+        return tx.checkpoints.last()
+
+
 def keep_checkpoint(ledger: Ledger) -> bool:
     """Sign the audit log after a change that an older database would undo, and say whether that went well.
 
