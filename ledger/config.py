@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from ledger.domain.access_policy import AccessPolicy, WebhookPolicy, read_access, read_webhooks
 from ledger.domain.command_lines import quoted
 from ledger.domain.gate_policy import GatePolicies
 from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
@@ -64,6 +65,10 @@ class Config:
     """Name of the time zone in which days begin and end, and in which times are shown."""
     gates: GatePolicies = field(default_factory=GatePolicies)
     """What a new version has to pass."""
+    access: AccessPolicy = field(default_factory=AccessPolicy)
+    """Who may do what."""
+    webhooks: WebhookPolicy = field(default_factory=WebhookPolicy)
+    """Who may be told of events."""
 
     @property
     def zone(self) -> tzinfo:
@@ -222,6 +227,8 @@ def _read(root: Path) -> Config:
         said.checkpoint_to,
         said.time_zone,
         GatePolicies.read(said.gates, str(path)),
+        read_access(said.access, str(path)),
+        read_webhooks(said.webhooks, str(path)),
     )
 
 
@@ -237,6 +244,8 @@ class _File:
     checkpoint_to: str | None = None
     time_zone: str = UTC_NAME
     gates: dict[str, Any] = field(default_factory=dict)
+    access: dict[str, Any] = field(default_factory=dict)
+    webhooks: dict[str, Any] = field(default_factory=dict)
 
 
 def _zone(name: str, path: Path) -> tzinfo:

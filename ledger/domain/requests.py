@@ -1,11 +1,16 @@
 """Requests to forget classes: as they are filed, and as the ledger stores them."""
 
+import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+
+from ledger.errors import PreconditionError
 
 from .previews import PreviewRecord
 from .states import OPEN_STATES, RequestState
+
+REVISION_LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -91,3 +96,29 @@ class Request:
     def is_open(self) -> bool:
         """Whether somebody still waits for its outcome."""
         return self.state in OPEN_STATES
+
+    @property
+    def revision(self) -> str:
+        """Names what a person sees of it when they decide: another one after everything that happens to it.
+
+        A worker that prolongs its lease changes nothing of that.
+        """
+        moments = (moment.astimezone(UTC).isoformat() for moment in (self.due_at, self.updated_at))
+        facts = (self.id, self.state.value, *moments, self.lease_epoch, self.version, self.gates_waived)
+        return hashlib.sha256(repr(facts).encode()).hexdigest()[:REVISION_LENGTH]
+
+    def require(self, expected: str | None) -> None:
+        """Refuse to go on from another revision than the one that somebody looked at.
+
+        Args:
+            expected: The revision that they looked at; None asks for nothing.
+
+        Raises:
+            PreconditionError: Something happened to it since.
+        """
+        if expected is not None and expected != self.revision:
+            raise PreconditionError(
+                f"request {self.id} changed since you looked at it: it is {self.state.value} now",
+                f"look again: unledger request show {self.id}",
+                current=self.revision,
+            )

@@ -43,6 +43,7 @@ class Action(StrEnum):
     RETRY = "retry"
     REOPEN = "reopen"
     WITHDRAW = "withdraw"
+    EXTEND = "extend"
 
 
 _S, _A = RequestState, Action
@@ -78,8 +79,17 @@ TRANSITIONS: dict[tuple[RequestState, Action], RequestState] = {
     (_S.REOPENED, _A.RETRY): _S.QUEUED,
     (_S.REOPENED, _A.DENY): _S.DENIED,
     (_S.REOPENED, _A.WITHDRAW): _S.WITHDRAWN,
+    (_S.AWAITING_APPROVAL, _A.EXTEND): _S.AWAITING_APPROVAL,
+    (_S.QUEUED, _A.EXTEND): _S.QUEUED,
+    (_S.RUNNING, _A.EXTEND): _S.RUNNING,
+    (_S.ON_HOLD, _A.EXTEND): _S.ON_HOLD,
+    (_S.FAILED, _A.EXTEND): _S.FAILED,
+    (_S.BLOCKED, _A.EXTEND): _S.BLOCKED,
+    (_S.QUARANTINED, _A.EXTEND): _S.QUARANTINED,
+    (_S.REOPENED, _A.EXTEND): _S.REOPENED,
 }
-"""Next state by state and action. A running request can be claimed again, because its lease may have expired."""
+"""Next state by state and action. A running request can be claimed again, because its lease may have expired. To extend
+the due date changes no state: it is possible in every state in which the due date counts."""
 
 OPEN_STATES = frozenset(
     {
@@ -126,5 +136,5 @@ def _way_on(state: RequestState, request_id: int) -> str:
     return f"allowed now: {', '.join(allowed)}" if allowed else "this state is final"
 
 
-PERSONAL_ACTIONS = frozenset({_A.APPROVE, _A.DENY, _A.CANCEL, _A.HOLD, _A.RELEASE, _A.RETRY, _A.WITHDRAW})
+PERSONAL_ACTIONS = frozenset({_A.APPROVE, _A.DENY, _A.CANCEL, _A.HOLD, _A.RELEASE, _A.RETRY, _A.WITHDRAW, _A.EXTEND})
 """Actions that a person takes; the others are taken by workers and by rollback."""

@@ -127,7 +127,7 @@ class People(RuleBasedStateMachine):
     @rule(
         what=st.sampled_from(DEEDS),
         classes=st.frozensets(st.integers(0, CLASSES - 1), min_size=1, max_size=3),
-        action=st.sampled_from(sorted(PERSONAL_ACTIONS - {Action.WITHDRAW})),
+        action=st.sampled_from(sorted(PERSONAL_ACTIONS - {Action.WITHDRAW, Action.EXTEND})),
         pick=st.integers(0, 30),
         key=st.sampled_from([None, None, "key 1", "key 2"]),
         flag=st.booleans(),

@@ -39,6 +39,7 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
             requests.RequestBlocked,
             requests.RequestReopened,
             requests.RequestWithdrawn,
+            requests.RequestExtended,
             ledgers.CertificateIssued,
             ledgers.CertificateOpeningsErased,
             access.TokenCreated,

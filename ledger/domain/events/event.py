@@ -41,6 +41,7 @@ class EventKind(StrEnum):
     REQUEST_BLOCKED = "request.blocked"
     REQUEST_REOPENED = "request.reopened"
     REQUEST_WITHDRAWN = "request.withdrawn"
+    REQUEST_EXTENDED = "request.extended"
     CERTIFICATE_ISSUED = "certificate.issued"
     CERTIFICATE_OPENINGS_ERASED = "certificate.openings_erased"
     TOKEN_CREATED = "token.created"  # noqa: S105 - a kind of event

@@ -103,6 +103,17 @@ class RequestRetried(RequestDecision):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequestExtended(RequestDecision):
+    """Written when a person gives a request more time. The note says why; the state stays as it is."""
+
+    kind: ClassVar[str] = EventKind.REQUEST_EXTENDED
+    due_at: datetime
+    """By when it has to be fulfilled from now on, in the time zone of whoever said so."""
+    was_due_at: datetime
+    """By when it had to be before."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RequestWithdrawn(RequestDecision):
     """Written when a request is withdrawn.
 

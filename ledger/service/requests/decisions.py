@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ledger.domain.events import requests as events
 from ledger.domain.requests import Request
 from ledger.domain.states import Action
+from ledger.errors import ForbiddenError, UsageError
 from ledger.service.ledger import Ledger
 from ledger.service.retry import retry_when_busy
 from ledger.store.unit_of_work import Transaction
@@ -30,6 +31,7 @@ def decide(
     *,
     waive_gates: bool = False,
     solvers: Sequence[str] = (),
+    expected: str | None = None,
 ) -> Request:
     """Take a person's decision about a request that no worker holds.
 
@@ -42,20 +44,27 @@ def decide(
         reason: Why, kept as a note beside the audit log.
         waive_gates: With retry: accept the result even if it misses a quality gate; the reason tells why.
         solvers: With retry: solvers that compute it in the place of those of the model.
+        expected: Revision of the request that the decision is about; None takes it as it is.
 
     Raises:
-        UsageError: There is no solver of a name.
+        UsageError: There is no solver of a name, or the action is none of these.
+        PreconditionError: Something happened to the request since that revision.
+        ForbiddenError: Who filed it would approve it, where two people are asked for.
         TransitionError: The request's state does not allow it.
         TooFewRetainedError: Retrying would leave too few classes.
         RowError: A row of the request or its model is not what the audit log says.
     """
+    if action not in _DECISIONS:
+        raise UsageError(f"to {action.value} is no decision of this kind", f"there are {', '.join(_DECISIONS)}")
     named = require_solvers(ledger, solvers)
 
     def transaction() -> Request:
         # Before anybody has to wait for it.
         ledger.database.catch_up()
         with ledger.database.write() as tx:
-            return decide_in(tx, ledger, request_id, action, reason, waive_gates=waive_gates, solvers=named)
+            return decide_in(
+                tx, ledger, request_id, action, reason, waive_gates=waive_gates, solvers=named, expected=expected
+            )
 
     return retry_when_busy(transaction)
 
@@ -88,6 +97,7 @@ def decide_in(
     *,
     waive_gates: bool = False,
     solvers: tuple[str, ...] = (),
+    expected: str | None = None,
 ) -> Request:
     """Decide inside a transaction, as :func:`decide` does in its own."""
     now = ledger.clock()
@@ -95,6 +105,9 @@ def decide_in(
     model = tx.models.by_id(before.model_id)
     tx.trusted.request(request_id)
     tx.trusted.current(model.name)
+    before.require(expected)
+    if action is Action.APPROVE:
+        _require_second_person(ledger, before)
     changes: dict[str, object] = {"outcome": reason}
     if action is Action.RETRY:
         check_retained(model, tx.versions.live(model).forgotten | before.classes)
@@ -109,6 +122,14 @@ def decide_in(
         note=reason,
     )
     return after
+
+
+def _require_second_person(ledger: Ledger, request: Request) -> None:
+    if ledger.config.access.four_eyes and request.actor == ledger.actor:
+        raise ForbiddenError(
+            f"request {request.id} was filed by {request.actor}, who may not approve it: two people are asked for",
+            "let somebody else approve it, under their own name",
+        )
 
 
 def _event(

@@ -73,7 +73,8 @@ def enqueue(
         ledger: The ledger.
         model_name: The model that shall forget.
         requests: What to file, in order.
-        approval: Whether a person must approve before a worker may begin.
+        approval: Whether a person must approve before a worker may begin; always so where the ledger asks for two
+            people.
 
     Raises:
         UsageError: A request names no class, or its dates contradict each other.
@@ -159,7 +160,8 @@ class _Counter:
         model = tx.models.get(model_name)
         tx.trusted.current(model.name)
         live, anchor = tx.versions.live(model), tx.versions.get(model, model.anchor)
-        waiting = RequestState.AWAITING_APPROVAL if approval else RequestState.QUEUED
+        held = approval or ledger.config.access.four_eyes
+        waiting = RequestState.AWAITING_APPROVAL if held else RequestState.QUEUED
         expected = live.forgotten | tx.requests.awaited(model)
         return cls(model, live, expected, ledger.clock(), ledger.config.zone, waiting, anchor, {})
 

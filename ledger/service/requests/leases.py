@@ -92,7 +92,7 @@ def show_lease(ledger: Ledger, request_id: int) -> HeldLease | None:
         return next((_described(tx, lease, now) for lease in leases if lease.request.id == request_id), None)
 
 
-def break_lease(ledger: Ledger, request_id: int, reason: str) -> Request:
+def break_lease(ledger: Ledger, request_id: int, reason: str, *, expected: str | None = None) -> Request:
     """Take a running request from the worker that holds it, and put it back in the queue.
 
     The epoch of the request rises, so that this worker cannot commit any more, whether it is alive or not. The attempt
@@ -102,15 +102,18 @@ def break_lease(ledger: Ledger, request_id: int, reason: str) -> Request:
         ledger: The ledger.
         request_id: Which request.
         reason: Why, kept as a note beside the audit log.
+        expected: Revision of the request that the decision is about; None takes it as it is.
 
     Raises:
         TransitionError: The request is not running.
+        PreconditionError: Something happened to the request since that revision.
     """
 
     def transaction() -> Request:
         now = ledger.clock()
         with ledger.database.write() as tx:
             before = tx.requests.get(request_id)
+            before.require(expected)
             after = tx.requests.break_lease(request_id, at=now, outcome=reason)
             event = RequestReleased(
                 previous=before.state, state=after.state, worker=before.lease_owner, epoch=after.lease_epoch

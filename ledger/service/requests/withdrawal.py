@@ -28,6 +28,7 @@ def withdraw(
     waive_gates: bool = False,
     solvers: Sequence[str] = (),
     open_model: OpenModel = open_gated,
+    expected: str | None = None,
 ) -> tuple[Request, Version | None]:
     """Withdraw a request, from the middle of the model's history if need be.
 
@@ -43,6 +44,7 @@ def withdraw(
         waive_gates: Accept the new version even if it misses a quality gate; the reason tells why.
         solvers: Solvers that compute it in the place of those of the model.
         open_model: Lays the model out for computation.
+        expected: Revision of the request that the decision is about; None takes it as it is.
 
     Returns:
         The request, and the new version, or None where no weights change: the request was only
@@ -51,12 +53,14 @@ def withdraw(
     Raises:
         UsageError: There is no solver of a name.
         TransitionError: The request is neither fulfilled nor reopened.
+        PreconditionError: Something happened to the request since that revision.
         PurgedError: A class of it can never come back.
         GateError: Without the request, the other classes miss a quality gate.
         RetryLaterError: Another version became live meanwhile.
     """
     with ledger.database.read() as tx:
         request = tx.requests.get(request_id)
+        request.require(expected)
         next_state(request.state, Action.WITHDRAW, request_id=request_id)
         model = tx.models.by_id(request.model_id)
         tx.trusted.covered(model.name)
@@ -64,7 +68,7 @@ def withdraw(
         parent = tx.versions.live(model)
         readmitted, anchor = _readmitted(tx, request, parent), tx.versions.get(model, model.anchor)
     if request.state is RequestState.REOPENED:
-        return decide(ledger, request_id, Action.WITHDRAW, reason), None
+        return decide(ledger, request_id, Action.WITHDRAW, reason, expected=expected), None
     _check_reachable(model, readmitted & anchor.forgotten)
     named = require_solvers(ledger, solvers)
     proposal = None
@@ -76,6 +80,7 @@ def withdraw(
     with ledger.database.write() as tx:
         tx.trusted.covered(model.name)
         tx.trusted.requests(model.name)
+        tx.requests.get(request_id).require(expected)
         if tx.versions.live(model) != parent or _readmitted(tx, request, parent) != readmitted:
             raise RetryLaterError(f"{model.name} or its requests changed meanwhile", "run the same command again")
         version = None

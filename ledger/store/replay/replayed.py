@@ -17,6 +17,7 @@ from ledger.domain.events.models import (
 from ledger.domain.events.requests import (
     RequestClaimed,
     RequestEvent,
+    RequestExtended,
     RequestFulfilled,
     RequestReceived,
     RequestReleased,
@@ -255,7 +256,9 @@ class Replayed:
 
     def _request(self, entry: AuditEvent, event: RequestEvent) -> None:
         row = self.rows["requests"][entry.request_id,]
-        row |= {"state": event.state.value, "updated_at": entry.at, "lease_owner": None}
+        # More time takes a request from nobody.
+        holder = row["lease_owner"] if isinstance(event, RequestExtended) else None
+        row |= {"state": event.state.value, "updated_at": entry.at, "lease_owner": holder}
         match event:
             case RequestClaimed():
                 row |= {"lease_owner": event.worker, "lease_epoch": event.epoch}
@@ -263,6 +266,8 @@ class Replayed:
                 row |= {"lease_epoch": event.epoch}
             case RequestFulfilled():
                 row |= {"version": event.version, "no_op": event.no_op}
+            case RequestExtended():
+                row |= {"due_at": event.due_at}
             case RequestReopened():
                 row |= {"version": None, "no_op": False}
             case RequestRetried():
