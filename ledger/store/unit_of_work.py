@@ -22,6 +22,7 @@ from ledger.store.repositories.class_spaces import ClassSpaces
 from ledger.store.repositories.leases import ObjectLeases, new_holder
 from ledger.store.repositories.models import Models
 from ledger.store.repositories.objects import Objects
+from ledger.store.repositories.preview_jobs import PreviewJobs
 from ledger.store.repositories.projections import Projections
 from ledger.store.repositories.requests import Requests
 from ledger.store.repositories.tokens import Tokens
@@ -48,6 +49,7 @@ class Transaction:
         self.workers = Workers(session)
         self.tokens = Tokens(session)
         self.web_sessions = WebSessions(session)
+        self.preview_jobs = PreviewJobs(session)
         self.trusted = TrustedRows(state, self.audit, self.projections)
         """Checks rows against the audit log before something rests on them."""
 

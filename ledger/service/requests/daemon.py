@@ -21,6 +21,7 @@ from ledger.store.repositories.leases import new_holder
 from .claim_end import Outcome
 from .claims import LEASE_SECONDS
 from .heartbeat import repeatedly
+from .preview_jobs import Written, carry_out_previews
 from .worker import work
 
 logger = logging.getLogger("unledger.worker")
@@ -69,6 +70,7 @@ def run_daemon(
     open_model: OpenModel = open_gated,
     poll: float = POLL_SECONDS,
     lease: float = LEASE_SECONDS,
+    written: Written | None = None,
 ) -> Iterator[Outcome | Trouble]:
     """Carry out requests as they come, until told to stop: a request in progress then goes back to the queue.
 
@@ -85,6 +87,8 @@ def run_daemon(
         open_model: Lays a model out for computation; kept as long as there are requests in a row.
         poll: Longest wait in seconds before an idle worker looks again; it looks sooner after work.
         lease: Seconds after which others may take over a request, unless a heartbeat comes first.
+        written: Returns the document of a preview; those that people wait for are computed before the next request.
+            None leaves them to other workers.
 
     Raises:
         LedgerError: Nothing that waiting could mend: no such model, another release's schema, a damaged database.
@@ -94,6 +98,9 @@ def run_daemon(
     idle, troubled = _idle(poll), _troubled(poll)
     avoid: set[int] = set()
     daily = Daily(ledger)
+    answer_waiting = partial(
+        _answer_waiting, ledger, progress, written, model=model_name, owner=owner, lease=lease, stop=stop
+    )
     logger.info("worker %s waits for requests for %s", owner, model_name or "every model")
     with _present(ledger, owner, model_name):
         while not stop.wanted:
@@ -101,6 +108,7 @@ def run_daemon(
                 # Somebody may have upgraded the database meanwhile: an older worker must not write to it.
                 check_schema(ledger.database.engine)
                 daily.checkpoint()
+                answer_waiting()
                 for outcome in work(
                     ledger,
                     progress,
@@ -116,6 +124,7 @@ def run_daemon(
                     yield outcome
                     if stop.wanted:
                         return
+                    answer_waiting()
             except FATAL:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises must not end the others' work
@@ -131,6 +140,24 @@ def run_daemon(
             if not pause:
                 continue
             stop.wait(pause)
+
+
+def _answer_waiting(
+    ledger: Ledger,
+    progress: Progress,
+    written: Written | None,
+    *,
+    model: str | None,
+    owner: str,
+    lease: float,
+    stop: Stop,
+) -> None:
+    """Compute the previews that people wait for."""
+    if written is None:
+        return
+    check = partial(_go_on, stop)
+    for job in carry_out_previews(ledger, progress, written, model_name=model, owner=owner, lease=lease, check=check):
+        logger.info("preview %s is %s", job.id, job.state.value)
 
 
 def _go_on(stop: Stop) -> None:

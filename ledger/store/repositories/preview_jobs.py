@@ -1,0 +1,133 @@
+"""Previews that wait for a worker, and their answers: queries only.
+
+A worker holds a job under a lease on the database's clock, as it does a request. A job is no part of the history: a
+worker that lost its lease may compute the same answer again, and nothing else comes of it.
+"""
+
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
+from sqlalchemy.orm import Session
+
+from ledger.domain.models import Model
+from ledger.domain.preview_jobs import PreviewJob, PreviewJobState
+from ledger.errors import NotFoundError, RowError
+from ledger.store.database.engine import database_time
+from ledger.store.database.tables import PreviewJobRow
+
+ROW = PreviewJobRow
+WAITING, RUNNING = PreviewJobState.WAITING.value, PreviewJobState.RUNNING.value
+
+
+class PreviewJobs:
+    """Previews for people who ask from afar."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def add(self, job: PreviewJob, seal: str) -> None:
+        """Insert a job that waits."""
+        self._session.add(
+            PreviewJobRow(
+                id=job.id,
+                model_id=job.model_id,
+                classes=sorted(job.classes),
+                actor=job.actor,
+                state=job.state.value,
+                created_at=job.created_at,
+                seal=seal,
+            )
+        )
+        self._session.flush()
+
+    def get(self, job_id: str) -> tuple[PreviewJob, str]:
+        """Return a job and its seal.
+
+        Raises:
+            NotFoundError: There is none of this id.
+        """
+        row = self._session.get(PreviewJobRow, job_id, populate_existing=True)
+        if row is None:
+            raise NotFoundError(
+                f"there is no preview {job_id[:40]}", "answers are kept for some days only: ask for it again"
+            )
+        return _job(row), row.seal
+
+    def count_waiting(self) -> int:
+        """Return how many jobs no worker has begun."""
+        return self._session.scalar(select(func.count()).where(ROW.state == WAITING)) or 0
+
+    def claim(self, *, owner: str, ttl: float, model: Model | None = None) -> tuple[PreviewJob, str, int] | None:
+        """Take the oldest job that may be carried out now; return it with its seal and the number of this attempt."""
+        free = (ROW.state == WAITING) | ((ROW.state == RUNNING) & (ROW.lease_expires <= database_time()))
+        offered = select(ROW.id).where(free)
+        if model is not None:
+            offered = offered.where(ROW.model_id == model.id)
+        first = offered.order_by(ROW.created_at, ROW.id).limit(1).scalar_subquery()
+        row = self._update(
+            # What the inner query saw must still hold where it is written.
+            (ROW.id == first) & free,
+            state=RUNNING,
+            lease_owner=owner,
+            lease_expires=database_time() + ttl,
+            attempts=ROW.attempts + 1,
+        )
+        return None if row is None else (_job(row), row.seal, row.attempts)
+
+    def extend(self, job_id: str, *, owner: str, ttl: float) -> bool:
+        """Prolong a lease; whether it is held still."""
+        return self._update(_held(job_id, owner), lease_expires=database_time() + ttl) is not None
+
+    def give_back(self, job_id: str, *, owner: str) -> None:
+        """Let a job wait again; the attempt does not count."""
+        values = {"state": WAITING, "lease_owner": None, "lease_expires": None, "attempts": ROW.attempts - 1}
+        self._update(_held(job_id, owner), **values)
+
+    def finish(self, job: PreviewJob, seal: str, *, owner: str) -> bool:
+        """Store the answer to a job; whether its lease was held still."""
+        row = self._update(
+            _held(job.id, owner),
+            state=job.state.value,
+            finished_at=job.finished_at,
+            answer=job.answer,
+            seal=seal,
+            lease_owner=None,
+            lease_expires=None,
+        )
+        return row is not None
+
+    def forget(self, *, finished_before: datetime) -> int:
+        """Remove old answers, and return how many there were."""
+        old = delete(ROW).where(ROW.finished_at < finished_before)
+        done = self._session.execute(old.execution_options(synchronize_session=False))
+        return cast("CursorResult[object]", done).rowcount
+
+    def _update(self, where: ColumnElement[bool], **values: Any) -> PreviewJobRow | None:
+        statement = update(ROW).where(where).values(**values).returning(ROW)
+        options = {"synchronize_session": False, "populate_existing": True}
+        return self._session.scalars(statement, execution_options=options).one_or_none()
+
+
+def _held(job_id: str, owner: str) -> ColumnElement[bool]:
+    return (
+        (ROW.id == job_id) & (ROW.state == RUNNING) & (ROW.lease_owner == owner) & (ROW.lease_expires > database_time())
+    )
+
+
+def _job(row: PreviewJobRow) -> PreviewJob:
+    try:
+        return PreviewJob(
+            id=row.id,
+            model_id=row.model_id,
+            classes=frozenset(row.classes),
+            actor=row.actor,
+            state=PreviewJobState(row.state),
+            created_at=row.created_at,
+            finished_at=row.finished_at,
+            answer=row.answer,
+        )
+    except (TypeError, ValueError) as error:
+        raise RowError(
+            f"a preview in the database cannot be read: {error}", "nothing rests on it: ask for it again"
+        ) from error
