@@ -28,6 +28,7 @@ from ledger.store.repositories.requests import Requests
 from ledger.store.repositories.tokens import Tokens
 from ledger.store.repositories.versions import Versions
 from ledger.store.repositories.web_sessions import WebSessions
+from ledger.store.repositories.webhooks import Webhooks
 from ledger.store.repositories.workers import Workers
 
 
@@ -50,6 +51,7 @@ class Transaction:
         self.tokens = Tokens(session)
         self.web_sessions = WebSessions(session)
         self.preview_jobs = PreviewJobs(session)
+        self.webhooks = Webhooks(session)
         self.trusted = TrustedRows(state, self.audit, self.projections)
         """Checks rows against the audit log before something rests on them."""
 

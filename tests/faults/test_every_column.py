@@ -35,6 +35,7 @@ from ledger.service.requests.worker import work
 from ledger.service.upkeep.fsck import fsck
 from ledger.service.upkeep.purge import plan_purge, purge
 from ledger.service.versions.export import export
+from ledger.service.webhooks.registration import add_webhook
 from ledger.store.database.tables import Base
 from ledger.store.replay.differences import NOT_EVIDENCE
 from tests.ledgers.desk import MODEL, Desk
@@ -108,6 +109,7 @@ def _whole_life(tmp_path_factory: pytest.TempPathFactory, trained_digits: Traine
     token, _ = create_token(desk.ledger, "ci", ALL_SCOPES, desk.now + timedelta(days=7))
     revoke_token(desk.ledger, token.id)
     create_token(desk.ledger, "cd", {Scope.READ})
+    add_webhook(desk.ledger, "https://receiver.invalid/hook", ["request.*"])
     desk.file(8)
     desk.close()
     return root
