@@ -26,7 +26,9 @@ from .commands import (
     requests,
     setup,
     store,
+    tokens,
     versions,
+    webhooks,
     weights,
     worker,
 )
@@ -199,6 +201,8 @@ app.command("backup", rich_help_panel="The ledger itself")(backup.backup)
 app.command("restore", rich_help_panel="The ledger itself")(backup.restore)
 app.command("recover", rich_help_panel="The ledger itself")(recovery.recover)
 app.command("plugins", rich_help_panel="The ledger itself")(setup.plugins)
+app.add_typer(tokens.app, name="token", rich_help_panel="Access")
+app.add_typer(webhooks.app, name="webhook", rich_help_panel="Access")
 
 
 def _check_arguments(group: typer.Typer) -> None:

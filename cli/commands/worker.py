@@ -77,12 +77,19 @@ def stay(
     """Carry out requests as they come until a signal asks to stop; a request that fails does not end it."""
     from ledger.service.models.lookup import get_model
     from ledger.service.requests.daemon import Trouble, run_daemon
+    from ledger.service.webhooks.delivery import delivering
 
     if model is not None:
         get_model(ledger, model)
     say("Ctrl-C or SIGTERM ends it")
-    with StopSignals() as stop, PhaseProgress() as progress, log_to_stderr(before=progress.end):
-        for event in run_daemon(ledger, progress, stop, model_name=model, poll=poll):
+    written = documents.preview_document
+    with (
+        StopSignals() as stop,
+        PhaseProgress() as progress,
+        log_to_stderr(before=progress.end),
+        delivering(ledger),
+    ):
+        for event in run_daemon(ledger, progress, stop, model_name=model, poll=poll, written=written):
             if not isinstance(event, Trouble):
                 on_outcome(event)
             elif json:
@@ -110,12 +117,20 @@ def drain_queue(
         KeyboardInterrupt: A signal did; the request in progress is back in the queue.
     """
     from ledger.service.requests.leases import require_no_lease
+    from ledger.service.requests.preview_jobs import carry_out_previews
     from ledger.service.requests.worker import work as work_off
 
     failures = []
-    done = 0
+    done = previewed = 0
     changed: dict[str, None] = {}
     with InterruptingSignals() as signals, PhaseProgress() as progress:
+        # Somebody waits for these at a page.
+        for job in carry_out_previews(
+            ledger, progress, documents.preview_document, model_name=model, check=signals.check
+        ):
+            progress.end()
+            previewed += 1
+            say(f"preview {job.id} is {job.state.value}")
         for outcome in work_off(ledger, progress, model_name=model, check=signals.check):
             progress.end()
             done += 1
@@ -134,7 +149,7 @@ def drain_queue(
         return failures
     if not failures:
         require_no_lease(ledger, model)
-    if not done:
+    if not done and not previewed:
         say("nothing to do")
     return failures
 

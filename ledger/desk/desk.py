@@ -9,10 +9,13 @@ A model is named by its name, or by its number where it is one: names are free t
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ledger.documents.document import Document
 from ledger.domain.states import Action, RequestState
+
+if TYPE_CHECKING:
+    from .access import AccessDesk, PreviewsDesk, WebhooksDesk
 
 ModelKey = str | int
 """A model's name, or its number."""
@@ -288,4 +291,19 @@ class Desk(Protocol):
     @property
     def upkeep(self) -> UpkeepDesk:
         """Questions about the ledger itself."""
+        ...
+
+    @property
+    def access(self) -> "AccessDesk":
+        """Questions about tokens."""
+        ...
+
+    @property
+    def webhooks(self) -> "WebhooksDesk":
+        """Questions about who is told of events."""
+        ...
+
+    @property
+    def previews(self) -> "PreviewsDesk":
+        """Previews that a worker computes."""
         ...

@@ -55,6 +55,7 @@ FITTING = {
     "certificate issue request": "certificate issue -- ",
     "certificate show certificate": "certificate show -- ",
     "certificate erase-openings certificate": "certificate erase-openings --yes -- ",
+    **{f"webhook {action} webhook": f"webhook {action} -- " for action in ("remove", "test", "deliveries")},
     "certificate verify request": "certificate verify nothing.json --request=",
 }
 """A command line for every number, up to the number, or with ``*`` in its place."""

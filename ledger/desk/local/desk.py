@@ -7,9 +7,11 @@ from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from .access import LocalAccess, LocalWebhooks
     from .audit import LocalAudit
     from .certificates import LocalCertificates
     from .models import LocalModels
+    from .previews import LocalPreviews
     from .reports import LocalReports
     from .requests import LocalRequests
     from .upkeep import LocalUpkeep
@@ -80,3 +82,24 @@ class LocalDesk:
         from .upkeep import LocalUpkeep
 
         return LocalUpkeep(self.ledger)
+
+    @cached_property
+    def access(self) -> "LocalAccess":
+        """Questions about tokens."""
+        from .access import LocalAccess
+
+        return LocalAccess(self.ledger)
+
+    @cached_property
+    def webhooks(self) -> "LocalWebhooks":
+        """Questions about who is told of events."""
+        from .access import LocalWebhooks
+
+        return LocalWebhooks(self.ledger)
+
+    @cached_property
+    def previews(self) -> "LocalPreviews":
+        """Previews that a worker computes."""
+        from .previews import LocalPreviews
+
+        return LocalPreviews(self.ledger)
