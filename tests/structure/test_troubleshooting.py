@@ -30,6 +30,7 @@ VALUES = {
     "SPEC": "digits",
     "FILE": "page.html",
     "N": "3",
+    "SCOPE": "read",
 }
 REQUESTS = {"approve": 5, "release": 6, "retry": 7, "show": 1}
 """The request that a command is about, by the command."""
@@ -40,6 +41,7 @@ CODES = {
     "unledger request retry ID --solver projection": {4},
     "unledger request retry ID --waive REASON": {4},
     "unledger doctor": {0, 1},
+    "unledger webhook deliveries ID": {3},
     # There is no such file: the ledger at hand has a network of timm.
     "unledger model rebind MODEL --arch FILE.py:factory": {2},
 }
