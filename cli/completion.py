@@ -5,17 +5,19 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .session import Session, split_reference
+from .session import Session, server_meant, split_reference
 
 if TYPE_CHECKING:
-    from ledger.service.ledger import Ledger
+    from ledger.desk.desk import Desk
 
 
-def _from_ledger(ctx: typer.Context, query: Callable[["Ledger"], list[str]]) -> list[str]:
+def _from_desk(ctx: typer.Context, query: "Callable[[Desk], list[str]]") -> list[str]:
     options = ctx.find_root().params
+    folder = options.get("ledger")
     try:
-        with Session(options.get("ledger"), "completion").ledger() as ledger:
-            return query(ledger)
+        server = server_meant(options.get("server"), folder, None)
+        with Session(folder, "completion", server=server).desk() as desk:
+            return query(desk)
     except Exception:  # noqa: BLE001 - an error message would garble the command line
         return []
 
@@ -23,12 +25,10 @@ def _from_ledger(ctx: typer.Context, query: Callable[["Ledger"], list[str]]) -> 
 def model_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a model's name."""
 
-    def query(ledger: "Ledger") -> list[str]:
-        from ledger.service.versions.model_history import list_models
+    def query(desk: "Desk") -> list[str]:
+        return [model["name"] for model in desk.models.all()["items"] if model["name"].startswith(incomplete)]
 
-        return [model.name for model, _ in list_models(ledger) if model.name.startswith(incomplete)]
-
-    return _from_ledger(ctx, query)
+    return _from_desk(ctx, query)
 
 
 def class_labels(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -36,22 +36,17 @@ def class_labels(ctx: typer.Context, incomplete: str) -> list[str]:
     # After a bare `-c` the parser stops, and the model is still among the unparsed arguments.
     name: str = ctx.params.get("model") or next((word for word in ctx.args if not word.startswith("-")), "")
 
-    def query(ledger: "Ledger") -> list[str]:
-        from ledger.service.models.lookup import get_model
+    def query(desk: "Desk") -> list[str]:
+        return [label for label in desk.models.labels(split_reference(name)[0]) if label.startswith(incomplete)]
 
-        labels = get_model(ledger, split_reference(name)[0]).labels.labels
-        return [label for label in labels if label.startswith(incomplete)]
-
-    return _from_ledger(ctx, query) if name else []
+    return _from_desk(ctx, query) if name else []
 
 
 def request_numbers(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete a request's number."""
 
-    def query(ledger: "Ledger") -> list[str]:
-        from ledger.service.requests.listing import list_requests
-
-        numbers = (str(request.id) for _, request in list_requests(ledger))
+    def query(desk: "Desk") -> list[str]:
+        numbers = (str(request["id"]) for request in desk.requests.all()["items"])
         return [number for number in numbers if number.startswith(incomplete)]
 
-    return _from_ledger(ctx, query)
+    return _from_desk(ctx, query)

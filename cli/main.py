@@ -159,6 +159,14 @@ def options(
     ledger: Annotated[
         Path | None, typer.Option("--ledger", "-L", help="The ledger's folder. Else $UNLEDGER_DIR, else here or above.")
     ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask the server at this address, in the place of a ledger here. Else $UNLEDGER_SERVER; the token is "
+            "$UNLEDGER_TOKEN.",
+        ),
+    ] = None,
     actor: Annotated[
         str | None,
         typer.Option(help="Who acts, recorded with every change. Else $UNLEDGER_ACTOR, else the login name."),
@@ -174,8 +182,8 @@ def options(
     ] = False,
 ) -> None:
     """Remember the global options for the subcommand."""
-    ctx.obj = session.Session(ledger, actor, device)
-    name_ledger(ledger)
+    ctx.obj = session.Session(ledger, actor, device, session.server_meant(server, ledger, actor))
+    name_ledger(ledger, server)
 
 
 app.command("demo", rich_help_panel="Start")(demo.demo)

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
@@ -21,11 +22,15 @@ from .suggestions import suggest
 if TYPE_CHECKING:
     from ledger.config import Config
     from ledger.desk.desk import Desk
+    from ledger.desk.remote.desk import RemoteDesk
     from ledger.documents.document import Document
     from ledger.service.ledger import Ledger
     from ledger.service.progress import Progress
 
 ACTOR = "UNLEDGER_ACTOR"
+SERVER = "UNLEDGER_SERVER"
+TOKEN = "UNLEDGER_TOKEN"  # noqa: S105 - the name of a variable
+"""Environment variable with what lets us into a server."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,12 @@ class Session:
     folder: Path | None
     actor: str | None
     device: str = "auto"
+    server: str | None = None
+    """Address of the server whose ledger is meant; None for a ledger of this machine."""
     opened: "list[Ledger]" = field(default_factory=list, compare=False)
     """Every ledger that was opened."""
+    facts: "list[Document]" = field(default_factory=list, compare=False)
+    """What a server said of its ledger."""
 
     @property
     def who(self) -> str:
@@ -53,9 +62,15 @@ class Session:
 
         Raises:
             NotFoundError: There is none.
-            UsageError: Its configuration cannot be read.
+            UsageError: Its configuration cannot be read, or it is on another machine.
         """
         from ledger.service.ledger import find_ledger
+
+        if self.server is not None:
+            raise UsageError(
+                f"this takes images, weights or files of the ledger, which are where {self.server} is",
+                "run it on the ledger's machine, without --server",
+            )
 
         config = find_ledger(self.folder)
         show_times_in(config.zone)
@@ -65,14 +80,21 @@ class Session:
         """Return the time that dates such as ``tomorrow`` count from."""
         return self.opened[-1].clock() if self.opened else moment(desk.upkeep.facts()["now"])
 
+    def _known_facts(self) -> "Document":
+        """Return what the server says of its ledger."""
+        if not self.facts:
+            with self.desk():
+                """Opening it asks."""
+        return self.facts[-1]
+
     @property
     def own_config(self) -> "Config | None":
-        """Where the ledger is on this machine, so that no output replaces a part of it.
+        """Where the ledger is on this machine, so that no output replaces a part of it; None for one that is not.
 
         Raises:
             NotFoundError: There is none.
         """
-        return self.config
+        return None if self.server is not None else self.config
 
     @property
     def zone(self) -> tzinfo:
@@ -81,7 +103,7 @@ class Session:
         Raises:
             NotFoundError: There is no ledger.
         """
-        return self.config.zone
+        return self.config.zone if self.server is None else zone_called(self._known_facts()["time_zone"])
 
     @contextmanager
     def ledger(self, *, warn: bool = True, acts: bool = False) -> "Iterator[Ledger]":
@@ -129,10 +151,38 @@ class Session:
             OlderDatabaseError: The database is older than its newest checkpoint, and the command acts.
             UsageError: A number is larger than the database can hold.
         """
+        if self.server is not None:
+            with self._remote_desk(self.server, acts=acts) as there:
+                yield there
+            return
         from ledger.desk.local.desk import LocalDesk
 
         with self.ledger(acts=acts) as ledger:
             yield LocalDesk(ledger, progress)
+
+    @contextmanager
+    def _remote_desk(self, server: str, *, acts: bool) -> "Iterator[RemoteDesk]":
+        # Imported here: what speaks HTTP takes a while to import, and most commands speak to a ledger of this machine.
+        from ledger.desk.remote.client import ServerClient, is_private
+        from ledger.desk.remote.desk import RemoteDesk
+        from ledger.desk.remote.problems import error_of
+
+        token = os.environ.get(TOKEN) or None
+        with RemoteDesk(ServerClient(server, token)) as desk:
+            if token is not None and not is_private(server):
+                say(("warning:", "bold yellow"), f" {server} is not encrypted: whoever listens can take the token")
+            facts = desk.upkeep.facts()
+            self.facts.append(facts)
+            show_times_in(zone_called(facts["time_zone"]))
+            told = facts["problem"]
+            problem = None if told is None else error_of(500, {**told, "detail": told["message"]})
+            if problem is not None and acts:
+                raise problem
+            yield desk
+            if problem is not None:
+                say(("warning:", "bold yellow"), f" {problem.message}")
+                if problem.hint:
+                    advise("hint:", problem.hint)
 
     def verifier_key(self) -> "Document":
         """Return the document of the verifier key, which is there without a database too.
@@ -140,6 +190,9 @@ class Session:
         Raises:
             NotFoundError: There is no key.
         """
+        if self.server is not None:
+            with self.desk() as desk:
+                return desk.audit.key()
         from ledger.documents.audit import key_document
         from ledger.service.signing import load_signer
 
@@ -154,6 +207,30 @@ class Session:
             return "nothing was recorded in the ledger"
         after = done[0].first - 1
         return f"the change was made, as {done[0]}; do not repeat it. See: unledger audit log --after {after}"
+
+
+def server_meant(server: str | None, folder: Path | None, actor: str | None) -> str | None:
+    """Return the address of the server that the global options mean; None where they mean a ledger of this machine.
+
+    Raises:
+        UsageError: They name both, or somebody to act in the place of whoever the token was made for.
+    """
+    if server is not None and folder is not None:
+        raise UsageError("--server and --ledger name two ledgers", "one of the two")
+    meant = server or (os.environ.get(SERVER) or None if folder is None else None)
+    if meant is not None and actor is not None:
+        raise UsageError("who acts on a server is whoever the token was made for", "leave out --actor")
+    return meant
+
+
+def zone_called(name: str) -> tzinfo:
+    """Return the time zone of a server's ledger; UTC where this machine does not know it."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        if name != "UTC":
+            say(("warning:", "yellow"), f" this machine does not know the time zone {name}: times are in UTC")
+        return UTC
 
 
 def _login_name() -> str:

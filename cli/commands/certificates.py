@@ -153,7 +153,8 @@ def verify(
     from ledger.service.evidence.verification import issuer, verify_certificate
 
     try:
-        verifier = issuer(key, session(ctx).folder)
+        own = key if key is not None or session(ctx).server is None else session(ctx).verifier_key()["key"]
+        verifier = issuer(own, session(ctx).folder)
         if key is None:
             say(f"verifying with this ledger's own key: {verifier}")
         found = verify_certificate(file, verifier, request=request, weights=weights, opening=opening)

@@ -45,7 +45,7 @@ from .worker import drain_queue
 
 MOST_LISTED = 100
 """Rows that ``request list`` shows unless it is told how many."""
-UNSHOWN = {"schema", "model_id", "events"}
+UNSHOWN = {"schema", "model_id", "revision", "events"}
 """Members of a request's document that its table leaves out; the events have a table of their own."""
 MOMENTS = ("received_at", "due_at", "created_at", "updated_at")
 PLACEHOLDER = "REASON"
@@ -122,6 +122,8 @@ def forget(
     named = _named(classes, index)
     if bool(named) == (file is not None):
         raise UsageError("name classes with -c, or a file of requests with -f", "one of the two")
+    if wait and session(ctx).server is not None:
+        raise UsageError("--wait carries requests out, which takes images", "a worker on the ledger's machine does it")
     if previewed is not None and file is not None:
         raise UsageError("a preview belongs to one request", "name its classes with -c")
     with session(ctx).desk(acts=True) as desk:

@@ -135,12 +135,32 @@ class RequestsDesk(Protocol):
         *,
         waive_gates: bool = False,
         solvers: Sequence[str] = (),
+        expected: str | None = None,
     ) -> Document:
-        """Approve, deny, cancel, hold, release or retry a request that no worker holds."""
+        """Approve, deny, cancel, hold, release or retry a request that no worker holds.
+
+        Args:
+            request: Which request.
+            action: What is decided.
+            reason: Why.
+            waive_gates: With retry: accept the result even if it misses a quality gate.
+            solvers: With retry: solvers that compute it.
+            expected: Revision of the request that the decision is about; None takes it as it is.
+        """
+        ...
+
+    def extend(self, request: int, due_at: datetime, reason: str, *, expected: str | None = None) -> Document:
+        """Move the due date of an open request to a later moment."""
         ...
 
     def withdraw(
-        self, request: int, reason: str = "", *, waive_gates: bool = False, solvers: Sequence[str] = ()
+        self,
+        request: int,
+        reason: str = "",
+        *,
+        waive_gates: bool = False,
+        solvers: Sequence[str] = (),
+        expected: str | None = None,
     ) -> Document:
         """Withdraw a request. Where that takes new weights, only the ledger's machine can."""
         ...
@@ -149,7 +169,7 @@ class RequestsDesk(Protocol):
         """Return which worker holds a request."""
         ...
 
-    def break_lease(self, request: int, reason: str) -> Document:
+    def break_lease(self, request: int, reason: str, *, expected: str | None = None) -> Document:
         """Take a running request from the worker that holds it."""
         ...
 

@@ -52,6 +52,7 @@ def request_part(value: Request, owner: Model, now: datetime) -> Document:
         "no_op": value.no_op,
         "gates_waived": value.gates_waived,
         "outcome": value.outcome,
+        "revision": value.revision,
     }
 
 

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 
 from ledger.desk.desk import FiledRequest, ModelKey
 from ledger.documents import requests as documents
 from ledger.documents.document import Document
 from ledger.domain.command_lines import command
 from ledger.domain.labels import LabelMap
-from ledger.domain.requests import NewRequest
+from ledger.domain.requests import NewRequest, Request
 from ledger.domain.states import Action, RequestState
+from ledger.domain.versions import Version
 from ledger.errors import UsageError
 from ledger.service.computation.compute import Compute
 from ledger.service.evidence.gating import open_gated
@@ -17,6 +19,7 @@ from ledger.service.ledger import Ledger
 from ledger.service.models.lookup import get_model
 from ledger.service.progress import Progress
 from ledger.service.requests.decisions import decide
+from ledger.service.requests.extension import extend_due
 from ledger.service.requests.filing import enqueue
 from ledger.service.requests.foretelling import read_preview
 from ledger.service.requests.leases import break_lease, show_lease
@@ -91,19 +94,39 @@ class LocalRequests:
         *,
         waive_gates: bool = False,
         solvers: Sequence[str] = (),
+        expected: str | None = None,
     ) -> Document:
         """Approve, deny, cancel, hold, release or retry a request that no worker holds.
 
         Raises:
             NotFoundError: There is none with this number.
             TransitionError: Its state does not allow it.
+            PreconditionError: Something happened to it since the expected revision.
         """
-        done = decide(self._ledger, request, action, reason, waive_gates=waive_gates, solvers=solvers)
-        owner, _ = show_request(self._ledger, request)
-        return documents.decision_document(action, done, owner, self._ledger.clock())
+        done = decide(
+            self._ledger, request, action, reason, waive_gates=waive_gates, solvers=solvers, expected=expected
+        )
+        return self._decided(action, done)
+
+    def extend(self, request: int, due_at: datetime, reason: str, *, expected: str | None = None) -> Document:
+        """Move the due date of an open request to a later moment.
+
+        Raises:
+            NotFoundError: There is none with this number.
+            UsageError: There is no reason, or the new due date is not later than the one before.
+            TransitionError: Nobody waits for the request.
+            PreconditionError: Something happened to it since the expected revision.
+        """
+        return self._decided(Action.EXTEND, extend_due(self._ledger, request, due_at, reason, expected=expected))
 
     def withdraw(
-        self, request: int, reason: str = "", *, waive_gates: bool = False, solvers: Sequence[str] = ()
+        self,
+        request: int,
+        reason: str = "",
+        *,
+        waive_gates: bool = False,
+        solvers: Sequence[str] = (),
+        expected: str | None = None,
     ) -> Document:
         """Withdraw a request. Where that takes new weights, only the ledger's machine can.
 
@@ -129,9 +152,9 @@ class LocalRequests:
             waive_gates=waive_gates,
             solvers=solvers,
             open_model=open_gated if self._computes else elsewhere,
+            expected=expected,
         )
-        owner, _ = show_request(self._ledger, request)
-        return documents.decision_document(Action.WITHDRAW, done, owner, self._ledger.clock(), made)
+        return self._decided(Action.WITHDRAW, done, made)
 
     def lease(self, request: int) -> Document:
         """Return which worker holds a request.
@@ -141,7 +164,7 @@ class LocalRequests:
         """
         return documents.lease_document(show_lease(self._ledger, request))
 
-    def break_lease(self, request: int, reason: str) -> Document:
+    def break_lease(self, request: int, reason: str, *, expected: str | None = None) -> Document:
         """Take a running request from the worker that holds it, and put it back in the queue.
 
         Raises:
@@ -151,9 +174,11 @@ class LocalRequests:
         """
         if not reason:
             raise UsageError("--force needs a reason", "say with --reason why the lease is broken")
-        done = break_lease(self._ledger, request, reason)
-        owner, _ = show_request(self._ledger, request)
-        return documents.decision_document(Action.RELEASE, done, owner, self._ledger.clock())
+        return self._decided(Action.RELEASE, break_lease(self._ledger, request, reason, expected=expected))
+
+    def _decided(self, action: Action, done: Request, made: Version | None = None) -> Document:
+        owner, _ = show_request(self._ledger, done.id)
+        return documents.decision_document(action, done, owner, self._ledger.clock(), made)
 
     def _new(self, filed: FiledRequest, labels: LabelMap) -> NewRequest:
         preview = None if filed.preview is None else read_preview(json.dumps(filed.preview), "the preview")

@@ -1,0 +1,143 @@
+"""Requests to a server's ledger, and decisions about them."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from ledger.desk.desk import FiledRequest, ModelKey
+from ledger.documents.document import Document
+from ledger.domain.states import Action, RequestState
+from ledger.errors import LedgerError, UsageError
+
+from .client import ServerClient
+from .names import ModelNames, numbered
+
+PART = 1000
+"""Requests that are filed in one transaction."""
+MOST_BYTES = 900_000
+"""Of requests that are sent together: servers take a million bytes."""
+
+
+class RemoteRequests:
+    """Asks about requests, files them, and hands on decisions about them.
+
+    Args:
+        client: The server.
+        names: Finds models by name.
+    """
+
+    def __init__(self, client: ServerClient, names: ModelNames) -> None:
+        self._client = client
+        self._names = names
+
+    def all(
+        self,
+        model: ModelKey | None = None,
+        states: Sequence[RequestState] = (),
+        *,
+        after: int = 0,
+        limit: int | None = None,
+    ) -> Document:
+        """Return requests in the order they were filed: those numbered above ``after``, at most ``limit``."""
+        return self._client.listing(
+            "/requests",
+            limit,
+            model=self._names.optional(model),
+            state=[state.value for state in states] or None,
+            after=max(after, 0),
+        )
+
+    def show(self, request: int) -> Document:
+        """Return a request and everything that happened to it."""
+        return self._client.get(_path(request))
+
+    def file(self, model: ModelKey, filed: Sequence[FiledRequest], *, needs_approval: bool = False) -> Document:
+        """File one or many requests, all or none of them up to a thousand."""
+        path = f"/models/{self._names.number(model)}/requests"
+        receipts: Document = {"items": []}
+        for part in _parts([_body(one) for one in filed]):
+            done = len(receipts["items"])
+            try:
+                found = self._client.post(path, {"requests": part, "needs_approval": needs_approval})
+            except LedgerError as error:
+                if done:
+                    error.hint = (
+                        f"the first {done} of {len(filed)} requests were filed; those with an idempotency key may be "
+                        f"sent again, the others not" + (f"; {error.hint}" if error.hint else "")
+                    )
+                raise
+            receipts = {**found, "items": [*receipts["items"], *found["items"]]}
+        return receipts
+
+    def decide(
+        self,
+        request: int,
+        action: Action,
+        reason: str = "",
+        *,
+        waive_gates: bool = False,
+        solvers: Sequence[str] = (),
+        expected: str | None = None,
+    ) -> Document:
+        """Approve, deny, cancel, hold, release or retry a request that no worker holds."""
+        body = {"action": action.value, "reason": reason, "waive_gates": waive_gates, "solvers": list(solvers)}
+        return self._client.post(f"{_path(request)}/decisions", body, expected)
+
+    def extend(self, request: int, due_at: datetime, reason: str, *, expected: str | None = None) -> Document:
+        """Move the due date of an open request to a later moment."""
+        body = {"due_at": due_at.isoformat(), "reason": reason}
+        return self._client.post(f"{_path(request)}/extensions", body, expected)
+
+    def withdraw(
+        self,
+        request: int,
+        reason: str = "",
+        *,
+        waive_gates: bool = False,
+        solvers: Sequence[str] = (),
+        expected: str | None = None,
+    ) -> Document:
+        """Withdraw a request. Where that takes new weights, only the ledger's machine can."""
+        return self.decide(
+            request, Action.WITHDRAW, reason, waive_gates=waive_gates, solvers=solvers, expected=expected
+        )
+
+    def lease(self, request: int) -> Document:
+        """Return which worker holds a request."""
+        return self._client.get(f"{_path(request)}/lease")
+
+    def break_lease(self, request: int, reason: str, *, expected: str | None = None) -> Document:
+        """Take a running request from the worker that holds it."""
+        return self._client.post(f"{_path(request)}/lease-breaks", {"reason": reason}, expected)
+
+
+def _path(request: int) -> str:
+    return f"/requests/{numbered('request', request, 'request list')}"
+
+
+def _body(filed: FiledRequest) -> Document:
+    """Return a request as the server takes it: classes by index, moments as text, and nothing that was not said."""
+    said: dict[str, Any] = {name: value for name, value in vars(filed).items() if value not in (None, "")}
+    said["classes"] = [int(text.removeprefix("index:")) if _is_index(text) else text for text in filed.classes]
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in said.items()}
+
+
+def _is_index(text: str) -> bool:
+    return text.startswith("index:") and text.removeprefix("index:").isdecimal()
+
+
+def _parts(bodies: Sequence[Document]) -> Iterator[list[Document]]:
+    """Yield requests as many at a time as one transaction and one message take."""
+    part: list[Document] = []
+    size = 0
+    for body in bodies:
+        length = len(json.dumps(body))
+        if length > MOST_BYTES:
+            raise UsageError(f"a request takes {length:,} bytes, and a server reads {MOST_BYTES:,}", "say less in it")
+        if part and (len(part) == PART or size + length > MOST_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(body)
+        size += length
+    yield part
