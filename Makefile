@@ -40,11 +40,11 @@ bench: $(STAMP)
 $(STAMP): pyproject.toml
 ifdef UV
 	test -d $(VENV) || uv venv --quiet --python $(PYTHON) $(VENV)
-	VIRTUAL_ENV=$(VENV) uv pip install --quiet -e . --group dev
+	VIRTUAL_ENV=$(VENV) uv pip install --quiet -e '.[all]' --group dev
 else
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet -e . --group dev
+	$(BIN)/python -m pip install --quiet -e '.[all]' --group dev
 endif
 	touch $@
 

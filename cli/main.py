@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ledger import __version__
+from ledger import __version__, installation
 from ledger.durable_files import ownership_hint
 from ledger.errors import AccessError, LedgerError, OutputError, UsageError
 
@@ -93,11 +93,13 @@ class ErrorBoundary(TyperGroup):
             _answer(ctx, error)
             _tell(error)
             raise typer.Exit(error.exit_code) from error
-        except PermissionError as error:
-            closed = _closed(error)
-            _answer(ctx, closed)
-            _tell(closed)
-            raise typer.Exit(closed.exit_code) from error
+        except (PermissionError, ImportError) as error:
+            known = _closed(error) if isinstance(error, PermissionError) else installation.as_not_installed(error)
+            if known is None:
+                raise
+            _answer(ctx, known)
+            _tell(known)
+            raise typer.Exit(known.exit_code) from error
         except (KeyboardInterrupt, typer.Abort) as error:
             code = signals.exit_code(error)
             answers.answer_error(ctx, error, message=INTERRUPTED, exit_code=code)

@@ -36,6 +36,7 @@
     |-- AccessError                  1   a file is there, and this account may not read it
     |-- OutputError                 74   the answer could not be written; what the command did is done
     |-- PluginError                  1   a plugin broke its contract
+    |-- NotInstalledError            1   a part of the program that this needs is not installed
     `-- RetryLaterError             75   the same call may succeed later
         |-- BusyError                      the database is locked by others; nothing was written
         |-- LeaseHeldError                 another worker carries the request out
@@ -286,6 +287,20 @@ class OutputError(LedgerError):
 
 class PluginError(LedgerError):
     """A plugin broke its contract."""
+
+
+class NotInstalledError(LedgerError):
+    """A part of the program that this needs is not installed; nothing was begun.
+
+    Args:
+        message: What is wrong, in one sentence.
+        hint: What the reader can do about it.
+        extra: Name of the extra to install: ``engine`` or ``server``.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, extra: str) -> None:
+        super().__init__(message, hint)
+        self.extra = extra
 
 
 class RetryLaterError(LedgerError):

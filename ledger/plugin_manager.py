@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import pluggy
 
-from ledger import hookspecs
+from ledger import hookspecs, installation
+from ledger.builtin_plugins import BUILTINS, EVALUATORS, SOLVERS
 from ledger.domain.command_lines import quoted
 from ledger.domain.data_record import DEFAULT_DATA_OPTIONS, DataOptions
 from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
@@ -25,43 +27,6 @@ from ledger.hookspecs import DataSource, Evaluator, LayerHandler, LoadedModel, S
 if TYPE_CHECKING:
     from torch import nn
 
-BUILTINS = {
-    "models_timm": "ledger.plugins.models.timm_models",
-    "models_import": "ledger.plugins.models.factories",
-    "data_digits": "ledger.plugins.data.digits",
-    "data_digit_pairs": "ledger.plugins.data.digit_pairs",
-    "data_folder": "ledger.plugins.data.folder",
-    "data_npz": "ledger.plugins.data.npz",
-    "layers_linear": "ledger.plugins.layers.linear",
-    "layers_conv": "ledger.plugins.layers.conv",
-    "layers_conv1d": "ledger.plugins.layers.conv1d",
-    "layers_conv3d": "ledger.plugins.layers.conv3d",
-    "layers_conv_same": "ledger.plugins.layers.conv_same",
-    "layers_conv_transpose": "ledger.plugins.layers.conv_transpose",
-    "layers_std_conv": "ledger.plugins.layers.std_conv",
-    "layers_cond_conv": "ledger.plugins.layers.cond_conv",
-    "layers_attention": "ledger.plugins.layers.attention",
-    "layers_timm_attention": "ledger.plugins.layers.timm_attention",
-    "layers_window_attention": "ledger.plugins.layers.window_attention",
-    "layers_additive_attention": "ledger.plugins.layers.additive_attention",
-    "layers_recurrent": "ledger.plugins.layers.recurrent",
-    "solver_redirect": "ledger.plugins.solvers.redirect",
-    "solver_projection": "ledger.plugins.solvers.projection",
-    "solver_least_squares": "ledger.plugins.solvers.least_squares",
-    "eval_accuracy": "ledger.plugins.evaluators.accuracy",
-    "eval_confusion": "ledger.plugins.evaluators.confusion",
-    "eval_divergence": "ledger.plugins.evaluators.divergence",
-    "eval_membership": "ledger.plugins.evaluators.membership",
-    "eval_probe": "ledger.plugins.evaluators.probe",
-    "eval_nearest_mean": "ledger.plugins.evaluators.nearest_mean",
-    "eval_similarity": "ledger.plugins.evaluators.similarity",
-    "eval_rmia": "ledger.plugins.evaluators.rmia",
-    "eval_neighbours": "ledger.plugins.evaluators.neighbours",
-    "eval_relearning": "ledger.plugins.evaluators.relearning",
-    "eval_statistics": "ledger.plugins.evaluators.batch_statistics",
-    "eval_saliency": "ledger.plugins.evaluators.saliency",
-}
-"""Built-in plugins: the name that evidence and certificates record, and the module, which may move."""
 ENTRY_POINT_GROUP = "unledger"
 PLUGINS_VARIABLE = "UNLEDGER_PLUGINS"
 """Environment variable: unset loads every installed plugin, empty none, else a comma-separated list."""
@@ -80,6 +45,29 @@ class PluginInfo:
     hooks: tuple[str, ...]
     error: str | None = None
     """Why it is not in use, or None if it is."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether it should work and does not: a built-in one only waits for the engine to be installed."""
+        return self.error is not None and not self.builtin
+
+
+@dataclass(frozen=True)
+class OfferedNames:
+    """What plugins offer by name."""
+
+    evaluators: tuple[str, ...]
+    solvers: tuple[str, ...]
+
+    def require_solvers(self, names: Iterable[str]) -> None:
+        """Check that solvers of these names are there.
+
+        Raises:
+            UsageError: One is not.
+        """
+        unknown = sorted(set(names) - set(self.solvers))
+        if unknown:
+            raise UsageError(f"no solver is called {', '.join(unknown)}", f"solvers: {', '.join(sorted(self.solvers))}")
 
 
 class Plugins:
@@ -162,10 +150,8 @@ class Plugins:
             UsageError: No plugin offers one of them.
             PluginError: A plugin failed, or offers one under a name that another plugin has.
         """
-        found = self._named("unledger_solvers", lambda solver: str(solver.name), "a solver called")
-        unknown = sorted(set(names) - found.keys())
-        if unknown:
-            raise UsageError(f"no solver is called {', '.join(unknown)}", f"solvers: {', '.join(sorted(found))}")
+        found = self._solvers({})
+        OfferedNames((), tuple(found)).require_solvers(names)
         return {name: found[name][0] for name in names}
 
     def evaluators(self) -> dict[str, tuple[Evaluator, PluginInfo]]:
@@ -174,7 +160,7 @@ class Plugins:
         Raises:
             PluginError: A plugin failed, or offers one under a name that another plugin has.
         """
-        return self._named("unledger_evaluators", lambda evaluator: str(evaluator.name), "an evaluator called")
+        return self._evaluators({})
 
     def require_distinct(self) -> None:
         """Ask every plugin what it offers by name.
@@ -186,8 +172,35 @@ class Plugins:
         self.solvers(())
         self.layer_handlers()
 
-    def _named(self, hook: str, name_of: Callable[[Any], K], what: str) -> dict[K, tuple[Any, PluginInfo]]:
-        found: dict[K, tuple[Any, PluginInfo]] = {}
+    def names(self, known: OfferedNames) -> OfferedNames:
+        """Return the names of evaluators and solvers that are known, and those that these plugins offer.
+
+        Args:
+            known: Names of built-in plugins that are not among these.
+
+        Raises:
+            PluginError: A plugin failed, or offers something under a known name.
+        """
+        return OfferedNames(
+            tuple(self._evaluators(_taken(known.evaluators, EVALUATORS))),
+            tuple(self._solvers(_taken(known.solvers, SOLVERS))),
+        )
+
+    def _evaluators(self, known: Mapping[str, PluginInfo]) -> dict[str, tuple[Evaluator, PluginInfo]]:
+        return self._named("unledger_evaluators", lambda evaluator: str(evaluator.name), "an evaluator called", known)
+
+    def _solvers(self, known: Mapping[str, PluginInfo]) -> dict[str, tuple[Solver, PluginInfo]]:
+        return self._named("unledger_solvers", lambda solver: str(solver.name), "a solver called", known)
+
+    def _require_engine(self) -> None:
+        if any(info.builtin and info.error for info in self.infos):
+            installation.require("engine", "what the built-in plugins do")
+
+    def _named(
+        self, hook: str, name_of: Callable[[Any], K], what: str, known: Mapping[K, PluginInfo] = MappingProxyType({})
+    ) -> dict[K, tuple[Any, PluginInfo]]:
+        self._require_engine()
+        found: dict[K, tuple[Any, PluginInfo]] = {name: (None, info) for name, info in known.items()}
         for impl in getattr(self._manager.hook, hook).get_hookimpls():
             info = self._loaded[impl.plugin_name]
             offered = self._guarded(impl, hook, {}, lambda result: [(name_of(one), one) for one in result or ()])
@@ -199,6 +212,7 @@ class Plugins:
         return found
 
     def _first(self, hook: str, spec: str, **arguments: Any) -> Any:
+        self._require_engine()
         # Asked one by one rather than through the hook's own firstresult loop, to know who failed.
         rest = list(getattr(self._manager.hook, hook).get_hookimpls())
         while rest:
@@ -279,17 +293,47 @@ def build_plugins(policy: PluginPolicy = DEFAULT_POLICY) -> Plugins:
         policy: Which installed plugins to load, and which may replace others. The environment variable
             :data:`PLUGINS_VARIABLE`, where it is set, decides instead which to load.
     """
+    return _build(policy, BUILTINS)
+
+
+def offered_names(policy: PluginPolicy = DEFAULT_POLICY) -> OfferedNames:
+    """Return the names of all evaluators and solvers; the built-in plugins are not loaded, nor is torch for them.
+
+    Args:
+        policy: Which installed plugins to load, and which may replace others.
+
+    Raises:
+        PluginError: An installed plugin failed, or offers something under a name that another plugin has.
+    """
+    return _build(policy, {}).names(OfferedNames(tuple(EVALUATORS), tuple(SOLVERS)))
+
+
+def _build(policy: PluginPolicy, builtins: Mapping[str, str]) -> Plugins:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     ours = version("unledger")
-    infos = []
-    for name, path in BUILTINS.items():
-        module = importlib.import_module(path)
-        manager.register(module, name=name)
-        infos.append(PluginInfo(name, ours, builtin=True, hooks=_hooks(manager, module)))
+    infos = [_builtin(manager, name, path, ours) for name, path in builtins.items()]
     manager.check_pending()
     infos += [_load(manager, point) for point in _wanted(entry_points(group=ENTRY_POINT_GROUP), policy)]
     return Plugins(manager, infos, policy)
+
+
+def _builtin(manager: pluggy.PluginManager, name: str, path: str, release: str) -> PluginInfo:
+    """Load a built-in plugin; where the engine is not installed, say so in its place."""
+    try:
+        module = importlib.import_module(path)
+    except ImportError as error:
+        missing = installation.as_not_installed(error)
+        if missing is None:
+            raise
+        return PluginInfo(name, release, builtin=True, hooks=(), error="needs the engine, which is not installed")
+    manager.register(module, name=name)
+    return PluginInfo(name, release, builtin=True, hooks=_hooks(manager, module))
+
+
+def _taken(names: Iterable[str], plugins: Mapping[str, str]) -> dict[str, PluginInfo]:
+    """Return the names of built-in plugins that are not loaded, each with its plugin."""
+    return {name: PluginInfo(plugins[name], version("unledger"), builtin=True, hooks=()) for name in names}
 
 
 def selection(policy: PluginPolicy) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ledger import installation
 from ledger.domain.command_lines import quoted
 from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.errors import ConflictError, GateError
@@ -57,6 +58,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="A new folder.")] = Path("unledger-demo"),
 ) -> None:
     """Train a small model on real digits, forget three of them, roll back, audit: offline, in a minute."""
+    installation.require("engine", "the demonstration")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConflictError(f"{folder} is not an empty folder", "name a new folder: unledger demo DIR")
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ledger import installation
 from ledger.desk.desk import FiledRequest
 from ledger.documents import requests as documents
 from ledger.documents.document import Document
@@ -126,6 +127,8 @@ def forget(
         raise UsageError("--wait carries requests out, which takes images", "a worker on the ledger's machine does it")
     if previewed is not None and file is not None:
         raise UsageError("a preview belongs to one request", "name its classes with -c")
+    if wait:
+        installation.require("engine", "carrying out requests")
     with session(ctx).desk(acts=True) as desk:
         now, zone = session(ctx).now(desk), session(ctx).zone
         date = partial(parse_date, now=now, zone=zone)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ledger import installation
 from ledger.documents import upkeep as documents
 from ledger.errors import ConflictError, NotFoundError
 
@@ -116,7 +117,9 @@ def plugins(
         )
         emit_table(["plugin", "version", "origin", "~hooks"], rows)
         say(listed.selection)
-    broken = [info for info in infos if info.error]
+    if any(info.builtin and info.error for info in infos):
+        say(f"the built-in plugins need the engine: {installation.install('engine')}")
+    broken = [info for info in infos if info.broken]
     for info in broken:
         say(("warning:", "yellow"), f" plugin {info.name} is not in use: {info.error}")
     if check and broken:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ledger.config import UTC_NAME, Config, find_config, plan_config, write_config
 from ledger.domain.events.ledgers import LedgerCreated
 from ledger.errors import LedgerError, OlderDatabaseError
-from ledger.plugin_manager import Plugins, build_plugins
+from ledger.plugin_manager import OfferedNames, Plugins, build_plugins, offered_names
 from ledger.store.audit.appended import Appended
 from ledger.store.database.address import database_url
 from ledger.store.database.engine import open_engine
@@ -61,6 +61,11 @@ class Ledger:
     def plugins(self) -> Plugins:
         """The plugins, loaded when first needed: most commands never do."""
         return build_plugins(self.config.plugins)
+
+    @cached_property
+    def offered(self) -> OfferedNames:
+        """What plugins offer by name, for whoever computes nothing: torch is not loaded for it."""
+        return offered_names(self.config.plugins)
 
     @property
     def written(self) -> Appended:

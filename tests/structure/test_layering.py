@@ -19,7 +19,14 @@ FLOORS = [
     {"ledger.candidates", "ledger.testing"},
     {"ledger.spaces"},
     {"ledger.networks"},
-    {"ledger.config", "ledger.images", "ledger.plugin_manager", "ledger.store", "ledger.weights"},
+    {
+        "ledger.config",
+        "ledger.images",
+        "ledger.plugin_manager",
+        "ledger.builtin_plugins",
+        "ledger.store",
+        "ledger.weights",
+    },
     {
         "ledger.hookspecs",
         "ledger.evaluator_input",
@@ -31,7 +38,7 @@ FLOORS = [
     {"ledger.audit"},
     {"ledger.digest", "ledger.json_shapes"},
     {"ledger.domain"},
-    {"ledger.errors", "ledger.garbage_collection", "ledger"},
+    {"ledger.errors", "ledger.garbage_collection", "ledger.installation", "ledger"},
 ]
 """From the top down. A module may import from its own floor and from those below."""
 FILES = {"ledger.durable_files", "ledger.named_files"}
@@ -47,6 +54,7 @@ CLI_MAY_IMPORT = {
     "ledger.__version__",
     *FILES,
     "ledger.garbage_collection",
+    "ledger.installation",
     "ledger.json_shapes",
 }
 CLI_EXCEPTIONS = {"ledger.cli.commands.demo": {"ledger.testing"}}

@@ -100,7 +100,7 @@ def plan(ledger: Ledger, request_id: int, *, live: bool = False) -> CertificateP
         RowError: A row that the certificate would state something of is not what the audit log says.
     """
     _require_standing(ledger, request_id, live=live)
-    evaluators = tuple(ledger.plugins.evaluators())
+    evaluators = ledger.offered.evaluators
     with ledger.database.read() as tx:
         facts, signer = _certifiable(tx, ledger, request_id, evaluators, live=live)
         request, model, version = facts.request, facts.model, facts.version
@@ -138,7 +138,7 @@ def issue(
         RowError: A row that the certificate would state something of is not what the audit log says.
     """
     _require_standing(ledger, request_id, live=live)
-    evaluators = tuple(ledger.plugins.evaluators())
+    evaluators = ledger.offered.evaluators
     with ledger.database.write() as tx:
         facts, signer = _certifiable(tx, ledger, request_id, evaluators, live=live)
         request, model, version = facts.request, facts.model, facts.version
@@ -175,7 +175,7 @@ def issue(
 
 
 def _require_standing(ledger: Ledger, request_id: int, *, live: bool) -> None:
-    """Refuse what can be refused before plugins are loaded, and torch with them."""
+    """Refuse what can be refused before plugins are loaded."""
     with ledger.database.read() as tx:
         request = tx.requests.get(request_id)
         model = tx.models.by_id(request.model_id)

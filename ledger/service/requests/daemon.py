@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from ledger.errors import ConflictError, IntegrityError, LedgerError, NotFoundError, RetryLaterError, UsageError
+from ledger import installation
+from ledger.errors import (
+    ConflictError,
+    IntegrityError,
+    LedgerError,
+    NotFoundError,
+    NotInstalledError,
+    RetryLaterError,
+    UsageError,
+)
 from ledger.service.audit.checkpoints import RETRY_SECONDS, is_owed, keep_checkpoint
 from ledger.service.computation.compute import OpenModel
 from ledger.service.evidence.gating import open_gated
@@ -35,8 +44,9 @@ PRESENT_SECONDS = 60.0
 """Seconds after which a daemon that was not heard of is taken for dead; it reports three times as often."""
 CHECKPOINT_SECONDS = 86_400.0
 """Between the checkpoints of a daemon that has nothing to do; it signs one after every request that it fulfils."""
-FATAL = (UsageError, NotFoundError, ConflictError, IntegrityError)
-"""Waiting does not help: there is no such model, another release upgraded the database, or it is damaged."""
+FATAL = (UsageError, NotFoundError, ConflictError, IntegrityError, NotInstalledError)
+"""Waiting does not help: there is no such model, another release upgraded the database, it is damaged, or this
+environment cannot compute."""
 
 
 class Stop(Protocol):
@@ -92,8 +102,10 @@ def run_daemon(
 
     Raises:
         LedgerError: Nothing that waiting could mend: no such model, another release's schema, a damaged database.
+        NotInstalledError: Nothing can be computed here; no request was claimed.
         KeyboardInterrupt: After the request in progress went back to the queue.
     """
+    installation.require("engine", "carrying out requests")
     owner = new_holder()
     idle, troubled = _idle(poll), _troubled(poll)
     avoid: set[int] = set()

@@ -76,9 +76,9 @@ def require_solvers(ledger: Ledger, names: Sequence[str]) -> tuple[str, ...]:
         UsageError: There is no solver of a name.
     """
     if not names:
-        # Asking plugins loads torch.
         return ()
-    return tuple(ledger.plugins.solvers(tuple(dict.fromkeys(names))))
+    ledger.offered.require_solvers(names)
+    return tuple(dict.fromkeys(names))
 
 
 def named_solvers(tx: Transaction, request: Request) -> tuple[str, ...]:

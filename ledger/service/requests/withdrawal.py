@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ledger import installation
 from ledger.domain.events.requests import RequestWithdrawn
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
@@ -55,6 +56,7 @@ def withdraw(
         TransitionError: The request is neither fulfilled nor reopened.
         PreconditionError: Something happened to the request since that revision.
         PurgedError: A class of it can never come back.
+        NotInstalledError: New weights are needed, and nothing can be computed here.
         GateError: Without the request, the other classes miss a quality gate.
         RetryLaterError: Another version became live meanwhile.
     """
@@ -73,6 +75,7 @@ def withdraw(
     named = require_solvers(ledger, solvers)
     proposal = None
     if readmitted:
+        installation.require("engine", "withdrawing a fulfilled request")
         proposal = open_model(ledger, model.name)(parent.forgotten - readmitted, progress, named)
         if not waive_gates:
             proposal.require_gates(Action.WITHDRAW, request_id, model.settings.solvers)

@@ -6,6 +6,7 @@ together with the version: a worker that was presumed dead cannot write after so
 
 from collections.abc import Callable, Iterator
 
+from ledger import installation
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.domain.states import Action
@@ -56,9 +57,11 @@ def work(
         avoid: Ids of models to leave alone. The model whose request went back to the queue is added.
 
     Raises:
+        NotInstalledError: Nothing can be computed here; no request was claimed.
         RetryLaterError: The lease was lost, another version became live, the database was away, a disk was full, ...
         KeyboardInterrupt: After the request in progress went back to the queue.
     """
+    installation.require("engine", "carrying out requests")
     owner = owner or new_holder()
     avoid = set() if avoid is None else avoid
     opened: dict[int, tuple[Model, Compute]] = {}

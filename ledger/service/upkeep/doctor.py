@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ledger import installation
 from ledger.audit.signed_notes import Checkpoint
 from ledger.config import Config
 from ledger.errors import IntegrityError, LedgerError
@@ -72,6 +73,7 @@ def doctor(config: Config) -> list[Check]:
         check("clock", partial(_clock, database))
         check("object store", objects)
     check("permissions", lambda: check_permissions(config))
+    check("engine", _engine)
     check("plugins", lambda: _plugins(config))
     database.close()
     return checks
@@ -108,7 +110,16 @@ def _clock(database: Database) -> str:
     return "nothing was recorded later than now"
 
 
+def _engine() -> str:
+    """Say whether this environment can compute; one that only serves or audits need not."""
+    if installation.lacks("engine"):
+        return f"not installed, so that nothing can be computed here: {installation.install('engine')}"
+    return "installed"
+
+
 def _plugins(config: Config) -> str:
+    if installation.lacks("engine"):
+        return "not looked at: they need the engine"
     plugins = build_plugins(config.plugins)
     broken = [f"{info.name}: {info.error}" for info in plugins.infos if info.error]
     if broken:

@@ -1,0 +1,56 @@
+"""The plugins that come with unledger, and what they offer by name: known without loading any of them."""
+
+BUILTINS = {
+    "models_timm": "ledger.plugins.models.timm_models",
+    "models_import": "ledger.plugins.models.factories",
+    "data_digits": "ledger.plugins.data.digits",
+    "data_digit_pairs": "ledger.plugins.data.digit_pairs",
+    "data_folder": "ledger.plugins.data.folder",
+    "data_npz": "ledger.plugins.data.npz",
+    "layers_linear": "ledger.plugins.layers.linear",
+    "layers_conv": "ledger.plugins.layers.conv",
+    "layers_conv1d": "ledger.plugins.layers.conv1d",
+    "layers_conv3d": "ledger.plugins.layers.conv3d",
+    "layers_conv_same": "ledger.plugins.layers.conv_same",
+    "layers_conv_transpose": "ledger.plugins.layers.conv_transpose",
+    "layers_std_conv": "ledger.plugins.layers.std_conv",
+    "layers_cond_conv": "ledger.plugins.layers.cond_conv",
+    "layers_attention": "ledger.plugins.layers.attention",
+    "layers_timm_attention": "ledger.plugins.layers.timm_attention",
+    "layers_window_attention": "ledger.plugins.layers.window_attention",
+    "layers_additive_attention": "ledger.plugins.layers.additive_attention",
+    "layers_recurrent": "ledger.plugins.layers.recurrent",
+    "solver_redirect": "ledger.plugins.solvers.redirect",
+    "solver_projection": "ledger.plugins.solvers.projection",
+    "solver_least_squares": "ledger.plugins.solvers.least_squares",
+    "eval_accuracy": "ledger.plugins.evaluators.accuracy",
+    "eval_confusion": "ledger.plugins.evaluators.confusion",
+    "eval_divergence": "ledger.plugins.evaluators.divergence",
+    "eval_membership": "ledger.plugins.evaluators.membership",
+    "eval_probe": "ledger.plugins.evaluators.probe",
+    "eval_nearest_mean": "ledger.plugins.evaluators.nearest_mean",
+    "eval_similarity": "ledger.plugins.evaluators.similarity",
+    "eval_rmia": "ledger.plugins.evaluators.rmia",
+    "eval_neighbours": "ledger.plugins.evaluators.neighbours",
+    "eval_relearning": "ledger.plugins.evaluators.relearning",
+    "eval_statistics": "ledger.plugins.evaluators.batch_statistics",
+    "eval_saliency": "ledger.plugins.evaluators.saliency",
+}
+"""Built-in plugins: the name that evidence and certificates record, and the module, which may move."""
+EVALUATORS = {
+    "accuracy": "eval_accuracy",
+    "confusion": "eval_confusion",
+    "divergence": "eval_divergence",
+    "membership": "eval_membership",
+    "probe": "eval_probe",
+    "nearest_mean": "eval_nearest_mean",
+    "similarity": "eval_similarity",
+    "rmia": "eval_rmia",
+    "neighbours": "eval_neighbours",
+    "relearning": "eval_relearning",
+    "statistics": "eval_statistics",
+    "saliency": "eval_saliency",
+}
+"""Built-in evaluators, and the plugin of each."""
+SOLVERS = {"redirect": "solver_redirect", "projection": "solver_projection", "least-squares": "solver_least_squares"}
+"""Built-in solvers, and the plugin of each."""
