@@ -23,6 +23,7 @@ from .commands import (
     purge,
     recovery,
     reports,
+    request_files,
     requests,
     setup,
     store,
@@ -199,6 +200,8 @@ app.command("purge", rich_help_panel="Models")(purge.purge)
 app.command("report", rich_help_panel="Models")(reports.report)
 app.command("preview", rich_help_panel="Requests")(requests.preview)
 app.command("forget", rich_help_panel="Requests")(requests.forget)
+requests.app.command("export")(request_files.export)
+requests.app.command("calendar")(request_files.calendar)
 app.add_typer(requests.app, name="request", rich_help_panel="Requests")
 app.command("work", rich_help_panel="Requests")(worker.work)
 app.command("status", rich_help_panel="Requests")(worker.status)

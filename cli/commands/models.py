@@ -10,10 +10,10 @@ from ledger.documents import models as documents
 from ledger.domain.command_lines import command
 from ledger.domain.data_record import BadImages
 from ledger.domain.states import RequestState
+from ledger.domain.typed_dates import parse_date
 from ledger.errors import IntegrityError
 
 from ..answers import answer
-from ..dates import parse_date
 from ..model_tables import print_model, print_versions
 from ..options import BadImagesOption, Json, ModelName, ModelReference
 from ..render import PhaseProgress, accuracy_text, advise, emit_table, minute, percent, say, size

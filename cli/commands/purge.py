@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from ledger.domain.command_lines import command
+from ledger.domain.typed_dates import parse_age
 
 from ..answers import answer
-from ..dates import parse_age
 from ..options import DryRun, Json, ModelName, Yes
 from ..render import PhaseProgress, advise, emit_table, say
 from ..session import confirm, session

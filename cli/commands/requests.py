@@ -17,12 +17,13 @@ from ledger.domain.command_lines import command
 from ledger.domain.events.event import EventKind
 from ledger.domain.labels import LabelMap
 from ledger.domain.states import Action, RequestState
+from ledger.domain.typed_dates import parse_date
 from ledger.errors import LedgerError, UsageError
 from ledger.garbage_collection import paused
 from ledger.named_files import read_text
 
 from ..answers import answer
-from ..dates import parse_date
+from ..bulk_requests import bulk_text, show_check
 from ..options import (
     Classes,
     Force,
@@ -40,7 +41,6 @@ from ..options import (
 from ..output import emit_file, require_free
 from ..preview_table import print_preview
 from ..render import PhaseProgress, advise, day, emit_table, minute, say
-from ..request_files import read_requests
 from ..session import confirm, session
 from .worker import drain_queue
 
@@ -96,9 +96,18 @@ def forget(
     file: Annotated[
         str | None,
         typer.Option(
-            "--file", "-f", help="Many requests, one a line: classes with commas between, or a JSON object. - is stdin."
+            "--file",
+            "-f",
+            help="Many requests: a CSV table, JSON Lines, or lines of classes with commas between. - is stdin.",
         ),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="[csv|jsonl|lines]", help="Of the file. Default: by its name and first line."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="File nothing; name every line of the file that is bad, and why.")
+    ] = False,
     reason: Reason = "",
     basis: Annotated[str, typer.Option(help="Legal basis or ground, e.g. gdpr-17, licence, safety, quality.")] = "",
     received_at: Annotated[
@@ -121,55 +130,78 @@ def forget(
 ) -> None:
     """File one request for one or several classes, or many requests from a file."""
     named = _named(classes, index)
+    _require_one_source(named, file, previewed, about_file=dry_run or form is not None)
+    if dry_run:
+        _check_file(ctx, model, str(file), form, needs_approval=needs_approval, json=json)
+        return
+    if wait:
+        installation.require("engine", "carrying out requests")
+    text = None if file is None else bulk_text(file)
+    with session(ctx).desk(acts=True) as desk:
+        if text is not None:
+            receipts = desk.requests.file_bulk(model, text, form=form, name=str(file), needs_approval=needs_approval)
+        else:
+            date = partial(parse_date, now=session(ctx).now(desk), zone=session(ctx).zone)
+            labels = LabelMap(tuple(desk.models.labels(model)))
+            one = FiledRequest(
+                classes=_indices(labels, named),
+                reason=reason,
+                basis=basis,
+                external_id=external_id,
+                received_at=None if received_at is None else date(received_at, begins=True),
+                due_at=None if due is None else date(due),
+                idempotency_key=idempotency_key,
+                preview=None if previewed is None else _read_preview(previewed),
+            )
+            _say_which(labels, named)
+            receipts = desk.requests.file(model, [one], needs_approval=needs_approval)
+        _go_on(ctx, model, receipts, wait=wait, json=json)
+
+
+def _require_one_source(named: list[str], file: str | None, previewed: Path | None, *, about_file: bool) -> None:
+    """Refuse options that contradict each other."""
     if bool(named) == (file is not None):
         raise UsageError("name classes with -c, or a file of requests with -f", "one of the two")
     if wait and session(ctx).server is not None:
         raise UsageError("--wait carries requests out, which takes images", "a worker on the ledger's machine does it")
     if previewed is not None and file is not None:
         raise UsageError("a preview belongs to one request", "name its classes with -c")
-    if wait:
-        installation.require("engine", "carrying out requests")
-    with session(ctx).desk(acts=True) as desk:
-        now, zone = session(ctx).now(desk), session(ctx).zone
-        date = partial(parse_date, now=now, zone=zone)
-        labels = LabelMap(tuple(desk.models.labels(model)))
-        if file is not None:
-            filed = read_requests(file, labels, now, zone)
-        else:
-            filed = [
-                FiledRequest(
-                    classes=_indices(labels, named),
-                    reason=reason,
-                    basis=basis,
-                    external_id=external_id,
-                    received_at=None if received_at is None else date(received_at, begins=True),
-                    due_at=None if due is None else date(due),
-                    idempotency_key=idempotency_key,
-                    preview=None if previewed is None else _read_preview(previewed),
-                )
-            ]
-        _say_which(labels, named)
-        receipts = desk.requests.file(model, filed, needs_approval=needs_approval)
-        if not json:
-            _table(receipts["items"])
-        _say_what_needs_no_work(receipts["items"])
-        queued = any(receipt["state"] == RequestState.QUEUED for receipt in receipts["items"])
-        outcomes: list[Document] = []
-        failures: list[LedgerError] = []
-        try:
-            if wait and queued:
-                ledger = session(ctx).opened[-1]
-                failures = drain_queue(
-                    ledger, model, lambda one: outcomes.append(documents.outcome_part(one, ledger.clock()))
-                )
-            elif queued:
-                advise("next:", command("work", "--drain"))
-        finally:
-            # Requests that were filed are reported whatever becomes of the work.
-            if json:
-                answer(ctx, {**receipts, "outcomes": outcomes} if wait else receipts)
-        if failures:
-            raise failures[0]
+    if file is None and about_file:
+        raise UsageError("--dry-run and --format are about a file of requests", "name it with -f; see also: preview")
+
+
+def _check_file(
+    ctx: typer.Context, model: str, file: str, form: str | None, *, needs_approval: bool, json: bool
+) -> None:
+    """Say what is wrong with each line of a file of requests."""
+    text = bulk_text(file)
+    with session(ctx).desk() as desk:
+        check = desk.requests.check_bulk(model, text, form=form, name=file, needs_approval=needs_approval)
+    show_check(ctx, check, file, json=json)
+
+
+def _go_on(ctx: typer.Context, model: str, receipts: Document, *, wait: bool, json: bool) -> None:
+    """Show the requests that were filed, and carry them out if that is waited for."""
+    if not json:
+        _table(receipts["items"])
+    _say_what_needs_no_work(receipts["items"])
+    queued = any(receipt["state"] == RequestState.QUEUED for receipt in receipts["items"])
+    outcomes: list[Document] = []
+    failures: list[LedgerError] = []
+    try:
+        if wait and queued:
+            ledger = session(ctx).opened[-1]
+            failures = drain_queue(
+                ledger, model, lambda one: outcomes.append(documents.outcome_part(one, ledger.clock()))
+            )
+        elif queued:
+            advise("next:", command("work", "--drain"))
+    finally:
+        # Requests that were filed are reported whatever becomes of the work.
+        if json:
+            answer(ctx, {**receipts, "outcomes": outcomes} if wait else receipts)
+    if failures:
+        raise failures[0]
 
 
 def _read_preview(path: Path) -> Document:

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from ledger.documents import upkeep as documents
+from ledger.domain.typed_dates import parse_age
 from ledger.errors import AccessError, IntegrityError
 
 from ..answers import answer
-from ..dates import parse_age
 from ..options import DryRun, Json, OptionalModel
 from ..render import PhaseProgress, emit_table, say, size
 from ..session import session

@@ -127,6 +127,26 @@ class RequestsDesk(Protocol):
         """File one or many requests, all or none of them up to a thousand."""
         ...
 
+    def file_bulk(
+        self, model: ModelKey, text: str, *, form: str | None = None, name: str = "", needs_approval: bool = False
+    ) -> Document:
+        """File the requests of a whole file: CSV, JSON Lines, or lines of classes; where one line is bad, none.
+
+        Args:
+            model: The model that shall forget.
+            text: What the file holds.
+            form: ``csv``, ``jsonl`` or ``lines``; None tells that from its name and its first line.
+            name: What to call the file.
+            needs_approval: Whether a person must approve.
+        """
+        ...
+
+    def check_bulk(
+        self, model: ModelKey, text: str, *, form: str | None = None, name: str = "", needs_approval: bool = False
+    ) -> Document:
+        """Return every line of such a file that is bad, with the reason; nothing is filed."""
+        ...
+
     def decide(
         self,
         request: int,

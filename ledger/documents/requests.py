@@ -20,6 +20,7 @@ from .models import model_part, version_part
 
 if TYPE_CHECKING:
     from ledger.domain.previews import PreviewedClass
+    from ledger.service.requests.bulk import BulkCheck
     from ledger.service.requests.claim_end import Outcome
     from ledger.service.requests.daemon import Trouble
     from ledger.service.requests.filing import Receipt
@@ -126,6 +127,12 @@ def receipts_document(
     items = [{**request_part(r.request, owner, now), "repeated": r.repeated} for r in receipts]
     waited = {} if outcomes is None else {"outcomes": [outcome_part(outcome, now) for outcome in outcomes]}
     return document("receipts", {"items": items, **waited})
+
+
+def bulk_check_document(check: "BulkCheck") -> Document:
+    """Return what would become of a file of requests, with every line that is bad."""
+    bad = [{"line": one.line, "error": error_part(one.error)} for one in check.bad]
+    return document("bulk_check", {"ok": not bad, "format": check.form.value, "fit": check.fit, "bad": bad})
 
 
 def decision_document(

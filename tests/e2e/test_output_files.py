@@ -21,6 +21,8 @@ OUTPUTS = {
     "audit proof": ("audit", "proof", "1", "-o"),
     "audit export": ("audit", "export", "-o"),
     "audit witness": ("audit", "witness"),
+    "request export": ("request", "export", "-o"),
+    "request calendar": ("request", "calendar", "-o"),
     "model export": ("model", "export", "shelf", "-o"),
     "certificate show": ("certificate", "show", "1", "-o"),
     "certificate issue": ("certificate", "issue", "1", "-o"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from ledger.cli.request_files import MOST_LINES, read_requests
+from ledger.cli.bulk_requests import bulk_text
 
 from ledger.certificates import verifier
 from ledger.config import create_config, find_config
@@ -17,13 +17,25 @@ from ledger.errors import LedgerError, NotFoundError, SignatureError, UsageError
 from ledger.named_files import read_bytes, read_text
 from ledger.service import signing
 from ledger.service.audit import verification
+from ledger.service.requests.bulk_files import MOST_LINES, detect, read_bulk
 from ledger.weights import tensor_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ledger.domain.requests import NewRequest
+
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 READERS = [read_bytes, read_text, verification.read_text, tensor_files.read_file]
+
+
+def read_requests(file: Path, labels: LabelMap) -> tuple[NewRequest, ...]:
+    """Read a file of requests as the command line and a service do together; its first bad line is raised."""
+    text = bulk_text(str(file))
+    read = read_bulk(text, detect(text), labels, "me", NOW, UTC, source="lines")
+    for bad in read.bad:
+        raise bad.located("lines")
+    return read.requests
 
 
 @pytest.mark.parametrize("read", READERS)
@@ -101,11 +113,11 @@ def test_requests_and_labels_have_limits(tmp_path: Path) -> None:
     labels = LabelMap(("cat", "dog"))
     (tmp_path / "lines").write_text("cat\n" * (MOST_LINES + 1))
     with pytest.raises(UsageError, match="more than 100,000 lines"):
-        read_requests(str(tmp_path / "lines"), labels, "me", NOW, UTC)
+        read_requests(tmp_path / "lines", labels)
     for line in ("a" * 9_000_000, '{"classes": ' + "[" * 100_000 + "}", "cat," * 1_000_000 + "cow"):
         (tmp_path / "lines").write_text(line)
         with pytest.raises(UsageError) as caught:
-            read_requests(str(tmp_path / "lines"), labels, "me", NOW, UTC)
+            read_requests(tmp_path / "lines", labels)
         assert len(caught.value.message) < 20_000
     assert len(LabelMap(tuple(map(str, range(65_536))))) == 65_536
 
@@ -149,13 +161,13 @@ def test_a_configuration_may_begin_with_a_mark(tmp_path: Path) -> None:
 def test_a_request_says_everything_once(tmp_path: Path, line: str) -> None:
     (tmp_path / "lines").write_text(line)
     with pytest.raises(UsageError, match="is given twice"):
-        read_requests(str(tmp_path / "lines"), LabelMap(("cat", "dog")), "me", NOW, UTC)
+        read_requests(tmp_path / "lines", LabelMap(("cat", "dog")))
 
 
 def test_requests_may_come_from_an_editor_that_marks_what_it_saves(tmp_path: Path) -> None:
     (tmp_path / "lines").write_bytes(
         '# ours\r\ncat\r\n{"classes": ["dog"], "due_at": "in 2 days"}\r\n'.encode("utf-8-sig")
     )
-    first, second = read_requests(str(tmp_path / "lines"), LabelMap(("cat", "dog")), "me", NOW, UTC)
+    first, second = read_requests(tmp_path / "lines", LabelMap(("cat", "dog")))
     assert (first.classes, second.classes) == (frozenset({0}), frozenset({1}))
     assert second.due_at == datetime(2026, 1, 7, 23, 59, 59, tzinfo=UTC)

@@ -18,6 +18,8 @@ from ledger.service.evidence.gating import open_gated
 from ledger.service.ledger import Ledger
 from ledger.service.models.lookup import get_model
 from ledger.service.progress import Progress
+from ledger.service.requests.bulk import check_bulk, file_bulk
+from ledger.service.requests.bulk_files import BulkFormat
 from ledger.service.requests.decisions import decide
 from ledger.service.requests.extension import extend_due
 from ledger.service.requests.filing import enqueue
@@ -85,6 +87,33 @@ class LocalRequests:
         new = [self._new(one, owner.labels) for one in filed]
         receipts = enqueue(self._ledger, owner.name, new, approval=needs_approval)
         return documents.receipts_document(receipts, owner, self._ledger.clock(), None)
+
+    def file_bulk(
+        self, model: ModelKey, text: str, *, form: str | None = None, name: str = "", needs_approval: bool = False
+    ) -> Document:
+        """File the requests of a whole file; where one line is bad, none.
+
+        Raises:
+            NotFoundError: There is no such model.
+            UsageError: A line is no request, or the file is too large, empty or in no known format.
+            LedgerError: As :meth:`file` raises.
+        """
+        owner = get_model(self._ledger, model_name(self._ledger, model))
+        receipts = file_bulk(self._ledger, owner.name, text, form=_form(form), name=name, approval=needs_approval)
+        return documents.receipts_document(receipts, owner, self._ledger.clock(), None)
+
+    def check_bulk(
+        self, model: ModelKey, text: str, *, form: str | None = None, name: str = "", needs_approval: bool = False
+    ) -> Document:
+        """Return every line of a file of requests that is bad; nothing is filed.
+
+        Raises:
+            NotFoundError: There is no such model.
+            UsageError: The file is too large, empty or in no known format.
+        """
+        owner = model_name(self._ledger, model)
+        check = check_bulk(self._ledger, owner, text, form=_form(form), name=name, approval=needs_approval)
+        return documents.bulk_check_document(check)
 
     def decide(
         self,
@@ -193,3 +222,10 @@ class LocalRequests:
             idempotency_key=filed.idempotency_key,
             preview=preview,
         )
+
+
+def _form(form: str | None) -> BulkFormat | None:
+    try:
+        return None if form is None else BulkFormat(form)
+    except ValueError:
+        raise UsageError(f"{form!r} is no format of requests", f"one of {', '.join(BulkFormat)}") from None

@@ -120,6 +120,38 @@ def enqueue(
     return receipts
 
 
+def refusals(
+    ledger: Ledger, model_name: str, requests: Sequence[NewRequest], *, approval: bool = False
+) -> list[LedgerError | None]:
+    """Return why each of some requests could not be filed behind those before it; None where it could. None is filed.
+
+    Args:
+        ledger: The ledger.
+        model_name: The model that shall forget.
+        requests: What would be filed, in order.
+        approval: Whether a person must approve before a worker may begin.
+
+    Raises:
+        NotFoundError: There is no such model.
+        AuditError: The audit log does not verify.
+        RowError: A row that the answer rests on is not what the audit log says.
+    """
+    sent = [_Sent(new, json_digest(RequestBody.of(model_name, new).to_json())) for new in requests]
+    refused: list[LedgerError | None] = []
+    with ledger.database.read() as tx:
+        counter = _Counter.open(tx, model_name, ledger, approval=approval)
+        counter.known_numbers(tx, sent, frozenset())
+        for one in sent:
+            expected = counter.expected
+            try:
+                counter.take(one)
+                refused.append(None)
+            except LedgerError as error:
+                counter.expected = expected
+                refused.append(error)
+    return refused
+
+
 def enqueue_in(tx: Transaction, ledger: Ledger, model_name: str, new: NewRequest, *, approval: bool) -> Receipt:
     """File a request inside a transaction, as :func:`enqueue` does in its own. Where it raises, nothing was written."""
     sent = [_Sent(new, json_digest(RequestBody.of(model_name, new).to_json()))]

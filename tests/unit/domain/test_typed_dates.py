@@ -7,9 +7,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ledger.cli.dates import parse_date
 
 from ledger.domain.due import due_by_default
+from ledger.domain.typed_dates import parse_date
 from ledger.errors import UsageError
 
 BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
