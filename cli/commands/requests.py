@@ -134,6 +134,8 @@ def forget(
     if dry_run:
         _check_file(ctx, model, str(file), form, needs_approval=needs_approval, json=json)
         return
+    if wait and session(ctx).server is not None:
+        raise UsageError("--wait carries requests out, which takes images", "a worker on the ledger's machine does it")
     if wait:
         installation.require("engine", "carrying out requests")
     text = None if file is None else bulk_text(file)
@@ -162,8 +164,6 @@ def _require_one_source(named: list[str], file: str | None, previewed: Path | No
     """Refuse options that contradict each other."""
     if bool(named) == (file is not None):
         raise UsageError("name classes with -c, or a file of requests with -f", "one of the two")
-    if wait and session(ctx).server is not None:
-        raise UsageError("--wait carries requests out, which takes images", "a worker on the ledger's machine does it")
     if previewed is not None and file is not None:
         raise UsageError("a preview belongs to one request", "name its classes with -c")
     if file is None and about_file:

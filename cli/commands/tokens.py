@@ -6,9 +6,9 @@ import typer
 
 from ledger.domain.access import Scope, read_scopes
 from ledger.domain.command_lines import command
+from ledger.domain.typed_dates import parse_date
 
 from ..answers import answer
-from ..dates import parse_date
 from ..options import Json
 from ..render import advise, emit_table, minute, say
 from ..session import session

@@ -70,6 +70,24 @@ class RemoteRequests:
             receipts = {**found, "items": [*receipts["items"], *found["items"]]}
         return receipts
 
+    def file_bulk(
+        self, model: ModelKey, text: str, *, form: str | None = None, name: str = "", needs_approval: bool = False
+    ) -> Document:
+        """File the requests of a whole file; where one line is bad, none."""
+        return self._bulk(model, text, form, name, needs_approval=needs_approval, dry_run=False)
+
+    def check_bulk(
+        self, model: ModelKey, text: str, *, form: str | None = None, name: str = "", needs_approval: bool = False
+    ) -> Document:
+        """Return every line of a file of requests that is bad; nothing is filed."""
+        return self._bulk(model, text, form, name, needs_approval=needs_approval, dry_run=True)
+
+    def _bulk(
+        self, model: ModelKey, text: str, form: str | None, name: str, *, needs_approval: bool, dry_run: bool
+    ) -> Document:
+        body = {"text": text, "format": form, "name": name, "needs_approval": needs_approval, "dry_run": dry_run}
+        return self._client.post(f"/models/{self._names.number(model)}/requests/bulk", body)
+
     def decide(
         self,
         request: int,
