@@ -40,6 +40,7 @@ from ..options import (
 )
 from ..output import emit_file, require_free
 from ..preview_table import print_preview
+from ..remote_previews import await_preview
 from ..render import PhaseProgress, advise, day, emit_table, minute, say
 from ..session import confirm, session
 from .worker import drain_queue
@@ -67,25 +68,35 @@ def preview(
     json: Json = False,
 ) -> None:
     """Show what forgetting some classes would cost. Nothing is written into the ledger."""
-    from ledger.service.requests.preview import preview as compute
-
     named = _named(classes, index)
     if not named:
         raise UsageError("name at least one class", "e.g. -c cat -c dog")
     require_free(ctx, output, force=force)
-    with session(ctx).ledger() as ledger, PhaseProgress() as progress:
-        result = compute(ledger, model, tuple(named), progress)
-    labels = result.model.labels
+    if session(ctx).server is None:
+        labels, result = _computed_preview(ctx, model, named)
+    else:
+        with session(ctx).desk() as desk:
+            labels = LabelMap(tuple(desk.models.labels(model)))
+            result = await_preview(desk, model, _indices(labels, named))
     _say_which(labels, named)
     if output is not None:
-        emit_file(ctx, document_text(documents.preview_document(result)).encode(), output, force=force)
+        emit_file(ctx, document_text(result).encode(), output, force=force)
     if json:
-        answer(ctx, documents.preview_document(result))
+        answer(ctx, result)
         return
     print_preview(result)
     words = [word for text in named for word in ("-c", text)]
     bound = [] if output is None else ["--preview", output]
     advise("next:", command("forget", model, *words, *bound))
+
+
+def _computed_preview(ctx: typer.Context, model: str, named: Sequence[str]) -> tuple[LabelMap, Document]:
+    """Compute a preview here; return the labels of the model, and the preview's document."""
+    from ledger.service.requests.preview import preview as compute
+
+    with session(ctx).ledger() as ledger, PhaseProgress() as progress:
+        found = compute(ledger, model, tuple(named), progress)
+    return found.model.labels, documents.preview_document(found)
 
 
 def forget(

@@ -2,6 +2,7 @@
 
 from typing import Self
 
+from .access import RemoteAccess, RemotePreviews, RemoteWebhooks
 from .audit import RemoteAudit, RemoteCertificates, RemoteUpkeep
 from .client import ServerClient
 from .models import RemoteModels, RemoteReports, RemoteVersions
@@ -26,6 +27,9 @@ class RemoteDesk:
         self.certificates = RemoteCertificates(client)
         self.reports = RemoteReports(client, names)
         self.upkeep = RemoteUpkeep(client, names)
+        self.access = RemoteAccess(client)
+        self.webhooks = RemoteWebhooks(client)
+        self.previews = RemotePreviews(client, names)
 
     def __enter__(self) -> Self:
         return self

@@ -137,12 +137,14 @@ def _path(request: int) -> str:
 def _body(filed: FiledRequest) -> Document:
     """Return a request as the server takes it: classes by index, moments as text, and nothing that was not said."""
     said: dict[str, Any] = {name: value for name, value in vars(filed).items() if value not in (None, "")}
-    said["classes"] = [int(text.removeprefix("index:")) if _is_index(text) else text for text in filed.classes]
+    said["classes"] = [index_or_label(text) for text in filed.classes]
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in said.items()}
 
 
-def _is_index(text: str) -> bool:
-    return text.startswith("index:") and text.removeprefix("index:").isdecimal()
+def index_or_label(text: str) -> int | str:
+    """Return what names a class as the server takes it: indices are numbers."""
+    index = text.removeprefix("index:")
+    return int(index) if index != text and index.isdecimal() else text
 
 
 def _parts(bodies: Sequence[Document]) -> Iterator[list[Document]]:
