@@ -1,5 +1,6 @@
 """``unledger token``: what lets programs, and people from afar, in."""
 
+from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -84,5 +85,5 @@ def revoke_token(
         say(f"token {revoked['id']} of {revoked['name']} lets nobody in any more")
 
 
-def _moment(value: object, otherwise: str) -> str:
+def _moment(value: "datetime | str | None", otherwise: str) -> str:
     return otherwise if value is None else minute(value)
