@@ -16,7 +16,7 @@ from itertools import islice
 
 from ledger.domain.webhooks import Delivery, DeliveryState, Webhook
 from ledger.errors import LedgerError, RowError
-from ledger.service.ledger import Ledger
+from ledger.service.ledger import Ledger, open_ledger
 from ledger.service.requests.heartbeat import repeatedly
 from ledger.service.retry import retry_when_busy
 
@@ -114,21 +114,48 @@ def list_deliveries(ledger: Ledger, number: int, *, limit: int = 50) -> list[Del
 @contextmanager
 def delivering(ledger: Ledger, interval: float = LOOK_SECONDS) -> Iterator[None]:
     """Deliver messages from a thread of its own while the block runs."""
-    leaving = threading.Event()
-    with repeatedly(lambda: _deliver_quietly(ledger, leaving), interval, name="webhooks"):
+    deliverer = _Deliverer(ledger)
+    with repeatedly(deliverer.deliver, interval, name="webhooks"):
         try:
             yield
         finally:
-            leaving.set()
+            deliverer.leaving.set()
+    deliverer.close()
 
 
-def _deliver_quietly(ledger: Ledger, leaving: threading.Event) -> None:
-    try:
-        for one in deliver_due(ledger, go_on=lambda: not leaving.is_set()):
-            logger.info("message %s to webhook %d is %s", one.message, one.webhook_id, one.state.value)
-    except LedgerError as error:
-        # The database is busy or away. What was not sent is sent later.
-        logger.debug("messages to webhooks wait: %s", error.message)
+class _Deliverer:
+    """Delivers through a ledger of its own: what one has verified of the audit log is for one thread at a time.
+
+    Args:
+        ledger: The same ledger, opened by somebody else.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._opened_by = ledger
+        self._own: Ledger | None = None
+        self.leaving = threading.Event()
+
+    def deliver(self) -> None:
+        """Deliver what is due; what fails is tried again next time."""
+        try:
+            for one in deliver_due(self._ledger(), go_on=lambda: not self.leaving.is_set()):
+                logger.info("message %s to webhook %d is %s", one.message, one.webhook_id, one.state.value)
+        except LedgerError as error:
+            logger.debug("messages to webhooks wait: %s", error.message)
+        except Exception:
+            # Whatever it is, the messages behind this one are not at fault.
+            logger.exception("a message to a webhook could not be sent")
+
+    def close(self) -> None:
+        """Close the ledger."""
+        if self._own is not None:
+            self._own.close()
+
+    def _ledger(self) -> Ledger:
+        # Opened when it is needed: the database may be away when a process starts.
+        if self._own is None:
+            self._own = open_ledger(self._opened_by.config, self._opened_by.actor, self._opened_by.clock)
+        return self._own
 
 
 def _attempt(ledger: Ledger, delivery: Delivery) -> Answer:
