@@ -25,6 +25,7 @@ from .commands import (
     reports,
     request_files,
     requests,
+    serve,
     setup,
     store,
     tokens,
@@ -205,6 +206,7 @@ requests.app.command("calendar")(request_files.calendar)
 app.add_typer(requests.app, name="request", rich_help_panel="Requests")
 app.command("work", rich_help_panel="Requests")(worker.work)
 app.command("status", rich_help_panel="Requests")(worker.status)
+app.command("serve", rich_help_panel="Requests")(serve.serve)
 app.add_typer(audit.app, name="audit", rich_help_panel="The ledger itself")
 app.add_typer(certificates.app, name="certificate", rich_help_panel="The ledger itself")
 app.add_typer(setup.db_app, name="db", rich_help_panel="The ledger itself")

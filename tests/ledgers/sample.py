@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ledger.digest import sha256_hex
 from ledger.domain.class_spaces import BasisTerm, MapSummary, NewClassSpace, Role
 from ledger.domain.events.requests import RequestFulfilled, RequestWithdrawn
 from ledger.domain.evidence import Evidence, Provenance
@@ -231,7 +232,10 @@ class Sample:
             role, digest = (Role.FORGET if k in forgotten else Role.RETAIN), f"{k:064x}"
             maps = tuple(MapSummary(key, 64, 32 + i, 1000, 1.0, 1e-4) for i, key in enumerate(MAPS))
             samples = tuple(range(90 if k in forgotten else 10))
-            space = NewClassSpace(model.id, k, f"{role}{k}", samples, "s" * 64, digest, 2_000_000, maps, self.now[0])
+            spec = sha256_hex(f"{role}{k}".encode())
+            space = NewClassSpace(model.id, k, spec, samples, "5" * 64, digest, 2_000_000, maps, self.now[0])
+                model.id, k, sha256_hex(f"{role}{k}".encode()), samples, "5" * 64, digest, 2_000_000, maps, self.now[0]
+            )
             stored = append_class_space(tx, model, space, actor="ada", save=tx.class_spaces.add)
             terms.append(BasisTerm(role, k, stored.id))
         return tuple(terms)

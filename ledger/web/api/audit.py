@@ -1,0 +1,70 @@
+"""The audit log: entries, heads that are signed, proofs, and checking all of it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from ledger.domain.access import Scope
+from ledger.domain.numbers import LARGEST_WHOLE
+from ledger.web.answers import DEFAULT_ITEMS, answer, page
+from ledger.web.security.scopes import Visit, requires
+
+from .bodies import VerificationBody
+from .described import CONFLICT, MISSING, described, file
+from .values import PREFIX, After, Limit, OptionalModelId
+
+router = APIRouter(prefix=PREFIX, tags=["audit"])
+Auditor = Annotated[Visit, requires(Scope.AUDIT)]
+
+
+@router.get("/audit", responses=described("audit", MISSING, lists=True))
+def list_entries(
+    request: Request, visit: Auditor, model: OptionalModelId = None, after: After = 0, limit: Limit = DEFAULT_ITEMS
+) -> Response:
+    """Return entries of the audit log, oldest first. Notes, which may name classes, are for those who may read."""
+    with visit.desk() as desk:
+        found = desk.audit.log(model, after=after, limit=limit)
+    if not visit.reads:
+        found = {**found, "items": [{**item, "note": None} for item in found["items"]]}
+    return page(request, found, "seq", after, limit)
+
+
+@router.get("/audit/checkpoint", responses=described("checkpoint", MISSING, CONFLICT))
+def show_checkpoint(visit: Auditor) -> Response:
+    """Return how far the log reaches and what it holds, signed."""
+    with visit.desk() as desk:
+        return answer(desk.audit.checkpoint())
+
+
+@router.get("/audit/proof", responses=described("proof", MISSING, CONFLICT))
+def show_proof(
+    visit: Auditor, leaf: Annotated[int, Query(ge=1, le=LARGEST_WHOLE, description="Number of the entry.")]
+) -> Response:
+    """Return a proof that an entry stands in the signed log."""
+    with visit.desk() as desk:
+        return answer(desk.audit.proof(leaf))
+
+
+@router.get("/audit/key", responses=described("key", MISSING))
+def show_key(visit: Auditor) -> Response:
+    """Return the key that verifies what this ledger signs."""
+    with visit.desk() as desk:
+        return answer(desk.audit.key())
+
+
+@router.get("/audit/export", responses=file("text/plain", "Every entry, and the newest checkpoint, a line each"))
+def export_log(visit: Auditor) -> Response:
+    """Return the log as a file that can be verified elsewhere."""
+    with visit.desk() as desk:
+        text = "".join(desk.audit.export())
+    return Response(
+        text, headers={"Content-Disposition": 'attachment; filename="audit.jsonl"'}, media_type="text/plain"
+    )
+
+
+@router.post("/audit/verifications", responses=described("verification", MISSING, CONFLICT))
+def verify_log(visit: Auditor, body: VerificationBody) -> Response:
+    """Verify the log and every row that it tells of. An error names the first bad entry."""
+    with visit.desk() as desk:
+        return answer(desk.audit.verify(body.kept, body.key))

@@ -1,0 +1,114 @@
+"""What requests to the API hold. None of them names a file, an address or a module: models are registered elsewhere."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from ledger.service.requests.filing import PART
+
+from .values import Body, Flag, Moment, Number, Text, Whole, Word
+
+
+class ForgetBody(Body):
+    """One request to forget classes."""
+
+    classes: Annotated[list[Word | Whole], Field(min_length=1, max_length=10_000)]
+    """Labels, or indices as numbers."""
+    reason: Text = ""
+    basis: Text = ""
+    external_id: Text = ""
+    received_at: Moment | None = None
+    due_at: Moment | None = None
+    idempotency_key: Word | None = None
+    """In place of the header, where several requests are filed together."""
+    preview: dict[str, Any] | None = None
+    """The document of the preview that it is bound to."""
+
+
+class FilingBody(Body):
+    """Requests to file: all or none of them."""
+
+    requests: Annotated[list[ForgetBody], Field(min_length=1, max_length=PART)]
+    needs_approval: Flag = False
+
+
+class DecisionBody(Body):
+    """A decision about a request."""
+
+    action: Literal["approve", "deny", "cancel", "hold", "release", "retry", "withdraw"]
+    reason: Text = ""
+    solvers: Annotated[list[Word], Field(max_length=20, default_factory=list)]
+    """With retry and withdraw: what computes it in the place of the model's solvers."""
+    waive_gates: Flag = False
+    """With retry and withdraw: accept the result even if it misses a quality gate; the reason tells why."""
+
+
+class ReasonBody(Body):
+    """Why something is done."""
+
+    reason: Text = ""
+
+
+class RollbackPlanBody(Body):
+    """Ask what a rollback would do."""
+
+    to: Whole
+    """Number of the version."""
+
+
+class RollbackBody(RollbackPlanBody):
+    """Roll back as a plan said."""
+
+    confirmation: Word
+    """From the plan."""
+    reason: Text = ""
+
+
+class PurgePlanBody(Body):
+    """Ask what a purge would destroy."""
+
+    older_than_days: Annotated[float, Field(strict=True, ge=0, le=36_500)]
+    """How long a superseded version is kept."""
+
+
+class PurgeBody(PurgePlanBody):
+    """Purge as a plan said."""
+
+    confirmation: Word
+    """From the plan."""
+    clock_is_right: Flag = False
+    """Somebody looked at the clock of the server's machine."""
+
+
+class CertificatePlanBody(Body):
+    """Ask what would be certified."""
+
+    request: Number
+    live: Flag = False
+    """About what is live now, in place of the version that the request made."""
+
+
+class CertificateBody(CertificatePlanBody):
+    """Issue a certificate."""
+
+    renew: Flag = False
+    """Another one, though one says the same."""
+    confirmation: Word | None = None
+    """From the plan."""
+
+
+class VerificationBody(Body):
+    """Verify the audit log."""
+
+    kept: Annotated[str, Field(strict=True, max_length=2**20)] | None = None
+    """What was kept elsewhere: a head as SIZE:SHA256, or the contents of a checkpoint or witness file."""
+    key: Annotated[str, Field(strict=True, max_length=1000)] | None = None
+    """Verifier key; none takes the ledger's own."""
+
+
+class TokenBody(Body):
+    """Make a token."""
+
+    name: Word
+    scopes: Annotated[list[Literal["read", "file", "decide", "operate", "audit", "admin"]], Field(min_length=1)]
+    expires_at: Moment | None = None

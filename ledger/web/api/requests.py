@@ -1,0 +1,118 @@
+"""Requests: filed, listed, decided."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
+
+from ledger.desk.desk import FiledRequest
+from ledger.documents.document import Document
+from ledger.domain.access import Scope
+from ledger.domain.states import Action, RequestState
+from ledger.web.answers import DEFAULT_ITEMS, answer, page
+from ledger.web.security.scopes import Visit, requires
+
+from .bodies import DecisionBody, FilingBody, ForgetBody, ReasonBody
+from .described import CONFLICT, MISSING, STALE, described
+from .tags import expected_revision, tagged
+from .values import PREFIX, After, Limit, ModelId, OptionalModelId, RequestId
+
+router = APIRouter(prefix=PREFIX, tags=["requests"])
+Reader = Annotated[Visit, requires(Scope.READ)]
+Filer = Annotated[Visit, requires(Scope.FILE)]
+Decider = Annotated[Visit, requires(Scope.READ, Scope.DECIDE)]
+IfMatch = Annotated[
+    str | None,
+    Header(alias="If-Match", max_length=200, description="The ETag of the state that the decision is about."),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="Sent again with the same body, it files nothing more. It never expires.",
+    ),
+]
+
+
+@router.get("/requests", responses=described("requests", MISSING, lists=True))
+def list_requests(
+    request: Request,
+    visit: Reader,
+    model: OptionalModelId = None,
+    state: Annotated[list[RequestState], Query(description="Only in these states.")] = [],  # noqa: B006 - FastAPI copies it
+    after: After = 0,
+    limit: Limit = DEFAULT_ITEMS,
+) -> Response:
+    """Return requests in the order they were filed."""
+    with visit.desk() as desk:
+        found = desk.requests.all(model, state, after=after, limit=limit)
+    return page(request, found, "id", after, limit)
+
+
+@router.get("/requests/{number}", responses=described("request", MISSING, etag=True))
+def show_request(visit: Reader, number: RequestId) -> Response:
+    """Return a request and everything that happened to it."""
+    with visit.desk() as desk:
+        return tagged(desk.requests.show(number))
+
+
+@router.post(
+    "/models/{model}/requests", status_code=201, responses=described("receipts", MISSING, CONFLICT, filed=True)
+)
+def file_requests(visit: Filer, model: ModelId, body: FilingBody, key: IdempotencyKey = None) -> Response:
+    """File one or many requests, all or none of them.
+
+    Answers 200 where every key was known, so that nothing was added. Who may not read gets the numbers alone.
+    """
+    several = len(body.requests) > 1
+    filed = [_filed(one, key, place if several else None) for place, one in enumerate(body.requests)]
+    with visit.desk() as desk:
+        receipts = desk.requests.file(model, filed, needs_approval=body.needs_approval)
+    repeated = all(item["repeated"] for item in receipts["items"])
+    headers = {} if several else {"Location": f"/api/v1/requests/{receipts['items'][0]['id']}"}
+    return answer(receipts if visit.reads else _numbers(receipts), 200 if repeated else 201, headers)
+
+
+@router.post("/requests/{number}/decisions", responses=described("decision", MISSING, CONFLICT, STALE, etag=True))
+def decide(visit: Decider, number: RequestId, body: DecisionBody, if_match: IfMatch = None) -> Response:
+    """Decide about a request that no worker holds."""
+    action, expected = Action(body.action), expected_revision(if_match)
+    said: dict[str, Any] = {"waive_gates": body.waive_gates, "solvers": body.solvers}
+    if expected is not None:
+        said["expected"] = expected
+    with visit.desk() as desk:
+        if action is Action.WITHDRAW:
+            done = desk.requests.withdraw(number, body.reason, **said)
+        else:
+            done = desk.requests.decide(number, action, body.reason, **said)
+    return tagged(done, done["request"])
+
+
+@router.get("/requests/{number}/lease", responses=described("lease", MISSING, CONFLICT))
+def show_lease(visit: Reader, number: RequestId) -> Response:
+    """Return which worker holds a request."""
+    with visit.desk() as desk:
+        return answer(desk.requests.lease(number))
+
+
+@router.post("/requests/{number}/lease-breaks", responses=described("decision", MISSING, CONFLICT))
+def break_lease(visit: Decider, number: RequestId, body: ReasonBody) -> Response:
+    """Take a running request from the worker that holds it, and put it back in the queue."""
+    with visit.desk() as desk:
+        return answer(desk.requests.break_lease(number, body.reason))
+
+
+def _filed(body: ForgetBody, key: str | None, place: int | None) -> FiledRequest:
+    own = body.idempotency_key
+    if own is None and key is not None:
+        own = key if place is None else f"{key}#{place}"
+    said: dict[str, Any] = {name: getattr(body, name) for name in ("reason", "basis", "external_id", "received_at")}
+    classes = [f"index:{one}" if isinstance(one, int) else one for one in body.classes]
+    return FiledRequest(classes, due_at=body.due_at, idempotency_key=own, preview=body.preview, **said)
+
+
+def _numbers(receipts: Document) -> Document:
+    told = ("id", "state", "received_at", "due_at", "repeated")
+    return {"schema": "unledger.filed/1", "items": [{name: item[name] for name in told} for item in receipts["items"]]}

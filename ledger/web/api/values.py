@@ -1,0 +1,66 @@
+"""Values that requests hold: numbers and texts that a database can store, moments with a zone."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import Path, Query
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, WithJsonSchema
+
+from ledger.domain.numbers import LARGEST_WHOLE
+from ledger.web.answers import DEFAULT_ITEMS, MOST_ITEMS
+
+PREFIX = "/api/v1"
+RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+LONGEST_NOTE = 10_000
+
+
+def read_moment(value: object) -> datetime:
+    """Return a moment that was written as RFC 3339 has it.
+
+    Raises:
+        ValueError: It was not.
+    """
+    if not isinstance(value, str) or not RFC3339.fullmatch(value):
+        raise ValueError("this is no moment: write it as in 2026-11-30T12:00:00+01:00, with the offset")
+    return datetime.fromisoformat(value.upper())
+
+
+def read_whole(value: object) -> object:
+    """Return a whole number as one: to JSON, 2.0 is as whole as 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+MOMENT: dict[str, Any] = {"type": "string", "format": "date-time"}
+Moment = Annotated[datetime, BeforeValidator(read_moment), WithJsonSchema(MOMENT)]
+Text = Annotated[str, StringConstraints(strict=True, max_length=LONGEST_NOTE, pattern=r"^[^\x00]*$")]
+Word = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Whole = Annotated[
+    int,
+    BeforeValidator(read_whole),
+    Field(strict=True, ge=0, le=LARGEST_WHOLE),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": LARGEST_WHOLE}),
+]
+Number = Annotated[
+    int,
+    BeforeValidator(read_whole),
+    Field(strict=True, ge=1, le=LARGEST_WHOLE),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": LARGEST_WHOLE}),
+]
+Flag = StrictBool
+
+ModelId = Annotated[int, Path(ge=1, le=LARGEST_WHOLE, description="A model's number.")]
+VersionNumber = Annotated[
+    int, Path(ge=0, le=LARGEST_WHOLE, description="A version's number; 0 is what was registered.")
+]
+RequestId = Annotated[int, Path(ge=1, le=LARGEST_WHOLE, description="A request's number.")]
+CertificateId = Annotated[int, Path(ge=1, le=LARGEST_WHOLE, description="A certificate's number.")]
+After = Annotated[int, Query(ge=0, le=LARGEST_WHOLE, description="Only what comes after this one; Link gives it.")]
+Limit = Annotated[int, Query(ge=1, le=MOST_ITEMS, description=f"Items in one answer; {DEFAULT_ITEMS} if not said.")]
+OptionalModelId = Annotated[int | None, Query(ge=1, le=LARGEST_WHOLE, description="Only of this model.")]
+
+
+class Body(BaseModel):
+    """A body of a request: nothing in it goes unread."""
+
+    model_config = ConfigDict(extra="forbid")

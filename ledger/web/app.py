@@ -1,0 +1,77 @@
+"""The application: everything that answers over HTTP, put together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from ledger import __version__
+from ledger.config import Config
+from ledger.service.ledger import open_ledger
+
+from .api import access, audit, certificates, events, models, requests, service
+from .api.values import PREFIX
+from .events import EventFeed
+from .ledgers import LedgerPool
+from .openapi import describe
+from .problems import answer_problems
+from .security.access_log import AccessLog
+from .security.body_caps import BodyCap
+from .security.headers import SecurityHeaders
+from .security.hosts import TrustedHosts
+from .settings import WebSettings
+
+PARTS = (service, models, requests, audit, certificates, events, access)
+ACTOR = "server"
+"""Who acts where nobody asked: nothing that is recorded is done in this name."""
+
+
+def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
+    """Return the application that serves one ledger.
+
+    Args:
+        config: Where the ledger is.
+        settings: What whoever starts the server decided.
+    """
+    chosen = settings or WebSettings()
+    pool = LedgerPool(partial(open_ledger, config, ACTOR), chosen.threads, chosen.patience)
+    feed = EventFeed(pool, chosen)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await feed.close()
+        pool.close()
+
+    app = FastAPI(
+        title="unledger",
+        version=__version__,
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        middleware=_middleware(chosen),
+    )
+    app.state.ledgers = pool
+    app.state.feed = feed
+    app.state.config = config
+    app.state.settings = chosen
+    answer_problems(app)
+    for part in PARTS:
+        app.include_router(part.router)
+    describe(app)
+    return app
+
+
+def _middleware(settings: WebSettings) -> list[Middleware]:
+    """Return what every request passes, from the outside in."""
+    layers: list[tuple[Any, dict[str, Any]]] = [
+        (SecurityHeaders, {}),
+        (AccessLog, {}),
+        (TrustedHosts, {"hosts": settings.hosts}),
+        (BodyCap, {"most": settings.most_bytes}),
+    ]
+    return [Middleware(layer, **options) for layer, options in layers]

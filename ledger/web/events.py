@@ -1,0 +1,155 @@
+"""The stream of events: what is appended to the audit log, as it comes, for everybody who listens.
+
+One look at the database serves all listeners. An event says that something happened and to what; whoever wants to know
+more asks, and is told what they may know. So no event names a class, whoever listens.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from starlette.concurrency import run_in_threadpool
+
+from ledger.desk.local.desk import LocalDesk
+from ledger.documents.document import Document
+from ledger.errors import BusyError, LedgerError
+
+from .answers import encoded
+from .ledgers import LedgerPool
+from .settings import WebSettings
+
+LOG = logging.getLogger("unledger.web")
+PART = 200
+"""Events that are read at a time."""
+KEPT = 1000
+"""Events that are kept for listeners who are a little behind; others read them from the log."""
+KEEPALIVE = 15.0
+"""Seconds of silence after which a comment is sent, so that nothing in between takes the stream for dead."""
+
+
+class EventFeed:
+    """Follows the audit log while somebody listens.
+
+    Args:
+        pool: Lends ledgers.
+        settings: How often to look, and how many may listen.
+    """
+
+    def __init__(self, pool: LedgerPool, settings: WebSettings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._news = asyncio.Condition()
+        self._recent: deque[Document] = deque(maxlen=KEPT)
+        self._head = 0
+        self._listeners = 0
+        self._poller: asyncio.Task[None] | None = None
+        self._closing = False
+
+    async def stream(self, after: int | None, still_admitted: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
+        """Yield events as they are sent, until the listener goes, may not listen any more, or the server stops.
+
+        Args:
+            after: Number of the last event that the listener knows; None begins with the next one.
+            still_admitted: Asked from time to time whether the listener may still listen.
+        """
+        self._listeners += 1
+        try:
+            head = await self._start()
+            place = head if after is None or after > head else after
+            checked = spoken = asyncio.get_running_loop().time()
+            yield b": listening\n\n"
+            while not self._closing:
+                for event in await self._since(place):
+                    place = int(event["seq"])
+                    yield _message(event)
+                    spoken = asyncio.get_running_loop().time()
+                await self._wait(place)
+                now = asyncio.get_running_loop().time()
+                if now - checked >= self._settings.recheck:
+                    checked = now
+                    if not await still_admitted():
+                        return
+                if now - spoken >= KEEPALIVE:
+                    spoken = now
+                    yield KEEPALIVE_COMMENT
+        finally:
+            self._listeners -= 1
+
+    def require_room(self) -> None:
+        """Refuse one listener too many.
+
+        Raises:
+            BusyError: As many listen as may.
+        """
+        if self._listeners >= self._settings.most_streams:
+            raise BusyError("too many streams of events are open", "close one, or ask again later")
+
+    async def close(self) -> None:
+        """End every stream."""
+        self._closing = True
+        async with self._news:
+            self._news.notify_all()
+        if self._poller is not None:
+            self._poller.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._poller
+
+    async def _start(self) -> int:
+        """See to it that somebody looks for news; return the number of the newest event."""
+        if self._poller is None or self._poller.done():
+            self._recent.clear()
+            self._head = await run_in_threadpool(self._newest)
+            # Somebody else may have started it meanwhile.
+            if self._poller is None or self._poller.done():
+                self._poller = asyncio.create_task(self._poll())
+        return self._head
+
+    async def _poll(self) -> None:
+        while self._listeners and not self._closing:
+            await asyncio.sleep(self._settings.poll)
+            try:
+                found = await run_in_threadpool(self._read, self._head)
+            except LedgerError as error:
+                # The database may be away for a while; streams wait for it.
+                LOG.warning("no look at the audit log for events: %s", type(error).__name__)
+                continue
+            if found:
+                async with self._news:
+                    self._recent.extend(found)
+                    self._head = int(found[-1]["seq"])
+                    self._news.notify_all()
+
+    async def _wait(self, place: int) -> None:
+        async with self._news:
+            if self._head > place or self._closing:
+                return
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(KEEPALIVE, self._settings.recheck)):
+                    await self._news.wait()
+
+    async def _since(self, place: int) -> list[Document]:
+        if place >= self._head:
+            return []
+        if self._recent and int(self._recent[0]["seq"]) <= place + 1:
+            return [event for event in self._recent if int(event["seq"]) > place]
+        return await run_in_threadpool(self._read, place)
+
+    def _newest(self) -> int:
+        with self._pool.borrow() as ledger:
+            return int(LocalDesk(ledger).upkeep.facts()["entries"])
+
+    def _read(self, after: int) -> list[Document]:
+        with self._pool.borrow() as ledger:
+            found = LocalDesk(ledger).audit.log(after=after, limit=PART)
+        return [_event(item) for item in found["items"]]
+
+
+def _event(item: Document) -> Document:
+    return {name: item[name] for name in ("seq", "at", "kind", "model", "request")}
+
+
+def _message(event: Document) -> bytes:
+    return format_sse_event(data_str=encoded(event).decode(), event=str(event["kind"]), id=str(event["seq"]))
