@@ -47,14 +47,14 @@ def serve(
     from ledger.web.app import create_app
     from ledger.web.serving import listen, run_server
     from ledger.web.settings import LOOPBACK, WebSettings
-    from ledger.web.worker_process import WorkerProcess, can_compute
+    from ledger.web.worker_process import WorkerProcess, by_default, can_compute
 
     who = session(ctx)
     with who.ledger(acts=True) as ledger:
         config = ledger.config
         listening = listen(host, port)
         secret = create_login_link(ledger) if link else None
-    beside = config.database.startswith("sqlite") if worker is None else worker
+    beside = by_default(config) if worker is None else worker
     if beside and not can_compute():
         if worker:
             raise UsageError("a worker needs torch, which is not installed", "pip install 'unledger[engine]'")

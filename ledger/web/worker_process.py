@@ -8,6 +8,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+from ledger.config import Config
+
 LOG = logging.getLogger("unledger.web")
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a worker that ended is started again: twice as long each time."""
@@ -18,6 +20,11 @@ PATIENCE = 30.0
 def can_compute() -> bool:
     """Whether what computes is installed here."""
     return find_spec("torch") is not None
+
+
+def by_default(config: Config) -> bool:
+    """Whether a server keeps a worker beside it where nobody says: on a database that one machine alone reaches."""
+    return config.database.startswith("sqlite")
 
 
 class WorkerProcess:

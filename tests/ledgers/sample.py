@@ -234,8 +234,6 @@ class Sample:
             samples = tuple(range(90 if k in forgotten else 10))
             spec = sha256_hex(f"{role}{k}".encode())
             space = NewClassSpace(model.id, k, spec, samples, "5" * 64, digest, 2_000_000, maps, self.now[0])
-                model.id, k, sha256_hex(f"{role}{k}".encode()), samples, "5" * 64, digest, 2_000_000, maps, self.now[0]
-            )
             stored = append_class_space(tx, model, space, actor="ada", save=tx.class_spaces.add)
             terms.append(BasisTerm(role, k, stored.id))
         return tuple(terms)
