@@ -79,9 +79,7 @@ def file_requests(visit: Filer, model: ModelId, body: FilingBody, key: Idempoten
 def decide(visit: Decider, number: RequestId, body: DecisionBody, if_match: IfMatch = None) -> Response:
     """Decide about a request that no worker holds."""
     action, expected = Action(body.action), expected_revision(if_match)
-    said: dict[str, Any] = {"waive_gates": body.waive_gates, "solvers": body.solvers}
-    if expected is not None:
-        said["expected"] = expected
+    said: dict[str, Any] = {"waive_gates": body.waive_gates, "solvers": body.solvers, "expected": expected}
     with visit.desk() as desk:
         if action is Action.WITHDRAW:
             done = desk.requests.withdraw(number, body.reason, **said)

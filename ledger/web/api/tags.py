@@ -8,8 +8,8 @@ from ledger.web.answers import answer
 
 def tagged(body: Document, request: Document | None = None) -> Response:
     """Return a document with the revision of the request in it as its entity tag."""
-    revision = (body if request is None else request).get("revision")
-    return answer(body, headers={} if revision is None else {"ETag": f'"{revision}"'})
+    revision = (body if request is None else request)["revision"]
+    return answer(body, headers={"ETag": f'"{revision}"'})
 
 
 def expected_revision(if_match: str | None) -> str | None:
