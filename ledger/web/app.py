@@ -1,7 +1,7 @@
 """The application: everything that answers over HTTP, put together."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from starlette.middleware import Middleware
 from ledger import __version__
 from ledger.config import Config
 from ledger.service.ledger import open_ledger
+from ledger.service.webhooks.delivery import delivering
 
 from .api import access, audit, certificates, events, models, requests, service
 from .api.values import PREFIX
@@ -42,8 +43,9 @@ def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await feed.close()
+        with _delivery(config) if chosen.delivers else nullcontext():
+            yield
+            await feed.close()
         pool.close()
 
     app = FastAPI(
@@ -64,6 +66,13 @@ def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
         app.include_router(part.router)
     describe(app)
     return app
+
+
+@contextmanager
+def _delivery(config: Config) -> Iterator[None]:
+    """Send messages to webhooks while the block runs."""
+    with closing(open_ledger(config, ACTOR)) as ledger, delivering(ledger):
+        yield
 
 
 def _middleware(settings: WebSettings) -> list[Middleware]:

@@ -23,5 +23,7 @@ class WebSettings:
     """Event streams that are open at the same time."""
     poll: float = 1.0
     """Seconds between two looks at the audit log for new events, while somebody listens."""
+    delivers: bool = True
+    """Whether webhooks are sent from this process; several may do so at the same time."""
     recheck: float = 30.0
     """Seconds between two looks whether who listens to a stream still may."""

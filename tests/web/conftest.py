@@ -51,7 +51,7 @@ class Served:
 
 def open_served(folder: Path) -> Served:
     """Serve a ledger."""
-    app = create_app(find_config(folder), WebSettings(hosts=("localhost", "testserver")))
+    app = create_app(find_config(folder), WebSettings(hosts=("localhost", "testserver"), delivers=False, poll=0.05))
     return Served(folder, app, TestClient(app, base_url=HOST, raise_server_exceptions=True))
 
 

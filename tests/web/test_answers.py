@@ -1,0 +1,208 @@
+"""How answers are told: problems, entity tags, pages, idempotency, headers, and what nobody may learn from them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ledger.domain.access import Scope
+from ledger.service.access.sessions import create_login_link, use_login_link
+from ledger.service.ledger import open_ledger
+from ledger.web.openapi import PREFIX
+from ledger.web.security.cookies import PLAIN_NAME
+from ledger.web.security.logins import own_path
+
+if TYPE_CHECKING:
+    from tests.web.conftest import Served
+
+PROBLEM = "application/problem+json"
+
+
+def get(served: Served, path: str, *scopes: Scope, **options: Any) -> Any:
+    """Ask as a caller with these scopes; with all if none is named."""
+    return served.client.get(f"{PREFIX}/{path}", headers=served.headers(*(scopes or tuple(Scope))), **options)
+
+
+def post(served: Served, path: str, body: Any, *scopes: Scope, **headers: str) -> Any:
+    """Send as a caller with these scopes; with all if none is named."""
+    asked = {**served.headers(*(scopes or tuple(Scope))), **{k.replace("_", "-"): v for k, v in headers.items()}}
+    return served.client.post(f"{PREFIX}/{path}", json=body, headers=asked)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status", "error"),
+    [
+        ("GET", "models/99", None, 404, "NotFoundError"),
+        ("GET", "nowhere", None, 404, "NotFoundError"),
+        ("DELETE", "models", None, 405, "UsageError"),
+        ("POST", "models/1/requests", b"{", 400, "UsageError"),
+        ("POST", "models/1/requests", b'{"requests": []}', 422, "UsageError"),
+        ("POST", "models/1/requests", b'{"requests": [{"classes": ["nobody"]}]}', 422, "UnknownClassError"),
+        ("POST", "models/1/requests", b'{"requests": [{"classes": [1], "path": "/etc"}]}', 422, "UsageError"),
+        ("POST", "models/1/requests", b" " * (2**20 + 1), 413, "UsageError"),
+        ("GET", "requests?limit=0", None, 422, "UsageError"),
+        ("GET", "models/1/live?at=yesterday", None, 422, "UsageError"),
+        ("GET", "models/1/live?at=0001-01-01T00:00:00%2B23:59", None, 422, "UsageError"),
+        ("POST", "requests/3/decisions", b'{"action": "approve"}', 409, "TransitionError"),
+        ("GET", "audit/proof?leaf=99999", None, 404, "NotFoundError"),
+    ],
+)
+def test_every_error_is_a_problem(
+    served: Served, method: str, path: str, content: bytes | None, status: int, error: str
+) -> None:
+    headers = {**served.headers(*Scope), "Content-Type": "application/json"}
+    answer = served.client.request(method, f"{PREFIX}/{path}", content=content, headers=headers)
+    said = answer.json()
+    assert (answer.status_code, said["status"], said["error"]) == (status, status, error)
+    assert answer.headers["content-type"] == PROBLEM
+    assert said["detail"]
+    assert said["exit_code"] > 0
+
+
+def test_an_address_says_which_methods_it_takes(served: Served) -> None:
+    answer = served.client.put(f"{PREFIX}/certificates", headers=served.headers(*Scope))
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+
+
+def test_who_may_not_read_learns_no_name_of_a_class(served: Served) -> None:
+    body = {"requests": [{"classes": ["kit"]}]}
+    told = post(served, "models/1/requests", body, *Scope).json()
+    untold = post(served, "models/1/requests", body, Scope.FILE)
+    assert "kite" in f"{told['detail']} {told['hint']}"
+    assert untold.status_code == 422
+    assert "kit" not in untold.text
+    filed = post(served, "models/1/requests", {"requests": [{"classes": ["kite"]}]}, Scope.FILE)
+    assert filed.status_code == 201
+    assert "kite" not in filed.text
+    assert filed.json()["items"][0].keys() == {"id", "state", "received_at", "due_at", "repeated"}
+
+
+def test_an_auditor_sees_history_and_no_names(served: Served) -> None:
+    log = get(served, "audit", Scope.AUDIT)
+    assert log.status_code == 200
+    assert all(entry["note"] is None for entry in log.json()["items"])
+    assert "the owls complained" in get(served, "audit", Scope.AUDIT, Scope.READ).text
+    for path in ("requests", "models", "models/1/report", "status", "certificates/1/openings"):
+        assert get(served, path, Scope.AUDIT).status_code == 403
+    assert "owl" not in log.text
+
+
+def test_a_decision_is_about_the_state_that_was_seen(served: Served) -> None:
+    seen = get(served, "requests/3")
+    tag = seen.headers["etag"]
+    held = post(served, "requests/3/decisions", {"action": "hold", "reason": "waits"}, if_match=tag)
+    assert held.status_code == 200
+    assert held.headers["etag"] != tag
+    stale = post(served, "requests/3/decisions", {"action": "release"}, if_match=tag)
+    assert (stale.status_code, stale.json()["error"]) == (412, "PreconditionError")
+    now = get(served, "requests/3").headers["etag"]
+    assert now == held.headers["etag"]
+    assert post(served, "requests/3/decisions", {"action": "release"}, if_match=now).status_code == 200
+    assert post(served, "requests/3/decisions", {"action": "cancel"}, if_match="*").status_code == 200
+
+
+def test_a_key_files_once(served: Served) -> None:
+    body = {"requests": [{"classes": ["crow"]}]}
+    first = post(served, "models/1/requests", body, idempotency_key="K-1")
+    again = post(served, "models/1/requests", body, idempotency_key="K-1")
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.headers["location"] == again.headers["location"]
+    assert again.json()["items"][0]["repeated"] is True
+    other = {"requests": [{"classes": ["wren"]}]}
+    assert post(served, "models/1/requests", other, idempotency_key="K-1").json()["error"] == "IdempotencyConflictError"
+    several = {"requests": [{"classes": ["crow"]}, {"classes": ["robin"]}]}
+    numbers = [post(served, "models/1/requests", several, idempotency_key="K-2").json() for _ in range(2)]
+    assert [i["id"] for i in numbers[0]["items"]] == [i["id"] for i in numbers[1]["items"]]
+
+
+@pytest.mark.parametrize(("path", "key"), [("requests", "id"), ("audit", "seq"), ("models/1/versions", "version")])
+def test_pages_follow_each_other(served: Served, path: str, key: str) -> None:
+    whole = [item[key] for item in get(served, path).json()["items"]]
+    found, address = [], f"{PREFIX}/{path}?limit=2"
+    while address:
+        answer = served.client.get(address, headers=served.headers(*Scope))
+        items = [item[key] for item in answer.json()["items"]]
+        assert len(items) <= 2
+        found += items
+        address = answer.links.get("next", {}).get("url", "")
+    assert found == whole
+    assert len(whole) > 2
+
+
+def test_rollback_takes_the_word_of_its_plan(served: Served) -> None:
+    plan = post(served, "models/1/rollback-plans", {"to": 0}).json()
+    wrong = post(served, "models/1/rollbacks", {"to": 0, "confirmation": "another"})
+    assert wrong.status_code == 409
+    done = post(served, "models/1/rollbacks", {"to": 0, "confirmation": plan["confirmation"], "reason": "test"})
+    assert done.status_code == 200
+    repeated = post(served, "models/1/rollbacks", {"to": 0, "confirmation": plan["confirmation"]})
+    assert repeated.status_code == 409
+
+
+def test_times_have_a_zone(served: Served) -> None:
+    item = get(served, "requests").json()["items"][0]
+    assert all(datetime.fromisoformat(item[name]).tzinfo for name in ("received_at", "due_at", "created_at"))
+
+
+def test_every_answer_is_guarded(served: Served) -> None:
+    for answer in (get(served, "models"), get(served, "nowhere"), served.client.get("/nowhere")):
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-request-id"]
+    report = get(served, "models/1/report")
+    assert "script-src" not in report.headers["content-security-policy"]
+
+
+def test_request_ids_are_taken_over_if_they_are_some(served: Served) -> None:
+    given = served.client.get(f"{PREFIX}/models", headers={"X-Request-ID": "abcdef0123456789"})
+    assert given.headers["x-request-id"] == "abcdef0123456789"
+    odd = served.client.get(f"{PREFIX}/models", headers={"X-Request-ID": "a b<c>"})
+    assert odd.headers["x-request-id"] != "a b<c>"
+
+
+def test_other_names_are_refused(served: Served) -> None:
+    answer = served.client.get(f"{PREFIX}/models", headers={"Host": "evil.example"})
+    assert (answer.status_code, answer.headers["content-type"]) == (421, PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Sec-Fetch-Site": "same-origin"}, 201),
+        ({"Sec-Fetch-Site": "none"}, 201),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, 403),
+        ({"Origin": "http://localhost"}, 201),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({}, 403),
+    ],
+)
+def test_another_site_changes_nothing_with_a_session(served: Served, headers: dict[str, str], status: int) -> None:
+    ledger = open_ledger(served.app.state.config, "ada")
+    cookie = use_login_link(ledger, create_login_link(ledger))
+    ledger.close()
+    served.client.cookies.set(PLAIN_NAME, cookie)
+    assert served.client.get(f"{PREFIX}/models").status_code == 200
+    body = {"requests": [{"classes": ["crow"]}]}
+    assert served.client.post(f"{PREFIX}/models/1/requests", json=body, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("address", "own"),
+    [
+        ("/requests/3?x=1", "/requests/3?x=1"),
+        ("//evil.example", "/"),
+        ("https://evil.example", "/"),
+        ("/\\evil.example", "/"),
+        ("", "/"),
+        ("/a\nb", "/"),
+    ],
+)
+def test_a_login_leads_nowhere_else(address: str, own: str) -> None:
+    assert own_path(address) == own
