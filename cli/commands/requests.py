@@ -325,6 +325,23 @@ _decision(Action.HOLD, "Take a request out of the queue for a while.")
 
 
 @app.command()
+def extend(
+    ctx: typer.Context,
+    request: RequestNumber,
+    due: Annotated[str, typer.Option(metavar="DATE", help="The new due date, e.g. 2026-04-30, or +60d from now.")],
+    reason: Annotated[str, typer.Option(help="Why it takes longer; kept beside the audit history.")],
+    json: Json = False,
+) -> None:
+    """Give an open request more time."""
+    with session(ctx).desk(acts=True) as desk:
+        date = parse_date(due, session(ctx).now(desk), session(ctx).zone)
+        done = desk.requests.extend(request, date, reason)
+    if json:
+        answer(ctx, done)
+    say(f"request {request} is due on {day(done['request']['due_at'])}, and {done['request']['state']}")
+
+
+@app.command()
 def release(
     ctx: typer.Context,
     request: RequestNumber,

@@ -81,3 +81,13 @@ def test_a_webhook_into_this_machine_is_refused_unless_it_is_allowed(cli: Cli) -
     settings = cli.root / "unledger.toml"
     settings.write_text(settings.read_text() + '\n[webhooks]\nallowed_networks = ["127.0.0.0/8", "::1/128"]\n')
     cli("webhook", "add", "http://localhost:9/hook")
+
+
+def test_a_request_gets_more_time(cli: Cli) -> None:
+    cli("forget", "digits", "-c", "3", "--due", "2031-03-31")
+    said = cli("request", "extend", "1", "--due", "2031-05-31", "--reason", "a complex request").err
+    assert "request 1 is due on 2031-05-31, and queued" in said
+    events = cli.json("request", "show", "1")["events"]
+    assert (events[-1]["kind"], events[-1]["note"]) == ("request.extended", "a complex request")
+    cli.refused(UsageError, 2, "request", "extend", "1", "--due", "2031-05-01", "--reason", "less")
+    cli.refused(UsageError, 2, "request", "extend", "1", "--due", "2031-07-01", "--reason", " ")

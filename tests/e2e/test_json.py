@@ -76,6 +76,7 @@ request release 3 -> decision
 request deny 3 -> decision
 forget digits -c 1 -> receipts
 forget digits -f FOLDER/requests.csv --dry-run -> bulk_check
+request extend 4 --due +90d --reason complex -> decision
 request cancel 4 -> decision
 request withdraw 1 -> decision
 request show 1 -> request

@@ -50,6 +50,7 @@ FITTING = {
         f"request {action} request": f"request {action} -- " for action in ("show", "approve", "deny", "cancel", "hold")
     },
     **{f"request {action} request": f"request {action} -- " for action in ("release", "retry", "withdraw")},
+    "request extend request": "request extend --due=+60d --reason=because -- ",
     "audit log after": "audit log --after=",
     "audit proof seq": "audit proof -- ",
     "certificate issue request": "certificate issue -- ",
