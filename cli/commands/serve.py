@@ -1,10 +1,10 @@
 """``unledger serve``: pages and an API for people and programs elsewhere."""
 
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
+from ledger import installation
 from ledger.errors import UsageError
 
 from ..render import advise, say
@@ -36,8 +36,7 @@ def serve(
     link: Annotated[bool, typer.Option(help="Print a link that logs one browser in, once.")] = True,
 ) -> None:
     """Serve pages and an API over HTTP."""
-    if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-        raise UsageError("the server is not installed", "pip install 'unledger[server]'")
+    installation.require("server", "serving")
     if host not in LOCAL and not trusted_host:
         raise UsageError(
             f"on {host} the server is reached under names that it does not know",

@@ -22,6 +22,7 @@ from ledger.store.repositories.class_spaces import ClassSpaces
 from ledger.store.repositories.leases import ObjectLeases, new_holder
 from ledger.store.repositories.models import Models
 from ledger.store.repositories.objects import Objects
+from ledger.store.repositories.operations import Operations
 from ledger.store.repositories.preview_jobs import PreviewJobs
 from ledger.store.repositories.projections import Projections
 from ledger.store.repositories.requests import Requests
@@ -48,6 +49,7 @@ class Transaction:
         self.checkpoints = Checkpoints(session)
         self.projections = Projections(session)
         self.workers = Workers(session)
+        self.operations = Operations(session)
         self.tokens = Tokens(session)
         self.web_sessions = WebSessions(session)
         self.preview_jobs = PreviewJobs(session)

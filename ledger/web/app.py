@@ -18,6 +18,7 @@ from .api.values import PREFIX
 from .events import EventFeed
 from .ledgers import LedgerPool
 from .openapi import describe
+from .operation.routes import router as operation
 from .problems import answer_problems
 from .security.access_log import AccessLog
 from .security.body_caps import BodyCap
@@ -64,6 +65,7 @@ def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
     answer_problems(app)
     for part in PARTS:
         app.include_router(part.router)
+    app.include_router(operation)
     describe(app)
     return app
 

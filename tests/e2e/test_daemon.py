@@ -87,11 +87,11 @@ def test_a_worker_that_stays_carries_out_what_comes_and_leaves_when_told(
     cli("forget", "digits", "-c", "7")
     wait(process, lambda: cli.state(2) == "fulfilled")
     said = end(process, number)
-    assert "request 1 (digits: 3) is fulfilled by version 1" in said
-    assert "request 2 (digits: 7) is fulfilled by version 2" in said
+    assert "request 1 of model 1 is fulfilled by version 1" in said
+    assert "request 2 of model 1 is fulfilled by version 2" in said
     line = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO unledger\.worker: "
     assert re.search(rf"^{line}worker \S+ waits for requests for digits$", said, re.MULTILINE)
-    assert re.search(rf"^{line}request 1 \(digits: 3\) is fulfilled by version 1 \(", said, re.MULTILINE)
+    assert re.search(rf"^{line}request 1 of model 1 is fulfilled by version 1$", said, re.MULTILINE)
     assert said.splitlines()[-1] == "stopped; what was in progress is back in the queue"
     assert cli.json("status")["workers"] == []
     cli.verified()

@@ -246,8 +246,8 @@ def test_what_happens_is_logged(ledger: Ledger, fleet: Any, caplog: pytest.LogCa
     logged = [(r.levelname, r.getMessage()) for r in caplog.records if "waits for requests" not in r.getMessage()]
     assert [level for level, _ in logged] == ["WARNING", "INFO", "WARNING", "ERROR"]
     assert re.fullmatch(r"locked; trying again in 0\.\d s", logged[0][1])
-    assert re.fullmatch(r"request 1 \(north: .*\) is fulfilled by version 1", logged[1][1])
-    assert re.fullmatch(r"request 2 \(north: .*\) is blocked: still recognised", logged[2][1])
+    assert re.fullmatch(r"request 1 of model \d is fulfilled by version 1", logged[1][1])
+    assert re.fullmatch(r"request 2 of model \d is blocked \(GateError\); see: .* 2", logged[2][1])
     assert "a plugin's" in (caplog.records[-1].exc_text or str(caplog.records[-1].exc_info))
     # Each time, the worker and what it works for were named first.
     assert sum("waits for requests for every model" in r.getMessage() for r in caplog.records) == 3

@@ -16,6 +16,7 @@ from ledger.errors import (
     NotFoundError,
     NotInstalledError,
     RetryLaterError,
+    TransientError,
     UsageError,
 )
 from ledger.service.audit.checkpoints import RETRY_SECONDS, is_owed, keep_checkpoint
@@ -37,6 +38,8 @@ logger = logging.getLogger("unledger.worker")
 # Whoever embeds the daemon decides where its log goes.
 logger.addHandler(logging.NullHandler())
 
+FACTS = "unledger"
+"""Attribute of a log record that holds its facts one by one, for whoever writes records as JSON."""
 POLL_SECONDS = 5.0
 LONGEST_PAUSE = 60.0
 """Seconds between attempts while something is wrong."""
@@ -178,13 +181,24 @@ def _go_on(stop: Stop) -> None:
 
 
 def _log_outcome(outcome: Outcome) -> None:
-    level = logging.INFO if outcome.error is None else logging.WARNING
-    logger.log(level, "%s is %s%s", outcome.about, outcome.request.state.value, outcome.detail)
+    # By number: logs travel further than the ledger, and a label may be a person's name. So may a message of an error.
+    request, error = outcome.request, outcome.error
+    facts: dict[str, object] = {"request": request.id, "model": outcome.model.id, "state": request.state.value}
+    about = f"request {request.id} of model {outcome.model.id} is {request.state.value}"
+    if error is None:
+        facts["version"] = request.version
+        logger.info("%s by version %s", about, request.version, extra={FACTS: facts})
+    else:
+        facts["error"] = type(error).__name__
+        told = "%s (%s); see: unledger request show %d"
+        logger.warning(told, about, facts["error"], request.id, extra={FACTS: facts})
 
 
 def _log_trouble(error: Exception, pause: float) -> None:
     if isinstance(error, LedgerError):
-        logger.warning("%s; trying again in %.1f s", error.message, pause)
+        # What a request met with may name files, and folders of images are called like classes.
+        told = type(error).__name__ if isinstance(error, TransientError) else error.message
+        logger.warning("%s; trying again in %.1f s", told, pause)
     else:
         # Not an error of ours: a plugin's, most likely, and its author needs the traceback.
         logger.error("that failed its request; going on in %.1f s", pause, exc_info=error)

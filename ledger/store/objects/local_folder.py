@@ -1,5 +1,7 @@
 """Objects as files of a local folder, spread over 256 subfolders, each whole or absent."""
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -35,7 +37,13 @@ class LocalFolder:
         return str(self.root)
 
     def probe(self) -> None:
-        """Do nothing: the folder is made when it is first written to."""
+        """Look whether the folder can be used; one that is not there is made when it is first written to.
+
+        Raises:
+            ConnectionError: Something else is in its place, or this account may not use it.
+        """
+        if self.root.exists() and not (self.root.is_dir() and os.access(self.root, os.R_OK | os.W_OK | os.X_OK)):
+            raise ConnectionError(errno.ENOTDIR, "it is no folder that this account may use")
 
     def try_writing(self) -> None:
         """Write a file and remove it."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from ledger.service.requests.filing import PART
 
@@ -30,6 +30,20 @@ class FilingBody(Body):
 
     requests: Annotated[list[ForgetBody], Field(min_length=1, max_length=PART)]
     needs_approval: Flag = False
+
+
+class BulkBody(Body):
+    """A file of requests: where one line is bad, none is filed."""
+
+    text: Annotated[str, StringConstraints(strict=True, max_length=2**20, pattern=r"^[^\x00]*$")]
+    """What the file holds: CSV, JSON Lines, or lines of classes."""
+    format: Literal["csv", "jsonl", "lines"] | None = None
+    """None tells it from the name and the first line."""
+    name: Annotated[str, StringConstraints(strict=True, max_length=200, pattern=r"^[^\x00]*$")] = ""
+    """What to call the file in errors; nothing is opened by it."""
+    needs_approval: Flag = False
+    dry_run: Flag = False
+    """File nothing, and return every bad line."""
 
 
 class DecisionBody(Body):

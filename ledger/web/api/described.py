@@ -126,3 +126,10 @@ def named_files(kind: str, content: str, *kinds: dict[str, str]) -> Responses:
         "additionalProperties": False,
     }
     return said(kind, "Files by name", *kinds, items={"type": "array", "items": item})
+
+
+def either(first: Responses, second: Responses) -> Responses:
+    """Return what the schema says of a route that answers with one of two documents."""
+    schemas = [one[200]["content"]["application/json"]["schema"] for one in (first, second)]
+    done = {**first[200], "content": {"application/json": {"schema": {"anyOf": schemas}}}}
+    return {**second, **first, 200: done}

@@ -12,14 +12,16 @@ from ledger.domain.states import Action, RequestState
 from ledger.web.answers import DEFAULT_ITEMS, answer, page
 from ledger.web.security.scopes import Visit, requires
 
-from .bodies import DecisionBody, FilingBody, ForgetBody, ReasonBody
-from .described import CONFLICT, MISSING, STALE, described
+from .bodies import BulkBody, DecisionBody, FilingBody, ForgetBody, ReasonBody
+from .described import CONFLICT, MISSING, STALE, described, either
 from .tags import expected_revision, tagged
 from .values import PREFIX, After, Limit, ModelId, OptionalModelId, RequestId
 
 router = APIRouter(prefix=PREFIX, tags=["requests"])
 Reader = Annotated[Visit, requires(Scope.READ)]
 Filer = Annotated[Visit, requires(Scope.FILE)]
+BulkFiler = Annotated[Visit, requires(Scope.READ, Scope.FILE)]
+"""Bad lines are named with what is wrong in them, which names classes."""
 Decider = Annotated[Visit, requires(Scope.READ, Scope.DECIDE)]
 IfMatch = Annotated[
     str | None,
@@ -73,6 +75,18 @@ def file_requests(visit: Filer, model: ModelId, body: FilingBody, key: Idempoten
     repeated = all(item["repeated"] for item in receipts["items"])
     headers = {} if several else {"Location": f"/api/v1/requests/{receipts['items'][0]['id']}"}
     return answer(receipts if visit.reads else _numbers(receipts), 200 if repeated else 201, headers)
+
+
+@router.post(
+    "/models/{model}/requests/bulk",
+    responses=either(described("receipts", MISSING, CONFLICT), described("bulk_check")),
+)
+def file_bulk(visit: BulkFiler, model: ModelId, body: BulkBody) -> Response:
+    """File the requests of a whole file, or return its bad lines."""
+    said: dict[str, Any] = {"form": body.format, "name": body.name, "needs_approval": body.needs_approval}
+    with visit.desk() as desk:
+        act = desk.requests.check_bulk if body.dry_run else desk.requests.file_bulk
+        return answer(act(model, body.text, **said))
 
 
 @router.post("/requests/{number}/decisions", responses=described("decision", MISSING, CONFLICT, STALE, etag=True))
