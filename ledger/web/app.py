@@ -13,7 +13,7 @@ from ledger.config import Config
 from ledger.service.ledger import open_ledger
 from ledger.service.webhooks.delivery import delivering
 
-from .api import access, audit, certificates, events, models, requests, service
+from .api import access, audit, certificates, events, models, previews, requests, service, webhooks
 from .api.values import PREFIX
 from .events import EventFeed
 from .ledgers import LedgerPool
@@ -26,7 +26,7 @@ from .security.headers import SecurityHeaders
 from .security.hosts import TrustedHosts
 from .settings import WebSettings
 
-PARTS = (service, models, requests, audit, certificates, events, access)
+PARTS = (service, models, requests, previews, audit, certificates, events, access, webhooks)
 ACTOR = "server"
 """Who acts where nobody asked: nothing that is recorded is done in this name."""
 
@@ -83,6 +83,6 @@ def _middleware(settings: WebSettings) -> list[Middleware]:
         (SecurityHeaders, {}),
         (AccessLog, {}),
         (TrustedHosts, {"hosts": settings.hosts}),
-        (BodyCap, {"most": settings.most_bytes}),
+        (BodyCap, {"most": settings.most_bytes, "most_of": {"/requests/bulk": settings.most_bulk_bytes}}),
     ]
     return [Middleware(layer, **options) for layer, options in layers]

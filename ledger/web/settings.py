@@ -19,6 +19,8 @@ class WebSettings:
     """Seconds that a request waits for its turn, before it is asked to come again later."""
     most_bytes: int = 2**20
     """Largest body of a request."""
+    most_bulk_bytes: int = 2**25
+    """Largest body with a whole file of requests."""
     most_streams: int = 500
     """Event streams that are open at the same time."""
     poll: float = 1.0

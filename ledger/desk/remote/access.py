@@ -1,5 +1,6 @@
 """Tokens, webhooks and previews of a server's ledger."""
 
+import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -11,6 +12,9 @@ from ledger.errors import NotFoundError
 from .client import ServerClient
 from .names import ModelNames, numbered
 from .requests import index_or_label
+
+ID = re.compile("[0-9a-f]{1,64}")
+"""What tokens and previews are called by."""
 
 
 class RemoteAccess:
@@ -39,7 +43,7 @@ class RemoteAccess:
         Raises:
             NotFoundError: There is none of this id.
         """
-        if not token.isascii() or not token.isalnum():
+        if ID.fullmatch(token) is None:
             raise NotFoundError(f"there is no token {token[:40]}", "see: unledger token list")
         return self._client.post(f"/tokens/{token}/revocation", {})
 
@@ -98,7 +102,7 @@ class RemotePreviews:
         Raises:
             NotFoundError: There is none of this id.
         """
-        if not preview.isascii() or not preview.isalnum():
+        if ID.fullmatch(preview) is None:
             raise NotFoundError(f"there is no preview {preview[:40]}")
         return self._client.get(f"/previews/{preview}")
 

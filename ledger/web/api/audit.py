@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from ledger.domain.access import Scope
 from ledger.domain.numbers import LARGEST_WHOLE
+from ledger.errors import NotFoundError
 from ledger.web.answers import DEFAULT_ITEMS, answer, page
 from ledger.web.security.scopes import Visit, requires
 
@@ -30,9 +31,19 @@ def list_entries(
     return page(request, found, "seq", after, limit)
 
 
-@router.get("/audit/checkpoint", responses=described("checkpoint", MISSING, CONFLICT))
+@router.get("/audit/checkpoint", responses=described("checkpoint", MISSING))
 def show_checkpoint(visit: Auditor) -> Response:
-    """Return how far the log reaches and what it holds, signed."""
+    """Return what was signed last of how far the log reaches and what it holds; nothing is signed."""
+    with visit.desk() as desk:
+        newest = desk.audit.newest_checkpoint()
+    if newest is None:
+        raise NotFoundError("no checkpoint was signed yet", "sign one: POST /api/v1/audit/checkpoints")
+    return answer(newest)
+
+
+@router.post("/audit/checkpoints", responses=described("checkpoint", MISSING, CONFLICT))
+def sign_checkpoint(visit: Auditor) -> Response:
+    """Sign how far the log reaches and what it holds now."""
     with visit.desk() as desk:
         return answer(desk.audit.checkpoint())
 

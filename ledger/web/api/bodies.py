@@ -35,11 +35,11 @@ class FilingBody(Body):
 class BulkBody(Body):
     """A file of requests: where one line is bad, none is filed."""
 
-    text: Annotated[str, StringConstraints(strict=True, max_length=2**20, pattern=r"^[^\x00]*$")]
+    text: Annotated[str, StringConstraints(strict=True, max_length=16 * 2**20, pattern=r"^[^\x00]*$")]
     """What the file holds: CSV, JSON Lines, or lines of classes."""
     format: Literal["csv", "jsonl", "lines"] | None = None
     """None tells it from the name and the first line."""
-    name: Annotated[str, StringConstraints(strict=True, max_length=200, pattern=r"^[^\x00]*$")] = ""
+    name: Annotated[str, StringConstraints(strict=True, max_length=1000, pattern=r"^[^\x00]*$")] = ""
     """What to call the file in errors; nothing is opened by it."""
     needs_approval: Flag = False
     dry_run: Flag = False
@@ -55,6 +55,28 @@ class DecisionBody(Body):
     """With retry and withdraw: what computes it in the place of the model's solvers."""
     waive_gates: Flag = False
     """With retry and withdraw: accept the result even if it misses a quality gate; the reason tells why."""
+
+
+class PreviewBody(Body):
+    """Ask for a preview."""
+
+    classes: Annotated[list[Word | Whole], Field(min_length=1, max_length=10_000)]
+    """Labels, or indices as numbers."""
+
+
+class ExtensionBody(Body):
+    """More time for a request."""
+
+    due_at: Moment
+    reason: Text
+
+
+class WebhookBody(Body):
+    """Let an address be told of events."""
+
+    url: Annotated[str, Field(strict=True, min_length=1, max_length=2000)]
+    kinds: Annotated[list[Word], Field(max_length=100, default_factory=list)]
+    """Kinds of events, e.g. request.fulfilled or request.*; all where there are none."""
 
 
 class ReasonBody(Body):
@@ -126,3 +148,8 @@ class TokenBody(Body):
     name: Word
     scopes: Annotated[list[Literal["read", "file", "decide", "operate", "audit", "admin"]], Field(min_length=1)]
     expires_at: Moment | None = None
+
+
+def class_texts(classes: list[str | int]) -> list[str]:
+    """Return classes as the desk takes them: indices behind ``index:``."""
+    return [f"index:{one}" if isinstance(one, int) else one for one in classes]

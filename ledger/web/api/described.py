@@ -94,6 +94,13 @@ def described(
     return {200: done, **made, **problems(*kinds)}
 
 
+def accepted(kind: str, *kinds: dict[str, str]) -> Responses:
+    """Return what the schema says of a route whose answer comes later, under another address."""
+    headers = {"Location": {"schema": TEXT, "description": "Where the answer will be found."}}
+    content = {"application/json": {"schema": ref(kind)}}
+    return {202: {"description": "Asked for", "content": content, "headers": headers}, **problems(*kinds)}
+
+
 def file(media_type: str, told: str, *kinds: dict[str, str]) -> Responses:
     """Return what the schema says of a route that answers with a file."""
     schema = TEXT if media_type.startswith("text/") else {}

@@ -12,7 +12,7 @@ from ledger.domain.states import Action, RequestState
 from ledger.web.answers import DEFAULT_ITEMS, answer, page
 from ledger.web.security.scopes import Visit, requires
 
-from .bodies import BulkBody, DecisionBody, FilingBody, ForgetBody, ReasonBody
+from .bodies import BulkBody, DecisionBody, ExtensionBody, FilingBody, ForgetBody, ReasonBody
 from .described import CONFLICT, MISSING, STALE, described, either
 from .tags import expected_revision, tagged
 from .values import PREFIX, After, Limit, ModelId, OptionalModelId, RequestId
@@ -99,6 +99,14 @@ def decide(visit: Decider, number: RequestId, body: DecisionBody, if_match: IfMa
             done = desk.requests.withdraw(number, body.reason, **said)
         else:
             done = desk.requests.decide(number, action, body.reason, **said)
+    return tagged(done, done["request"])
+
+
+@router.post("/requests/{number}/extensions", responses=described("decision", MISSING, CONFLICT, STALE, etag=True))
+def extend(visit: Decider, number: RequestId, body: ExtensionBody, if_match: IfMatch = None) -> Response:
+    """Move the due date of an open request to a later moment."""
+    with visit.desk() as desk:
+        done = desk.requests.extend(number, body.due_at, body.reason, expected=expected_revision(if_match))
     return tagged(done, done["request"])
 
 

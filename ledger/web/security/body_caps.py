@@ -1,6 +1,7 @@
 """Take no body that is larger than anything this server has use for, and wait for none for ever."""
 
 import asyncio
+from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,11 +20,13 @@ class BodyCap:
     Args:
         app: What answers the others.
         most: Largest body, in bytes.
+        most_of: The same for addresses that end in a text, where it is another.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, most: int, most_of: Mapping[str, int]) -> None:
         self._app = app
         self._most = most
+        self._most_of = most_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -31,7 +34,8 @@ class BodyCap:
             await self._app(scope, receive, send)
             return
         length = header(scope, b"content-length")
-        if length.isdecimal() and int(length) > self._most:
+        most = next((size for end, size in self._most_of.items() if scope["path"].endswith(end)), self._most)
+        if length.isdecimal() and int(length) > most:
             await problem_response(plain_problem(413, "the body is too large", "send less at a time"))(
                 scope, receive, send
             )
@@ -51,7 +55,7 @@ class BodyCap:
                 raise HTTPException(408) from None
             taken += len(message.get("body", b""))
             complete = message["type"] != "http.request" or not message.get("more_body", False)
-            if taken > self._most:
+            if taken > most:
                 raise HTTPException(413)
             return message
 
