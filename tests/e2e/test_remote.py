@@ -94,6 +94,8 @@ forget digits -f FOLDER/wrong.txt
 request show 3
 request approve 3 --reason fine
 request approve 3
+request extend 3 --due +200d --reason later
+request extend 3 --due +1d --reason sooner
 request hold 3
 request release 3
 request release 3 --force
