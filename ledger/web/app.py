@@ -19,6 +19,7 @@ from .events import EventFeed
 from .ledgers import LedgerPool
 from .openapi import describe
 from .operation.routes import router as operation
+from .pages import mount_pages
 from .problems import answer_problems
 from .security.access_log import AccessLog
 from .security.body_caps import BodyCap
@@ -67,6 +68,7 @@ def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
         app.include_router(part.router)
     app.include_router(operation)
     describe(app)
+    mount_pages(app)
     return app
 
 

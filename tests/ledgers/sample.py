@@ -58,7 +58,7 @@ class Sample:
             base = self._version(
                 model, 0, None, VersionKind.BASE, None, frozenset(), {"environment": {"torch": "2.6.0"}}
             )
-            append_version(tx, model, base, size=10, terms=(), actor="ada", at=self.now[0])
+            append_version(tx, model, base, size=_size(base), terms=(), actor="ada", at=self.now[0])
         return model
 
     def file(self, *classes: int, **changes: Any) -> int:
@@ -84,7 +84,7 @@ class Sample:
                 self.recipe(forgotten) if recipe is None else recipe,
             )
             terms = self._terms(tx, model, forgotten)
-            append_version(tx, model, version, size=10, terms=terms, actor="ada", at=self.now[0])
+            append_version(tx, model, version, size=_size(version), terms=terms, actor="ada", at=self.now[0])
             tx.requests.act(request, Action.CLAIM, at=self.now[0])
             tx.requests.act(request, Action.FULFIL, at=self.now[0], version=version.number)
             tx.audit.append(
@@ -105,7 +105,7 @@ class Sample:
             number = next_number(tx, model)
             kind = VersionKind.WITHDRAW
             version = self._version(model, number, live.number, kind, request, forgotten, self.recipe(forgotten))
-            append_version(tx, model, version, size=10, terms=(), actor="ada", at=self.now[0])
+            append_version(tx, model, version, size=_size(version), terms=(), actor="ada", at=self.now[0])
             tx.requests.act(request, Action.WITHDRAW, at=self.now[0], outcome="consent given again")
             withdrawn = RequestWithdrawn(
                 previous=RequestState.FULFILLED,
@@ -221,7 +221,7 @@ class Sample:
         forgotten: frozenset[int],
         recipe: dict[str, Any],
     ) -> Version:
-        weights = self.ledger.objects.put(repr(sorted(forgotten)).encode())
+        weights = self.ledger.objects.put(_weights(forgotten))
         return Version(
             model.id, number, parent, kind, request, None, forgotten, weights, VersionRecipe(recipe), self.now[0]
         )
@@ -237,6 +237,15 @@ class Sample:
             stored = append_class_space(tx, model, space, actor="ada", save=tx.class_spaces.add)
             terms.append(BasisTerm(role, k, stored.id))
         return tuple(terms)
+
+
+def _weights(forgotten: frozenset[int]) -> bytes:
+    """Return what stands in for the weights of a version."""
+    return repr(sorted(forgotten)).encode()
+
+
+def _size(version: Version) -> int:
+    return len(_weights(version.forgotten))
 
 
 NewSample = Callable[..., Sample]

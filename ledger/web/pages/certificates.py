@@ -1,0 +1,81 @@
+"""Certificates: issued from a request, listed, read and taken along."""
+
+import json
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from .rendering import render
+from .visitors import Operator, Reader, Witness
+
+router = APIRouter()
+Number = Annotated[int, Path(ge=1, le=2**53)]
+
+
+@router.get("/certificates")
+def all_certificates(request: Request, visit: Witness) -> Response:
+    """Show every certificate."""
+    with visit.desk() as desk:
+        found, now = desk.certificates.all(), desk.ledger.clock()
+    return render(
+        request,
+        "certificates.html.j2",
+        caller=visit.caller,
+        title="Certificates",
+        section="/certificates",
+        now=now,
+        items=found["items"],
+    )
+
+
+@router.get("/certificates/{number}")
+def one_certificate(request: Request, number: Number, visit: Witness) -> Response:
+    """Show what one states."""
+    with visit.desk() as desk:
+        found, now = desk.certificates.show(number), desk.ledger.clock()
+    said = found["statement"]["predicate"]
+    return render(
+        request,
+        "certificate.html.j2",
+        caller=visit.caller,
+        title=f"Certificate {number}",
+        section="/certificates",
+        now=now,
+        c=found,
+        level=said["evidence"]["level"],
+        not_tested=said["notTested"]["levels"],
+        since=found["since"],
+        statement=json.dumps(found["statement"], indent=2, ensure_ascii=False),
+    )
+
+
+@router.post("/requests/{number}/certificate")
+def issue(number: Number, visit: Operator) -> Response:
+    """Certify how a request was carried out."""
+    with visit.desk() as desk:
+        made = desk.certificates.issue(number)
+    return RedirectResponse(f"/certificates/{made['id']}?told=issued", 303)
+
+
+@router.get("/certificates/{number}/certificate.json")
+def certificate_file(number: Number, visit: Witness) -> Response:
+    """Send a certificate, as others verify it."""
+    with visit.desk() as desk:
+        data = desk.certificates.file(number)
+    return _json_file(data, f"certificate-{number}.json")
+
+
+@router.get("/certificates/{number}/openings.json")
+def openings_file(number: Number, visit: Reader) -> Response:
+    """Send what shows which classes a certificate is about."""
+    with visit.desk() as desk:
+        data = desk.certificates.openings(number)
+    return _json_file(data, f"certificate-{number}-openings.json")
+
+
+def _json_file(data: bytes, name: str) -> Response:
+    return Response(
+        data, media_type="application/json", headers={"Content-Disposition": f'attachment; filename="{name}"'}
+    )

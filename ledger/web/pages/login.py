@@ -1,0 +1,57 @@
+"""Sign in with a token or a link that works once, and sign out."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ledger.errors import AuthenticationError
+from ledger.web.security.logins import enter_by_link, enter_by_token, leave, own_path
+from ledger.web.security.scopes import open_to_all
+
+from .rendering import render
+
+router = APIRouter(dependencies=[open_to_all()])
+
+
+@router.get("/login")
+def ask(request: Request, link: str = "", next: str = "/") -> Response:  # noqa: A002 - the name in the address
+    """Ask for a token, or follow a link that works once."""
+    if not link:
+        return _form(request, next)
+    try:
+        return enter_by_link(request, link, next)
+    except AuthenticationError as error:
+        return _form(request, next, error)
+
+
+@router.post("/login")
+def sign_in(
+    request: Request,
+    token: Annotated[str, Form(max_length=300)] = "",
+    next: Annotated[str, Form(max_length=2000)] = "/",  # noqa: A002 - the name of the field
+) -> Response:
+    """Open a session for whoever knows a token."""
+    try:
+        return enter_by_token(request, token, next)
+    except AuthenticationError as error:
+        return _form(request, next, error)
+
+
+@router.post("/logout")
+def sign_out(request: Request) -> Response:
+    """End the session."""
+    return leave(request)
+
+
+def _form(request: Request, wanted: str, error: AuthenticationError | None = None) -> Response:
+    return render(
+        request,
+        "login.html.j2",
+        caller=None,
+        title="Sign in",
+        next=own_path(wanted),
+        problem=error,
+        status=200 if error is None else 401,
+    )

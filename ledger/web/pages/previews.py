@@ -1,0 +1,158 @@
+"""Preview, then file: ask what forgetting would cost, follow the answer, and file the request that is bound to it."""
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime, time
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Path
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ledger.desk.desk import FiledRequest
+from ledger.desk.local.desk import LocalDesk
+from ledger.documents.document import Document
+from ledger.errors import ConflictError, LedgerError, UsageError
+from ledger.web.problems import status_of
+from ledger.web.security.scopes import Visit
+
+from .dates import chosen_day
+from .rendering import render
+from .visitors import Filer, Reader
+
+router = APIRouter()
+Number = Annotated[int, Path(ge=0, le=2**53)]
+JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
+MOST_ROWS = 40
+"""Classes of an answer that are listed; retained ones come in the order of what they lose."""
+
+
+@router.get("/preview")
+def choose_model(request: Request, visit: Filer) -> Response:
+    """Ask which model it is about, where there are several."""
+    with visit.desk() as desk:
+        found, now = desk.models.all()["items"], desk.ledger.clock()
+    if len(found) == 1:
+        return RedirectResponse(f"/models/{found[0]['id']}/preview", 303)
+    return render(
+        request,
+        "preview_choose.html.j2",
+        caller=visit.caller,
+        title="Preview, then file",
+        section="/models",
+        now=now,
+        models=found,
+    )
+
+
+@router.get("/models/{number}/preview")
+def choose_classes(request: Request, number: Number, visit: Filer) -> Response:
+    """Ask which classes it is about."""
+    with visit.desk() as desk:
+        return _form(request, visit, desk.models.show(number))
+
+
+@router.post("/models/{number}/preview")
+def ask(
+    request: Request,
+    number: Number,
+    visit: Filer,
+    chosen: Annotated[Sequence[str], Form(alias="class")] = (),
+    names: Annotated[str, Form(max_length=200_000)] = "",
+) -> Response:
+    """Have a worker compute it."""
+    texts = [f"index:{one}" for one in chosen] or [line.strip() for line in names.splitlines() if line.strip()]
+    with visit.desk() as desk:
+        try:
+            if not texts:
+                raise UsageError("no class was chosen", "choose at least one")
+            job = desk.previews.ask(number, texts)
+        except LedgerError as error:
+            if status_of(error) not in (409, 422):
+                raise
+            kept = [int(one) for one in chosen if one.isdecimal() and len(one) < 10]
+            return _form(request, visit, desk.models.show(number), error, kept, names)
+    return RedirectResponse(f"/previews/{job['id']}", 303)
+
+
+@router.get("/previews/{job_id}")
+def follow(request: Request, job_id: JobId, visit: Reader) -> Response:
+    """Show how far it is, or the answer."""
+    with visit.desk() as desk:
+        job, now = desk.previews.show(job_id), desk.ledger.clock()
+    return render(
+        request,
+        "preview.html.j2",
+        caller=visit.caller,
+        title="Preview",
+        section="/models",
+        now=now,
+        job=job,
+        most=MOST_ROWS,
+        # Sent along when the request is filed: a form that is sent twice files once.
+        key=f"preview-{job_id}-{secrets.token_hex(4)}",
+    )
+
+
+@router.post("/previews/{job_id}/file")
+def file_request(
+    job_id: JobId,
+    visit: Filer,
+    reason: Annotated[str, Form(max_length=2000)] = "",
+    basis: Annotated[str, Form(max_length=200)] = "",
+    external_id: Annotated[str, Form(max_length=200)] = "",
+    received: Annotated[str, Form(max_length=10)] = "",
+    key: Annotated[str, Form(max_length=200)] = "",
+) -> Response:
+    """File the request, bound to what the preview foretold."""
+    with visit.desk() as desk:
+        job = desk.previews.show(job_id)
+        if job["preview"] is None:
+            raise ConflictError("this preview has no answer to file a request with", "look again in a moment")
+        filed = FiledRequest(
+            classes=_indices(desk, job),
+            reason=reason.strip(),
+            basis=basis.strip(),
+            external_id=external_id.strip(),
+            received_at=_received(desk, received),
+            idempotency_key=key or None,
+            preview=job["preview"],
+        )
+        made = desk.requests.file(job["model_id"], [filed])["items"][0]
+    return RedirectResponse(f"/requests/{made['id']}?told={'repeated' if made['repeated'] else 'filed'}", 303)
+
+
+def _indices(desk: LocalDesk, job: Document) -> list[str]:
+    """Return the classes of a preview by their indices: labels may read like indices."""
+    labels = desk.models.labels(job["model_id"])
+    return [f"index:{labels.index(name)}" for name in job["classes"]]
+
+
+def _received(desk: LocalDesk, text: str) -> datetime | None:
+    """Return noon of a day where the ledger is kept, or now where that is earlier."""
+    day = chosen_day(text)
+    if day is None:
+        return None
+    return min(datetime.combine(day, time(12), desk.ledger.config.zone).astimezone(UTC), desk.ledger.clock())
+
+
+def _form(
+    request: Request,
+    visit: Visit,
+    model: Document,
+    problem: LedgerError | None = None,
+    chosen: Sequence[int] = (),
+    names: str = "",
+) -> Response:
+    return render(
+        request,
+        "preview_form.html.j2",
+        caller=visit.caller,
+        title="Preview, then file",
+        section="/models",
+        model=model,
+        problem=problem,
+        chosen=chosen,
+        names=names,
+        status=200 if problem is None else status_of(problem),
+    )

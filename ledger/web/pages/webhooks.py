@@ -1,0 +1,73 @@
+"""Webhooks: addresses that are told of events. A secret is shown once, when the address is added."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Path
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ledger.desk.local.desk import LocalDesk
+from ledger.documents.document import Document
+from ledger.domain.webhooks import DeliveryState
+from ledger.web.security.scopes import Visit
+
+from .rendering import render
+from .visitors import Administrator
+
+router = APIRouter()
+Number = Annotated[int, Path(ge=0, le=2**53)]
+
+
+@router.get("/webhooks")
+def all_webhooks(request: Request, visit: Administrator) -> Response:
+    """Show every address, and what became of the last message to it."""
+    with visit.desk() as desk:
+        return _page(request, visit, desk)
+
+
+@router.post("/webhooks")
+def add(
+    request: Request,
+    visit: Administrator,
+    url: Annotated[str, Form(max_length=2100)] = "",
+    kinds: Annotated[str, Form(max_length=2000)] = "",
+) -> Response:
+    """Add one, and show its secret: here, once."""
+    wanted = [one.strip() for one in kinds.split(",") if one.strip()]
+    with visit.desk() as desk:
+        return _page(request, visit, desk, desk.webhooks.add(url.strip(), wanted))
+
+
+@router.post("/webhooks/{number}/test")
+def test(number: Number, visit: Administrator) -> Response:
+    """Send one message that tells of no event, now."""
+    with visit.desk() as desk:
+        arrived = desk.webhooks.test(number)["state"] == DeliveryState.DELIVERED
+    return RedirectResponse(f"/webhooks?told={'test_arrived' if arrived else 'test_failed'}", 303)
+
+
+@router.post("/webhooks/{number}/remove")
+def remove(number: Number, visit: Administrator) -> Response:
+    """Tell an address nothing any more."""
+    with visit.desk() as desk:
+        desk.webhooks.remove(number)
+    return RedirectResponse("/webhooks?told=removed", 303)
+
+
+def _page(request: Request, visit: Visit, desk: LocalDesk, made: Document | None = None) -> Response:
+    found = desk.webhooks.all()["items"]
+    return render(
+        request,
+        "webhooks.html.j2",
+        caller=visit.caller,
+        title="Webhooks",
+        section="/webhooks",
+        now=desk.ledger.clock(),
+        items=[{**one, "last": _last(desk, one["id"])} for one in found],
+        made=made,
+    )
+
+
+def _last(desk: LocalDesk, webhook: int) -> Document | None:
+    sent: list[Document] = desk.webhooks.deliveries(webhook, limit=1)["items"]
+    return sent[0] if sent else None
