@@ -24,8 +24,6 @@ FACTS = "unledger"
 class JsonFormatter(logging.Formatter):
     """Writes a record as a JSON object in one line."""
 
-    converter = time.gmtime
-
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         line = {
