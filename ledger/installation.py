@@ -11,8 +11,15 @@ from ledger.errors import NotInstalledError
 EXTRAS = {
     "engine": ("torch", "torchvision", "timm", "sklearn", "scipy", "numpy", "PIL", "safetensors"),
     "server": ("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"),
+    "oidc": ("authlib", "itsdangerous", "joserfc"),
 }
 """Extras without which a part of the program cannot run, and the modules they bring."""
+DOES = {
+    "engine": "computes with networks",
+    "server": "is the server",
+    "oidc": "lets people in with accounts of an identity provider",
+}
+"""What each of them does."""
 
 
 def lacks(extra: str) -> bool:
@@ -36,9 +43,10 @@ def require(extra: str, purpose: str) -> None:
 
 def not_installed(extra: str, purpose: str) -> NotInstalledError:
     """Return the error for an extra that is missing."""
-    what = "computes with networks" if extra == "engine" else "is the server"
     return NotInstalledError(
-        f"{purpose} needs the part of unledger that {what}, which is not installed here", install(extra), extra=extra
+        f"{purpose} needs the part of unledger that {DOES[extra]}, which is not installed here",
+        install(extra),
+        extra=extra,
     )
 
 

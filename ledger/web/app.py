@@ -25,6 +25,7 @@ from .security.access_log import AccessLog
 from .security.body_caps import BodyCap
 from .security.headers import SecurityHeaders
 from .security.hosts import TrustedHosts
+from .security.oidc import oidc_middleware, oidc_router
 from .settings import WebSettings
 
 PARTS = (service, models, requests, previews, audit, certificates, events, access, webhooks)
@@ -57,7 +58,7 @@ def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        middleware=_middleware(chosen),
+        middleware=_middleware(config, chosen),
     )
     app.state.ledgers = pool
     app.state.feed = feed
@@ -67,6 +68,8 @@ def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
     for part in PARTS:
         app.include_router(part.router)
     app.include_router(operation)
+    if config.access.oidc is not None:
+        app.include_router(oidc_router(config.access.oidc))
     describe(app)
     mount_pages(app)
     return app
@@ -79,7 +82,7 @@ def _delivery(config: Config) -> Iterator[None]:
         yield
 
 
-def _middleware(settings: WebSettings) -> list[Middleware]:
+def _middleware(config: Config, settings: WebSettings) -> list[Middleware]:
     """Return what every request passes, from the outside in."""
     layers: list[tuple[Any, dict[str, Any]]] = [
         (SecurityHeaders, {}),
@@ -87,4 +90,6 @@ def _middleware(settings: WebSettings) -> list[Middleware]:
         (TrustedHosts, {"hosts": settings.hosts}),
         (BodyCap, {"most": settings.most_bytes, "most_of": {"/requests/bulk": settings.most_bulk_bytes}}),
     ]
+    if config.access.oidc is not None:
+        layers.append(oidc_middleware(config, config.access.oidc))
     return [Middleware(layer, **options) for layer, options in layers]
