@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from ledger.errors import AuthenticationError
 from ledger.web.security.logins import enter_by_link, enter_by_token, leave, own_path
+from ledger.web.security.oidc import OIDC_LOGIN
 from ledger.web.security.scopes import open_to_all
 
 from .rendering import render
@@ -16,8 +17,16 @@ router = APIRouter(dependencies=[open_to_all()])
 
 
 @router.get("/login")
-def ask(request: Request, link: str = "", next: str = "/") -> Response:  # noqa: A002 - the name in the address
+def ask(
+    request: Request,
+    link: str = "",
+    next: str = "/",  # noqa: A002 - the name in the address
+    refused: bool = False,  # noqa: FBT001 - a parameter of the address
+) -> Response:
     """Ask for a token, or follow a link that works once."""
+    if refused:
+        said = "the identity provider let nobody in, or the login took too long"
+        return _form(request, next, AuthenticationError(said, "begin again"))
     if not link:
         return _form(request, next)
     try:
@@ -52,6 +61,7 @@ def _form(request: Request, wanted: str, error: AuthenticationError | None = Non
         caller=None,
         title="Sign in",
         next=own_path(wanted),
+        accounts=None if request.app.state.config.access.oidc is None else OIDC_LOGIN,
         problem=error,
         status=200 if error is None else 401,
     )

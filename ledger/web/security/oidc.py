@@ -7,27 +7,30 @@ coming back, a browser holds state in a signed cookie of its own for ten minutes
 
 import os
 from collections.abc import Mapping
+from http import HTTPStatus
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from ledger import installation
 from ledger.config import Config
 from ledger.domain.access_policy import OidcPolicy
-from ledger.errors import AuthenticationError, RetryLaterError
+from ledger.errors import AuthenticationError, LedgerError, RetryLaterError
 from ledger.service.access.oidc import caller_of_claims
 from ledger.service.access.sessions import open_session
 from ledger.service.signing import derived_key
 from ledger.web.ledgers import LedgerPool
 
-from .logins import let_in
+from .logins import LOGIN, let_in
 from .scopes import open_to_all
 
-OIDC_LOGIN = "/login/oidc"
+OIDC_LOGIN = f"{LOGIN}/oidc"
+REFUSED = f"{LOGIN}?refused=true"
+"""The page that says that a login at the provider came to nothing."""
 CLIENT_SECRET = "UNLEDGER_OIDC_CLIENT_SECRET"  # noqa: S105 - the name of a variable
 """Environment variable with the secret that the provider knows this server by; none where it takes PKCE alone."""
 PURPOSE = b"unledger: state of logins"
@@ -72,9 +75,9 @@ def oidc_router(policy: OidcPolicy) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get(OIDC_LOGIN, dependencies=[open_to_all()])
-    async def leave_for_provider(request: Request, following: str = "/") -> Response:
+    async def leave_for_provider(request: Request, next: str = "/") -> Response:  # noqa: A002 - the name in the address
         """Send a browser to the provider."""
-        request.session[FOLLOWING] = following
+        request.session[FOLLOWING] = next
         try:
             _require_issuer(policy, await client.load_server_metadata())
             back: Response = await client.authorize_redirect(request, str(request.url_for("come_back")))
@@ -85,7 +88,11 @@ def oidc_router(policy: OidcPolicy) -> APIRouter:
     @router.get(f"{OIDC_LOGIN}/callback", dependencies=[open_to_all()])
     async def come_back(request: Request) -> Response:
         """Let a browser in that comes back from the provider."""
-        claims = await _claims(client, request)
+        try:
+            claims = await _claims(client, request)
+        except AuthenticationError:
+            # The page that asks who somebody is says so: this address is good for nothing a second time.
+            return RedirectResponse(REFUSED, HTTPStatus.SEE_OTHER)
         following = str(request.session.pop(FOLLOWING, "/"))
         cookie = await run_in_threadpool(_open, request, policy, claims)
         return let_in(request, cookie, following)
@@ -116,7 +123,7 @@ async def _claims(client: Any, request: Request) -> Mapping[str, Any]:
     except (OAuthError, JoseError, LookupError, TypeError) as error:
         # What the address says is not repeated: anybody can make somebody follow one.
         raise AuthenticationError(
-            "the identity provider let nobody in, or the login took too long", "begin again on the login page"
+            "the identity provider let nobody in, or the login took too long", "begin again"
         ) from error
     except _unanswered() as error:
         raise _out_of_reach() from error
@@ -139,7 +146,7 @@ def _client(policy: OidcPolicy) -> Any:
 
 def _require_issuer(policy: OidcPolicy, metadata: Mapping[str, Any]) -> None:
     if str(metadata.get("issuer")).rstrip("/") != policy.issuer.rstrip("/"):
-        raise AuthenticationError(
+        raise LedgerError(
             "the identity provider calls itself otherwise than unledger.toml does",
             "write issuer under [access.oidc] as the provider does",
         )
