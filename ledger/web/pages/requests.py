@@ -44,22 +44,22 @@ def decide(
     """Record a decision about what the caller saw; if it is another by now, show what it is and keep what was typed."""
     if not reason.strip():
         raise UsageError("a decision needs a reason", "go back and give one: it is kept in the history")
-    said = {"reason": reason.strip(), "expected": revision or None}
+    why, expected = reason.strip(), revision or None
     with visit.desk() as desk:
         try:
             if action == Action.EXTEND:
-                desk.requests.extend(number, end_of_day_in(desk, _day(due)), **said)
+                desk.requests.extend(number, end_of_day_in(desk, _day(due)), why, expected=expected)
             elif action == Action.WITHDRAW:
-                desk.requests.withdraw(number, **said)
+                desk.requests.withdraw(number, why, expected=expected)
             elif action in set(ACTIONS):
                 waived = action == Action.RETRY and waive_gates == "yes"
-                desk.requests.decide(number, Action(action), waive_gates=waived, **said)
+                desk.requests.decide(number, Action(action), why, waive_gates=waived, expected=expected)
             else:
                 raise UsageError("no decision was chosen", "go back and choose one")
         except PreconditionError as error:
             if not visit.reads:
                 raise
-            return _page(request, visit, desk, number, refused=error, wanted=action, reason=reason.strip())
+            return _page(request, visit, desk, number, refused=error, wanted=action, reason=why)
     return RedirectResponse(f"/requests/{number}?told=decided" if visit.reads else "/", 303)
 
 
