@@ -69,7 +69,7 @@ def link_declared(wheel: Path, site: Path) -> None:
             place = site / file.parts[0]
             # What lies outside, such as a script, is not imported.
             if file.parts[0] != ".." and not place.exists():
-                place.symlink_to(needed.locate_file(file.parts[0]))
+                place.symlink_to(str(needed.locate_file(file.parts[0])))
 
 
 @pytest.fixture(scope="module")
