@@ -193,7 +193,7 @@ def list_certificates(ledger: Ledger) -> list[tuple[Certificate, Model]]:
     with ledger.database.read() as tx:
         tx.trusted.certificates()
         models = {model.id: model for model in tx.models.all()}
-        model_of = {request.id: models[request.model_id] for request in tx.requests.all()}
+        model_of = {request: models[number] for request, number in tx.certificates.models().items()}
         return [(certificate, model_of[certificate.request_id]) for certificate in tx.certificates.all()]
 
 

@@ -10,7 +10,7 @@ from ledger.domain.class_spaces import ClassSpace
 from ledger.domain.models import Model
 from ledger.domain.requests import Request
 from ledger.errors import NotFoundError
-from ledger.store.database.tables import AliasRow, CertificateRow, ClassSpaceRow, ObjectRow, VersionRow
+from ledger.store.database.tables import AliasRow, CertificateRow, ClassSpaceRow, ObjectRow, RequestRow, VersionRow
 
 from . import convert
 
@@ -55,6 +55,12 @@ class Certificates:
         if request is not None:
             query = query.where(CertificateRow.request_id == request.id)
         return [_certificate(row) for row in self._session.scalars(query)]
+
+    def models(self) -> dict[int, int]:
+        """Return the model's number of each request that has a certificate: most requests have none."""
+        certified = select(CertificateRow.request_id)
+        query = select(RequestRow.id, RequestRow.model_id).where(RequestRow.id.in_(certified))
+        return {request: model for request, model in self._session.execute(query)}  # noqa: C416 - rows are no pairs to a type checker
 
     def newest(self, request: Request) -> Certificate | None:
         """Return the certificate that was issued last for a request."""
