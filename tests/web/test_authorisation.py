@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +14,6 @@ from ledger.web.security.scopes import OpenToAll, ScopeCheck, admission
 
 if TYPE_CHECKING:
     from fastapi.routing import RouteContext
-    from starlette.testclient import TestClient  # noqa: F401
 
     from tests.web.conftest import Served
 
@@ -37,6 +38,23 @@ def address(route: RouteContext) -> str:
 def test_every_route_says_who_may_ask(served: Served) -> None:
     silent = [route.path for route in routes_of(served.app) if admission(route) is None]
     assert silent == []
+
+
+def test_the_docs_list_every_route_with_its_scopes(served: Served) -> None:
+    listed: dict[str, set[str]] = {}
+    for line in (Path(__file__).parents[2] / "docs/api.md").read_text(encoding="utf-8").splitlines():
+        for address in re.findall(r"`(?:[A-Z]+ )?(/[^`? ]*)[^`]*`", line) if line.startswith("|") else ():
+            listed.setdefault(address, set()).update(re.findall(r"`([a-z]+)`", line))
+    for route in routes_of(served.app):
+        path = str(route.path_format).removeprefix(PREFIX)
+        if not str(route.path).startswith(PREFIX) or not route.include_in_schema:
+            continue
+        address = re.sub(r"\{[a-z]+\}", "{id}", path.replace("{version}", "{n}"))
+        address = address.replace("/versions/{id}", "/versions/{n}")
+        check = admission(route)
+        assert isinstance(check, ScopeCheck)
+        wanted = set() if len(check.scopes) == len(Scope) else {scope.value for scope in check.scopes}
+        assert wanted <= listed[address], path
 
 
 @pytest.mark.parametrize("scopes", CALLERS, ids=lambda scopes: "+".join(scopes) or "nobody")
