@@ -10,7 +10,7 @@ import pytest
 from ledger.domain.access import Scope
 from ledger.service.access.sessions import create_login_link, use_login_link
 from ledger.service.ledger import open_ledger
-from ledger.web.openapi import PREFIX
+from ledger.web.api.values import PREFIX
 from ledger.web.security.cookies import PLAIN_NAME
 from ledger.web.security.logins import own_path
 

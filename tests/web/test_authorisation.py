@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ledger.domain.access import Scope
-from ledger.web.openapi import PREFIX, routes_of
+from ledger.web.api.values import PREFIX
+from ledger.web.openapi import routes_of
 from ledger.web.security.scopes import OpenToAll, ScopeCheck, admission
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def test_scopes_are_in_the_schema(served: Served) -> None:
     ["Bearer", "Bearer ", "Basic YTpi", "Bearer ul_x_y", "Bearer ul_", "Bearer nonsense", "ul_1_2", "Bearer é"],
 )
 def test_nothing_else_lets_in(served: Served, header: str) -> None:
-    answer = served.client.get(f"{PREFIX}/models", headers={"Authorization": header.encode("latin-1")})
+    answer = served.client.get(f"{PREFIX}/models", headers={b"Authorization": header.encode("latin-1")})
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"].startswith("Bearer")
     assert answer.json()["error"] == "AuthenticationError"
