@@ -137,7 +137,7 @@ def test_every_command_answers_as_its_schema_says(forgotten: Cli, tmp_path: Path
     with_json = {n for n, c in COMMANDS.items() if any("--json" in option.opts for option in c.params)}
     assert seen.keys() == with_json
     # The other two write files of other programs, one of which is JSON Lines.
-    assert COMMANDS.keys() - with_json == {"demo", "request export", "request calendar"}
+    assert COMMANDS.keys() - with_json == {"demo", "serve", "request export", "request calendar"}
     assert set().union(*seen.values()) | ONLY_SOMETIMES | OF_SERVERS == schemas().keys() - {PARTS}
 
 

@@ -57,6 +57,8 @@ FITTING = {
     "certificate show certificate": "certificate show -- ",
     "certificate erase-openings certificate": "certificate erase-openings --yes -- ",
     **{f"webhook {action} webhook": f"webhook {action} -- " for action in ("remove", "test", "deliveries")},
+    # Under an address that needs a name, so that no number makes a server that stays.
+    "serve port": "serve --host=203.0.113.1 --port=",
     "certificate verify request": "certificate verify nothing.json --request=",
 }
 """A command line for every number, up to the number, or with ``*`` in its place."""
