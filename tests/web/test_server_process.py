@@ -14,7 +14,7 @@ from ledger.config import find_config
 from ledger.domain.access import Scope
 from ledger.service.access.tokens import create_token
 from ledger.service.ledger import open_ledger
-from tests.web.serving import served_by_process
+from tests.web.serving import SECONDS, served_by_process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,3 +77,36 @@ def test_what_it_says_of_requests_holds_no_query_and_no_name(server: Server, tok
     assert "POST /api/v1/models/{model}/requests 422" in said
     assert "canary" not in said
     assert token not in said
+
+
+def children(process: int) -> list[int]:
+    """Return the processes that a process started."""
+    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def command_of(process: int) -> list[str]:
+    """Return the command line of a process; nothing if it is gone."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_worker_ends_with_its_server(folder: Path, end: str) -> None:
+    with served_by_process(folder, "--worker") as server:
+        until = time.monotonic() + SECONDS
+        # The link is printed first.
+        while not (found := children(server.process.pid)):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        (worker,) = found
+        while "work" not in command_of(worker):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        server.stop() if end == "stop" else server.kill()
+        # What is gone and not yet fetched by its parent has no command line.
+        while any(command_of(worker)):
+            assert time.monotonic() < until
+            time.sleep(0.05)
