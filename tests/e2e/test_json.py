@@ -206,7 +206,7 @@ def test_an_interruption_is_a_document(forgotten: Cli, monkeypatch: pytest.Monke
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ledger.service.versions.model_history.list_models", interrupted)
+    monkeypatch.setattr("ledger.desk.local.models.list_models", interrupted)
     said = forgotten("model", "list", "--json", code=130).document
     assert (said["error"], said["exit_code"]) == ("KeyboardInterrupt", 130)
 
