@@ -154,10 +154,14 @@ def caller_of(request: Request) -> Caller | None:
     return found
 
 
+OF_PROGRAMS = ("/api/", "/metrics", "/healthz", "/readyz")
+"""Where programs ask: one that may not come in is told so, and not sent to a page where people log in."""
+
+
 def _told(request: Request, body: Document, headers: dict[str, str] | None = None) -> Response:
     """Return a problem to a program, or as a page to a person."""
     page = getattr(request.app.state, "error_page", None)
-    if page is None or request.url.path.startswith("/api/"):
+    if page is None or request.url.path.startswith(OF_PROGRAMS):
         return problem_response(body, headers)
     shown: Response = page(request, body)
     return shown
