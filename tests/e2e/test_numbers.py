@@ -35,7 +35,6 @@ FITTING = {
     "evaluate time_limit": "evaluate nobody --time-limit=",
     "evaluate level": "evaluate nobody --level=",
     "rollback to": "rollback pets --dry-run --to=",
-    "serve port": "serve --host=192.0.2.1 --port=",
     "work poll": "work nobody --once --poll=",
     "forget index": "forget nobody --index=",
     "preview index": "preview nobody --index=",
