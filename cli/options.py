@@ -42,7 +42,7 @@ Upright = Annotated[
     bool, typer.Option("--upright", help="Turn images as their EXIF orientation says; torchvision does not.")
 ]
 Reason = Annotated[str, typer.Option(help="Why; kept beside the audit history.")]
-WaiveGates = Annotated[bool, typer.Option(help="As --waive; the reason is that of --reason, if there is one.")]
+WaiveGates = Annotated[bool, typer.Option(help="As --waive; the reason is that of --reason.")]
 Waive = Annotated[
     str | None,
     typer.Option(

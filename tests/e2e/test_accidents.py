@@ -162,7 +162,7 @@ def test_work_that_does_not_fit_on_the_disk_fails_and_can_be_retried(cli: Cli, w
     cli("fsck", "--read-data")
     assert [version["version"] for version in cli.versions("wide")] == [0]
     cli.verified()
-    cli("request", "retry", "1", "--waive-gates")
+    cli("request", "retry", "1", "--waive", "no room for more")
     cli("work")
     assert cli.state(1) == "fulfilled"
 

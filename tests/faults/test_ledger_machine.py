@@ -151,14 +151,14 @@ class CheckedLedger:
         """Decide about a request."""
         waived = waive and decision == "retry"
         self.attempt(
-            lambda: decide(self.ledger, number, Action(decision), "", waive_gates=waived),
+            lambda: decide(self.ledger, number, Action(decision), "looked at it", waive_gates=waived),
             lambda: self.expected.decide(number, decision, waive=waived),
         )
 
     def withdraw(self, number: int, *, waive: bool = False) -> None:
         """Withdraw a request."""
         self.attempt(
-            lambda: withdraw(self.ledger, number, "", Silent(), waive_gates=waive, open_model=self.open_model),
+            lambda: withdraw(self.ledger, number, "no", Silent(), waive_gates=waive, open_model=self.open_model),
             lambda: self.expected.withdraw(number, waive=waive),
         )
 

@@ -115,7 +115,7 @@ class Desk:
 
     def decide(self, number: int, action: Action, **options: Any) -> Request:
         """Decide about a request."""
-        return decide(self.ledger, number, action, "", **options)
+        return decide(self.ledger, number, action, "looked at it", **options)
 
     def retry(self, number: int, **options: Any) -> Version | None:
         """Retry a request and carry it out."""

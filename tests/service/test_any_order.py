@@ -173,7 +173,7 @@ class People(RuleBasedStateMachine):
             return
         waived = waive and action is Action.RETRY
         after = self.attempt(
-            lambda: decide(self.ledger, before.id, action, "", waive_gates=waived),
+            lambda: decide(self.ledger, before.id, action, "so", waive_gates=waived),
             TransitionError,
             TooFewRetainedError,
         )
@@ -186,14 +186,14 @@ class People(RuleBasedStateMachine):
         stuck = [r.id for r in self.all_requests() if (r.state, Action.RETRY) in TRANSITIONS]
         if stuck:
             number = stuck[pick % len(stuck)]
-            self.attempt(lambda: decide(self.ledger, number, Action.RETRY, "", waive_gates=True), TooFewRetainedError)
+            self.attempt(lambda: decide(self.ledger, number, Action.RETRY, "so", waive_gates=True), TooFewRetainedError)
 
     def withdraw(self, pick: int, waive: bool) -> None:  # noqa: FBT001
         before, live = self.picked(pick), self.live()
         if before is None:
             return
         done = self.attempt(
-            lambda: withdraw(self.ledger, before.id, "", Silent(), waive_gates=waive, open_model=open_unlearning),
+            lambda: withdraw(self.ledger, before.id, "so", Silent(), waive_gates=waive, open_model=open_unlearning),
             TransitionError,
             GateError,
             DataError,

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from ledger.domain.events import requests as events
 from ledger.domain.requests import Request
 from ledger.domain.states import Action
-from ledger.errors import ForbiddenError, UsageError
+from ledger.errors import UsageError
 from ledger.service.ledger import Ledger
 from ledger.service.retry import retry_when_busy
 from ledger.store.unit_of_work import Transaction
 
 from .filing import check_retained
+from .two_people import require_second_person
 
 _DECISIONS: dict[Action, type[events.RequestDecision]] = {
     Action.APPROVE: events.RequestApproved,
@@ -47,15 +48,21 @@ def decide(
         expected: Revision of the request that the decision is about; None takes it as it is.
 
     Raises:
-        UsageError: There is no solver of a name, or the action is none of these.
+        UsageError: There is no solver of a name, the action is none of these or knows no solvers and no gates, or
+            gates are waived without a reason.
         PreconditionError: Something happened to the request since that revision.
-        ForbiddenError: Who filed it would approve it, where two people are asked for.
+        ForbiddenError: Two people are asked for, and only who filed it agrees.
         TransitionError: The request's state does not allow it.
         TooFewRetainedError: Retrying would leave too few classes.
         RowError: A row of the request or its model is not what the audit log says.
     """
     if action not in _DECISIONS:
         raise UsageError(f"to {action.value} is no decision of this kind", f"there are {', '.join(_DECISIONS)}")
+    if action is not Action.RETRY and (waive_gates or solvers):
+        raise UsageError(
+            f"to {action.value} computes nothing: there are no solvers to name and no gates to waive", "leave them out"
+        )
+    require_reason_to_waive(reason, waive_gates=waive_gates)
     named = require_solvers(ledger, solvers)
 
     def transaction() -> Request:
@@ -79,6 +86,16 @@ def require_solvers(ledger: Ledger, names: Sequence[str]) -> tuple[str, ...]:
         return ()
     ledger.offered.require_solvers(names)
     return tuple(dict.fromkeys(names))
+
+
+def require_reason_to_waive(reason: str, *, waive_gates: bool) -> None:
+    """Refuse to waive quality gates for no reason.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if waive_gates and not reason.strip():
+        raise UsageError("waiving gates takes a reason", "say why the result is good enough as it is")
 
 
 def named_solvers(tx: Transaction, request: Request) -> tuple[str, ...]:
@@ -106,8 +123,7 @@ def decide_in(
     tx.trusted.request(request_id)
     tx.trusted.current(model.name)
     before.require(expected)
-    if action is Action.APPROVE:
-        _require_second_person(ledger, before)
+    require_second_person(tx, ledger, before, action, waive_gates=waive_gates)
     changes: dict[str, object] = {"outcome": reason}
     if action is Action.RETRY:
         check_retained(model, tx.versions.live(model).forgotten | before.classes)
@@ -122,14 +138,6 @@ def decide_in(
         note=reason,
     )
     return after
-
-
-def _require_second_person(ledger: Ledger, request: Request) -> None:
-    if ledger.config.access.four_eyes and request.actor == ledger.actor:
-        raise ForbiddenError(
-            f"request {request.id} was filed by {request.actor}, who may not approve it: two people are asked for",
-            "let somebody else approve it, under their own name",
-        )
 
 
 def _event(

@@ -17,7 +17,8 @@ from ledger.service.progress import Progress
 from ledger.service.versions.commit import append_proposal
 from ledger.store.unit_of_work import Transaction
 
-from .decisions import decide, require_solvers
+from .decisions import decide, require_reason_to_waive, require_solvers
+from .two_people import require_second_person
 
 
 def withdraw(
@@ -52,7 +53,8 @@ def withdraw(
         reopened, or every class of it is asked for by another one.
 
     Raises:
-        UsageError: There is no solver of a name.
+        UsageError: There is no solver of a name, or gates are waived without a reason.
+        ForbiddenError: Who filed it would waive gates, where two people are asked for.
         TransitionError: The request is neither fulfilled nor reopened.
         PreconditionError: Something happened to the request since that revision.
         PurgedError: A class of it can never come back.
@@ -60,6 +62,7 @@ def withdraw(
         GateError: Without the request, the other classes miss a quality gate.
         RetryLaterError: Another version became live meanwhile.
     """
+    require_reason_to_waive(reason, waive_gates=waive_gates)
     with ledger.database.read() as tx:
         request = tx.requests.get(request_id)
         request.require(expected)
@@ -67,6 +70,7 @@ def withdraw(
         model = tx.models.by_id(request.model_id)
         tx.trusted.covered(model.name)
         tx.trusted.requests(model.name)
+        require_second_person(tx, ledger, request, Action.WITHDRAW, waive_gates=waive_gates)
         parent = tx.versions.live(model)
         readmitted, anchor = _readmitted(tx, request, parent), tx.versions.get(model, model.anchor)
     if request.state is RequestState.REOPENED:
