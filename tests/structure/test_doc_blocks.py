@@ -153,6 +153,15 @@ def command_of(words: list[str]) -> Any:
     return command
 
 
+GLOBAL_OPTIONS = {
+    spelling
+    for parameter in typer.main.get_command(app).params
+    if parameter.param_type_name == "option" and not getattr(parameter, "is_flag", True)
+    for spelling in parameter.opts
+}
+"""Options with a value that stand before the name of a command."""
+
+
 def check_spelling(command: str) -> None:
     """Fail unless a documented command names things that exist: subcommands, options, scripts, targets."""
     words = [word for word in shlex.split(command, comments=True) if not re.fullmatch(r"[A-Z_]+=\S*", word)]
@@ -161,6 +170,10 @@ def check_spelling(command: str) -> None:
     program, arguments = Path(words[0]).name, words[1:]
     options = {word.partition("=")[0] for word in arguments if re.match(r"--?[a-z]", word)} - {"--help"}
     if program == "unledger":
+        # Options of the program itself come first, each with a value: they belong to no subcommand.
+        while len(arguments) > 2 and arguments[0] in GLOBAL_OPTIONS:
+            options.discard(arguments[0])
+            arguments = arguments[2:]
         named = command_of(arguments)
         assert not hasattr(named, "commands") or options or not arguments or "--help" in arguments, command
         known = {spelling for parameter in named.params for spelling in (*parameter.opts, *parameter.secondary_opts)}
