@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -41,6 +42,12 @@ class Served:
     def cookie(self, scopes: frozenset[Scope] = ALL_SCOPES, name: str = "grace") -> str:
         """Sign somebody in, and return what their cookie holds."""
         return open_session(self.ledger, Caller(name, scopes, VIA_LINK))
+
+    def client(self, *scopes: Scope) -> httpx.Client:
+        """Return a client that is signed in with some scopes, all if none is named, and posts as its pages do."""
+        cookies = {PLAIN_NAME: self.cookie(frozenset(scopes) or ALL_SCOPES)}
+        own = {"sec-fetch-site": "same-origin"}
+        return httpx.Client(base_url=self.address, cookies=cookies, headers=own, timeout=60, follow_redirects=True)
 
     def file(self, *classes: int, approval: bool = False, **changes: object) -> Request:
         """File a request."""
