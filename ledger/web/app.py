@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
@@ -46,6 +47,8 @@ def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        # Who waits for a turn to write holds a thread: whoever reads must find a free one all the same.
+        current_default_thread_limiter().total_tokens = chosen.waiting
         with _delivery(config) if chosen.delivers else nullcontext():
             yield
             await feed.close()

@@ -21,12 +21,16 @@ class LedgerPool:
         opener: Opens one more.
         most: How many there are at most.
         patience: Seconds that a borrower waits for one.
+
+    Who is going to write gets at most half of them: a database takes one writer at a time, and those who wait for that
+    would keep whoever only reads waiting with them.
     """
 
     def __init__(self, opener: Callable[[], Ledger], most: int, patience: float) -> None:
         self._opener = opener
         self._patience = patience
         self._free: queue.LifoQueue[_Slot] = queue.LifoQueue()
+        self._writers = threading.BoundedSemaphore(max(1, most // 2))
         self._lock = threading.Lock()
         self._outages = 0
         self._closed = False
@@ -34,19 +38,34 @@ class LedgerPool:
             self._free.put(_Slot())
 
     @contextmanager
-    def borrow(self, actor: str = "") -> Iterator[Ledger]:
+    def borrow(self, actor: str = "", *, writes: bool = False) -> Iterator[Ledger]:
         """Lend a ledger to one thread.
 
         Args:
             actor: Who acts.
+            writes: Whether it is going to write.
 
         Raises:
             BusyError: All are in use, and stay so.
         """
+        if not writes:
+            with self._lent(actor) as ledger:
+                yield ledger
+            return
+        if not self._writers.acquire(timeout=self._patience):
+            raise _busy()
+        try:
+            with self._lent(actor) as ledger:
+                yield ledger
+        finally:
+            self._writers.release()
+
+    @contextmanager
+    def _lent(self, actor: str) -> Iterator[Ledger]:
         try:
             slot = self._free.get(timeout=self._patience)
         except queue.Empty:
-            raise BusyError("the server has too much to do", "try again in a moment") from None
+            raise _busy() from None
         try:
             ledger = self._opened(slot)
             ledger.actor = actor
@@ -78,6 +97,10 @@ class LedgerPool:
         for slot in slots:
             slot.close()
             self._free.put(slot)
+
+
+def _busy() -> BusyError:
+    return BusyError("the server has too much to do", "try again in a moment")
 
 
 class _Slot:

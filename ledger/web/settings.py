@@ -15,6 +15,8 @@ class WebSettings:
     refused."""
     threads: int = 4
     """Requests that read or write the ledger at the same time; others wait."""
+    waiting: int = 200
+    """Requests that are worked on or wait for their turn, each in a thread of its own."""
     patience: float = 30.0
     """Seconds that a request waits for its turn, before it is asked to come again later."""
     most_bytes: int = 2**20

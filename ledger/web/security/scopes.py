@@ -16,6 +16,9 @@ from ledger.web.ledgers import LedgerPool
 
 from .authentication import authenticated
 
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+
 
 @dataclass(frozen=True)
 class Visit:
@@ -23,11 +26,13 @@ class Visit:
 
     caller: Caller
     pool: LedgerPool
+    writes: bool = False
+    """Whether they came to change something, as far as the method of their request tells."""
 
     @contextmanager
     def desk(self) -> Iterator[LocalDesk]:
         """Open the desk for the caller, for one thread, until the answer is known."""
-        with self.pool.borrow(self.caller.name) as ledger:
+        with self.pool.borrow(self.caller.name, writes=self.writes) as ledger:
             yield LocalDesk(ledger, computes=False)
 
     @property
@@ -64,7 +69,7 @@ class ScopeCheck:
             raise ForbiddenError(
                 f"this takes the scope {wanted}", "ask whoever administers the ledger for a token with it"
             )
-        return Visit(caller, pool)
+        return Visit(caller, pool, request.method not in READING)
 
     def admits(self, held: frozenset[Scope]) -> bool:
         """Whether somebody with some scopes is let in."""
