@@ -1,5 +1,6 @@
 """The application: everything that answers over HTTP, put together."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager, nullcontext
 from functools import partial
@@ -30,6 +31,8 @@ from .security.oidc import oidc_middleware, oidc_router
 from .settings import WebSettings
 
 PARTS = (service, models, requests, previews, audit, certificates, events, access, webhooks)
+BULK = re.compile(PREFIX + "/models/[0-9]+/requests/bulk")
+"""Where a whole file of requests is sent."""
 ACTOR = "server"
 """Who acts where nobody asked: nothing that is recorded is done in this name."""
 
@@ -91,7 +94,7 @@ def _middleware(config: Config, settings: WebSettings) -> list[Middleware]:
         (SecurityHeaders, {}),
         (AccessLog, {}),
         (TrustedHosts, {"hosts": settings.hosts}),
-        (BodyCap, {"most": settings.most_bytes, "most_of": {"/requests/bulk": settings.most_bulk_bytes}}),
+        (BodyCap, {"most": settings.most_bytes, "most_of": {BULK: settings.most_bulk_bytes}}),
     ]
     if config.access.oidc is not None:
         layers.append(oidc_middleware(config, config.access.oidc))

@@ -60,6 +60,8 @@ TITLES = {
     422: "The request is not understood",
     428: "Say which state of it you saw",
 }
+MOST_FAULTS = 20
+"""Faults of a request that an answer lists."""
 LOG = logging.getLogger("unledger.web")
 
 
@@ -200,7 +202,7 @@ async def _validation_problem(request: Request, error: Exception) -> Response:
     if any(one["type"] == "json_invalid" for one in found):
         return _told(request, plain_problem(400, "the body of the request is not JSON", "send JSON, encoded as UTF-8"))
     # What was sent is not repeated: it may name classes.
-    faults = [{"at": _place(one["loc"]), "problem": _said(one)} for one in found]
+    faults = [{"at": _place(one["loc"]), "problem": _said(one)} for one in found[:MOST_FAULTS]]
     told = "; ".join(f"{one['at']}: {one['problem']}" for one in faults[:3])
     body = plain_problem(422, told, "the description of the API is at /api/v1/openapi.json")
     return _told(request, {**body, "faults": faults})

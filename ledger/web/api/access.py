@@ -7,13 +7,14 @@ from starlette.responses import Response
 
 from ledger.domain.access import Scope, read_scopes
 from ledger.web.answers import answer
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
 
 from .bodies import TokenBody
 from .described import CONFLICT, MISSING, described
 from .values import PREFIX
 
-router = APIRouter(prefix=PREFIX, tags=["access"])
+router = APIRouter(route_class=GuardedRoute, prefix=PREFIX, tags=["access"])
 Administrator = Annotated[Visit, requires(Scope.ADMIN)]
 TokenId = Annotated[str, Path(pattern="^[0-9a-f]{1,64}$", description="A token's identifier.")]
 

@@ -9,13 +9,14 @@ from ledger.domain.access import Scope
 from ledger.domain.numbers import LARGEST_WHOLE
 from ledger.errors import NotFoundError
 from ledger.web.answers import DEFAULT_ITEMS, answer, page
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
 
 from .bodies import VerificationBody
 from .described import CONFLICT, MISSING, described, file
 from .values import PREFIX, After, Limit, OptionalModelId
 
-router = APIRouter(prefix=PREFIX, tags=["audit"])
+router = APIRouter(route_class=GuardedRoute, prefix=PREFIX, tags=["audit"])
 Auditor = Annotated[Visit, requires(Scope.AUDIT)]
 
 

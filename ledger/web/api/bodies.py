@@ -8,11 +8,13 @@ from ledger.service.requests.filing import PART
 
 from .values import Body, Flag, Moment, Number, Text, Whole, Word
 
+ScopeName = Literal["read", "file", "decide", "operate", "audit", "admin"]
+
 
 class ForgetBody(Body):
     """One request to forget classes."""
 
-    classes: Annotated[list[Word | Whole], Field(min_length=1, max_length=10_000)]
+    classes: Annotated[list[Word | Whole], Field(min_length=1, max_length=10_000, fail_fast=True)]
     """Labels, or indices as numbers."""
     reason: Text = ""
     basis: Text = ""
@@ -28,7 +30,7 @@ class ForgetBody(Body):
 class FilingBody(Body):
     """Requests to file: all or none of them."""
 
-    requests: Annotated[list[ForgetBody], Field(min_length=1, max_length=PART)]
+    requests: Annotated[list[ForgetBody], Field(min_length=1, max_length=PART, fail_fast=True)]
     needs_approval: Flag = False
 
 
@@ -60,7 +62,7 @@ class DecisionBody(Body):
 class PreviewBody(Body):
     """Ask for a preview."""
 
-    classes: Annotated[list[Word | Whole], Field(min_length=1, max_length=10_000)]
+    classes: Annotated[list[Word | Whole], Field(min_length=1, max_length=10_000, fail_fast=True)]
     """Labels, or indices as numbers."""
 
 
@@ -75,7 +77,7 @@ class WebhookBody(Body):
     """Let an address be told of events."""
 
     url: Annotated[str, Field(strict=True, min_length=1, max_length=2000)]
-    kinds: Annotated[list[Word], Field(max_length=100, default_factory=list)]
+    kinds: Annotated[list[Word], Field(max_length=100, fail_fast=True, default_factory=list)]
     """Kinds of events, e.g. request.fulfilled or request.*; all where there are none."""
 
 
@@ -146,7 +148,10 @@ class TokenBody(Body):
     """Make a token."""
 
     name: Word
-    scopes: Annotated[list[Literal["read", "file", "decide", "operate", "audit", "admin"]], Field(min_length=1)]
+    scopes: Annotated[
+        list[Literal["read", "file", "decide", "operate", "audit", "admin"]],
+        Field(min_length=1, max_length=20, fail_fast=True),
+    ]
     expires_at: Moment | None = None
 
 

@@ -7,13 +7,14 @@ from starlette.responses import Response
 
 from ledger.domain.access import Scope
 from ledger.web.answers import DEFAULT_ITEMS, answer, page
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires, requires_one_of
 
 from .bodies import CertificateBody, CertificatePlanBody
 from .described import CONFLICT, MISSING, described, file
 from .values import PREFIX, After, CertificateId, Limit
 
-router = APIRouter(prefix=PREFIX, tags=["certificates"])
+router = APIRouter(route_class=GuardedRoute, prefix=PREFIX, tags=["certificates"])
 Reader = Annotated[Visit, requires_one_of(Scope.READ, Scope.AUDIT)]
 Opener = Annotated[Visit, requires(Scope.READ)]
 Issuer = Annotated[Visit, requires(Scope.READ, Scope.OPERATE)]

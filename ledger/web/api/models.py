@@ -9,13 +9,14 @@ from starlette.responses import Response
 from ledger.documents.document import listing
 from ledger.domain.access import Scope
 from ledger.web.answers import DEFAULT_ITEMS, answer, page
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
 
 from .bodies import PurgeBody, PurgePlanBody, RollbackBody, RollbackPlanBody
 from .described import CONFLICT, MISSING, described, html, named_files
 from .values import MOMENT, PREFIX, After, Limit, ModelId, Moment, VersionNumber
 
-router = APIRouter(prefix=PREFIX, tags=["models"])
+router = APIRouter(route_class=GuardedRoute, prefix=PREFIX, tags=["models"])
 Reader = Annotated[Visit, requires(Scope.READ)]
 Operator = Annotated[Visit, requires(Scope.READ, Scope.OPERATE)]
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'"

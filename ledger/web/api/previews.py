@@ -7,13 +7,14 @@ from starlette.responses import Response
 
 from ledger.domain.access import Scope
 from ledger.web.answers import answer
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
 
 from .bodies import PreviewBody, class_texts
 from .described import CONFLICT, MISSING, accepted, described
 from .values import PREFIX, ModelId
 
-router = APIRouter(prefix=PREFIX, tags=["requests"])
+router = APIRouter(route_class=GuardedRoute, prefix=PREFIX, tags=["requests"])
 Reader = Annotated[Visit, requires(Scope.READ)]
 PreviewId = Annotated[str, Path(pattern="^[0-9a-f]{1,64}$", description="A preview's identifier.")]
 

@@ -10,6 +10,7 @@ from ledger.documents.document import Document
 from ledger.domain.access import Scope
 from ledger.domain.states import Action, RequestState
 from ledger.web.answers import DEFAULT_ITEMS, answer, page
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
 
 from .bodies import BulkBody, DecisionBody, ExtensionBody, FilingBody, ForgetBody, ReasonBody
@@ -17,7 +18,7 @@ from .described import CONFLICT, MISSING, STALE, described, either
 from .tags import expected_revision, tagged
 from .values import PREFIX, After, Limit, ModelId, OptionalModelId, RequestId
 
-router = APIRouter(prefix=PREFIX, tags=["requests"])
+router = APIRouter(route_class=GuardedRoute, prefix=PREFIX, tags=["requests"])
 Reader = Annotated[Visit, requires(Scope.READ)]
 Filer = Annotated[Visit, requires(Scope.FILE)]
 BulkFiler = Annotated[Visit, requires(Scope.READ, Scope.FILE)]

@@ -8,12 +8,13 @@ from starlette.responses import Response
 from ledger.documents.document import document
 from ledger.domain.access import Scope, sorted_scopes
 from ledger.web.answers import answer
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires, requires_one_of
 
 from .described import MISSING, TEXT, described, said
 from .values import PREFIX, OptionalModelId
 
-router = APIRouter(prefix=PREFIX, tags=["service"])
+router = APIRouter(route_class=GuardedRoute, prefix=PREFIX, tags=["service"])
 Anybody = Annotated[Visit, requires_one_of(*Scope)]
 Reader = Annotated[Visit, requires(Scope.READ)]
 CALLER = said(

@@ -5,7 +5,16 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 
 from ledger.domain.numbers import LARGEST_WHOLE
 from ledger.web.answers import DEFAULT_ITEMS, MOST_ITEMS
@@ -13,6 +22,8 @@ from ledger.web.answers import DEFAULT_ITEMS, MOST_ITEMS
 PREFIX = "/api/v1"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 LONGEST_NOTE = 10_000
+MOST_NAMES = 50
+"""Names that an object holds at most; none that is known has half as many."""
 
 
 def read_moment(value: object) -> datetime:
@@ -64,3 +75,11 @@ class Body(BaseModel):
     """A body of a request: nothing in it goes unread."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_names(cls, value: Any) -> Any:
+        # Each name that is not known is a fault of its own: very many of them take longer to tell than to read.
+        if isinstance(value, dict) and len(value) > MOST_NAMES:
+            raise ValueError("no body has that many names")
+        return value

@@ -8,13 +8,14 @@ from starlette.responses import Response
 from ledger.domain.access import Scope
 from ledger.domain.numbers import LARGEST_WHOLE
 from ledger.web.answers import answer
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
 
 from .bodies import WebhookBody
 from .described import CONFLICT, MISSING, described
 from .values import PREFIX
 
-router = APIRouter(prefix=PREFIX, tags=["access"])
+router = APIRouter(route_class=GuardedRoute, prefix=PREFIX, tags=["access"])
 Administrator = Annotated[Visit, requires(Scope.ADMIN)]
 WebhookId = Annotated[int, Path(ge=1, le=LARGEST_WHOLE, description="A webhook's number.")]
 Newest = Annotated[int, Query(ge=1, le=1000, description="How many of the newest.")]

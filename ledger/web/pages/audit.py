@@ -11,12 +11,13 @@ from ledger.desk.local.desk import LocalDesk
 from ledger.documents.audit import rejected_log_document
 from ledger.documents.document import Document
 from ledger.errors import AuditError, IntegrityError, NotFoundError
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
 from .rendering import render
 from .visitors import Auditor
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 ROWS = 50
 """Entries on one page."""
 Cursor = Annotated[int | None, Query(ge=0, le=2**53)]

@@ -7,10 +7,12 @@ from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ledger.web.security.guarded_routes import GuardedRoute
+
 from .rendering import render
 from .visitors import Operator, Reader, Witness
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 Number = Annotated[int, Path(ge=1, le=2**53)]
 
 

@@ -13,13 +13,14 @@ from ledger.documents.document import Document
 from ledger.domain.states import OPEN_STATES, Action, RequestState
 from ledger.errors import LedgerError, UsageError
 from ledger.report.charts.words import count
+from ledger.web.security.guarded_routes import GuardedRoute
 
 from .rendering import render
 from .status import UNDECIDED
 from .visitors import Decider, Reader
 from .wording import BULK
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 ROWS = 50
 """Requests on one page."""
 MOST_CHOSEN = 200

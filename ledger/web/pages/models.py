@@ -11,13 +11,14 @@ from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.domain.levels import EvidenceLevel
 from ledger.errors import NotFoundError
+from ledger.web.security.guarded_routes import GuardedRoute
 
 from .dates import chosen_day, end_of_day_in
 from .evidence import class_rows, standing_of
 from .rendering import render
 from .visitors import Reader
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 Number = Annotated[int, Path(ge=0, le=2**53)]
 
 

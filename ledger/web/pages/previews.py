@@ -14,13 +14,14 @@ from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.errors import ConflictError, LedgerError, UsageError
 from ledger.web.problems import status_of
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
 from .dates import chosen_day
 from .rendering import render
 from .visitors import Filer, Reader
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 Number = Annotated[int, Path(ge=0, le=2**53)]
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 MOST_ROWS = 40

@@ -6,10 +6,12 @@ from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from ledger.web.security.guarded_routes import GuardedRoute
+
 from .rendering import render
 from .visitors import Reader
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 Number = Annotated[int, Path(ge=0, le=2**53)]
 # The report brings a stricter policy for styles, which names the digest of its style sheet. A browser applies both.
 POLICY = (

@@ -11,6 +11,7 @@ from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.domain.states import PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
 from ledger.errors import PreconditionError, UsageError
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
 from .dates import end_of_day_in
@@ -19,7 +20,7 @@ from .rendering import render
 from .visitors import Decider, Reader
 from .wording import ACTIONS
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 Number = Annotated[int, Path(ge=1, le=2**53)]
 
 

@@ -10,12 +10,13 @@ from starlette.responses import RedirectResponse, Response
 from ledger.documents.document import Document
 from ledger.domain.due import days_left
 from ledger.errors import UsageError
+from ledger.web.security.guarded_routes import GuardedRoute
 
 from .moments import moment
 from .rendering import render
 from .visitors import Operator
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 Number = Annotated[int, Path(ge=0, le=2**53)]
 
 

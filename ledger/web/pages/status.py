@@ -6,10 +6,12 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ledger.web.security.guarded_routes import GuardedRoute
+
 from .rendering import render, sections_for
 from .visitors import SomebodyKnown
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 SOONEST = 10
 """Open requests that the page lists."""
 LISTED = 200

@@ -12,13 +12,14 @@ from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.domain.access import read_scopes
 from ledger.errors import UsageError
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
 from .rendering import render
 from .visitors import Administrator
 from .wording import SCOPES
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 LIFETIMES = {"30": 30, "90": 90, "365": 365, "": None}
 """Days after which a token lets nobody in any more, by what the form sends."""
 

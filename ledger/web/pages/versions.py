@@ -9,12 +9,13 @@ from starlette.responses import Response
 from ledger.documents.document import Document
 from ledger.domain.numbers import finite_number
 from ledger.report.charts.words import setting
+from ledger.web.security.guarded_routes import GuardedRoute
 
 from .evidence import class_rows, headline_figures, standing_of
 from .rendering import render
 from .visitors import Reader
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 Number = Annotated[int, Path(ge=0, le=2**53)]
 RECIPE = {"solver": "solver", "depth": "layers edited", "alpha_r": "alpha, retain", "alpha_f": "alpha, forget"}
 """What is told of how a version was made; the rest is in the report."""

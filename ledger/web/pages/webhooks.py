@@ -9,12 +9,13 @@ from starlette.responses import RedirectResponse, Response
 from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.domain.webhooks import DeliveryState
+from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
 from .rendering import render
 from .visitors import Administrator
 
-router = APIRouter()
+router = APIRouter(route_class=GuardedRoute)
 Number = Annotated[int, Path(ge=0, le=2**53)]
 
 

@@ -1,6 +1,7 @@
 """Take no body that is larger than anything this server has use for, and wait for none for ever."""
 
 import asyncio
+import re
 from collections.abc import Mapping
 
 from starlette.exceptions import HTTPException
@@ -20,10 +21,10 @@ class BodyCap:
     Args:
         app: What answers the others.
         most: Largest body, in bytes.
-        most_of: The same for addresses that end in a text, where it is another.
+        most_of: The same for addresses that match a pattern as a whole, where it is another.
     """
 
-    def __init__(self, app: ASGIApp, most: int, most_of: Mapping[str, int]) -> None:
+    def __init__(self, app: ASGIApp, most: int, most_of: Mapping[re.Pattern[str], int]) -> None:
         self._app = app
         self._most = most
         self._most_of = most_of
@@ -34,7 +35,8 @@ class BodyCap:
             await self._app(scope, receive, send)
             return
         length = header(scope, b"content-length")
-        most = next((size for end, size in self._most_of.items() if scope["path"].endswith(end)), self._most)
+        sizes = (size for form, size in self._most_of.items() if form.fullmatch(scope["path"]))
+        most = next(sizes, self._most)
         if length.isdecimal() and int(length) > most:
             await problem_response(plain_problem(413, "the body is too large", "send less at a time"))(
                 scope, receive, send
