@@ -58,8 +58,19 @@ def test_percent_never_rounds_to_none_or_all(share: float | None, text: str) -> 
     assert percent(share).replace("\u00a0", " ") == text
 
 
-@pytest.mark.parametrize(("change", "text"), [(0.1, "+10.0"), (-0.1, "−10.0"), (-0.0001, "±0.0"), (None, "–")])
-def test_points_carry_a_sign(change: float | None, text: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (0.1, "+10.0"),
+        (-0.1, "−10.0"),
+        (-0.0001, "−0.01"),
+        (0.000004, "+0.0004"),
+        (-1e-17, "0.0"),
+        (0, "0.0"),
+        (None, "–"),
+    ],
+)
+def test_points_carry_a_sign_and_no_difference_is_rounded_away(change: float | None, text: str) -> None:
     assert points(change) == text
 
 

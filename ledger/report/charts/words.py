@@ -8,6 +8,8 @@ from datetime import datetime
 
 from .svg import named, shorten
 
+MOST_DIGITS = 6
+"""Behind the point, of a difference. What is smaller comes from rounding, not from images."""
 SPACE = "\u00a0"
 """A space that keeps a number and its unit on one line."""
 
@@ -44,11 +46,15 @@ def bare_percent(share: float | None) -> str:
 
 
 def points(change: float | None) -> str:
-    """Return a difference of two shares in percentage points, with plus or minus."""
+    """Return a difference of two shares in percentage points, with plus or minus.
+
+    A difference that is there is never rounded away: it gets the digits that it takes.
+    """
     if change is None:
         return "–"
-    rounded = round(100 * change, 1)
-    return f"{'+' if rounded > 0 else '−' if rounded < 0 else '±'}{abs(rounded):.1f}"
+    digits = next((count for count in range(1, MOST_DIGITS + 1) if round(abs(100 * change), count)), 1)
+    rounded = round(100 * change, digits)
+    return f"{'+' if rounded > 0 else '−' if rounded < 0 else ''}{abs(rounded):.{digits}f}"
 
 
 def number(value: float | None) -> str:

@@ -18,6 +18,7 @@ from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
 from .dates import chosen_day
+from .foretold import foretold
 from .rendering import render
 from .visitors import Filer, Reader
 
@@ -89,7 +90,7 @@ def follow(request: Request, job_id: JobId, visit: Reader) -> Response:
         section="/models",
         now=now,
         job=job,
-        most=MOST_ROWS,
+        foretold=None if job["preview"] is None else foretold(job["preview"], MOST_ROWS),
         # Sent along when the request is filed: a form that is sent twice files once.
         key=f"preview-{job_id}-{secrets.token_hex(4)}",
     )

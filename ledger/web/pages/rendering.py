@@ -111,7 +111,6 @@ def _environment() -> Environment:
         "day": lambda value: f"{value.astimezone(UTC):%Y-%m-%d}",
         "relative": _relative,
         "share_spent": _share_spent,
-        "negated": lambda value: None if value is None else -value,
         "event_words": event_words,
         "leaf": leaf_text,
     }

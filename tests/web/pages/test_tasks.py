@@ -7,21 +7,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from ledger.documents.requests import preview_document
 from ledger.domain.access import Scope
-from ledger.domain.preview_jobs import PreviewJobState
-from ledger.domain.previews import PreviewedClass, PreviewRecord, together
 from ledger.domain.states import Action, RequestState
 from ledger.service.access.sessions import create_login_link
 from ledger.service.access.tokens import create_token
-from ledger.service.ledger import Ledger
-from ledger.service.progress import Progress, Silent
 from ledger.service.requests.decisions import decide
-from ledger.service.requests.foretelling import digest_of
 from ledger.service.requests.listing import show_request
-from ledger.service.requests.preview import Preview
-from ledger.service.requests.preview_jobs import carry_out_previews
-from tests.web.pages.conftest import CROW, LABELS, MODEL, OpenPage, Served
+from tests.web.pages.conftest import CROW, MODEL, OpenPage, Served
+from tests.web.pages.foretelling import carry_out
 
 LOOKS = [
     pytest.param({"javascript": True, "width": 1280}, id="wide-light"),
@@ -202,7 +195,7 @@ def test_preview_then_file(open_page: OpenPage, served: Served, look: Look) -> N
     page.get_by_role("checkbox", name="wren").check()
     page.get_by_role("button", name="Preview").click()
     expect(page.get_by_role("heading", name="waits for a worker")).to_be_visible()
-    _carry_out(served)
+    carry_out(served)
     if not look["javascript"]:
         page.reload()
     expect(page.get_by_role("heading", name="What forgetting would cost")).to_be_visible()
@@ -293,48 +286,6 @@ def test_decide_with_the_keyboard_alone(open_page: OpenPage, served: Served) -> 
     page.keyboard.press("Enter")
     expect(page.get_by_role("status")).to_contain_text("recorded")
     assert _state(served, request.id) is RequestState.DENIED
-
-
-def _carry_out(served: Served) -> None:
-    """Answer what waits, as a worker would."""
-    for job in carry_out_previews(served.ledger, Silent(), preview_document, compute=_foretell):
-        assert job.state is PreviewJobState.DONE, job.answer
-
-
-def _foretell(ledger: Ledger, name: str, texts: tuple[str, ...], _progress: Progress) -> Preview:
-    """Make up what forgetting some classes would cost."""
-    with ledger.database.read() as tx:
-        model = tx.models.get(name)
-        anchor, live = tx.versions.get(model, 0), tx.versions.live(model)
-    forgotten = live.forgotten | model.labels.resolve_all(texts)
-    counted = [PreviewedClass(k, 30, 29, 29, 0 if k in forgotten else 28, 0) for k in range(len(LABELS))]
-    counted = [one if one.class_index in forgotten else one._replace(both=28) for one in counted]
-    record = PreviewRecord(
-        model=name,
-        forgotten=tuple(sorted(forgotten)),
-        data=model.data_digest,
-        anchor=anchor.weights,
-        weights="f" * 64,
-        solver="projection",
-        depth=3,
-        classes=tuple(sorted(counted, key=lambda one: one.class_index not in forgotten)),
-        retained=together([one for one in counted if one.class_index not in forgotten]),
-    )
-    return Preview(
-        model=model,
-        forgotten=forgotten,
-        solver="projection",
-        depth=3,
-        alpha_r=100.0,
-        alpha_f=5.0,
-        record=record,
-        digest=digest_of(record),
-        classes=record.classes,
-        accuracy={},
-        confusion={},
-        missed_gates=(),
-        not_known_before=frozenset(),
-    )
 
 
 def _outline(page: Page) -> str:

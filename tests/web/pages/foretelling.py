@@ -1,0 +1,55 @@
+"""A worker for previews that runs no network."""
+
+from ledger.documents.requests import preview_document
+from ledger.domain.preview_jobs import PreviewJobState
+from ledger.domain.previews import PreviewedClass, PreviewRecord, together
+from ledger.service.ledger import Ledger
+from ledger.service.progress import Progress, Silent
+from ledger.service.requests.foretelling import digest_of
+from ledger.service.requests.preview import Preview
+from ledger.service.requests.preview_jobs import carry_out_previews
+from tests.web.pages.conftest import KITE, LABELS, Served
+
+
+def carry_out(served: Served) -> None:
+    """Answer what waits, as a worker would."""
+    for job in carry_out_previews(served.ledger, Silent(), preview_document, compute=_foretell):
+        assert job.state is PreviewJobState.DONE, job.answer
+
+
+def _foretell(ledger: Ledger, name: str, texts: tuple[str, ...], _progress: Progress) -> Preview:
+    """Make up what forgetting some classes would cost: an image of each retained class but one."""
+    with ledger.database.read() as tx:
+        model = tx.models.get(name)
+        anchor, live = tx.versions.get(model, 0), tx.versions.live(model)
+    forgotten = live.forgotten | model.labels.resolve_all(texts)
+    counted = [
+        PreviewedClass(k, 30, 29, 0, 0, 0) if k in forgotten else PreviewedClass(k, 30, 29, 29, kept, kept)
+        for k, kept in ((k, 29 if k == KITE else 28) for k in range(len(LABELS)))
+    ]
+    record = PreviewRecord(
+        model=name,
+        forgotten=tuple(sorted(forgotten)),
+        data=model.data_digest,
+        anchor=anchor.weights,
+        weights="f" * 64,
+        solver="projection",
+        depth=3,
+        classes=tuple(sorted(counted, key=lambda one: one.class_index not in forgotten)),
+        retained=together([one for one in counted if one.class_index not in forgotten]),
+    )
+    return Preview(
+        model=model,
+        forgotten=forgotten,
+        solver="projection",
+        depth=3,
+        alpha_r=100.0,
+        alpha_f=5.0,
+        record=record,
+        digest=digest_of(record),
+        classes=record.classes,
+        accuracy={},
+        confusion={},
+        missed_gates=(),
+        not_known_before=frozenset(),
+    )
