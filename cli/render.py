@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ledger.domain.image_counts import FEW_IMAGES
+from ledger.domain.moments import in_zone
 
 from . import streams
 from .suggestions import suggest
@@ -200,12 +201,12 @@ def moment(value: datetime | str) -> datetime:
 
 def minute(value: datetime | str) -> str:
     """Return a moment's date, minute and time zone."""
-    return f"{moment(value).astimezone(_zone.get()):%Y-%m-%d %H:%M %Z}"
+    return f"{in_zone(moment(value), _zone.get()):%Y-%m-%d %H:%M %Z}"
 
 
 def day(value: datetime | str) -> str:
     """Return a moment's date."""
-    return f"{moment(value).astimezone(_zone.get()):%Y-%m-%d}"
+    return f"{in_zone(moment(value), _zone.get()):%Y-%m-%d}"
 
 
 def size(count: int) -> str:

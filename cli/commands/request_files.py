@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from ledger.documents.request_tables import requests_calendar, requests_csv, requests_jsonl
+from ledger.domain.moments import in_zone
 from ledger.domain.states import RequestState
 from ledger.garbage_collection import paused
 
@@ -63,7 +64,7 @@ def calendar(
         found = [item for item in desk.requests.all(model)["items"] if item["days_left"] is not None]
         now, zone = session(ctx).now(desk), session(ctx).zone
         log = desk.audit.key()["key"].partition("+")[0]
-    days = ((item, moment(item["due_at"]).astimezone(zone).date()) for item in found)
+    days = ((item, in_zone(moment(item["due_at"]), zone).date()) for item in found)
     emit_file(ctx, requests_calendar(days, log=log, now=now, with_classes=with_classes), output, force=force)
     if output is not None:
         say(f"wrote the due dates of {len(found):,} requests to {output}")

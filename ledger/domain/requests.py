@@ -5,17 +5,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ledger.errors import PreconditionError
+from ledger.errors import PreconditionError, UsageError
 
+from .moments import require_in_calendar
 from .previews import PreviewRecord
 from .states import OPEN_STATES, RequestState
 
 REVISION_LENGTH = 16
+LONGEST_REASON = 10_000
+LONGEST_BASIS = 100
+LONGEST_EXTERNAL_ID = 200
+LONGEST_KEY = 200
+"""Characters, whichever way a request comes in."""
 
 
 @dataclass(frozen=True)
 class NewRequest:
-    """A request to file."""
+    """A request to file: what no database could keep, or no calendar show, is none.
+
+    Raises:
+        UsageError: A text is too long or holds what is no character, the idempotency key is empty, or a date lies
+            outside the calendar.
+    """
 
     classes: frozenset[int]
     actor: str
@@ -27,6 +38,20 @@ class NewRequest:
     idempotency_key: str | None = None
     preview: PreviewRecord | None = None
     """The preview that it is bound to."""
+
+    def __post_init__(self) -> None:
+        """Check what came in."""
+        _require_text("the reason", self.reason, LONGEST_REASON)
+        _require_text("the basis", self.basis, LONGEST_BASIS)
+        _require_text("the external_id", self.external_id, LONGEST_EXTERNAL_ID)
+        if self.idempotency_key == "":
+            # Taken for a key, it would make every later request without one a repetition of the first.
+            raise UsageError("an idempotency key cannot be empty", "leave it out where there is none")
+        _require_text("the idempotency key", self.idempotency_key or "", LONGEST_KEY)
+        if self.received_at is not None:
+            require_in_calendar(self.received_at, "the date of receipt")
+        if self.due_at is not None:
+            require_in_calendar(self.due_at, "the due date")
 
 
 @dataclass(frozen=True)
@@ -122,3 +147,10 @@ class Request:
                 f"look again: unledger request show {self.id}",
                 current=self.revision,
             )
+
+
+def _require_text(what: str, text: str, longest: int) -> None:
+    if len(text) > longest:
+        raise UsageError(f"{what} has {len(text):,} characters, and at most {longest:,} are kept", "shorten it")
+    if any(character == "\x00" or "\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError(f"{what} holds what is no character", "leave out NUL, and halves of surrogate pairs")

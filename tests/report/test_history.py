@@ -4,6 +4,9 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from ledger.domain import requests
 from ledger.domain.events.ledgers import CertificateIssued
 from ledger.domain.events.versions import VersionExported
 from ledger.report.data.gathering import gather
@@ -77,6 +80,17 @@ def test_times_are_those_of_the_ledgers_zone(sample: Sample) -> None:
     assert "exported 04-10 17:05" in page
     assert "times are those of JST" in page
     assert config.is_file()
+
+
+def test_a_due_date_that_the_zone_cannot_show_is_shown_as_it_is(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as earlier:
+        # Filed before such dates were refused.
+        earlier.setattr(requests, "require_in_calendar", lambda _moment, _what: None)
+        sample.file(5, due_at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    object.__setattr__(sample.ledger.config, "time_zone", "Asia/Tokyo")
+    assert "9999-12-31" in render(gather(sample.ledger, sample.name))
 
 
 def test_the_newest_signed_head_is_shown_and_checked(sample: Sample) -> None:

@@ -126,6 +126,25 @@ def test_a_dry_run_names_every_bad_line_and_files_nothing(sample: Sample) -> Non
     assert filed(sample.ledger) == before
 
 
+UNFIT = [
+    {"reason": "a\0b"},
+    {"reason": "x" * 10_001},
+    {"basis": "x" * 101},
+    {"external_id": "x" * 201},
+    {"idempotency_key": "x" * 201},
+    {"idempotency_key": "k\0"},
+    {"idempotency_key": ""},
+    {"due_at": "9999-12-31T23:59:59Z"},
+]
+
+
+def test_json_lines_hold_no_more_than_other_ways_in(sample: Sample) -> None:
+    text = "".join(json.dumps({"classes": ["owl"], **said}) + "\n" for said in UNFIT)
+    check = check_bulk(sample.ledger, sample.name, text, form=BulkFormat.JSONL)
+    assert [(bad.line, type(bad.error)) for bad in check.bad] == [(n, UsageError) for n in range(1, len(UNFIT) + 1)]
+    assert filed(sample.ledger) == []
+
+
 def test_a_request_that_leaves_too_little_is_bad_and_those_behind_it_are_not(sample: Sample) -> None:
     text = "owl,jay\ntit,kite,crow,wren\ntit\n"
     check = check_bulk(sample.ledger, sample.name, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
@@ -160,6 +160,14 @@ def test_less_time_is_refused(ledger: Ledger, days: int) -> None:
     before = seen(ledger)
     with pytest.raises(UsageError, match=r"is due on .* already"):
         extend_due(ledger, 1, START + timedelta(days=days), "soon")
+    assert seen(ledger) == before
+
+
+@pytest.mark.parametrize("offset", [-14, 0, 14])
+def test_time_without_end_is_refused(ledger: Ledger, offset: int) -> None:
+    before, zone = seen(ledger), timezone(timedelta(hours=offset))
+    with pytest.raises(UsageError, match="is not between 1900 and 9998"):
+        extend_due(ledger, 1, datetime(9999, 12, 31, 23, 59, 59, tzinfo=zone), "for ever")
     assert seen(ledger) == before
 
 

@@ -6,6 +6,7 @@ from ledger.desk.desk import ModelKey
 from ledger.documents import models as documents
 from ledger.documents.document import Document
 from ledger.documents.requests import purge_document, rollback_document
+from ledger.domain.moments import in_zone
 from ledger.domain.versions import Version
 from ledger.errors import NotFoundError
 from ledger.service.ledger import Ledger
@@ -56,7 +57,7 @@ class LocalVersions:
         known = self._history(model)
         number = known.live_at(moment)
         if number is None:
-            when = f"{moment.astimezone(self._ledger.config.zone):%Y-%m-%d %H:%M %Z}"
+            when = f"{in_zone(moment, self._ledger.config.zone):%Y-%m-%d %H:%M %Z}"
             raise NotFoundError(f"{known.model.name} was not yet registered at {when}")
         shown = [_version(known, number)]
         return documents.versions_document(known.model, shown, known.live.number, known.measured)

@@ -9,6 +9,7 @@ from ledger.domain.events.ledgers import CertificateIssued
 from ledger.domain.events.models import ModelPurged, ModelRolledBack
 from ledger.domain.events.requests import RequestFulfilled, RequestRetried, RequestWithdrawn
 from ledger.domain.events.versions import VersionEvaluated, VersionExported
+from ledger.domain.moments import in_zone
 from ledger.errors import AuditError, LedgerError, RowError
 from ledger.service.ledger import Ledger
 from ledger.service.requests.listing import list_requests
@@ -39,8 +40,8 @@ def gather(ledger: Ledger, model_name: str) -> ModelReport:
         requests = tuple(
             replace(
                 request,
-                received_at=request.received_at.astimezone(zone),
-                due_at=request.due_at.astimezone(zone),
+                received_at=in_zone(request.received_at, zone),
+                due_at=in_zone(request.due_at, zone),
             )
             for _, request in list_requests(ledger, model_name)
         )

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from ledger.domain.access import VIA_TOKEN, Caller, Scope, Token, caller_name, sorted_scopes
 from ledger.domain.events.access import TokenCreated, TokenRevoked
+from ledger.domain.moments import require_in_calendar
 from ledger.errors import AuthenticationError, ConflictError, UsageError
 from ledger.service.ledger import Ledger
 from ledger.service.retry import retry_when_busy
@@ -41,6 +42,8 @@ def create_token(
     known, now = caller_name(name), ledger.clock()
     if not scopes:
         raise UsageError("a token without any scope allows nothing", f"scopes are {', '.join(Scope)}")
+    if expires_at is not None:
+        require_in_calendar(expires_at, "the end of the token")
     if expires_at is not None and expires_at <= now:
         raise UsageError(f"the token would have expired already: {expires_at} is past", "name a later moment")
     token = Token(secrets.token_hex(ID_BYTES), known, frozenset(scopes), now, expires_at, None, None)

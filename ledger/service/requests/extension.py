@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from ledger.domain.events.requests import RequestExtended
+from ledger.domain.moments import in_zone, require_in_calendar
 from ledger.domain.requests import Request
 from ledger.domain.states import Action
 from ledger.errors import UsageError
@@ -23,13 +24,14 @@ def extend_due(
         expected: Revision of the request that the decision is about; None takes it as it is.
 
     Raises:
-        UsageError: There is no reason, or the new due date is not later than the one before.
+        UsageError: There is no reason, or the new due date is not later than the one before, or outside the calendar.
         TransitionError: The request is closed: nobody waits for it.
         PreconditionError: Something happened to the request since that revision.
         RowError: The request is not what the audit log says.
     """
     if not reason.strip():
         raise UsageError("more time takes a reason", "say why with --reason TEXT")
+    require_in_calendar(due_at, "the due date")
 
     def transaction() -> Request:
         now = ledger.clock()
@@ -42,8 +44,8 @@ def extend_due(
             if due_at <= before.due_at:
                 zone = ledger.config.zone
                 raise UsageError(
-                    f"request {request_id} is due on {before.due_at.astimezone(zone):%Y-%m-%d %H:%M %Z} already, which "
-                    f"is not before {due_at.astimezone(zone):%Y-%m-%d %H:%M %Z}",
+                    f"request {request_id} is due on {in_zone(before.due_at, zone):%Y-%m-%d %H:%M %Z} already, which "
+                    f"is not before {in_zone(due_at, zone):%Y-%m-%d %H:%M %Z}",
                     "name a later day; nothing was changed",
                 )
             tx.audit.append(

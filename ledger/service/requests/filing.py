@@ -16,6 +16,7 @@ from ledger.digest import json_digest
 from ledger.domain.due import due_by_default
 from ledger.domain.events.requests import RequestFulfilled, RequestReceived
 from ledger.domain.models import Model
+from ledger.domain.moments import in_zone
 from ledger.domain.requests import NewRequest, Request, RequestBody
 from ledger.domain.states import RequestState
 from ledger.domain.versions import Version
@@ -314,7 +315,7 @@ def _entries(counter: _Counter, sent: _Sent, request: Request) -> list[NewEntry]
 
 
 def _text(moment: datetime, zone: tzinfo) -> str:
-    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+    return f"{in_zone(moment, zone):%Y-%m-%d %H:%M %Z}"
 
 
 def _require_same(known: Request | None, known_digest: str, digest: str, key: str) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from ledger.domain.requests import LONGEST_BASIS, LONGEST_EXTERNAL_ID
 from ledger.service.requests.filing import PART
 
 from .values import Body, Flag, Moment, Number, Text, Whole, Word
@@ -17,8 +18,8 @@ class ForgetBody(Body):
     classes: Annotated[list[Word | Whole], Field(min_length=1, max_length=10_000, fail_fast=True)]
     """Labels, or indices as numbers."""
     reason: Text = ""
-    basis: Text = ""
-    external_id: Text = ""
+    basis: Annotated[Text, Field(max_length=LONGEST_BASIS)] = ""
+    external_id: Annotated[Text, Field(max_length=LONGEST_EXTERNAL_ID)] = ""
     received_at: Moment | None = None
     due_at: Moment | None = None
     idempotency_key: Word | None = None

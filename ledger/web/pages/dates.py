@@ -4,23 +4,35 @@ from datetime import date, datetime
 
 from ledger.desk.local.desk import LocalDesk
 from ledger.domain.due import end_of_day
+from ledger.domain.typed_dates import FIRST_YEAR, LAST_YEAR
 from ledger.errors import UsageError
 
 
 def end_of_day_in(desk: LocalDesk, day: date) -> datetime:
-    """Return the last second of a day where the ledger is kept."""
-    return end_of_day(day, desk.ledger.config.zone)
+    """Return the last second of a day where the ledger is kept.
+
+    Raises:
+        UsageError: The day lies outside the calendar.
+    """
+    return end_of_day(_in_calendar(day), desk.ledger.config.zone)
 
 
 def chosen_day(text: str) -> date | None:
     """Return a day that was chosen in a form; None if none was.
 
     Raises:
-        UsageError: It is no day.
+        UsageError: It is no day, or lies outside the calendar.
     """
     if not text:
         return None
     try:
-        return date.fromisoformat(text)
+        day = date.fromisoformat(text)
     except ValueError:
         raise UsageError("this is no day of the calendar", "write it as 2026-01-31") from None
+    return _in_calendar(day)
+
+
+def _in_calendar(day: date) -> date:
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise UsageError(f"the year of {day} is not between {FIRST_YEAR} and {LAST_YEAR}", "go back and check the date")
+    return day

@@ -101,7 +101,7 @@ def file_request(
     job_id: JobId,
     visit: Filer,
     reason: Annotated[str, Form(max_length=2000)] = "",
-    basis: Annotated[str, Form(max_length=200)] = "",
+    basis: Annotated[str, Form(max_length=100)] = "",
     external_id: Annotated[str, Form(max_length=200)] = "",
     received: Annotated[str, Form(max_length=10)] = "",
     key: Annotated[str, Form(max_length=200)] = "",

@@ -1,5 +1,8 @@
 """Tables: fitted to a terminal, a line a row elsewhere, and never squeezed to nothing."""
 
+from contextvars import copy_context
+from datetime import timedelta, timezone
+
 import pytest
 from ledger.cli import render
 from rich.console import Console
@@ -70,3 +73,12 @@ def test_very_many_rows_are_a_line_each_at_any_width(
     monkeypatch.setattr(render, "out", Console(highlight=False))
     render.emit_table(["#id", "~why"], [(n, WORDS) for n in range(render.MOST_WRAPPED + 1)])
     assert len(capsys.readouterr().out.splitlines()) == render.MOST_WRAPPED + 2
+
+
+def test_a_moment_that_the_zone_cannot_show_is_shown_as_it_is() -> None:
+    def shown() -> tuple[str, str, str]:
+        render.show_times_in(timezone(timedelta(hours=9), "JST"))
+        last = "9999-12-31T23:59:59+00:00"
+        return render.day(last), render.minute(last), render.minute("2026-01-31T20:00:00+00:00")
+
+    assert copy_context().run(shown) == ("9999-12-31", "9999-12-31 23:59 UTC", "2026-02-01 05:00 JST")
