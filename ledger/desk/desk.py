@@ -123,8 +123,22 @@ class RequestsDesk(Protocol):
         """Return a request and everything that happened to it."""
         ...
 
-    def file(self, model: ModelKey, filed: Sequence[FiledRequest], *, needs_approval: bool = False) -> Document:
-        """File one or many requests, all or none of them up to a thousand."""
+    def file(
+        self,
+        model: ModelKey,
+        filed: Sequence[FiledRequest],
+        *,
+        needs_approval: bool = False,
+        key: str | None = None,
+    ) -> Document:
+        """File one or many requests, all or none of them up to a thousand.
+
+        Args:
+            model: The model that shall forget.
+            filed: What to file, in order.
+            needs_approval: Whether a person must approve.
+            key: An idempotency key for all of them together, in the place of one for each.
+        """
         ...
 
     def file_bulk(

@@ -117,6 +117,39 @@ def test_a_key_files_once(served: Served) -> None:
     assert [i["id"] for i in numbers[0]["items"]] == [i["id"] for i in numbers[1]["items"]]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"requests": [{"classes": ["crow"]}, {"classes": ["wren"]}]},
+        {"requests": [{"classes": ["crow"]}]},
+        {"requests": [{"classes": ["crow"]}, {"classes": ["robin"]}, {"classes": ["crow"]}]},
+        {"requests": [{"classes": ["robin"]}, {"classes": ["crow"]}]},
+        {"requests": [{"classes": ["crow"]}, {"classes": ["robin"]}], "needs_approval": True},
+    ],
+    ids=["another class", "fewer", "more", "another order", "approval"],
+)
+def test_a_key_stands_for_the_whole_body(served: Served, other: dict[str, Any]) -> None:
+    body = {"requests": [{"classes": ["crow"]}, {"classes": ["robin"]}]}
+    assert post(served, "models/1/requests", body, idempotency_key="K").status_code == 201
+    count = len(get(served, "requests").json()["items"])
+    refused = post(served, "models/1/requests", other, idempotency_key="K")
+    assert (refused.status_code, refused.json()["error"]) == (409, "IdempotencyConflictError")
+    assert len(get(served, "requests").json()["items"]) == count
+    # And in the other direction.
+    assert post(served, "models/1/requests", other, idempotency_key="L").status_code == 201
+    assert post(served, "models/1/requests", body, idempotency_key="L").status_code == 409
+    assert post(served, "models/1/requests", body, idempotency_key="K").status_code == 200
+
+
+def test_one_key_for_all_and_one_of_its_own_contradict_each_other(served: Served) -> None:
+    body = {"requests": [{"classes": ["crow"], "idempotency_key": "own"}]}
+    assert post(served, "models/1/requests", body, idempotency_key="K").status_code == 422
+    assert post(served, "models/1/requests", body).status_code == 201
+    longest = {"requests": [{"classes": ["crow"]}] * 3}
+    assert post(served, "models/1/requests", longest, idempotency_key="k" * 191).status_code == 422
+    assert post(served, "models/1/requests", longest, idempotency_key="k" * 190).status_code == 201
+
+
 @pytest.mark.parametrize(("path", "key"), [("requests", "id"), ("audit", "seq"), ("models/1/versions", "version")])
 def test_pages_follow_each_other(served: Served, path: str, key: str) -> None:
     whole = [item[key] for item in get(served, path).json()["items"]]

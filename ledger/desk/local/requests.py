@@ -72,7 +72,14 @@ class LocalRequests:
         """
         return documents.request_document(request_history(self._ledger, request), self._ledger.clock())
 
-    def file(self, model: ModelKey, filed: Sequence[FiledRequest], *, needs_approval: bool = False) -> Document:
+    def file(
+        self,
+        model: ModelKey,
+        filed: Sequence[FiledRequest],
+        *,
+        needs_approval: bool = False,
+        key: str | None = None,
+    ) -> Document:
         """File one or many requests, all or none of them up to a thousand.
 
         Raises:
@@ -85,7 +92,7 @@ class LocalRequests:
         """
         owner = get_model(self._ledger, model_name(self._ledger, model))
         new = [self._new(one, owner.labels) for one in filed]
-        receipts = enqueue(self._ledger, owner.name, new, approval=needs_approval)
+        receipts = enqueue(self._ledger, owner.name, new, approval=needs_approval, key=key)
         return documents.receipts_document(receipts, owner, self._ledger.clock(), None)
 
     def file_bulk(

@@ -57,15 +57,19 @@ class ServerClient:
         """Return the document under an address below the API's; members of the query that are None are left out."""
         return self._document(self._send("GET", f"{PREFIX}{path}", query=query))
 
-    def post(self, path: str, body: Mapping[str, Any], expected: str | None = None) -> Document:
+    def post(
+        self, path: str, body: Mapping[str, Any], expected: str | None = None, *, key: str | None = None
+    ) -> Document:
         """Send a document, and return the one that answers it.
 
         Args:
             path: An address below the API's.
             body: The document.
             expected: Revision of what it is about; None takes that as it is.
+            key: Idempotency key of the call.
         """
         headers = {} if expected is None else {"If-Match": f'"{expected}"'}
+        headers |= {} if key is None else {"Idempotency-Key": key}
         return self._document(self._send("POST", f"{PREFIX}{path}", body=body, headers=headers))
 
     def delete(self, path: str) -> Document:

@@ -52,14 +52,28 @@ class RemoteRequests:
         """Return a request and everything that happened to it."""
         return self._client.get(_path(request))
 
-    def file(self, model: ModelKey, filed: Sequence[FiledRequest], *, needs_approval: bool = False) -> Document:
-        """File one or many requests, all or none of them up to a thousand."""
+    def file(
+        self,
+        model: ModelKey,
+        filed: Sequence[FiledRequest],
+        *,
+        needs_approval: bool = False,
+        key: str | None = None,
+    ) -> Document:
+        """File one or many requests, all or none of them up to a thousand.
+
+        Raises:
+            UsageError: There is a key for all of them, and they are too many for one message.
+        """
         path = f"/models/{self._names.number(model)}/requests"
         receipts: Document = {"items": []}
-        for part in _parts([_body(one) for one in filed]):
+        parts = list(_parts([_body(one) for one in filed]))
+        if key is not None and len(parts) > 1:
+            raise UsageError("these are too many requests for one idempotency key", "give each request its own")
+        for part in parts:
             done = len(receipts["items"])
             try:
-                found = self._client.post(path, {"requests": part, "needs_approval": needs_approval})
+                found = self._client.post(path, {"requests": part, "needs_approval": needs_approval}, key=key)
             except LedgerError as error:
                 if done:
                     error.hint = (

@@ -28,6 +28,7 @@ from ledger.service.retry import retry_when_busy
 from ledger.store.audit.log import NewEntry
 from ledger.store.unit_of_work import Transaction
 
+from .calls import Call
 from .foretelling import digest_of, require_fitting
 
 PART = 1000
@@ -61,7 +62,12 @@ def check_retained(model: Model, forgotten: frozenset[int]) -> None:
 
 
 def enqueue(
-    ledger: Ledger, model_name: str, requests: Sequence[NewRequest], *, approval: bool = False
+    ledger: Ledger,
+    model_name: str,
+    requests: Sequence[NewRequest],
+    *,
+    approval: bool = False,
+    key: str | None = None,
 ) -> list[Receipt]:
     """File one or several requests: up to :data:`PART` all or none, more in parts of that many, in order.
 
@@ -76,9 +82,10 @@ def enqueue(
         requests: What to file, in order.
         approval: Whether a person must approve before a worker may begin; always so where the ledger asks for two
             people.
+        key: An idempotency key for all of them together, at most :data:`PART`, in the place of one for each.
 
     Raises:
-        UsageError: A request names no class, or its dates contradict each other.
+        UsageError: A request names no class, its dates contradict each other, or the key cannot stand for all.
         TooFewRetainedError: With all open requests fulfilled, too few classes would be left.
         ConflictError: The model changed since the preview was made that a request is bound to.
         IdempotencyConflictError: A key was used before, for something else.
@@ -88,11 +95,14 @@ def enqueue(
         UnreachableError: The database went away: whether the requests (of many, the next part) were filed is unknown,
             and sending them again is safe where each has an idempotency key.
     """
-    sent = [_Sent(new, json_digest(RequestBody.of(model_name, new).to_json())) for new in requests]
+    call = Call(key, len(requests), approval)
+    keyed = call.keyed(requests, PART)
+    sent = [_Sent(new, json_digest(RequestBody.of(model_name, new).to_json())) for new in keyed]
     # Verifying the log and the requests may take long: it happens once before anybody has to wait for it.
     with ledger.database.read() as tx:
         counter = _Counter.open(tx, model_name, ledger, approval=approval)
         checked = counter.known_numbers(tx, sent, frozenset())
+        call.require_same(tx)
         for one in sent:
             counter.take(one)
 
@@ -101,6 +111,7 @@ def enqueue(
         with ledger.database.write() as tx:
             counter = _Counter.open(tx, model_name, ledger, approval=approval)
             counter.known_numbers(tx, part, checked)
+            call.require_same(tx)
             return _file(tx, counter, part)
 
     receipts: list[Receipt] = []

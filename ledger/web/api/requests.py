@@ -9,6 +9,7 @@ from ledger.desk.desk import FiledRequest
 from ledger.documents.document import Document
 from ledger.domain.access import Scope
 from ledger.domain.states import Action, RequestState
+from ledger.service.requests.calls import LONGEST
 from ledger.web.answers import DEFAULT_ITEMS, answer, page
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
@@ -33,8 +34,9 @@ IdempotencyKey = Annotated[
     Header(
         alias="Idempotency-Key",
         min_length=1,
-        max_length=200,
-        description="Sent again with the same body, it files nothing more. It never expires.",
+        max_length=LONGEST,
+        description="Stands for the whole body: sent again with the same one, it files nothing more, and with another "
+        "it is refused. It never expires.",
     ),
 ]
 
@@ -70,9 +72,10 @@ def file_requests(visit: Filer, model: ModelId, body: FilingBody, key: Idempoten
     Answers 200 where every key was known, so that nothing was added. Who may not read gets the numbers alone.
     """
     several = len(body.requests) > 1
-    filed = [_filed(one, key, place if several else None) for place, one in enumerate(body.requests)]
     with visit.desk() as desk:
-        receipts = desk.requests.file(model, filed, needs_approval=body.needs_approval)
+        receipts = desk.requests.file(
+            model, [_filed(one) for one in body.requests], needs_approval=body.needs_approval, key=key
+        )
     repeated = all(item["repeated"] for item in receipts["items"])
     headers = {} if several else {"Location": f"/api/v1/requests/{receipts['items'][0]['id']}"}
     return answer(receipts if visit.reads else _numbers(receipts), 200 if repeated else 201, headers)
@@ -125,10 +128,8 @@ def break_lease(visit: Decider, number: RequestId, body: ReasonBody) -> Response
         return answer(desk.requests.break_lease(number, body.reason))
 
 
-def _filed(body: ForgetBody, key: str | None, place: int | None) -> FiledRequest:
+def _filed(body: ForgetBody) -> FiledRequest:
     own = body.idempotency_key
-    if own is None and key is not None:
-        own = key if place is None else f"{key}#{place}"
     said: dict[str, Any] = {name: getattr(body, name) for name in ("reason", "basis", "external_id", "received_at")}
     classes = [f"index:{one}" if isinstance(one, int) else one for one in body.classes]
     return FiledRequest(classes, due_at=body.due_at, idempotency_key=own, preview=body.preview, **said)
