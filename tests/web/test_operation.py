@@ -64,7 +64,27 @@ def test_the_figures_are_those_of_the_database(served: Served) -> None:
 
 @pytest.mark.parametrize("scopes", [(), (Scope.READ, Scope.FILE, Scope.DECIDE, Scope.AUDIT, Scope.ADMIN)])
 def test_the_figures_are_for_those_who_operate(served: Served, scopes: tuple[Scope, ...]) -> None:
-    assert served.client.get("/metrics", headers=served.headers(*scopes)).status_code == (403 if scopes else 401)
+    answer = served.client.get("/metrics", headers=served.headers(*scopes), follow_redirects=False)
+    assert answer.status_code == (403 if scopes else 401)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["error"] == ("ForbiddenError" if scopes else "AuthenticationError")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_load_balancers_may_ask_for_the_head_alone(served: Served, path: str) -> None:
+    whole, head = served.client.get(path), served.client.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    (served.folder / "ledger.db").unlink()
+    assert served.client.head(path).status_code == served.client.get(path).status_code
+
+
+def test_a_line_of_the_log_tells_the_time_taken_and_the_number(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "unledger.access"):
+        number = served.client.get("/healthz").headers["x-request-id"]
+    assert re.fullmatch(rf"GET /healthz 200 \d+\.\d ms {number}", caplog.messages[-1])
 
 
 def test_a_file_of_requests_is_checked_and_filed(served: Served) -> None:

@@ -26,12 +26,14 @@ LOG = logging.getLogger("unledger.readiness")
 router = APIRouter(include_in_schema=False)
 
 
+@router.head("/healthz", dependencies=[open_to_all()])
 @router.get("/healthz", dependencies=[open_to_all()])
 async def healthz() -> Response:
     """Say that the process answers; nothing else is asked, so that a database that is away ends no server."""
     return JSONResponse({"status": "ok"})
 
 
+@router.head("/readyz", dependencies=[open_to_all()])
 @router.get("/readyz", dependencies=[open_to_all()])
 def readyz(request: Request) -> Response:
     """Say whether requests can be served: the database, its schema, the object store."""

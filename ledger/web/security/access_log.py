@@ -56,18 +56,21 @@ class AccessLog:
                 await problem_response(body)(scope, receive, noted)
         finally:
             route = getattr(scope.get("route"), "path", "-")
+            milliseconds = round(1000 * (time.perf_counter() - began), 1)
             LOG.info(
-                "%s %s %d",
+                "%s %s %d %.1f ms %s",
                 scope["method"],
                 route,
                 status,
+                milliseconds,
+                number,
                 extra={
                     "unledger": {
                         "request": number,
                         "method": scope["method"],
                         "route": route,
                         "status": status,
-                        "milliseconds": round(1000 * (time.perf_counter() - began), 1),
+                        "milliseconds": milliseconds,
                     }
                 },
             )
