@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ledger.domain.events.event import EventKind
 from ledger.errors import AuditError
 
 from .document import Document, document
@@ -29,6 +30,18 @@ def event_part(value: "AuditEvent") -> Document:
         "leaf": value.leaf,
         "digest": value.digest,
     }
+
+
+def without_free_text(entry: Document) -> Document:
+    """Return an entry without what people wrote freely, which may name classes: note, legal basis, and hashed text.
+
+    Args:
+        entry: The entry, as :func:`event_part` makes it.
+    """
+    hidden: Document = {**entry, "note": None}
+    if entry["kind"] == EventKind.REQUEST_RECEIVED:
+        hidden |= {"data": {**entry["data"], "basis": None}, "leaf": None}
+    return hidden
 
 
 def audit_document(events: "Iterable[AuditEvent]", *, more: int = 0) -> Document:

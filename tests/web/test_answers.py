@@ -89,6 +89,19 @@ def test_an_auditor_sees_history_and_no_names(served: Served) -> None:
     assert "owl" not in log.text
 
 
+def test_a_legal_basis_is_left_out_for_who_may_not_read(served: Served) -> None:
+    said = {"classes": ["kite"], "reason": "asked to", "basis": "the kite withdrew"}
+    assert post(served, "models/1/requests", {"requests": [said]}).status_code == 201
+    filed = [one for one in get(served, "audit", Scope.AUDIT).json()["items"] if one["kind"] == "request.received"]
+    entries = get(served, "audit", Scope.AUDIT, Scope.READ).json()["items"]
+    entry, whole = filed[-1], entries[filed[-1]["seq"] - 1]
+    assert entry == {**whole, "note": None, "leaf": None, "data": {**whole["data"], "basis": None}}
+    assert whole["data"]["basis"] == "the kite withdrew"
+    assert "the kite withdrew" in whole["leaf"]
+    # An export that left it out would not verify: the documentation says so.
+    assert "the kite withdrew" in get(served, "audit/export", Scope.AUDIT).text
+
+
 def test_a_decision_is_about_the_state_that_was_seen(served: Served) -> None:
     seen = get(served, "requests/3")
     tag = seen.headers["etag"]

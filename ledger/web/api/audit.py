@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from ledger.documents.audit import without_free_text
 from ledger.domain.access import Scope
 from ledger.domain.numbers import LARGEST_WHOLE
 from ledger.errors import NotFoundError
@@ -24,11 +25,14 @@ Auditor = Annotated[Visit, requires(Scope.AUDIT)]
 def list_entries(
     request: Request, visit: Auditor, model: OptionalModelId = None, after: After = 0, limit: Limit = DEFAULT_ITEMS
 ) -> Response:
-    """Return entries of the audit log, oldest first. Notes, which may name classes, are for those who may read."""
+    """Return entries of the audit log, oldest first.
+
+    Notes and legal bases, which people write freely, are for those who may read. Classes are numbers here.
+    """
     with visit.desk() as desk:
         found = desk.audit.log(model, after=after, limit=limit)
     if not visit.reads:
-        found = {**found, "items": [{**item, "note": None} for item in found["items"]]}
+        found = {**found, "items": [without_free_text(item) for item in found["items"]]}
     return page(request, found, "seq", after, limit)
 
 
@@ -67,7 +71,10 @@ def show_key(visit: Auditor) -> Response:
 
 @router.get("/audit/export", responses=file("text/plain", "Every entry, and the newest checkpoint, a line each"))
 def export_log(visit: Auditor) -> Response:
-    """Return the log as a file that can be verified elsewhere."""
+    """Return the log as a file that can be verified elsewhere.
+
+    That takes every entry as it was hashed: legal bases and the numbers of classes stand in it.
+    """
     with visit.desk() as desk:
         text = "".join(desk.audit.export())
     return Response(

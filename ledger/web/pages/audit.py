@@ -8,9 +8,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ledger.desk.local.desk import LocalDesk
-from ledger.documents.audit import rejected_log_document
+from ledger.documents.audit import rejected_log_document, without_free_text
 from ledger.documents.document import Document
 from ledger.errors import AuditError, IntegrityError, NotFoundError
+from ledger.web.answers import encoded
+from ledger.web.problems import problem
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
@@ -36,10 +38,14 @@ def verify(request: Request, visit: Auditor) -> Response:
     with visit.desk() as desk:
         try:
             found = desk.audit.verify()
-        except AuditError as error:
-            found = rejected_log_document(error)
         except IntegrityError as error:
-            found = {"ok": False, "problem": error.message, "first_bad": None}
+            if not visit.reads:
+                # As the API tells it: what is wrong may name a class.
+                found = {"ok": False, "problem": problem(error, visit.caller)["detail"], "first_bad": None}
+            elif isinstance(error, AuditError):
+                found = rejected_log_document(error)
+            else:
+                found = {"ok": False, "problem": error.message, "first_bad": None}
         return _page(request, visit, desk, None, None, found)
 
 
@@ -105,8 +111,12 @@ def _newest_note(desk: LocalDesk) -> str:
 
 
 def _shown(entry: Document, visit: Visit) -> Document:
-    """Return an entry as the caller may see it: notes are free text, which may name classes."""
-    return entry if visit.reads else {**entry, "note": None}
+    """Return an entry as the caller may see it, with what it shows as its record."""
+    if visit.reads:
+        return {**entry, "record": entry["leaf"]}
+    shown = without_free_text(entry)
+    # Not the hashed text, which would hold what is left out.
+    return {**shown, "record": encoded({key: shown[key] for key in ("seq", "at", "kind", "data", "digest")}).decode()}
 
 
 def _file(visit: Visit, name: str, media_type: str, read: Callable[[LocalDesk], str]) -> Response:

@@ -5,8 +5,10 @@ import re
 import httpx
 import pytest
 
+from ledger.desk.local.audit import LocalAudit
 from ledger.domain.access import ALL_SCOPES, Scope
 from ledger.domain.states import RequestState
+from ledger.errors import AuditError, IntegrityError, RowError
 from ledger.service.requests.listing import show_request
 from ledger.web.security.cookies import PLAIN_NAME
 from tests.web.pages.conftest import CROW, LABELS, Served
@@ -17,6 +19,7 @@ SECTIONS = {
     Scope.ADMIN: {"/tokens", "/webhooks"},
 }
 OWN = {"sec-fetch-site": "same-origin"}
+WRONG = "the row of kite is not what the log says"
 
 
 def _client(served: Served, *scopes: Scope) -> httpx.Client:
@@ -49,6 +52,27 @@ def test_an_auditor_sees_history_and_certificates_without_a_class_name(served: S
         for address in ("/audit", "/certificates"):
             page = client.get(address).text
             assert not [label for label in LABELS if label in page]
+
+
+def test_an_auditor_sees_no_legal_basis_in_a_list(served: Served) -> None:
+    with _client(served, Scope.AUDIT) as auditor, _client(served, *ALL_SCOPES) as reader:
+        assert "GDPR art. 17" in reader.get("/audit").text
+        assert "GDPR art. 17" not in auditor.get("/audit").text
+
+
+@pytest.mark.parametrize("error", [AuditError(WRONG, seq=7), RowError(WRONG)])
+def test_an_auditor_learns_that_the_log_is_wrong_and_no_name(
+    served: Served, monkeypatch: pytest.MonkeyPatch, error: IntegrityError
+) -> None:
+    def verify(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(LocalAudit, "verify", verify)
+    with _client(served, Scope.AUDIT) as auditor, _client(served, *ALL_SCOPES) as reader:
+        told = auditor.post("/audit/verify", headers=OWN).text
+        assert WRONG in reader.post("/audit/verify", headers=OWN).text
+    assert 'class="told bad"' in told
+    assert "kite" not in told
 
 
 @pytest.mark.parametrize("lacking", [Scope.DECIDE, Scope.FILE, Scope.OPERATE])
