@@ -15,9 +15,14 @@ def add_months(moment: datetime, months: int = 1) -> datetime:
     return moment.replace(year=year, month=month, day=min(moment.day, calendar.monthrange(year, month)[1]))
 
 
+def beginning_of_day(day: date, zone: tzinfo) -> datetime:
+    """Return the first moment of a day in a time zone, in UTC."""
+    return datetime.combine(day, time(), zone).astimezone(UTC)
+
+
 def end_of_day(day: date, zone: tzinfo) -> datetime:
     """Return the last second of a day in a time zone, in UTC. Days in which clocks change are longer or shorter."""
-    return datetime.combine(day + timedelta(days=1), time(), zone).astimezone(UTC) - timedelta(seconds=1)
+    return beginning_of_day(day + timedelta(days=1), zone) - timedelta(seconds=1)
 
 
 def due_by_default(received: datetime, zone: tzinfo) -> datetime:

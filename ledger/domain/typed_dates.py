@@ -1,9 +1,9 @@
 """Dates, times and ages as people type them."""
 
 import re
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
-from ledger.domain.due import end_of_day
+from ledger.domain.due import beginning_of_day, end_of_day
 from ledger.errors import UsageError
 
 FIRST_YEAR, LAST_YEAR = 1900, 9998
@@ -63,7 +63,7 @@ def _from_now(text: str, count: int, unit: str, now: datetime, zone: tzinfo, *, 
 
 
 def _day(moment: datetime, zone: tzinfo, *, begins: bool) -> datetime:
-    return datetime.combine(moment.date(), time(), zone).astimezone(UTC) if begins else end_of_day(moment.date(), zone)
+    return beginning_of_day(moment.date(), zone) if begins else end_of_day(moment.date(), zone)
 
 
 def _in_zone(text: str, moment: datetime, zone: tzinfo) -> datetime:

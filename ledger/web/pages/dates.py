@@ -3,13 +3,22 @@
 from datetime import date, datetime
 
 from ledger.desk.local.desk import LocalDesk
-from ledger.domain.due import end_of_day
+from ledger.domain.due import beginning_of_day, end_of_day
 from ledger.domain.typed_dates import FIRST_YEAR, LAST_YEAR
 from ledger.errors import UsageError
 
 
+def beginning_of_day_in(desk: LocalDesk, day: date) -> datetime:
+    """Return the first moment of a day where the ledger is kept: a day of receipt stands for it.
+
+    Raises:
+        UsageError: The day lies outside the calendar.
+    """
+    return beginning_of_day(_in_calendar(day), desk.ledger.config.zone)
+
+
 def end_of_day_in(desk: LocalDesk, day: date) -> datetime:
-    """Return the last second of a day where the ledger is kept.
+    """Return the last second of a day where the ledger is kept: a due date passes with its day.
 
     Raises:
         UsageError: The day lies outside the calendar.

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime, time
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Form, Path
@@ -17,7 +17,7 @@ from ledger.web.problems import status_of
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
-from .dates import chosen_day
+from .dates import beginning_of_day_in, chosen_day
 from .foretold import foretold
 from .rendering import render
 from .visitors import Filer, Reader
@@ -131,11 +131,8 @@ def _indices(desk: LocalDesk, job: Document) -> list[str]:
 
 
 def _received(desk: LocalDesk, text: str) -> datetime | None:
-    """Return noon of a day where the ledger is kept, or now where that is earlier."""
     day = chosen_day(text)
-    if day is None:
-        return None
-    return min(datetime.combine(day, time(12), desk.ledger.config.zone).astimezone(UTC), desk.ledger.clock())
+    return None if day is None else beginning_of_day_in(desk, day)
 
 
 def _form(

@@ -87,6 +87,7 @@ def render(
             title=title,
             told=TOLD.get(request.query_params.get("told", "")),
             now=now or datetime.now(UTC),
+            zone=request.app.state.config.zone,
             **values,
         )
     )
@@ -108,7 +109,7 @@ def _environment() -> Environment:
         "moment": moment,
         "iso": lambda value: value.astimezone(UTC).isoformat(timespec="seconds"),
         "absolute": lambda value: f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-        "day": lambda value: f"{value.astimezone(UTC):%Y-%m-%d}",
+        "day": _day,
         "relative": _relative,
         "share_spent": _share_spent,
         "event_words": event_words,
@@ -128,6 +129,12 @@ def _environment() -> Environment:
 @pass_context
 def _relative(context: Context, value: datetime) -> str:
     return relative(value, context["now"])
+
+
+@pass_context
+def _day(context: Context, value: datetime) -> str:
+    # Days are those of the ledger's time zone, where they are typed and where they fall due.
+    return f"{value.astimezone(context['zone']):%Y-%m-%d}"
 
 
 @pass_context

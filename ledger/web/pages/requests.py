@@ -16,6 +16,7 @@ from ledger.web.security.scopes import Visit
 
 from .dates import end_of_day_in
 from .evidence import standing_of
+from .past import binding_of, fulfilment_of
 from .rendering import render
 from .visitors import Decider, Reader
 from .wording import ACTIONS
@@ -90,6 +91,8 @@ def _page(
         wanted=wanted,
         reason=reason,
         actions=_actions(found),
+        bound=binding_of(found),
+        fulfilled=fulfilment_of(found),
         standing=None if version is None else standing_of(desk.versions.evidence(found["model_id"], version)),
         certificates=_certificates(desk, number),
         certifiable=stands,

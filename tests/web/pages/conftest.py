@@ -4,6 +4,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from ledger.config import Config, create_config, find_config
+from ledger.config import Config, find_config, plan_config, write_config
 from ledger.domain.access import ALL_SCOPES, VIA_LINK, Caller, Scope
 from ledger.domain.requests import NewRequest, Request
 from ledger.domain.states import Action
@@ -55,10 +56,12 @@ class Served:
         return enqueue(self.ledger, MODEL, [new], approval=approval)[0].request
 
 
-def _fill(folder: Path) -> Config:
+def fill(folder: Path, time_zone: str = "UTC") -> Config:
     """Fill a ledger: a request that stands, one that a rollback reopened, one that is late, and some that wait."""
     now = [datetime.now(UTC) - timedelta(days=60)]
-    create_ledger(create_config(folder, "sqlite:///ledger.db", "objects"), "ada", clock=lambda: now[0]).close()
+    fresh = plan_config(folder, "sqlite:///ledger.db", "objects", time_zone=time_zone)
+    write_config(fresh)
+    create_ledger(fresh, "ada", clock=lambda: now[0]).close()
     config = find_config(folder)
     sample = Sample(open_ledger(config, "ada", clock=lambda: now[0]), now, MODEL)
     sample.register(LABELS)
@@ -76,10 +79,9 @@ def _fill(folder: Path) -> Config:
     return config
 
 
-@pytest.fixture(scope="package")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Serve that ledger on a port of this machine."""
-    config = _fill(tmp_path_factory.mktemp("pages") / "ledger")
+@contextmanager
+def serving(config: Config) -> Iterator[Served]:
+    """Serve a ledger on a port of this machine."""
     settings = uvicorn.Config(create_app(config), port=0, log_level="error", timeout_graceful_shutdown=1, ws="none")
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, name="pages")
@@ -92,6 +94,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     ledger.close()
     server.should_exit = True
     thread.join()
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve a ledger with a past."""
+    with serving(fill(tmp_path_factory.mktemp("pages") / "ledger")) as found:
+        yield found
 
 
 @pytest.fixture(scope="package")

@@ -11,6 +11,14 @@ from ledger.service.requests.preview_jobs import carry_out_previews
 from tests.web.pages.conftest import KITE, LABELS, Served
 
 
+def previewed(served: Served, *classes: int) -> str:
+    """Ask for a preview, have it answered, and return its address."""
+    with served.client() as client:
+        asked = client.post("/models/1/preview", data={"class": [str(one) for one in classes]})
+    carry_out(served)
+    return asked.url.path
+
+
 def carry_out(served: Served) -> None:
     """Answer what waits, as a worker would."""
     for job in carry_out_previews(served.ledger, Silent(), preview_document, compute=_foretell):
