@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -405,15 +405,34 @@ def test_a_number_is_not_given_twice(ledger: Ledger, receiver: Receiver) -> None
         "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "224.0.0.1",
         "255.255.255.255", "192.0.2.1", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:127.0.0.1",
         "::ffff:10.0.0.1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "2002:7f00:1::", "2001:db8::1",
+        "::127.0.0.1", "::93.184.215.14", "::ffff:0:127.0.0.1", "::ffff:0:93.184.215.14", "64:ff9b:1::7f00:1",
+        "64:ff9b:1::5db8:d70e", "64:ff9b:1:ffff::1", "fec0::1", "feff::1", "192.0.0.1", "192.0.0.9", "192.0.0.170",
+        "2002:0a00:1::1", "2002:c0a8:101::", "2002:a9fe:a9fe::1", "203.0.113.9", "198.51.100.1", "240.0.0.1", "100::1",
+        "192.88.99.1", "3fff::1", "5f00::1", "2001:2::1", "2001:10::1", "2001:20::1",
     ],
 )  # fmt: skip
 def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public(ip_address(address))
 
 
-@pytest.mark.parametrize("address", ["93.184.215.14", "2606:4700::1111", "::ffff:93.184.215.14", "64:ff9b::5db8:d70e"])
+@pytest.mark.parametrize(
+    "address", ["93.184.215.14", "2606:4700::1111", "::ffff:93.184.215.14", "64:ff9b::5db8:d70e", "2002:5db8:d70e::1"]
+)
 def test_addresses_that_are_public(address: str) -> None:
     assert is_public(ip_address(address))
+
+
+def teredo(server: str, client: str) -> IPv6Address:
+    """Return the address of somebody behind a Teredo relay (RFC 4380): the bits of theirs are turned over."""
+    turned = int(IPv4Address(client)) ^ 0xFFFFFFFF
+    return IPv6Address(0x20010000 << 96 | int(IPv4Address(server)) << 64 | turned)
+
+
+def test_neither_end_of_a_teredo_tunnel_is_private() -> None:
+    public, private = "93.184.215.14", "10.0.0.1"
+    assert is_public(teredo(public, public))
+    assert not is_public(teredo(public, private))
+    assert not is_public(teredo(private, public))
 
 
 def resolved(monkeypatch: pytest.MonkeyPatch, *found: str) -> None:

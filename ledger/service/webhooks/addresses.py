@@ -15,6 +15,32 @@ from ledger.errors import LedgerError, RefusedError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
+MAPPED = ipaddress.ip_network("::ffff:0:0/96")
+UNICAST_V6 = ipaddress.ip_network("2000::/3")
+"""All that was ever given to the public network: what is local, compatible or translated lies outside."""
+SPECIAL_V6 = tuple(map(ipaddress.ip_network, ("2001::/23", "2001:db8::/32", "3fff::/20")))
+SPECIAL_V4 = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/3",
+        ),
+    )
+)
+"""The registries of special-purpose addresses at IANA (RFC 6890), multicast and what is reserved."""
 PORTS = {"https": 443, "http": 80}
 LAST_32_BITS = 2**32 - 1
 
@@ -62,21 +88,26 @@ def require_reachable(url: str, policy: WebhookPolicy) -> None:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the public network, whatever way it is written in."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = _embedded(address)
-        if inner is not None:
-            return is_public(inner)
-    return address.is_global and not address.is_multicast
+    """Whether an address is one of the public network, whatever way it is written in.
+
+    By lists of our own: what Python takes for public is another from release to release.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return not any(address in network for network in SPECIAL_V4)
+    embedded = _embedded(address)
+    if embedded:
+        return all(map(is_public, embedded))
+    return address in UNICAST_V6 and not any(address in network for network in SPECIAL_V6)
 
 
-def _embedded(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address stands for, if it stands for one."""
-    if address in NAT64:
-        return ipaddress.IPv4Address(int(address) & LAST_32_BITS)
+def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """Return the IPv4 addresses that an IPv6 address leads to, if it leads to any."""
+    if address in NAT64 or address in MAPPED:
+        return [ipaddress.IPv4Address(int(address) & LAST_32_BITS)]
     if address.teredo is not None:
-        return address.teredo[1]
-    return address.ipv4_mapped or address.sixtofour
+        # The relay, and whoever is behind it.
+        return list(address.teredo)
+    return [] if address.sixtofour is None else [address.sixtofour]
 
 
 def _resolve(host: str, port: int) -> list[Address]:
