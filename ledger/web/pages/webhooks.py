@@ -1,6 +1,6 @@
 """Webhooks: addresses that are told of events. A secret is shown once, when the address is added."""
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Form, Path
 from starlette.requests import Request
@@ -9,6 +9,8 @@ from starlette.responses import RedirectResponse, Response
 from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.domain.webhooks import DeliveryState
+from ledger.errors import LedgerError
+from ledger.web.problems import status_of
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
@@ -17,6 +19,14 @@ from .visitors import Administrator
 
 router = APIRouter(route_class=GuardedRoute)
 Number = Annotated[int, Path(ge=0, le=2**53)]
+
+
+class Refusal(NamedTuple):
+    """A form that was refused: why, and what was typed into it."""
+
+    problem: LedgerError
+    url: str
+    kinds: str
 
 
 @router.get("/webhooks")
@@ -33,10 +43,16 @@ def add(
     url: Annotated[str, Form(max_length=2100)] = "",
     kinds: Annotated[str, Form(max_length=2000)] = "",
 ) -> Response:
-    """Add one, and show its secret: here, once."""
+    """Add one, and show its secret: here, once. If it is refused, say why, and keep what was typed."""
     wanted = [one.strip() for one in kinds.split(",") if one.strip()]
     with visit.desk() as desk:
-        return _page(request, visit, desk, desk.webhooks.add(url.strip(), wanted))
+        try:
+            made = desk.webhooks.add(url.strip(), wanted)
+        except LedgerError as error:
+            if status_of(error) not in (409, 422):
+                raise
+            return _page(request, visit, desk, refused=Refusal(error, url, kinds))
+        return _page(request, visit, desk, made)
 
 
 @router.post("/webhooks/{number}/test")
@@ -55,7 +71,9 @@ def remove(number: Number, visit: Administrator) -> Response:
     return RedirectResponse("/webhooks?told=removed", 303)
 
 
-def _page(request: Request, visit: Visit, desk: LocalDesk, made: Document | None = None) -> Response:
+def _page(
+    request: Request, visit: Visit, desk: LocalDesk, made: Document | None = None, refused: Refusal | None = None
+) -> Response:
     found = desk.webhooks.all()["items"]
     return render(
         request,
@@ -66,6 +84,8 @@ def _page(request: Request, visit: Visit, desk: LocalDesk, made: Document | None
         now=desk.ledger.clock(),
         items=[{**one, "last": _last(desk, one["id"])} for one in found],
         made=made,
+        refused=refused,
+        status=200 if refused is None else status_of(refused.problem),
     )
 
 
