@@ -1,7 +1,7 @@
 """Values that requests hold: numbers and texts that a database can store, moments with a zone."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Path, Query
@@ -17,24 +17,36 @@ from pydantic import (
 )
 
 from ledger.domain.numbers import LARGEST_WHOLE
+from ledger.domain.typed_dates import FIRST_YEAR, LAST_YEAR
 from ledger.web.answers import DEFAULT_ITEMS, MOST_ITEMS
 
 PREFIX = "/api/v1"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+FARTHEST = timedelta(days=1)
+"""No time zone is farther from UTC."""
 LONGEST_NOTE = 10_000
+WITHOUT_NUL = r"^[^\x00]*$"
+"""Databases take no other texts."""
 MOST_NAMES = 50
 """Names that an object holds at most; none that is known has half as many."""
 
 
 def read_moment(value: object) -> datetime:
-    """Return a moment that was written as RFC 3339 has it.
+    """Return a moment that was written as RFC 3339 has it, in a year in which every time zone has a calendar.
 
     Raises:
-        ValueError: It was not.
+        ValueError: It was not, or lies in another year.
     """
     if not isinstance(value, str) or not RFC3339.fullmatch(value):
         raise ValueError("this is no moment: write it as in 2026-11-30T12:00:00+01:00, with the offset")
-    return datetime.fromisoformat(value.upper())
+    moment = datetime.fromisoformat(value.upper())
+    try:
+        years = {(moment.astimezone(UTC) + away).year for away in (-FARTHEST, FARTHEST)}
+    except OverflowError:
+        years = {0}
+    if min(years) < FIRST_YEAR or max(years) > LAST_YEAR:
+        raise ValueError(f"the year of this moment is not between {FIRST_YEAR} and {LAST_YEAR}")
+    return moment
 
 
 def read_whole(value: object) -> object:
@@ -44,8 +56,8 @@ def read_whole(value: object) -> object:
 
 MOMENT: dict[str, Any] = {"type": "string", "format": "date-time"}
 Moment = Annotated[datetime, BeforeValidator(read_moment), WithJsonSchema(MOMENT)]
-Text = Annotated[str, StringConstraints(strict=True, max_length=LONGEST_NOTE, pattern=r"^[^\x00]*$")]
-Word = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Text = Annotated[str, StringConstraints(strict=True, max_length=LONGEST_NOTE, pattern=WITHOUT_NUL)]
+Word = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=WITHOUT_NUL)]
 Whole = Annotated[
     int,
     BeforeValidator(read_whole),

@@ -15,6 +15,7 @@ from ledger.errors import LedgerError, UsageError
 from ledger.report.charts.words import count
 from ledger.web.security.guarded_routes import GuardedRoute
 
+from .fields import Line, Note
 from .rendering import render
 from .status import UNDECIDED
 from .visitors import Decider, Reader
@@ -81,8 +82,8 @@ def inbox(
 def decide_many(
     request: Request,
     visit: Decider,
-    action: Annotated[str, Form()] = "",
-    reason: Annotated[str, Form(max_length=2000)] = "",
+    action: Line = "",
+    reason: Note = "",
     chosen: Annotated[Sequence[str], Form(alias="request")] = (),
 ) -> Response:
     """Decide about every chosen request, each on its own: one that cannot be decided does not stop the others."""
@@ -113,7 +114,7 @@ def decide_many(
         section="/inbox",
         now=now,
         done=done,
-        refused=refused if visit.reads else [{**one, "message": "not decided", "hint": ""} for one in refused],
+        refused=refused,
         action=action,
         reason=reason.strip(),
         query=urlencode({name: value for name, value in request.query_params.items() if name in {"show", "model"}}),

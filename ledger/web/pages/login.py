@@ -7,10 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ledger.errors import AuthenticationError
+from ledger.web.api.values import WITHOUT_NUL
 from ledger.web.security.logins import enter_by_link, enter_by_token, leave, own_path
 from ledger.web.security.oidc import OIDC_LOGIN
 from ledger.web.security.scopes import open_to_all
 
+from .fields import Address
 from .rendering import render
 
 router = APIRouter(dependencies=[open_to_all()])
@@ -38,8 +40,8 @@ def ask(
 @router.post("/login")
 def sign_in(
     request: Request,
-    token: Annotated[str, Form(max_length=300)] = "",
-    next: Annotated[str, Form(max_length=2000)] = "/",  # noqa: A002 - the name of the field
+    token: Annotated[str, Form(max_length=300, pattern=WITHOUT_NUL)] = "",
+    next: Address = "/",  # noqa: A002 - the name of the field
 ) -> Response:
     """Open a session for whoever knows a token."""
     try:

@@ -18,6 +18,7 @@ from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
 from .dates import beginning_of_day_in, chosen_day
+from .fields import Basis, Line, Lines, Note
 from .foretold import foretold
 from .rendering import render
 from .visitors import Filer, Reader
@@ -60,7 +61,7 @@ def ask(
     number: Number,
     visit: Filer,
     chosen: Annotated[Sequence[str], Form(alias="class")] = (),
-    names: Annotated[str, Form(max_length=200_000)] = "",
+    names: Lines = "",
 ) -> Response:
     """Have a worker compute it."""
     texts = [f"index:{one}" for one in chosen] or [line.strip() for line in names.splitlines() if line.strip()]
@@ -100,11 +101,11 @@ def follow(request: Request, job_id: JobId, visit: Reader) -> Response:
 def file_request(
     job_id: JobId,
     visit: Filer,
-    reason: Annotated[str, Form(max_length=2000)] = "",
-    basis: Annotated[str, Form(max_length=100)] = "",
-    external_id: Annotated[str, Form(max_length=200)] = "",
-    received: Annotated[str, Form(max_length=10)] = "",
-    key: Annotated[str, Form(max_length=200)] = "",
+    reason: Note = "",
+    basis: Basis = "",
+    external_id: Line = "",
+    received: Line = "",
+    key: Line = "",
 ) -> Response:
     """File the request, bound to what the preview foretold."""
     with visit.desk() as desk:

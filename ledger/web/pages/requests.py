@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Path
+from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -14,8 +14,9 @@ from ledger.errors import PreconditionError, UsageError
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
-from .dates import end_of_day_in
+from .dates import chosen_day, end_of_day_in
 from .evidence import standing_of
+from .fields import Line, Note
 from .past import binding_of, fulfilment_of
 from .rendering import render
 from .visitors import Decider, Reader
@@ -37,11 +38,11 @@ def decide(
     request: Request,
     number: Number,
     visit: Decider,
-    action: Annotated[str, Form()] = "",
-    reason: Annotated[str, Form(max_length=2000)] = "",
-    revision: Annotated[str, Form(max_length=200)] = "",
-    due: Annotated[str, Form(max_length=10)] = "",
-    waive_gates: Annotated[str, Form()] = "",
+    action: Line = "",
+    reason: Note = "",
+    revision: Line = "",
+    due: Line = "",
+    waive_gates: Line = "",
 ) -> Response:
     """Record a decision about what the caller saw; if it is another by now, show what it is and keep what was typed."""
     if not reason.strip():
@@ -59,10 +60,8 @@ def decide(
             else:
                 raise UsageError("no decision was chosen", "go back and choose one")
         except PreconditionError as error:
-            if not visit.reads:
-                raise
             return _page(request, visit, desk, number, refused=error, wanted=action, reason=why)
-    return RedirectResponse(f"/requests/{number}?told=decided" if visit.reads else "/", 303)
+    return RedirectResponse(f"/requests/{number}?told=decided", 303)
 
 
 def _page(
@@ -113,7 +112,7 @@ def _actions(found: Document) -> list[tuple[str, str]]:
 
 
 def _day(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise UsageError("extending needs a new due date", "go back and choose a day") from None
+    day = chosen_day(text)
+    if day is None:
+        raise UsageError("extending needs a new due date", "go back and choose a day")
+    return day

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Path
+from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -12,6 +12,7 @@ from ledger.domain.due import days_left
 from ledger.errors import UsageError
 from ledger.web.security.guarded_routes import GuardedRoute
 
+from .fields import Line, Note
 from .moments import moment
 from .rendering import render
 from .visitors import Operator
@@ -43,8 +44,8 @@ def roll_back(
     number: Number,
     version: Number,
     visit: Operator,
-    confirmation: Annotated[str, Form(max_length=200)] = "",
-    reason: Annotated[str, Form(max_length=2000)] = "",
+    confirmation: Line = "",
+    reason: Note = "",
 ) -> Response:
     """Do what the plan said that was shown; refused if the ledger changed since."""
     if not reason.strip():

@@ -6,10 +6,13 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ledger.domain.access import sorted_scopes
 from ledger.web.security.guarded_routes import GuardedRoute
+from ledger.web.security.scopes import Visit
 
 from .rendering import render, sections_for
 from .visitors import SomebodyKnown
+from .wording import SCOPE_WORDS
 
 router = APIRouter(route_class=GuardedRoute)
 SOONEST = 10
@@ -24,7 +27,8 @@ UNDECIDED = ("awaiting_approval", "on_hold", "failed", "blocked", "quarantined",
 def status_page(request: Request, visit: SomebodyKnown) -> Response:
     """Show it, or the first page that the caller may see."""
     if not visit.reads:
-        return RedirectResponse(next((one.address for one in sections_for(visit.caller)), "/login"), 303)
+        first = next((one.address for one in sections_for(visit.caller)), None)
+        return _scopes_page(request, visit) if first is None else RedirectResponse(first, 303)
     with visit.desk() as desk:
         found = desk.upkeep.status(most=LISTED)
     models = found["models"]
@@ -50,6 +54,12 @@ def status_page(request: Request, visit: SomebodyKnown) -> Response:
         workers=_workers(found),
         dead=[lease for lease in found["leases"] if lease["remaining"] <= 0],
     )
+
+
+def _scopes_page(request: Request, visit: Visit) -> Response:
+    """Tell somebody whose scopes lead to no page what they are for."""
+    told = [SCOPE_WORDS[scope] for scope in sorted_scopes(visit.caller.scopes)]
+    return render(request, "scopes.html.j2", caller=visit.caller, title="What you may do", scopes=told)
 
 
 def _workers(found: dict[str, Any]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from ledger.errors import UsageError
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
+from .fields import Line
 from .rendering import render
 from .visitors import Administrator
 from .wording import SCOPES
@@ -35,9 +36,9 @@ def all_tokens(request: Request, visit: Administrator) -> Response:
 def make_token(
     request: Request,
     visit: Administrator,
-    name: Annotated[str, Form(max_length=300)] = "",
+    name: Line = "",
     scope: Annotated[Sequence[str], Form()] = (),
-    days: Annotated[str, Form(max_length=10)] = "90",
+    days: Line = "90",
 ) -> Response:
     """Make one, and show its text: here, once."""
     if days not in LIFETIMES:

@@ -9,7 +9,8 @@ SomebodyKnown = Annotated[Visit, requires_one_of(*Scope)]
 Reader = Annotated[Visit, requires(Scope.READ)]
 Filer = Annotated[Visit, requires(Scope.READ, Scope.FILE)]
 """What is filed from a page was previewed, and previews name classes."""
-Decider = Annotated[Visit, requires(Scope.DECIDE)]
+Decider = Annotated[Visit, requires(Scope.READ, Scope.DECIDE)]
+"""Whoever decides is shown what about, and what became of it."""
 Witness = Annotated[Visit, requires_one_of(Scope.READ, Scope.AUDIT)]
 Operator = Annotated[Visit, requires(Scope.READ, Scope.OPERATE)]
 """Whoever rolls back or certifies is shown first what that does, with class names."""

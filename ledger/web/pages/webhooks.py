@@ -2,7 +2,7 @@
 
 from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Form, Path
+from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -14,6 +14,7 @@ from ledger.web.problems import status_of
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
+from .fields import Address
 from .rendering import render
 from .visitors import Administrator
 
@@ -40,8 +41,8 @@ def all_webhooks(request: Request, visit: Administrator) -> Response:
 def add(
     request: Request,
     visit: Administrator,
-    url: Annotated[str, Form(max_length=2100)] = "",
-    kinds: Annotated[str, Form(max_length=2000)] = "",
+    url: Address = "",
+    kinds: Address = "",
 ) -> Response:
     """Add one, and show its secret: here, once. If it is refused, say why, and keep what was typed."""
     wanted = [one.strip() for one in kinds.split(",") if one.strip()]

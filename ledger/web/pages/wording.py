@@ -3,6 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
+from ledger.domain.access import Scope
 from ledger.domain.states import Action
 
 
@@ -26,6 +27,15 @@ TOLD = {
     "signed": Told("A new head was signed."),
 }
 """By what an address says: nothing that somebody else wrote into a link is ever shown."""
+
+SCOPE_WORDS = {
+    Scope.READ: "read: see models, requests, evidence and certificates",
+    Scope.FILE: "file: file requests, one or many",
+    Scope.DECIDE: "decide: approve, deny, hold and extend requests",
+    Scope.OPERATE: "operate: roll back, purge and certify",
+    Scope.AUDIT: "audit: read and verify the audit log",
+    Scope.ADMIN: "admin: make and revoke tokens, and say who is told of events",
+}
 
 STATE_KINDS = {
     "awaiting_approval": "mind",
