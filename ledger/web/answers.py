@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from operator import itemgetter
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import orjson
 from fastapi import Request
@@ -45,7 +45,7 @@ def page(request: Request, body: Document, key: str, after: int, limit: int) -> 
     if more > 0:
         query = [(name, value) for name, value in request.query_params.multi_items() if name not in {"after", "limit"}]
         following = urlencode([*query, ("after", str(items[-1][key])), ("limit", str(limit))])
-        headers["Link"] = f'<{request.url.path}?{following}>; rel="next"'
+        headers["Link"] = f'<{quote(request.url.path)}?{following}>; rel="next"'
     return answer({**body, "items": items}, headers=headers)
 
 

@@ -5,6 +5,7 @@ Who may not read the ledger learns what kind of error it was and nothing that ma
 
 import logging
 import traceback
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -60,6 +61,7 @@ TITLES = {
     422: "The request is not understood",
     428: "Say which state of it you saw",
 }
+LONGEST_NAME = 60
 MOST_FAULTS = 20
 """Faults of a request that an answer lists."""
 LOG = logging.getLogger("unledger.web")
@@ -166,6 +168,8 @@ def _told(request: Request, body: Document, headers: dict[str, str] | None = Non
     if page is None or request.url.path.startswith(OF_PROGRAMS):
         return problem_response(body, headers)
     shown: Response = page(request, body)
+    for name, value in (headers or {}).items():
+        shown.headers.setdefault(name, value)
     return shown
 
 
@@ -202,7 +206,7 @@ async def _validation_problem(request: Request, error: Exception) -> Response:
     if any(one["type"] == "json_invalid" for one in found):
         return _told(request, plain_problem(400, "the body of the request is not JSON", "send JSON, encoded as UTF-8"))
     # What was sent is not repeated: it may name classes.
-    faults = [{"at": _place(one["loc"]), "problem": _said(one)} for one in found[:MOST_FAULTS]]
+    faults = [{"at": _place(one, error.body), "problem": _said(one)} for one in found[:MOST_FAULTS]]
     told = "; ".join(f"{one['at']}: {one['problem']}" for one in faults[:3])
     body = plain_problem(422, told, "the description of the API is at /api/v1/openapi.json")
     return _told(request, {**body, "faults": faults})
@@ -220,8 +224,31 @@ def _methods(request: Request) -> list[str]:
     return sorted({method for methods in found for method in methods})
 
 
-def _place(location: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in location if isinstance(part, int) or str(part).isidentifier() or "-" in part)
+def _place(one: Any, body: Any) -> str:
+    """Return where a fault is, in the words of who sent it: a location also names the checks that a value went through.
+
+    Args:
+        one: The fault.
+        body: What was sent.
+    """
+    location, lacking = one["loc"], one["type"] == "missing"
+    if location[0] != "body":
+        return ".".join(str(part) for part in location[:2])
+    told, inner = ["body"], body
+    for number, part in enumerate(location[1:], start=2):
+        if _is_within(part, inner):
+            inner = inner[part]
+        elif not (lacking and number == len(location)):
+            continue
+        # A name that is no word is anything at all; that it is there says the place around it.
+        told += [str(part)] if len(str(part)) <= LONGEST_NAME and (isinstance(part, int) or part.isidentifier()) else []
+    return ".".join(told)
+
+
+def _is_within(part: str | int, value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return part in value
+    return isinstance(value, list) and isinstance(part, int) and 0 <= part < len(value)
 
 
 def _said(one: Any) -> str:

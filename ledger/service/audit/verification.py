@@ -69,6 +69,22 @@ def verify_log(ledger: Ledger, kept_elsewhere: str | None = None, key: str | Non
         return VerifiedLog(head, tx.audit.root().hex(), signed)
 
 
+def require_readable(ledger: Ledger, kept_elsewhere: str | None, key: str | None = None) -> None:
+    """Return if what somebody kept can be read and is genuine; the log is not looked at.
+
+    Args:
+        ledger: The ledger.
+        kept_elsewhere: Contents of a checkpoint or witness file, or ``SIZE:SHA256``.
+        key: Verifier key; None takes the ledger's own.
+
+    Raises:
+        SignatureError: It is malformed, or not genuine.
+        UsageError: It is one line, and no head.
+    """
+    verifier = Verifier.parse(key) if key else own_verifier(ledger.config)
+    read_kept(kept_elsewhere, [verifier] if verifier else [])
+
+
 def verify_export(text: str, name: str, against: str | None = None, key: str | None = None) -> VerifiedLog:
     """Verify an exported history, without any ledger.
 

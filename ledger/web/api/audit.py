@@ -1,5 +1,6 @@
 """The audit log: entries, heads that are signed, proofs, and checking all of it."""
 
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -8,8 +9,10 @@ from starlette.responses import Response
 from ledger.documents.audit import without_free_text
 from ledger.domain.access import Scope
 from ledger.domain.numbers import LARGEST_WHOLE
-from ledger.errors import NotFoundError
+from ledger.errors import NotFoundError, SignatureError
+from ledger.service.audit.verification import require_readable
 from ledger.web.answers import DEFAULT_ITEMS, answer, page
+from ledger.web.problems import problem, problem_response
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
 
@@ -86,4 +89,9 @@ def export_log(visit: Auditor) -> Response:
 def verify_log(visit: Auditor, body: VerificationBody) -> Response:
     """Verify the log and every row that it tells of. An error names the first bad entry."""
     with visit.desk() as desk:
+        try:
+            require_readable(desk.ledger, body.kept, body.key)
+        except SignatureError as error:
+            # Here, what was sent is at fault, and nothing that is stored.
+            return problem_response({**problem(error, visit.caller), "status": HTTPStatus.UNPROCESSABLE_ENTITY})
         return answer(desk.audit.verify(body.kept, body.key))

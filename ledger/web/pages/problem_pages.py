@@ -8,6 +8,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ledger.documents.document import Document
 from ledger.web.problems import RETRY_SECONDS, caller_of
+from ledger.web.security.cross_site import host_of
 from ledger.web.security.logins import LOGIN, own_path
 
 from .rendering import render
@@ -52,9 +53,10 @@ def error_page(request: Request, problem: Document) -> Response:
 
 def previous_page(request: Request) -> str:
     """Return the address of the page that somebody came from, if it is one of this server."""
-    came_from = urlsplit(request.headers.get("referer", ""))
-    if came_from.netloc != request.url.netloc:
+    address = request.headers.get("referer", "")
+    if host_of(address) != request.url.netloc:
         return "/"
+    came_from = urlsplit(address)
     return own_path(came_from.path + (f"?{came_from.query}" if came_from.query else ""))
 
 

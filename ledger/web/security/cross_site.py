@@ -15,6 +15,14 @@ OWN = frozenset({"same-origin", "none"})
 """``none``: a person typed the address, or followed a bookmark."""
 
 
+def host_of(address: str) -> str:
+    """Return the host of an address, with its port if it names one; empty where there is none."""
+    try:
+        return urlsplit(address).netloc
+    except ValueError:
+        return ""
+
+
 def require_same_site(request: Request) -> None:
     """Return if a request that carries a session's cookie comes from a page of this server, or changes nothing.
 
@@ -27,9 +35,9 @@ def require_same_site(request: Request) -> None:
     if site is not None:
         own = site in OWN
     else:
-        origin = urlsplit(request.headers.get("origin", ""))
+        origin = host_of(request.headers.get("origin", ""))
         # A proxy in front may speak https to the world and http to us: the host alone is compared.
-        own = bool(origin.netloc) and origin.netloc == request.headers.get("host")
+        own = bool(origin) and origin == request.headers.get("host")
     if not own:
         raise ForbiddenError(
             "this does not come from a page of this server", "use the pages of this server, or a token in place of them"

@@ -1,5 +1,7 @@
 """Answer only under the names that this server is known by: a name of somebody else may point here, too."""
 
+from urllib.parse import urlsplit
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ledger.web.problems import plain_problem, problem_response
@@ -28,6 +30,11 @@ class TrustedHosts:
         await problem_response(body)(scope, receive, send)
 
     def _knows(self, host: str) -> bool:
+        try:
+            # With a star, anything would do, also what no address can hold.
+            urlsplit(f"//{host}")
+        except ValueError:
+            return False
         return any(name in ("*", host) or (name.startswith("*.") and host.endswith(name[1:])) for name in self._hosts)
 
 

@@ -1,7 +1,5 @@
 """Let a browser in and out: by a link that works once, by a token that a person types."""
 
-from urllib.parse import urlsplit
-
 from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -68,6 +66,6 @@ def let_in(request: Request, cookie: str, following: str) -> Response:
 
 def own_path(address: str) -> str:
     """Return an address if it is a path of this server, else the first page's."""
-    parts = urlsplit(address)
-    own = address.startswith("/") and not address.startswith("//") and not parts.scheme and not parts.netloc
-    return address if own and address.isascii() and address.isprintable() and "\\" not in address else "/"
+    plain = address.startswith("/") and address.isascii() and address.isprintable() and "\\" not in address
+    # Two slashes begin the name of a server.
+    return address if plain and not address.startswith("//") else "/"
