@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ledger.domain.access import Scope, read_scopes
+from ledger.domain.access import DEFAULT_LIFETIME_DAYS, Scope, read_scopes
 from ledger.domain.command_lines import command
 from ledger.domain.typed_dates import parse_date
 
@@ -25,7 +25,7 @@ def create_token(
     scope: Annotated[list[str], typer.Option("--scope", "-s", help=f"What it allows, repeatable: {', '.join(Scope)}.")],
     expires: Annotated[
         str, typer.Option(metavar="DATE", help="When it ends, e.g. 2027-01-31, +30d, or never.")
-    ] = "+90d",
+    ] = f"+{DEFAULT_LIFETIME_DAYS}d",
     json: Json = False,
 ) -> None:
     """Make a token; its text is shown once."""

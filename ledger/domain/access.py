@@ -8,6 +8,8 @@ from enum import StrEnum
 from ledger.errors import ForbiddenError, UsageError
 
 LONGEST_NAME = 200
+DEFAULT_LIFETIME_DAYS = 90
+"""How long a token lets somebody in, where nobody says."""
 VIA_TOKEN, VIA_LINK, VIA_OIDC, VIA_SHELL = "token", "link", "oidc", "shell"
 """How it is known who asks."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,6 +100,50 @@ def test_a_legal_basis_is_left_out_for_who_may_not_read(served: Served) -> None:
     assert "the kite withdrew" in whole["leaf"]
     # An export that left it out would not verify: the documentation says so.
     assert "the kite withdrew" in get(served, "audit/export", Scope.AUDIT).text
+
+
+def test_a_token_ends_after_90_days_unless_somebody_says_otherwise(served: Served) -> None:
+    body = {"name": "nightly", "scopes": ["read"]}
+    left_out = post(served, "tokens", body).json()
+    ends, made = (datetime.fromisoformat(left_out[key]) for key in ("expires_at", "created_at"))
+    assert abs(ends - made - timedelta(days=90)) < timedelta(seconds=1)
+    assert post(served, "tokens", {**body, "expires_at": None}).json()["expires_at"] is None
+    far = post(served, "tokens", {**body, "expires_at": "9999-12-31T23:59:59-14:00"})
+    assert (far.status_code, far.json()["error"]) == (422, "UsageError")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"action": "retry", "waive_gates": True}, "takes a reason"),
+        ({"action": "withdraw", "waive_gates": True}, "takes a reason"),
+        ({"action": "hold", "reason": "so", "waive_gates": True}, "computes nothing"),
+        ({"action": "deny", "reason": "so", "solvers": ["projection"]}, "computes nothing"),
+    ],
+)
+def test_a_decision_ignores_nothing_that_it_is_told(served: Served, body: dict[str, Any], said: str) -> None:
+    refused = post(served, "requests/3/decisions", body)
+    assert (refused.status_code, refused.json()["error"]) == (422, "UsageError")
+    assert said in refused.json()["detail"]
+    assert get(served, "requests/3").json()["state"] == "queued"
+
+
+@pytest.mark.parametrize("due", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "1800-01-01T00:00:00Z"])
+def test_dates_lie_in_the_calendar_of_every_time_zone(served: Served, due: str) -> None:
+    one = {"classes": ["crow"], "due_at": due}
+    for refused in (
+        post(served, "models/1/requests", {"requests": [one]}),
+        post(served, "requests/3/extensions", {"due_at": due, "reason": "for ever"}),
+    ):
+        assert (refused.status_code, refused.json()["error"]) == (422, "UsageError")
+        assert "is not between 1900 and 9998" in refused.json()["detail"]
+
+
+def test_an_empty_key_is_refused(served: Served) -> None:
+    body = {"requests": [{"classes": ["crow"], "idempotency_key": ""}]}
+    assert post(served, "models/1/requests", body).status_code == 422
+    lines = '{"classes": ["crow"], "idempotency_key": ""}'
+    assert post(served, "models/1/requests/bulk", {"text": lines, "format": "jsonl"}).status_code == 422
 
 
 def test_a_decision_is_about_the_state_that_was_seen(served: Served) -> None:

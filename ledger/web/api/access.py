@@ -1,11 +1,12 @@
 """Tokens: made, listed, revoked. The text of one is shown once, in the answer that made it."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
-from ledger.domain.access import Scope, read_scopes
+from ledger.domain.access import DEFAULT_LIFETIME_DAYS, Scope, read_scopes
 from ledger.web.answers import answer
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
@@ -28,9 +29,15 @@ def show_tokens(visit: Administrator) -> Response:
 
 @router.post("/tokens", status_code=201, responses=described("token", again=True))
 def make_token(visit: Administrator, body: TokenBody) -> Response:
-    """Make a token. Its text is in this answer and nowhere else."""
+    """Make a token. Its text is in this answer and nowhere else.
+
+    It ends after 90 days unless `expires_at` says otherwise; null is no end.
+    """
     with visit.desk() as desk:
-        return answer(desk.access.create(body.name, read_scopes(body.scopes), body.expires_at), 201)
+        # What is left out is no wish for a token without end.
+        said = "expires_at" in body.model_fields_set
+        ends = body.expires_at if said else desk.ledger.clock() + timedelta(days=DEFAULT_LIFETIME_DAYS)
+        return answer(desk.access.create(body.name, read_scopes(body.scopes), ends), 201)
 
 
 @router.post("/tokens/{number}/revocation", responses=described("token", MISSING, CONFLICT))

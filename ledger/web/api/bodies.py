@@ -154,6 +154,7 @@ class TokenBody(Body):
         Field(min_length=1, max_length=20, fail_fast=True),
     ]
     expires_at: Moment | None = None
+    """Null for no end; 90 days from now where it is left out."""
 
 
 def class_texts(classes: list[str | int]) -> list[str]:
