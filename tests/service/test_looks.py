@@ -92,7 +92,8 @@ def test_the_doctor_finds_nothing_wrong(two_forgotten: Desk) -> None:
     with two_forgotten.unchanged():
         checks = doctor(find_config(two_forgotten.root))
     assert [check.name for check in checks] == [
-        *("database", "writable", "audit log", "checkpoints", "clock", "object store", "permissions", "plugins")
+        *("database", "writable", "audit log", "checkpoints", "clock", "object store", "permissions"),
+        *("engine", "plugins"),
     ]
     assert all(check.ok for check in checks), checks
 
@@ -109,7 +110,7 @@ def test_the_doctor_looks_no_further_in_a_database_that_is_none(two_forgotten: D
     two_forgotten.close()
     (two_forgotten.root / "ledger.db").write_bytes(b"not a database" * 100)
     checks = {check.name: check.ok for check in doctor(find_config(two_forgotten.root))}
-    assert checks == {"database": False, "permissions": True, "plugins": True}
+    assert checks == {"database": False, "permissions": True, "engine": True, "plugins": True}
 
 
 @pytest.mark.parametrize("victim", ["version 1", "a class space"])
