@@ -39,9 +39,16 @@ def show_check(ctx: typer.Context, check: Document, file: str, *, json: bool) ->
     """
     if json:
         answer(ctx, check)
-    else:
+    elif check["bad"]:
         rows = ((one["line"], one["error"]["message"], one["error"]["hint"]) for one in check["bad"])
         emit_table(["#line", "~what is wrong", "~hint"], rows)
-    say(f"{check['fit']:,} requests of {file} ({check['format']}) could be filed; nothing was")
+    say(f"{_counted(check['fit'], 'request')} of {file} ({check['format']}) could be filed; nothing was")
     if check["bad"]:
-        raise UsageError(f"{len(check['bad']):,} lines of {file} are bad", "correct them: one bad line spoils the file")
+        are = "is" if len(check["bad"]) == 1 else "are"
+        raise UsageError(
+            f"{_counted(len(check['bad']), 'line')} of {file} {are} bad", "correct them: one bad line spoils the file"
+        )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

@@ -186,8 +186,9 @@ def options(
     ] = False,
 ) -> None:
     """Remember the global options for the subcommand."""
-    ctx.obj = session.Session(ledger, actor, device, session.server_meant(server, ledger, actor))
-    name_ledger(ledger, server)
+    meant = session.server_meant(server, ledger, actor)
+    ctx.obj = session.Session(ledger, actor, device, meant)
+    name_ledger(ledger, server, afar=meant is not None)
 
 
 app.command("demo", rich_help_panel="Start")(demo.demo)

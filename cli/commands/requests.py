@@ -43,6 +43,7 @@ from ..preview_table import print_preview
 from ..remote_previews import await_preview
 from ..render import PhaseProgress, advise, day, emit_table, minute, say
 from ..session import confirm, session
+from ..suggestions import is_afar
 from .worker import drain_queue
 
 MOST_LISTED = 100
@@ -52,6 +53,7 @@ UNSHOWN = {"schema", "model_id", "revision", "events"}
 MOMENTS = ("received_at", "due_at", "created_at", "updated_at")
 PLACEHOLDER = "REASON"
 """What hints write where a person has to say why."""
+WORKER_THERE = "a worker on the ledger's machine carries it out"
 app = typer.Typer(no_args_is_help=True, help="Look at requests and decide about them.")
 
 
@@ -206,7 +208,7 @@ def _go_on(ctx: typer.Context, model: str, receipts: Document, *, wait: bool, js
                 ledger, model, lambda one: outcomes.append(documents.outcome_part(one, ledger.clock()))
             )
         elif queued:
-            advise("next:", command("work", "--drain"))
+            advise("next:", WORKER_THERE if is_afar() else command("work", "--drain"))
     finally:
         # Requests that were filed are reported whatever becomes of the work.
         if json:
@@ -385,7 +387,7 @@ def retry(
     if json:
         answer(ctx, done)
     say(_standing(done))
-    advise("next:", command("work", "--drain"))
+    advise("next:", WORKER_THERE if is_afar() else command("work", "--drain"))
 
 
 @app.command()

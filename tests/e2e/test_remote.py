@@ -164,6 +164,8 @@ audit import FOLDER/export
 """Commands that take images, weights or files of the ledger."""
 ELSEWHERE = {"init", "demo", "restore", "weights convert", "serve", "certificate verify", "preview"}
 """Commands that ask no ledger, or none that an option names; and two that have tests of their own."""
+THERE = (r" \(on the ledger's machine\)", "")
+"""What hints from afar say more."""
 WITHOUT_JSON = ("request export", "request calendar", "certificate show 1 --openings", "audit export")
 """Lines that print a file as it is."""
 PASSING = [
@@ -231,7 +233,12 @@ class Ways:
 
 
 def _masked(text: str, differing: list[tuple[str, str]], folder: Path) -> str:
-    for shape, mask in [(re.escape(str(folder)), "FOLDER"), (r"unledger (-L|--server) \S+", "unledger"), *differing]:
+    for shape, mask in [
+        (re.escape(str(folder)), "FOLDER"),
+        (r"unledger (-L|--server) \S+", "unledger"),
+        THERE,
+        *differing,
+    ]:
         text = re.sub(shape, mask, text)
     # Widths of columns follow what was masked.
     return re.sub(r" +", " ", text)
@@ -344,7 +351,20 @@ def test_what_a_token_may_not_do_is_refused_as_such(one: Ways) -> None:
     there("model", "list")
     assert "scope" in there("forget", "digits", "-c", "5", code=7).err
     for token in (None, "ul_0_0", reader[:-1]):
-        assert Afar(one.there.url, token)("model", "list", code=7).out == ""
+        answer = Afar(one.there.url, token)("model", "list", code=7)
+        assert answer.out == ""
+        assert "UNLEDGER_TOKEN" in answer.err
+        # Another command would be let in as little.
+        assert "unledger " not in answer.err
+
+
+def test_no_hint_from_afar_leads_to_what_cannot_be_run_there(one: Ways) -> None:
+    assert "a worker on the ledger's machine carries it out" in one.there("forget", "digits", "-c", "5").err
+    unattended = one.there("status").err
+    assert "unledger work" in unattended
+    assert "--server" not in unattended
+    assert "on the ledger's machine" in unattended
+    assert f"unledger --server {one.there.url} request list" in one.there("request", "show", "99", code=3).err
 
 
 def test_a_server_that_is_away_is_a_matter_of_later(one: Ways) -> None:

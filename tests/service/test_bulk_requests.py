@@ -18,6 +18,7 @@ from ledger.errors import IdempotencyConflictError, TooFewRetainedError, Unknown
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.requests.bulk import check_bulk, file_bulk
 from ledger.service.requests.bulk_files import BulkFormat, detect
+from tests.ledgers.command_line import Cli
 from tests.ledgers.sample import LABELS, START, Sample
 
 HEADER = "classes,reason,basis,external_id,received_at,due_at,idempotency_key\n"
@@ -143,6 +144,19 @@ def test_json_lines_hold_no_more_than_other_ways_in(sample: Sample) -> None:
     check = check_bulk(sample.ledger, sample.name, text, form=BulkFormat.JSONL)
     assert [(bad.line, type(bad.error)) for bad in check.bad] == [(n, UsageError) for n in range(1, len(UNFIT) + 1)]
     assert filed(sample.ledger) == []
+
+
+def test_a_dry_run_of_one_good_line_says_so_and_shows_no_table(sample: Sample, tmp_path: Path) -> None:
+    (tmp_path / "one.csv").write_text("classes\nowl\n")
+    (tmp_path / "wrong.csv").write_text("classes\nnobody\n")
+    cli = Cli(tmp_path)
+    good = cli("forget", sample.name, "-f", str(tmp_path / "one.csv"), "--dry-run")
+    assert good.out == ""
+    assert "1 request of" in good.err
+    bad = cli("forget", sample.name, "-f", str(tmp_path / "wrong.csv"), "--dry-run", code=2)
+    assert "what is wrong" in bad.out
+    assert "0 requests of" in bad.err
+    assert "1 line of" in bad.err
 
 
 def test_a_request_that_leaves_too_little_is_bad_and_those_behind_it_are_not(sample: Sample) -> None:

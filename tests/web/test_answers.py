@@ -160,6 +160,13 @@ def test_a_decision_is_about_the_state_that_was_seen(served: Served) -> None:
     assert post(served, "requests/3/decisions", {"action": "cancel"}, if_match="*").status_code == 200
 
 
+def test_what_is_live_is_told_of_now_if_no_moment_is_named(served: Served) -> None:
+    now = get(served, "models/1/live")
+    assert now.status_code == 200
+    model = get(served, "models/1").json()
+    assert [item["version"] for item in now.json()["items"]] == [model["version"]["version"]]
+
+
 def test_a_key_files_once(served: Served) -> None:
     body = {"requests": [{"classes": ["crow"]}]}
     first = post(served, "models/1/requests", body, idempotency_key="K-1")

@@ -10,7 +10,7 @@ import httpx
 
 from ledger import __version__
 from ledger.documents.document import Document
-from ledger.errors import LedgerError, UnreachableError, UsageError
+from ledger.errors import AuthenticationError, LedgerError, UnreachableError, UsageError
 
 from .problems import error_of
 
@@ -137,7 +137,11 @@ class ServerClient:
                 "name the address that it points to",
             )
         if not response.is_success:
-            raise error_of(response.status_code, _json(response))
+            error = error_of(response.status_code, _json(response))
+            if isinstance(error, AuthenticationError):
+                which = "another token" if "Authorization" in self._client.headers else "a token"
+                error.hint = f"put {which} into the variable UNLEDGER_TOKEN; whoever administers the ledger makes one"
+            raise error
         return response
 
     def _document(self, response: httpx.Response) -> Document:

@@ -137,5 +137,5 @@ def _parts(text: str) -> tuple[str, str]:
 
 def _unknown() -> AuthenticationError:
     return AuthenticationError(
-        "this is no token of this ledger", "a token begins with ul_; make one with: unledger token create NAME"
+        "this is no token of this ledger", "a token begins with ul_; whoever administers the ledger makes one"
     )

@@ -1,6 +1,6 @@
 """Models and their versions."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -70,10 +70,14 @@ def show_evidence(visit: Reader, model: ModelId, version: VersionNumber) -> Resp
 
 
 @router.get("/models/{model}/live", responses=described("versions", MISSING))
-def show_live(visit: Reader, model: ModelId, at: Annotated[Moment, Query(json_schema_extra=MOMENT)]) -> Response:
-    """Return the version that was live at a moment, as a list of one."""
+def show_live(
+    visit: Reader,
+    model: ModelId,
+    at: Annotated[Moment | None, Query(description="When; now if not said.", json_schema_extra=MOMENT)] = None,
+) -> Response:
+    """Return the version that was live at a moment, or is now, as a list of one."""
     with visit.desk() as desk:
-        return answer(desk.versions.live_at(model, at))
+        return answer(desk.versions.live_at(model, at or datetime.now(UTC)))
 
 
 @router.get("/models/{model}/report", responses=html("The report on the model, as a page", MISSING))

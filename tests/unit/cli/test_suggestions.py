@@ -43,5 +43,21 @@ def test_the_ledger_is_named_again(folder: str) -> None:
     assert said.endswith("or: unledger init")
 
 
+@pytest.mark.parametrize("server", ["https://ledger.example.org", None])
+def test_from_afar_only_what_a_server_answers_is_suggested_there(server: str | None) -> None:
+    option = "" if server is None else f" --server {server}"
+    suggestions.name_ledger(None, server, afar=True)
+    try:
+        assert suggestions.suggest("see: unledger model list") == f"see: unledger{option} model list"
+        assert suggestions.suggest("see: unledger request show 3") == f"see: unledger{option} request show 3"
+        for here in ("work --drain", "fsck", "model rebind digits", "audit adopt digits", "model export x"):
+            assert suggestions.suggest(f"run: unledger {here}") == f"run: unledger {here} (on the ledger's machine)"
+        assert suggestions.suggest("on the ledger's machine: unledger request withdraw 3").endswith(
+            ": unledger request withdraw 3"
+        )
+    finally:
+        suggestions.name_ledger(None)
+
+
 def test_nothing_is_added_where_the_ledger_is_found_anyway() -> None:
     assert suggestions.suggest("see: unledger status") == "see: unledger status"
