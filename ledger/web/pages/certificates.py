@@ -3,13 +3,15 @@
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Form, Path
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from ledger.errors import UsageError
 from ledger.web.security.guarded_routes import GuardedRoute
 
 from .rendering import render
+from .stated import stated
 from .visitors import Operator, Reader, Witness
 
 router = APIRouter(route_class=GuardedRoute)
@@ -36,7 +38,7 @@ def all_certificates(request: Request, visit: Witness) -> Response:
 def one_certificate(request: Request, number: Number, visit: Witness) -> Response:
     """Show what one states."""
     with visit.desk() as desk:
-        found, now = desk.certificates.show(number), desk.ledger.clock()
+        found, now, zone = desk.certificates.show(number), desk.ledger.clock(), desk.ledger.config.zone
     said = found["statement"]["predicate"]
     return render(
         request,
@@ -46,19 +48,37 @@ def one_certificate(request: Request, number: Number, visit: Witness) -> Respons
         section="/certificates",
         now=now,
         c=found,
-        level=said["evidence"]["level"],
+        said=stated(said, zone),
         not_tested=said["notTested"]["levels"],
         since=found["since"],
         statement=json.dumps(found["statement"], indent=2, ensure_ascii=False),
     )
 
 
-@router.post("/requests/{number}/certificate")
-def issue(number: Number, visit: Operator) -> Response:
-    """Certify how a request was carried out."""
+@router.get("/requests/{number}/certificate")
+def plan(request: Request, number: Number, visit: Operator) -> Response:
+    """Show what would be certified."""
     with visit.desk() as desk:
-        made = desk.certificates.issue(number)
-    return RedirectResponse(f"/certificates/{made['id']}?told=issued", 303)
+        planned, now = desk.certificates.plan(number), desk.ledger.clock()
+    return render(
+        request,
+        "certificate_plan.html.j2",
+        caller=visit.caller,
+        title="Issue a certificate",
+        section="/certificates",
+        now=now,
+        plan=planned,
+    )
+
+
+@router.post("/requests/{number}/certificate")
+def issue(number: Number, visit: Operator, confirmation: Annotated[str, Form(max_length=200)] = "") -> Response:
+    """Certify what the plan said that was shown; refused if the ledger changed since."""
+    if not confirmation:
+        raise UsageError("what would be certified was not shown yet", "go back, and look at it first")
+    with visit.desk() as desk:
+        made = desk.certificates.issue(number, confirmation=confirmation)
+    return RedirectResponse(f"/certificates/{made['id']}?told={'certified' if made['repeated'] else 'issued'}", 303)
 
 
 @router.get("/certificates/{number}/certificate.json")

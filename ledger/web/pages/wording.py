@@ -20,6 +20,7 @@ TOLD = {
     "decided": Told("The decision was recorded."),
     "rolled_back": Told("The model was rolled back."),
     "issued": Told("The certificate was issued."),
+    "certified": Told("This certificate says just that already: nothing was issued."),
     "revoked": Told("The token was revoked. Sessions that were opened with it have ended."),
     "removed": Told("The address was removed."),
     "test_arrived": Told("The test message arrived."),

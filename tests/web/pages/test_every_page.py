@@ -14,6 +14,7 @@ PAGES = [
     "/requests/1",
     "/requests/3",
     "/requests/4",
+    "/requests/1/certificate",
     "/models",
     "/models/1?on=2026-01-01",
     "/models/1/versions/0",
