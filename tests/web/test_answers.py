@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -165,6 +168,16 @@ def test_what_is_live_is_told_of_now_if_no_moment_is_named(served: Served) -> No
     assert now.status_code == 200
     model = get(served, "models/1").json()
     assert [item["version"] for item in now.json()["items"]] == [model["version"]["version"]]
+
+
+def test_the_bodies_that_the_documentation_shows_are_understood(served: Served) -> None:
+    table = (Path(__file__).parents[2] / "docs/api.md").read_text().partition("## Bodies")[2]
+    shown = re.findall(r"^\| `(/[^`]+)`[^|]*\| `(\{.*?\})`", table, re.MULTILINE)
+    assert len(shown) > 12
+    for path, body in shown:
+        answer = post(served, path.removeprefix("/"), json.loads(body))
+        assert "faults" not in answer.json(), (path, answer.text)
+        assert answer.status_code not in (400, 405, 500), (path, answer.text)
 
 
 def test_a_key_files_once(served: Served) -> None:
