@@ -14,6 +14,7 @@ from icalendar import Calendar
 from ledger.config import create_config, find_config
 from ledger.desk.local.desk import LocalDesk
 from ledger.documents.request_tables import requests_calendar, requests_csv, requests_jsonl
+from ledger.domain.requests import Request
 from ledger.errors import IdempotencyConflictError, TooFewRetainedError, UnknownClassError, UsageError
 from ledger.service.ledger import Ledger, create_ledger, open_ledger
 from ledger.service.requests.bulk import check_bulk, file_bulk
@@ -205,6 +206,23 @@ def test_what_is_written_as_csv_is_read_as_the_same_requests(sample: Sample) -> 
     before = filed(sample.ledger)
     file_bulk(sample.ledger, sample.name, again.getvalue())
     assert filed(sample.ledger) == before * 2
+
+
+def test_an_exported_table_is_filed_as_it_is(sample: Sample) -> None:
+    sample.file(0, reason="=why", external_id="T-1", basis="gdpr-17")
+    sample.file(1, 2)
+    items = LocalDesk(sample.ledger).requests.all()["items"]
+    table = requests_csv(items).decode()
+    before = [(r.classes, r.reason, r.external_id, r.received_at, r.due_at) for r in stored(sample.ledger)]
+    file_bulk(sample.ledger, sample.name, table, name="requests.csv")
+    after = [(r.classes, r.reason, r.external_id, r.received_at, r.due_at) for r in stored(sample.ledger)]
+    assert after == before * 2
+    assert detect(table) is BulkFormat.CSV
+
+
+def stored(ledger: Ledger) -> list[Request]:
+    with ledger.database.read() as tx:
+        return [*tx.requests.all()]
 
 
 def test_labels_with_the_separator_travel_as_a_list(tmp_path: Path) -> None:

@@ -20,6 +20,10 @@ MOST_LINES = 100_000
 MOST_BYTES = 16 * 2**20
 FIELDS = tuple(field.name for field in fields(NewRequest) if field.name not in ("actor", "preview"))
 """What a line may say."""
+RESULTS = frozenset({"id", "model", "state", "days_left", "actor", "created_at", "updated_at"}) | frozenset(
+    {"version", "no_op", "gates_waived", "outcome"}
+)
+"""Further columns of requests that were exported. A table with all of them is one: they are not read."""
 LINE_HINT = 'e.g. {"classes": ["cat"], "reason": "...", "external_id": "T-1", "idempotency_key": "..."}'
 TABLE_HINT = f"columns are: {', '.join(FIELDS)}; several classes in one cell have a ; between"
 DELIMITERS = (",", ";", "\t")
@@ -81,7 +85,7 @@ def detect(text: str, name: str = "") -> BulkFormat:
         return BulkFormat.JSONL
     first = next((line for line in text.lstrip(BYTE_ORDER_MARK).splitlines() if line.strip()), "")
     columns = [_column(cell) for cell in first.split(_delimiter(first))]
-    return BulkFormat.CSV if "classes" in columns and set(columns) <= set(FIELDS) else BulkFormat.LINES
+    return BulkFormat.CSV if "classes" in columns and not _unknown(columns) else BulkFormat.LINES
 
 
 def read_bulk(
@@ -153,7 +157,7 @@ class _Reader:
                 yield number, partial(self._row, columns, cells)
                 continue
             columns = [_column(cell) for cell in cells]
-            unknown = [cell for cell in columns if cell not in FIELDS]
+            unknown = _unknown(columns)
             if unknown or "classes" not in columns or len(set(columns)) < len(columns):
                 what = (
                     f"it has {', '.join(map(repr, unknown))}" if unknown else "it needs classes, and each column once"
@@ -178,6 +182,7 @@ class _Reader:
         if len(cells) != len(columns):
             raise UsageError(f"it has {len(cells)} cells, and the first line has {len(columns)}", TABLE_HINT)
         said = {column: _cell(cell) for column, cell in zip(columns, cells, strict=True) if cell.strip()}
+        said = {column: cell for column, cell in said.items() if column in FIELDS}
         classes = said.pop("classes", "")
         if classes.startswith("["):
             try:
@@ -204,6 +209,11 @@ def _fail(message: str, hint: str) -> NewRequest:
 
 def _column(cell: str) -> str:
     return cell.strip().strip('"').strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _unknown(columns: list[str]) -> list[str]:
+    known = {*FIELDS, *RESULTS} if set(columns) >= RESULTS else {*FIELDS}
+    return [column for column in columns if column not in known]
 
 
 def _delimiter(line: str) -> str:
