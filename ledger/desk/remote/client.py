@@ -137,11 +137,11 @@ class ServerClient:
                 "name the address that it points to",
             )
         if not response.is_success:
-            error = error_of(response.status_code, _json(response))
-            if isinstance(error, AuthenticationError):
+            refusal = error_of(response.status_code, _json(response))
+            if isinstance(refusal, AuthenticationError):
                 which = "another token" if "Authorization" in self._client.headers else "a token"
-                error.hint = f"put {which} into the variable UNLEDGER_TOKEN; whoever administers the ledger makes one"
-            raise error
+                refusal.hint = f"put {which} into the variable UNLEDGER_TOKEN; whoever administers the ledger makes one"
+            raise refusal
         return response
 
     def _document(self, response: httpx.Response) -> Document:

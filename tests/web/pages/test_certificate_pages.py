@@ -9,7 +9,9 @@ from tests.web.pages.reading import text_of
 
 
 def _confirmation(page: str) -> str:
-    return re.findall('name="confirmation" value="([^"]+)"', page)[0]
+    found = re.search('name="confirmation" value="([^"]+)"', page)
+    assert found is not None
+    return found[1]
 
 
 def test_a_certificate_is_shown_before_it_is_signed_and_says_in_words_what_it_states(tmp_path: Path) -> None:
