@@ -203,12 +203,12 @@ def test_no_space_left(small_disk: Path, cli: Cli, trained_digits: TrainedDigits
     full("forget", "digits", "-c", "3")
     (small_disk / "filler").write_bytes(b"x" * (os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize))
     before = full.contents()
-    answer = full("forget", "digits", "-c", "4", "--reason", "long " * 5000, code=1)
+    answer = full("forget", "digits", "-c", "4", "--reason", "long " * 1900, code=1)
     assert isinstance(answer.error, LedgerError)
     assert full.contents() == before
     (small_disk / "filler").unlink()
     full.verified()
-    full("forget", "digits", "-c", "4", "--reason", "long " * 5000)
+    full("forget", "digits", "-c", "4", "--reason", "long " * 1900)
 
 
 @pytest.mark.parametrize("there", [False, True], ids=["new folder", "empty folder"])

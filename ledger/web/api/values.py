@@ -54,7 +54,14 @@ def read_whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-MOMENT: dict[str, Any] = {"type": "string", "format": "date-time"}
+SHOWN_YEARS = r"(190[1-9]|19[1-9]\d|[2-8]\d{3}|9[0-8]\d{2}|99[0-8]\d|999[0-7])"
+"""Years that are taken whole: the first and the last that the ledger knows lose a day to the time zones."""
+MOMENT: dict[str, Any] = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": rf"^{SHOWN_YEARS}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt]([01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+    r"(\.\d{1,6})?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)$",
+}
 Moment = Annotated[datetime, BeforeValidator(read_moment), WithJsonSchema(MOMENT)]
 Text = Annotated[str, StringConstraints(strict=True, max_length=LONGEST_NOTE, pattern=WITHOUT_NUL)]
 Word = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200, pattern=WITHOUT_NUL)]
