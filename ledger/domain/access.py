@@ -10,7 +10,7 @@ from ledger.errors import ForbiddenError, UsageError
 LONGEST_NAME = 200
 DEFAULT_LIFETIME_DAYS = 90
 """How long a token lets somebody in, where nobody says."""
-VIA_TOKEN, VIA_LINK, VIA_OIDC, VIA_SHELL = "token", "link", "oidc", "shell"
+VIA_TOKEN, VIA_LINK, VIA_OIDC = "token", "link", "oidc"
 """How it is known who asks."""
 
 

@@ -9,8 +9,6 @@ from ledger.service.requests.filing import PART
 
 from .values import Body, Flag, Moment, Number, Text, Whole, Word
 
-ScopeName = Literal["read", "file", "decide", "operate", "audit", "admin"]
-
 
 class ForgetBody(Body):
     """One request to forget classes."""

@@ -3,19 +3,19 @@
 import json
 from typing import Annotated
 
-from fastapi import APIRouter, Form, Path
+from fastapi import APIRouter, Form
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ledger.errors import UsageError
 from ledger.web.security.guarded_routes import GuardedRoute
 
+from .numbers import NumberFromOne
 from .rendering import render
 from .stated import stated
 from .visitors import Operator, Reader, Witness
 
 router = APIRouter(route_class=GuardedRoute)
-Number = Annotated[int, Path(ge=1, le=2**53)]
 
 
 @router.get("/certificates")
@@ -35,7 +35,7 @@ def all_certificates(request: Request, visit: Witness) -> Response:
 
 
 @router.get("/certificates/{number}")
-def one_certificate(request: Request, number: Number, visit: Witness) -> Response:
+def one_certificate(request: Request, number: NumberFromOne, visit: Witness) -> Response:
     """Show what one states."""
     with visit.desk() as desk:
         found, now, zone = desk.certificates.show(number), desk.ledger.clock(), desk.ledger.config.zone
@@ -56,7 +56,7 @@ def one_certificate(request: Request, number: Number, visit: Witness) -> Respons
 
 
 @router.get("/requests/{number}/certificate")
-def plan(request: Request, number: Number, visit: Operator) -> Response:
+def plan(request: Request, number: NumberFromOne, visit: Operator) -> Response:
     """Show what would be certified."""
     with visit.desk() as desk:
         planned, now = desk.certificates.plan(number), desk.ledger.clock()
@@ -72,7 +72,7 @@ def plan(request: Request, number: Number, visit: Operator) -> Response:
 
 
 @router.post("/requests/{number}/certificate")
-def issue(number: Number, visit: Operator, confirmation: Annotated[str, Form(max_length=200)] = "") -> Response:
+def issue(number: NumberFromOne, visit: Operator, confirmation: Annotated[str, Form(max_length=200)] = "") -> Response:
     """Certify what the plan said that was shown; refused if the ledger changed since."""
     if not confirmation:
         raise UsageError("what would be certified was not shown yet", "go back, and look at it first")
@@ -82,7 +82,7 @@ def issue(number: Number, visit: Operator, confirmation: Annotated[str, Form(max
 
 
 @router.get("/certificates/{number}/certificate.json")
-def certificate_file(number: Number, visit: Witness) -> Response:
+def certificate_file(number: NumberFromOne, visit: Witness) -> Response:
     """Send a certificate, as others verify it."""
     with visit.desk() as desk:
         data = desk.certificates.file(number)
@@ -90,7 +90,7 @@ def certificate_file(number: Number, visit: Witness) -> Response:
 
 
 @router.get("/certificates/{number}/openings.json")
-def openings_file(number: Number, visit: Reader) -> Response:
+def openings_file(number: NumberFromOne, visit: Reader) -> Response:
     """Send what shows which classes a certificate is about."""
     with visit.desk() as desk:
         data = desk.certificates.openings(number)

@@ -1,9 +1,8 @@
 """Models, and one model: what is live, what was live on a date, its versions and what was measured."""
 
 from datetime import timedelta
-from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,11 +14,11 @@ from ledger.web.security.guarded_routes import GuardedRoute
 
 from .dates import chosen_day, end_of_day_in
 from .evidence import class_rows, standing_of
+from .numbers import Number
 from .rendering import render
 from .visitors import Reader
 
 router = APIRouter(route_class=GuardedRoute)
-Number = Annotated[int, Path(ge=0, le=2**53)]
 
 
 @router.get("/models")

@@ -20,11 +20,11 @@ from ledger.web.security.scopes import Visit
 from .dates import beginning_of_day_in, chosen_day
 from .fields import Basis, Line, Lines, Note
 from .foretold import foretold
+from .numbers import Number
 from .rendering import render
 from .visitors import Filer, Reader
 
 router = APIRouter(route_class=GuardedRoute)
-Number = Annotated[int, Path(ge=0, le=2**53)]
 JobId = Annotated[str, Path(pattern="^[0-9a-f]{32}$")]
 MOST_ROWS = 40
 """Classes of an answer that are listed; retained ones come in the order of what they lose."""

@@ -1,18 +1,16 @@
 """The report on a model, in a frame of a page, alone, or to take along."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from ledger.web.security.guarded_routes import GuardedRoute
 
+from .numbers import Number
 from .rendering import render
 from .visitors import Reader
 
 router = APIRouter(route_class=GuardedRoute)
-Number = Annotated[int, Path(ge=0, le=2**53)]
 # The report brings a stricter policy for styles, which names the digest of its style sheet. A browser applies both.
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none';"

@@ -1,9 +1,8 @@
 """One request: what it asks for, what happened to it, what was measured, and the decision about it."""
 
 from datetime import date
-from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -17,17 +16,17 @@ from ledger.web.security.scopes import Visit
 from .dates import chosen_day, end_of_day_in
 from .evidence import standing_of
 from .fields import Line, Note
+from .numbers import NumberFromOne
 from .past import binding_of, fulfilment_of
 from .rendering import render
 from .visitors import Decider, Reader
 from .wording import ACTIONS
 
 router = APIRouter(route_class=GuardedRoute)
-Number = Annotated[int, Path(ge=1, le=2**53)]
 
 
 @router.get("/requests/{number}")
-def show_request(request: Request, number: Number, visit: Reader) -> Response:
+def show_request(request: Request, number: NumberFromOne, visit: Reader) -> Response:
     """Show it."""
     with visit.desk() as desk:
         return _page(request, visit, desk, number)
@@ -36,7 +35,7 @@ def show_request(request: Request, number: Number, visit: Reader) -> Response:
 @router.post("/requests/{number}")
 def decide(
     request: Request,
-    number: Number,
+    number: NumberFromOne,
     visit: Decider,
     action: Line = "",
     reason: Note = "",

@@ -1,9 +1,8 @@
 """Roll back: first what that would reopen, then the question."""
 
 from datetime import datetime
-from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -14,11 +13,11 @@ from ledger.web.security.guarded_routes import GuardedRoute
 
 from .fields import Line, Note
 from .moments import moment
+from .numbers import Number
 from .rendering import render
 from .visitors import Operator
 
 router = APIRouter(route_class=GuardedRoute)
-Number = Annotated[int, Path(ge=0, le=2**53)]
 
 
 @router.get("/models/{number}/rollback/{version}")

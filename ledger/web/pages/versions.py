@@ -1,8 +1,8 @@
 """One version of a model: what was not tested on it, what was, and how it was made."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -12,11 +12,11 @@ from ledger.report.charts.words import setting
 from ledger.web.security.guarded_routes import GuardedRoute
 
 from .evidence import class_rows, headline_figures, standing_of
+from .numbers import Number
 from .rendering import render
 from .visitors import Reader
 
 router = APIRouter(route_class=GuardedRoute)
-Number = Annotated[int, Path(ge=0, le=2**53)]
 RECIPE = {"solver": "solver", "depth": "layers edited", "alpha_r": "alpha, retain", "alpha_f": "alpha, forget"}
 """What is told of how a version was made; the rest is in the report."""
 

@@ -1,8 +1,8 @@
 """Webhooks: addresses that are told of events. A secret is shown once, when the address is added."""
 
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -15,11 +15,11 @@ from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
 from .fields import Address
+from .numbers import Number
 from .rendering import render
 from .visitors import Administrator
 
 router = APIRouter(route_class=GuardedRoute)
-Number = Annotated[int, Path(ge=0, le=2**53)]
 
 
 class Refusal(NamedTuple):

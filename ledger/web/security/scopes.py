@@ -15,9 +15,7 @@ from ledger.errors import ForbiddenError
 from ledger.web.ledgers import LedgerPool
 
 from .authentication import authenticated
-
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
-"""Methods that change nothing."""
+from .cross_site import SAFE_METHODS
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class ScopeCheck:
             raise ForbiddenError(
                 f"this takes the scope {wanted}", "ask whoever administers the ledger for a token with it"
             )
-        return Visit(caller, pool, request.method not in READING)
+        return Visit(caller, pool, request.method not in SAFE_METHODS)
 
     def admits(self, held: frozenset[Scope]) -> bool:
         """Whether somebody with some scopes is let in."""
