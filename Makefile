@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 UV := $(shell command -v uv 2>/dev/null)
 
+# The tests start hundreds of processes: without stored bytecode each would compile torch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test quick lint fix bench clean
 
 demo: $(STAMP)
@@ -40,7 +43,7 @@ bench: $(STAMP)
 $(STAMP): pyproject.toml
 ifdef UV
 	test -d $(VENV) || uv venv --quiet --python $(PYTHON) $(VENV)
-	VIRTUAL_ENV=$(VENV) uv pip install --quiet -e '.[all]' --group dev
+	VIRTUAL_ENV=$(VENV) uv pip install --quiet --compile-bytecode -e '.[all]' --group dev
 else
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
