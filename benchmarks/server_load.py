@@ -30,7 +30,7 @@ import httpx
 from filing import CLASSES, fresh_ledger, requests
 
 from ledger.config import find_config
-from ledger.desk.desk import FiledRequest
+from ledger.desk.asked import FiledRequest
 from ledger.desk.local.desk import LocalDesk
 from ledger.domain.access import ALL_SCOPES
 from ledger.service.access.tokens import create_token

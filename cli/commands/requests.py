@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ledger import installation
-from ledger.desk.desk import FiledRequest
+from ledger.desk.asked import FiledRequest
 from ledger.documents import requests as documents
 from ledger.documents.document import Document
 from ledger.documents.document import text as document_text

@@ -7,7 +7,7 @@ from typing import Protocol
 from ledger.documents.document import Document
 from ledger.domain.access import Scope
 
-from .desk import ModelKey
+from .asked import ModelKey
 
 
 class AccessDesk(Protocol):

@@ -6,45 +6,15 @@ ledger of this machine, ``remote`` asks a server. Rules live in the services: a 
 A model is named by its name, or by its number where it is one: names are free text and belong in no address.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 from ledger.documents.document import Document
 from ledger.domain.states import Action, RequestState
 
-if TYPE_CHECKING:
-    from .access import AccessDesk, PreviewsDesk, WebhooksDesk
-
-ModelKey = str | int
-"""A model's name, or its number."""
-
-
-@dataclass(frozen=True)
-class FiledRequest:
-    """A request as whoever files it says it."""
-
-    classes: Sequence[str]
-    """Labels, or indices behind ``index:``."""
-    reason: str = ""
-    basis: str = ""
-    external_id: str = ""
-    received_at: datetime | None = None
-    due_at: datetime | None = None
-    idempotency_key: str | None = None
-    preview: Mapping[str, Any] | None = None
-    """The document of the preview that it is bound to."""
-
-
-@dataclass(frozen=True)
-class ReportFiles:
-    """A report on one model."""
-
-    page: str
-    """As HTML."""
-    tables: Mapping[str, str]
-    """The numbers behind its pictures, as CSV, by name of the file."""
+from .access import AccessDesk, PreviewsDesk, WebhooksDesk
+from .asked import FiledRequest, ModelKey, ReportFiles
 
 
 class ModelsDesk(Protocol):

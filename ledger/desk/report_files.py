@@ -6,7 +6,8 @@ from ledger.config import Config
 from ledger.report.writing import require_folder, write_pages
 from ledger.service.output_files import require_free, require_outside_ledgers, write_output
 
-from .desk import ModelKey, ReportsDesk
+from .asked import ModelKey
+from .desk import ReportsDesk
 
 
 def write_report(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ledger.desk.desk import FiledRequest
+from ledger.desk.asked import FiledRequest
 from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.domain.states import Action, RequestState

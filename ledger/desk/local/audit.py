@@ -1,6 +1,6 @@
 """The audit log, as documents."""
 
-from ledger.desk.desk import ModelKey
+from ledger.desk.asked import ModelKey
 from ledger.documents import audit as documents
 from ledger.documents.document import Document
 from ledger.service.audit.checkpoints import issue_checkpoint, newest_checkpoint

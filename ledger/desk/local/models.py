@@ -1,6 +1,6 @@
 """Registered models, as documents."""
 
-from ledger.desk.desk import ModelKey
+from ledger.desk.asked import ModelKey
 from ledger.documents import models as documents
 from ledger.documents.document import Document
 from ledger.service.ledger import Ledger

@@ -1,6 +1,6 @@
 """Models are asked for by name or by number; services know them by name."""
 
-from ledger.desk.desk import ModelKey
+from ledger.desk.asked import ModelKey
 from ledger.service.ledger import Ledger
 from ledger.service.models.lookup import get_model_numbered
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ledger.desk.desk import ModelKey
+from ledger.desk.asked import ModelKey
 from ledger.documents.document import Document
 from ledger.documents.previews import preview_job_document
 from ledger.service.ledger import Ledger

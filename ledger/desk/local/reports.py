@@ -1,6 +1,6 @@
 """Reports on models, as pages."""
 
-from ledger.desk.desk import ModelKey, ReportFiles
+from ledger.desk.asked import ModelKey, ReportFiles
 from ledger.report.writing import all_pages, report_files
 from ledger.service.ledger import Ledger
 

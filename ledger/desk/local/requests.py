@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from ledger.desk.desk import FiledRequest, ModelKey
+from ledger.desk.asked import FiledRequest, ModelKey
 from ledger.documents import requests as documents
 from ledger.documents.document import Document
 from ledger.domain.command_lines import command

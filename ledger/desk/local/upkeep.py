@@ -1,6 +1,6 @@
 """The ledger itself, as documents."""
 
-from ledger.desk.desk import ModelKey
+from ledger.desk.asked import ModelKey
 from ledger.documents.document import Document
 from ledger.documents.requests import status_document
 from ledger.documents.upkeep import ledger_document

@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from ledger.desk.desk import ModelKey
+from ledger.desk.asked import ModelKey
 from ledger.documents import models as documents
 from ledger.documents.document import Document
 from ledger.documents.requests import purge_document, rollback_document

@@ -4,7 +4,7 @@ import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from ledger.desk.desk import ModelKey
+from ledger.desk.asked import ModelKey
 from ledger.documents.document import Document
 from ledger.domain.access import Scope, sorted_scopes
 from ledger.errors import NotFoundError

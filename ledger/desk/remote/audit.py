@@ -1,6 +1,6 @@
 """The audit log of a server's ledger, its certificates, and the ledger itself."""
 
-from ledger.desk.desk import ModelKey
+from ledger.desk.asked import ModelKey
 from ledger.documents.document import Document
 from ledger.errors import NotFoundError
 

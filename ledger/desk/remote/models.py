@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from ledger.desk.desk import ModelKey, ReportFiles
+from ledger.desk.asked import ModelKey, ReportFiles
 from ledger.documents.document import Document
 from ledger.errors import NotFoundError
 

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from ledger.desk.desk import ModelKey
+from ledger.desk.asked import ModelKey
 from ledger.documents.document import Document
 from ledger.domain.numbers import LARGEST_WHOLE
 from ledger.errors import NotFoundError

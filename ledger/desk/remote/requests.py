@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from ledger.desk.desk import FiledRequest, ModelKey
+from ledger.desk.asked import FiledRequest, ModelKey
 from ledger.documents.document import Document
 from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, UsageError

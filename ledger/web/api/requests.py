@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from ledger.desk.desk import FiledRequest
+from ledger.desk.asked import FiledRequest
 from ledger.documents.document import Document
 from ledger.domain.access import Scope
 from ledger.domain.states import Action, RequestState

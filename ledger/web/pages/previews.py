@@ -9,7 +9,7 @@ from fastapi import APIRouter, Form, Path
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ledger.desk.desk import FiledRequest
+from ledger.desk.asked import FiledRequest
 from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.errors import ConflictError, LedgerError, UsageError

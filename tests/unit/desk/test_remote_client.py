@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from ledger import errors
-from ledger.desk.desk import FiledRequest
+from ledger.desk.asked import FiledRequest
 from ledger.desk.remote.client import ServerClient, checked_address, is_private
 from ledger.desk.remote.desk import RemoteDesk
 from ledger.desk.remote.problems import error_of
