@@ -12,12 +12,14 @@ EXTRAS = {
     "engine": ("torch", "torchvision", "timm", "sklearn", "scipy", "numpy", "PIL", "safetensors"),
     "server": ("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"),
     "oidc": ("authlib", "itsdangerous", "joserfc"),
+    "telemetry": ("opentelemetry.sdk", "opentelemetry.exporter.otlp"),
 }
 """Extras without which a part of the program cannot run, and the modules they bring."""
 DOES = {
     "engine": "computes with networks",
     "server": "is the server",
     "oidc": "lets people in with accounts of an identity provider",
+    "telemetry": "sends traces and figures to OpenTelemetry",
 }
 """What each of them does."""
 

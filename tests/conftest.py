@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "tests.fixtures.environment",
+    "tests.fixtures.canary",
     "tests.fixtures.databases",
     "tests.fixtures.records",
     "tests.fixtures.strace",

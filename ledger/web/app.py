@@ -21,6 +21,7 @@ from .events import EventFeed
 from .ledgers import LedgerPool
 from .openapi import describe
 from .operation.routes import router as operation
+from .operation.telemetry import telemetry
 from .pages import mount_pages
 from .problems import answer_problems
 from .security.access_log import AccessLog
@@ -65,6 +66,7 @@ def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
         redoc_url=None,
         lifespan=lifespan,
         middleware=_middleware(config, chosen),
+        telemetry=telemetry(),
     )
     app.state.ledgers = pool
     app.state.feed = feed

@@ -62,6 +62,8 @@ def _described(app: FastAPI) -> Document:
 
 
 def _complete(operation: Document, route: RouteContext) -> None:
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = _never_null(parameter["schema"])
     told = problems(EVERYWHERE, UNREADABLE if "requestBody" in operation else {})
     operation["responses"] |= {str(status): said for status, said in told.items()}
     if route.status_code is not None and "200" in operation["responses"]:
@@ -79,6 +81,14 @@ def _complete(operation: Document, route: RouteContext) -> None:
                 operation["responses"].pop(status)
         case None:
             raise AssertionError(f"{route.path} declares no scope")
+
+
+def _never_null(schema: Document) -> Document:
+    """Return the schema of a parameter without null: an address or a header leaves out what it does not say."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) != 1:
+        return schema
+    return {**{name: value for name, value in schema.items() if name != "anyOf"}, **kinds[0]}
 
 
 @cache

@@ -12,6 +12,7 @@ import uvicorn
 
 from ledger.config import find_config
 from ledger.web.app import create_app
+from tests.fixtures.canary import require_canary
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,7 @@ PATIENCE = 60.0
 @contextmanager
 def served(root: Path) -> Iterator[str]:
     """Serve the ledger in a folder; yields the server's address."""
+    require_canary(find_config(root))
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = uvicorn.Config(create_app(find_config(root)), log_config=None, access_log=False, lifespan="on")
         server = uvicorn.Server(config)

@@ -8,7 +8,6 @@ import threading
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,7 @@ from ledger.service.webhooks.delivery import (
 )
 from ledger.service.webhooks.registration import add_webhook, list_webhooks, remove_webhook
 from ledger.service.webhooks.transport import post
+from tests.ledgers.receiver import Receiver
 from tests.ledgers.stand_in import register_stand_in
 
 if TYPE_CHECKING:
@@ -48,42 +48,6 @@ if TYPE_CHECKING:
 
 HERE = WebhookPolicy((ip_network("127.0.0.0/8"),))
 CANARY = "canary-class"
-
-
-class Receiver:
-    """A web server that notes what it is sent, and answers as it is told to."""
-
-    def __init__(self) -> None:
-        self.answers: list[int] = []
-        self.seen: list[tuple[dict[str, str], str]] = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"])).decode()
-                receiver.seen.append(({name.lower(): value for name, value in self.headers.items()}, body))
-                self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
-                self.send_header("location", "http://127.0.0.1:1/elsewhere")
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook?key=of-the-receiver"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
-        self._thread.start()
-
-    @property
-    def kinds(self) -> list[str]:
-        """Kinds of what was sent."""
-        return [json.loads(body)["type"] for _, body in self.seen]
-
-    def close(self) -> None:
-        """Listen no more."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from ledger.service.access.tokens import create_token
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.web.app import create_app
 from ledger.web.settings import WebSettings
+from tests.fixtures.canary import require_canary
 from tests.ledgers.sample import LABELS, START, Sample
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Served:
 
 def open_served(folder: Path) -> Served:
     """Serve a ledger."""
+    require_canary(find_config(folder))
     app = create_app(find_config(folder), WebSettings(hosts=("localhost", "testserver"), delivers=False, poll=0.05))
     return Served(folder, app, TestClient(app, base_url=HOST, raise_server_exceptions=True))
 

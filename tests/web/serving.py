@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ledger.config import find_config
+from tests.fixtures.canary import WATCH, require_canary
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SECONDS = 120
@@ -22,6 +26,7 @@ class Server:
     """A running ``unledger serve``."""
 
     def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
+        require_canary(find_config(folder))
         command = [sys.executable, "-m", "ledger.cli", "-L", str(folder), "serve", "--port", str(port), *options]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         self.process = subprocess.Popen(
@@ -60,6 +65,7 @@ class Server:
         for stream in (self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
+        WATCH.look("log", *self.log)
         return code
 
     def _read(self) -> None:
@@ -76,3 +82,11 @@ def served_by_process(folder: Path, *options: str, port: int = 0) -> Iterator[Se
     finally:
         if server.process.poll() is None:
             server.kill()
+
+
+def wait_until(done: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    until = time.monotonic() + SECONDS
+    while not done():
+        assert time.monotonic() < until, "it does not happen"
+        time.sleep(0.02)

@@ -24,6 +24,7 @@ from ledger.service.requests.decisions import decide
 from ledger.service.requests.filing import enqueue
 from ledger.web.app import create_app
 from ledger.web.security.cookies import PLAIN_NAME
+from tests.fixtures.canary import require_canary
 from tests.ledgers.sample import Sample
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -82,6 +83,7 @@ def fill(folder: Path, time_zone: str = "UTC") -> Config:
 @contextmanager
 def serving(config: Config) -> Iterator[Served]:
     """Serve a ledger on a port of this machine."""
+    require_canary(config)
     settings = uvicorn.Config(create_app(config), port=0, log_level="error", timeout_graceful_shutdown=1, ws="none")
     server = uvicorn.Server(settings)
     thread = threading.Thread(target=server.run, name="pages")
