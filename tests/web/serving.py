@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-SECONDS = 120
+SECONDS = 300
 """How long a process may take to start: machines that test are busy."""
 
 
@@ -38,7 +38,7 @@ class Server:
         timer.start()
         self.link = self.process.stdout.readline().strip()
         timer.cancel()
-        assert self.link, self.process.stderr.read()
+        assert self.link, f"no server within {SECONDS} s: {self.process.stderr.read()}"
         self.url = self.link.partition("/login")[0]
         self.log: list[str] = []
         self._reader = threading.Thread(target=self._read, daemon=True)
