@@ -4,7 +4,8 @@
     |-- UsageError                   2   the request cannot be understood, or a file that it names cannot be read
     |   |-- UnknownClassError            no such class label or index
     |   |-- AmbiguousClassError          two classes have the same label
-    |   `-- UnknownDataSpecError         no plugin reads this data specification
+    |   |-- UnknownDataSpecError         no plugin reads this data specification
+    |   `-- IdempotencyKeyError          what is sent as an idempotency key cannot be one
     |-- NotFoundError                3   no such model, version, request or file
     |-- ConflictError                4   the ledger's state does not allow this
     |   |-- PurgedError                  what this needs was destroyed for good
@@ -101,6 +102,10 @@ class ConflictError(LedgerError):
 
 class TransitionError(ConflictError):
     """A request cannot do this from the state it is in."""
+
+
+class IdempotencyKeyError(UsageError):
+    """An idempotency key is empty, too long, or cannot stand for what is sent with it."""
 
 
 class IdempotencyConflictError(ConflictError):

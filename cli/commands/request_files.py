@@ -63,7 +63,7 @@ def calendar(
     with session(ctx).desk() as desk:
         found = [item for item in desk.requests.all(model)["items"] if item["days_left"] is not None]
         now, zone = session(ctx).now(desk), session(ctx).zone
-        log = desk.audit.key()["key"].partition("+")[0]
+        log = desk.upkeep.facts()["log"]
     days = ((item, in_zone(moment(item["due_at"]), zone).date()) for item in found)
     emit_file(ctx, requests_calendar(days, log=log, now=now, with_classes=with_classes), output, force=force)
     if output is not None:

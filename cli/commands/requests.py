@@ -13,6 +13,7 @@ from ledger.desk.asked import FiledRequest
 from ledger.documents import requests as documents
 from ledger.documents.document import Document
 from ledger.documents.document import text as document_text
+from ledger.documents.jobs import is_withdrawal_job
 from ledger.domain.command_lines import command
 from ledger.domain.events.event import EventKind
 from ledger.domain.labels import LabelMap
@@ -40,7 +41,7 @@ from ..options import (
 )
 from ..output import emit_file, require_free
 from ..preview_table import print_preview
-from ..remote_previews import await_preview
+from ..remote_jobs import await_job
 from ..render import PhaseProgress, advise, day, emit_table, minute, say
 from ..session import confirm, session
 from ..suggestions import is_afar
@@ -79,7 +80,8 @@ def preview(
     else:
         with session(ctx).desk() as desk:
             labels = LabelMap(tuple(desk.models.labels(model)))
-            result = await_preview(desk, model, _indices(labels, named))
+            job = desk.previews.ask(model, _indices(labels, named))
+            result = await_job(job, desk.previews.show, "preview", "a worker computes it; Ctrl-C ends the wait")
     _say_which(labels, named)
     if output is not None:
         emit_file(ctx, document_text(result).encode(), output, force=force)
@@ -404,6 +406,9 @@ def withdraw(
     why, waived = _waiver(reason, waive, waive_gates=waive_gates)
     with PhaseProgress() as progress, session(ctx).desk(acts=True, progress=progress) as desk:
         done = desk.requests.withdraw(request, why, waive_gates=waived, solvers=solver or ())
+        if is_withdrawal_job(done):
+            told = "a worker on the ledger's machine carries it out; Ctrl-C ends the wait, and not the withdrawal"
+            done = await_job(done, desk.requests.withdrawal, "decision", told)
     if json:
         answer(ctx, done)
     version = done["version"]

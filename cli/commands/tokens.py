@@ -1,4 +1,4 @@
-"""``unledger token``: what lets programs, and people from afar, in."""
+"""``unledger token``: what lets programs, and people from afar, in; and the sessions of their browsers."""
 
 from datetime import datetime
 from typing import Annotated
@@ -8,6 +8,7 @@ import typer
 from ledger.domain.access import DEFAULT_LIFETIME_DAYS, Scope, read_scopes
 from ledger.domain.command_lines import command
 from ledger.domain.typed_dates import parse_date
+from ledger.errors import UsageError
 
 from ..answers import answer
 from ..options import Json
@@ -83,6 +84,50 @@ def revoke_token(
         answer(ctx, revoked)
     else:
         say(f"token {revoked['id']} of {revoked['name']} lets nobody in any more")
+
+
+@app.command("sessions")
+def list_sessions(ctx: typer.Context, json: Json = False) -> None:
+    """List the browsers that are logged in."""
+    with session(ctx).desk() as desk:
+        found = desk.access.sessions()
+    if json:
+        answer(ctx, found)
+        return
+    emit_table(
+        ["id", "name", "~scopes", "via", "opened", "ends"],
+        (
+            [
+                one["id"],
+                one["name"],
+                ", ".join(one["scopes"]),
+                one["via"] if one["token"] is None else f"token {one['token']}",
+                minute(one["created_at"]),
+                minute(one["expires_at"]),
+            ]
+            for one in found["items"]
+        ),
+    )
+
+
+@app.command("end-sessions")
+def end_sessions(
+    ctx: typer.Context,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Whose, as the audit log names them.", show_default=False)
+    ] = None,
+    everybody: Annotated[bool, typer.Option("--everybody", help="Those of all people.")] = False,
+    json: Json = False,
+) -> None:
+    """Log somebody out of all browsers, and make their login links useless. Tokens go on letting in."""
+    if (name is None) != everybody:
+        raise UsageError("name a person, or say --everybody", "one of the two")
+    with session(ctx).desk(acts=True) as desk:
+        done = desk.access.end_sessions(name)
+    if json:
+        answer(ctx, done)
+    of = "everybody" if name is None else name
+    say(f"sessions of {of} that were open and are ended: {done['ended']}")
 
 
 def _moment(value: "datetime | str | None", otherwise: str) -> str:

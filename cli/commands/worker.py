@@ -75,6 +75,7 @@ def stay(
     ledger: "Ledger", model: str | None, poll: float, on_outcome: "Callable[[Outcome], None]", *, json: bool
 ) -> None:
     """Carry out requests as they come until a signal asks to stop; a request that fails does not end it."""
+    from ledger.desk.local.jobs import JOB_DOCUMENTS
     from ledger.service.models.lookup import get_model
     from ledger.service.requests.daemon import Trouble, run_daemon
     from ledger.service.webhooks.delivery import delivering
@@ -82,14 +83,13 @@ def stay(
     if model is not None:
         get_model(ledger, model)
     say("Ctrl-C or SIGTERM ends it")
-    written = documents.preview_document
     with (
         StopSignals() as stop,
         PhaseProgress() as progress,
         log_to_stderr(before=progress.end),
         delivering(ledger),
     ):
-        for event in run_daemon(ledger, progress, stop, model_name=model, poll=poll, written=written):
+        for event in run_daemon(ledger, progress, stop, model_name=model, poll=poll, documents=JOB_DOCUMENTS):
             if not isinstance(event, Trouble):
                 on_outcome(event)
             elif json:
@@ -116,21 +116,20 @@ def drain_queue(
         RetryLaterError: Something came in between; the request in progress is back in the queue.
         KeyboardInterrupt: A signal did; the request in progress is back in the queue.
     """
+    from ledger.desk.local.jobs import JOB_DOCUMENTS
+    from ledger.service.requests.job_worker import carry_out_jobs
     from ledger.service.requests.leases import require_no_lease
-    from ledger.service.requests.preview_jobs import carry_out_previews
     from ledger.service.requests.worker import work as work_off
 
     failures = []
-    done = previewed = 0
+    done = jobs = 0
     changed: dict[str, None] = {}
     with InterruptingSignals() as signals, PhaseProgress() as progress:
         # Somebody waits for these at a page.
-        for job in carry_out_previews(
-            ledger, progress, documents.preview_document, model_name=model, check=signals.check
-        ):
+        for job in carry_out_jobs(ledger, progress, JOB_DOCUMENTS, model_name=model, check=signals.check):
             progress.end()
-            previewed += 1
-            say(f"preview {job.id} is {job.state.value}")
+            jobs += 1
+            say(f"{job.kind.value} {job.id} is {job.state.value}")
         for outcome in work_off(ledger, progress, model_name=model, check=signals.check):
             progress.end()
             done += 1
@@ -149,7 +148,7 @@ def drain_queue(
         return failures
     if not failures:
         require_no_lease(ledger, model)
-    if not done and not previewed:
+    if not done and not jobs:
         say("nothing to do")
     return failures
 

@@ -11,7 +11,7 @@ from .asked import ModelKey
 
 
 class AccessDesk(Protocol):
-    """Questions about tokens."""
+    """Questions about tokens and sessions."""
 
     def all(self) -> Document:
         """Return every token, those that let nobody in any more included, the oldest first."""
@@ -23,6 +23,14 @@ class AccessDesk(Protocol):
 
     def revoke(self, token: str) -> Document:
         """Let nobody in with a token any more."""
+        ...
+
+    def sessions(self) -> Document:
+        """Return the browser sessions that are open, the oldest first."""
+        ...
+
+    def end_sessions(self, name: str | None) -> Document:
+        """End every session of a person, or of everybody where no name is given."""
         ...
 
 

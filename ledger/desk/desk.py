@@ -166,7 +166,11 @@ class RequestsDesk(Protocol):
         solvers: Sequence[str] = (),
         expected: str | None = None,
     ) -> Document:
-        """Withdraw a request. Where that takes new weights, only the ledger's machine can."""
+        """Withdraw a request. Where that takes new weights and none are computed here, return the job of a worker."""
+        ...
+
+    def withdrawal(self, job: str) -> Document:
+        """Return a withdrawal that waits for a worker, with the decision once it is carried out."""
         ...
 
     def lease(self, request: int) -> Document:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from ledger.domain.access import Token, sorted_scopes
+from ledger.domain.access import Token, WebSession, sorted_scopes
 from ledger.domain.webhooks import Delivery, Webhook
 
 from .document import Document, document, listing
@@ -37,6 +37,30 @@ def token_document(token: Token, now: datetime, text: str | None = None) -> Docu
         text: What lets somebody in, of a token that was just made.
     """
     return document("token", {**token_part(token, now), "text": text})
+
+
+def sessions_document(sessions: Iterable[WebSession]) -> Document:
+    """Return the browser sessions that are open, the oldest first, without what lets somebody in."""
+    return listing(
+        "sessions",
+        (
+            {
+                "id": one.id,
+                "name": one.caller.name,
+                "scopes": [scope.value for scope in sorted_scopes(one.caller.scopes)],
+                "via": one.caller.via,
+                "token": one.caller.token,
+                "created_at": one.created_at,
+                "expires_at": one.expires_at,
+            }
+            for one in sessions
+        ),
+    )
+
+
+def sessions_ended_document(name: str | None, count: int) -> Document:
+    """Return whose sessions were ended, and how many were open."""
+    return document("sessions_ended", {"name": name, "ended": count})
 
 
 def webhook_part(webhook: Webhook) -> Document:

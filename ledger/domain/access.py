@@ -28,7 +28,7 @@ class Scope(StrEnum):
     AUDIT = "audit"
     """See the audit history and its proofs, certificates and their openings, and check all of it."""
     ADMIN = "admin"
-    """Make and revoke tokens, add and remove webhooks."""
+    """Make and revoke tokens, end sessions, add and remove webhooks."""
 
 
 ALL_SCOPES = frozenset(Scope)
@@ -83,6 +83,8 @@ class Caller:
 class WebSession:
     """A browser that somebody logged in with."""
 
+    id: str
+    """Names it, in the audit history too; not what the browser shows."""
     caller: Caller
     created_at: datetime
     expires_at: datetime

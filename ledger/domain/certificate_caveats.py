@@ -95,9 +95,17 @@ def _about_evidence(evidence: Mapping[str, Any]) -> Iterator[str]:
         yield declared_only(one["weights"], one["declaredBy"])
 
 
+def untested_levels(levels: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what :func:`caveats` tells of levels of evidence that were not reached.
+
+    Args:
+        levels: What each of them needs.
+    """
+    return [f"not tested, {level}: {', '.join(missing)}" for level, missing in levels.items()]
+
+
 def _about_the_untested(untested: Mapping[str, Any]) -> Iterator[str]:
-    for level, missing in untested.get("levels", {}).items():
-        yield f"not tested, {level}: {', '.join(missing)}"
+    yield from untested_levels(untested.get("levels", {}))
     yield from (f"not tested: {method}" for method in untested["methods"])
 
 

@@ -1,14 +1,8 @@
 """Moments that every time zone can show."""
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 
-from ledger.errors import UsageError
-
-from .typed_dates import FIRST_YEAR, LAST_YEAR
-
-EARLIEST = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC) - timedelta(days=1)
-LATEST = datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC) + timedelta(days=1)
-"""A day more than the years themselves: where they begin and end depends on the time zone."""
+from .years import EARLIEST, LATEST, untaken_year
 
 
 def require_in_calendar(moment: datetime, what: str) -> None:
@@ -22,9 +16,7 @@ def require_in_calendar(moment: datetime, what: str) -> None:
         UsageError: It lies outside the years that the ledger takes.
     """
     if not EARLIEST <= moment <= LATEST:
-        raise UsageError(
-            f"the year of {what}, {moment.isoformat()}, is not between {FIRST_YEAR} and {LAST_YEAR}", "check the date"
-        )
+        raise untaken_year(f"{what}, {moment.isoformat()},")
 
 
 def in_zone(moment: datetime, zone: tzinfo) -> datetime:

@@ -71,10 +71,18 @@ class RequestBody:
     """ISO 8601, with the offset that was given; None if it was left to the ledger."""
     due_at: str | None
     """ISO 8601, with the offset that was given; None if it was left to the ledger."""
+    preview: str | None = None
+    """Digest of the preview that it is bound to."""
 
     @classmethod
-    def of(cls, model: str, new: NewRequest) -> "RequestBody":
-        """Return the body of a request to a model."""
+    def of(cls, model: str, new: NewRequest, preview: str | None = None) -> "RequestBody":
+        """Return the body of a request to a model.
+
+        Args:
+            model: The model.
+            new: The request.
+            preview: Digest of the preview that it is bound to.
+        """
         return cls(
             model=model,
             classes=tuple(sorted(new.classes)),
@@ -83,11 +91,15 @@ class RequestBody:
             external_id=new.external_id,
             received_at=new.received_at.isoformat() if new.received_at else None,
             due_at=new.due_at.isoformat() if new.due_at else None,
+            preview=preview,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {**vars(self), "classes": list(self.classes)}
+        """Return plain JSON values; a request that is bound to no preview has the digest that earlier releases gave."""
+        values = {**vars(self), "classes": list(self.classes)}
+        if self.preview is None:
+            del values["preview"]
+        return values
 
 
 @dataclass(frozen=True)

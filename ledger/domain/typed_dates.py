@@ -4,10 +4,9 @@ import re
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from ledger.domain.due import beginning_of_day, end_of_day
+from ledger.domain.years import require_taken_year
 from ledger.errors import UsageError
 
-FIRST_YEAR, LAST_YEAR = 1900, 9998
-"""Years accepted: neither a time zone nor a deadline then leaves the calendar."""
 MOST_DAYS = 200 * 366
 """Longest time from now."""
 HINT = "write 2026-03-31, 2026-03-31T12:00+01:00, today, tomorrow, yesterday, now, +30d or in 30 days"
@@ -47,8 +46,7 @@ def parse_date(text: str, now: datetime, zone: tzinfo, *, begins: bool = False) 
         moment = datetime.fromisoformat(f"{midnight[1]}T00:00{midnight[5] or ''}" if midnight else said)
     except ValueError:
         raise UsageError(f"{text!r} is no date", HINT) from None
-    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
-        raise UsageError(f"the year of {text!r} is not between {FIRST_YEAR} and {LAST_YEAR}", "check the date")
+    require_taken_year(moment, repr(text))
     if _DATE.fullmatch(said):
         return _day(moment, zone, begins=begins)
     moment += timedelta(days=1 if midnight else 0)

@@ -19,11 +19,11 @@ from ledger.store.replay.trusted_state import TrustedRows, TrustedState, nothing
 from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
 from ledger.store.repositories.class_spaces import ClassSpaces
+from ledger.store.repositories.jobs import Jobs
 from ledger.store.repositories.leases import ObjectLeases, new_holder
 from ledger.store.repositories.models import Models
 from ledger.store.repositories.objects import Objects
 from ledger.store.repositories.operations import Operations
-from ledger.store.repositories.preview_jobs import PreviewJobs
 from ledger.store.repositories.projections import Projections
 from ledger.store.repositories.requests import Requests
 from ledger.store.repositories.tokens import Tokens
@@ -52,7 +52,7 @@ class Transaction:
         self.operations = Operations(session)
         self.tokens = Tokens(session)
         self.web_sessions = WebSessions(session)
-        self.preview_jobs = PreviewJobs(session)
+        self.jobs = Jobs(session)
         self.webhooks = Webhooks(session)
         self.trusted = TrustedRows(state, self.audit, self.projections)
         """Checks rows against the audit log before something rests on them."""

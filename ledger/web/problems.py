@@ -46,6 +46,7 @@ NAMELESS = (
     errors.AuthenticationError,
     errors.ForbiddenError,
     errors.IdempotencyConflictError,
+    errors.IdempotencyKeyError,
     errors.NotFoundError,
     errors.PreconditionError,
     errors.RetryLaterError,

@@ -1,7 +1,7 @@
 """Rows that the audit log covers whole, and what the images of a model are: see the columns of ``models``.
 
 Evidence says where it comes from; of earlier evidence the log tells what it was compared with. Tables for those who ask
-from afar: who they are, what they are told, and the previews they wait for.
+from afar: who they are, what they are told, and the work they wait for.
 """
 
 import json
@@ -31,7 +31,7 @@ def upgrade() -> None:
     )
     _add_access()
     _add_webhooks()
-    _add_preview_jobs()
+    _add_jobs()
 
 
 def downgrade() -> None:
@@ -41,7 +41,7 @@ def downgrade() -> None:
             "the audit log covers labels of models, which the schema before cannot show",
             "nothing was changed; stay with this release, or go back to a backup from before the upgrade",
         )
-    for name in ("preview_jobs", "webhook_deliveries", "webhooks", "login_links", "web_sessions", "tokens"):
+    for name in ("jobs", "webhook_deliveries", "webhooks", "login_links", "web_sessions", "tokens"):
         op.drop_table(name)
     op.drop_index(op.f("ix_requests_model_id_state_due_at"), table_name="requests")
     op.drop_index(op.f("ix_audit_events_model_kind_seq"), table_name="audit_events")
@@ -90,6 +90,7 @@ def _add_access() -> None:
     op.create_table(
         "web_sessions",
         sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("name", sa.String(length=200), nullable=False),
         sa.Column("scopes", sa.JSON(), nullable=False),
         sa.Column("via", sa.String(length=20), nullable=False),
@@ -98,6 +99,7 @@ def _add_access() -> None:
         sa.Column("expires_at", sa.DateTime(), nullable=False),
         sa.Column("seal", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_web_sessions")),
+        sa.UniqueConstraint("id", name=op.f("uq_web_sessions_id")),
     )
     op.create_index(op.f("ix_web_sessions_expires_at"), "web_sessions", ["expires_at"], unique=False)
     op.create_table(
@@ -146,13 +148,14 @@ def _add_webhooks() -> None:
     op.create_index(op.f("ix_webhook_deliveries_next_at"), "webhook_deliveries", ["next_at"], unique=False)
 
 
-def _add_preview_jobs() -> None:
-    """Add previews that a worker computes for somebody else."""
+def _add_jobs() -> None:
+    """Add what a worker computes for somebody else."""
     op.create_table(
-        "preview_jobs",
+        "jobs",
         sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("model_id", sa.Integer(), nullable=False),
-        sa.Column("classes", sa.JSON(), nullable=False),
+        sa.Column("asked", sa.JSON(), nullable=False),
         sa.Column("actor", sa.String(length=200), nullable=False),
         sa.Column("state", sa.String(length=20), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
@@ -162,8 +165,8 @@ def _add_preview_jobs() -> None:
         sa.Column("lease_expires", sa.Float(), nullable=True),
         sa.Column("answer", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("seal", sa.String(length=64), nullable=False),
-        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_preview_jobs_model_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_preview_jobs")),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_jobs_model_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
     )
-    op.create_index(op.f("ix_preview_jobs_finished_at"), "preview_jobs", ["finished_at"], unique=False)
-    op.create_index(op.f("ix_preview_jobs_state_created_at"), "preview_jobs", ["state", "created_at"], unique=False)
+    op.create_index(op.f("ix_jobs_finished_at"), "jobs", ["finished_at"], unique=False)
+    op.create_index(op.f("ix_jobs_state_created_at"), "jobs", ["state", "created_at"], unique=False)

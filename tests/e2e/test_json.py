@@ -93,13 +93,15 @@ purge digits --older-than 0 --yes -> purge
 model rebind digits -> model
 token create ci --scope read -> token
 token list -> tokens
+token sessions -> sessions
+token end-sessions --everybody -> sessions_ended
 webhook add https://receiver.invalid/hook --kind request.* -> webhook
 webhook list -> webhooks
 init FOLDER/new -> created
 """
 """Commands that build on each other, and the kind of document that each answers with."""
 ONLY_SOMETIMES = {"error", "trouble"}
-OF_SERVERS = {"ledger", "lease", "evidence", "certificate_record", "preview_job"}
+OF_SERVERS = {"ledger", "lease", "evidence", "certificate_record", "preview_job", "withdrawal_job"}
 """What no command prints; tests of the desk check these."""
 
 

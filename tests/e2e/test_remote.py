@@ -13,18 +13,18 @@ from ledger.cli.main import app
 from typer.testing import CliRunner
 
 from ledger.config import find_config
-from ledger.documents.requests import preview_document
+from ledger.desk.local.jobs import JOB_DOCUMENTS
 from ledger.domain.access import ALL_SCOPES, Scope
 from ledger.service.access.tokens import create_token
 from ledger.service.ledger import open_ledger
 from ledger.service.progress import Silent
-from ledger.service.requests.preview_jobs import carry_out_previews
+from ledger.service.requests.job_worker import carry_out_jobs
 from tests.fixtures.documents import check_output
 from tests.ledgers.command_line import Answer, Cli, leaves
 from tests.ledgers.served import served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 READS = """
@@ -127,6 +127,10 @@ purge digits --older-than 0 --yes
 token create somebody --scope read --scope file --expires +30d
 token create somebody --scope everything
 token revoke nobody
+token sessions
+token end-sessions somebody
+token end-sessions
+token end-sessions --everybody
 token revoke 00
 webhook add https://example.org/hook --kind request.*
 webhook add http://127.0.0.1/hook
@@ -325,15 +329,65 @@ def test_an_export_from_afar_verifies_without_the_server(one: Ways) -> None:
     one.there("audit", "verify", "--against", str(one.folder / "kept"))
 
 
-def test_a_preview_from_afar_is_computed_by_a_worker_there(one: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+def worker_in(folder: Path) -> Callable[[float], None]:
+    """Return what carries out the jobs of a ledger while somebody waits for their answers."""
+
     def let_it_work(_seconds: float) -> None:
-        ledger = open_ledger(find_config(one.here.root), "worker")
+        ledger = open_ledger(find_config(folder), "worker")
         try:
-            assert [*carry_out_previews(ledger, Silent(), preview_document)]
+            assert [*carry_out_jobs(ledger, Silent(), JOB_DOCUMENTS)]
         finally:
             ledger.close()
 
-    monkeypatch.setattr("ledger.cli.remote_previews.time.sleep", let_it_work)
+    return let_it_work
+
+
+WITHDRAWALS = """
+request withdraw 2 --waive why --solver nobody
+request withdraw 2 --reason why
+request withdraw 2 --reason again
+request show 2
+model versions digits
+audit log
+forget digits -c 7
+request withdraw 3 --reason again
+rollback digits --to 0 --yes
+request withdraw 1 --reason why --solver projection
+request withdraw 1 --waive why
+request withdraw 1 --reason why
+"""
+"""A fulfilled request, with new weights; one that changes none; and one that a rollback reopened."""
+
+
+def test_a_withdrawal_from_afar_is_carried_out_by_a_worker_there(two: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each line is run twice, without and with ``--json``: the second time the request is withdrawn already."""
+    monkeypatch.setattr("ledger.cli.remote_jobs.time.sleep", worker_in(two.folder / "there"))
+    for line in WITHDRAWALS.strip().splitlines():
+        two.compare(line, OWN)
+    two.here.verified()
+    assert json.loads(two.there("audit", "verify", "--json").out)["ok"] is True
+
+
+def test_a_withdrawal_from_afar_answers_in_json_as_here(two: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.cli.remote_jobs.time.sleep", worker_in(two.folder / "there"))
+    answers = [run("request", "withdraw", "1", "--reason", "why", "--json") for run in (two.here, two.there)]
+    made = [json.loads(answer.out)["version"]["weights"] for answer in answers]
+    assert made[0] == made[1]
+    assert len({_masked(answer.out, OWN, two.folder) for answer in answers}) == 1
+
+
+def test_a_gate_that_a_withdrawal_misses_ends_alike_from_afar(two: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.cli.remote_jobs.time.sleep", worker_in(two.folder / "there"))
+    for name in ("here", "there"):
+        with (two.folder / name / "unledger.toml").open("a") as settings:
+            settings.write('\n[gates]\nconditions = ["forgotten_accuracy <= -1"]\n')
+    two.compare("request withdraw 2 --reason why", OWN)
+    assert two.there("request", "withdraw", "2", code=6).code == 6
+    two.compare("request withdraw 2 --waive enough", OWN)
+
+
+def test_a_preview_from_afar_is_computed_by_a_worker_there(one: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ledger.cli.remote_jobs.time.sleep", worker_in(one.here.root))
     kept = one.folder / "preview.json"
     there = one.there("preview", "digits", "-c", "5", "-o", str(kept))
     assert there.out == one.here("preview", "digits", "-c", "5").out
@@ -349,6 +403,7 @@ def test_what_a_token_may_not_do_is_refused_as_such(one: Ways) -> None:
         ledger.close()
     there = Afar(one.there.url, reader)
     there("model", "list")
+    there("request", "calendar")
     assert "scope" in there("forget", "digits", "-c", "5", code=7).err
     for token in (None, "ul_0_0", reader[:-1]):
         answer = Afar(one.there.url, token)("model", "list", code=7)

@@ -51,10 +51,10 @@ NOT_IN_THE_LOG = {
     "blob_leases": "promises of the next minutes; garbage collection alone asks for them",
     "workers": "who said lately that they are there; nothing rests on it",
     "checkpoints": "each signs itself, and the newest is kept beside the key",
-    "web_sessions": "each is sealed with a key that only the keys folder has, and ends within hours",
+    "web_sessions": "each is sealed, opened and ended by an entry, and ends within hours by itself",
     "login_links": "sealed like sessions; good for one login within minutes",
     "webhook_deliveries": "messages on their way; the log itself tells of every event",
-    "preview_jobs": "sealed like sessions; a request is bound to the preview itself, by its digest",
+    "jobs": "sealed; a request is bound to the preview itself by its digest, a withdrawal to the request as it was",
 }
 # Columns of the log itself that its verification does not need.
 FREE = {

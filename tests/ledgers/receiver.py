@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from tests.fixtures.canary import WATCH
@@ -16,12 +16,19 @@ class Receiver:
     def __init__(self) -> None:
         self.answers: list[int] = []
         self.seen: list[tuple[dict[str, str], str]] = []
+        self.ready = threading.Event()
+        self.ready.set()
+        self.at_once: list[int] = [0]
+        """How many messages were being taken, at each beginning and end of one."""
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"])).decode()
                 WATCH.look("webhook", f"{self.path} {body}")
+                receiver.at_once.append(receiver.at_once[-1] + 1)
+                receiver.ready.wait(60)
+                receiver.at_once.append(receiver.at_once[-1] - 1)
                 receiver.seen.append(({name.lower(): value for name, value in self.headers.items()}, body))
                 self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
                 self.send_header("location", "http://127.0.0.1:1/elsewhere")
@@ -30,7 +37,7 @@ class Receiver:
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""
 
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/hook?key=of-the-receiver"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +12,32 @@ from sqlalchemy import text
 from ledger.config import create_config
 from ledger.domain.access import ALL_SCOPES, VIA_LINK, VIA_TOKEN, Caller, Scope, read_scopes
 from ledger.domain.events.access import TokenCreated, TokenRevoked
-from ledger.errors import AuthenticationError, ConflictError, ForbiddenError, NotFoundError, RowError, UsageError
+from ledger.errors import (
+    AuthenticationError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    OlderDatabaseError,
+    RowError,
+    UsageError,
+)
 from ledger.service.access.sessions import (
     LINK_LASTS,
     SESSION_LASTS,
     close_session,
     create_login_link,
+    end_sessions,
+    list_sessions,
     open_session,
     session_of,
     use_login_link,
 )
 from ledger.service.access.tokens import authenticate, create_token, list_tokens, revoke_token
 from ledger.service.audit.replay import differences
-from ledger.service.ledger import Ledger, create_ledger
+from ledger.service.ledger import Ledger, create_ledger, open_ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -289,10 +300,155 @@ def test_a_secret_is_good_for_one_thing_only(ledger: Ledger) -> None:
         use_login_link(ledger, cookie)
 
 
-def test_sessions_leave_no_trace_in_the_history(ledger: Ledger) -> None:
-    with ledger.database.read() as tx:
-        before = tx.audit.head()
-    cookie = use_login_link(ledger, create_login_link(ledger))
+def kept_rows(ledger: Ledger) -> list[str]:
+    """Return what an intruder would put back: statements that insert the rows of sessions and links as they are now."""
+    statements = []
+    with ledger.database.engine.connect() as connection:
+        for table in ("web_sessions", "login_links"):
+            for row in connection.execute(text(f"SELECT * FROM {table}")).mappings():
+                values = ", ".join(
+                    "NULL" if one is None else f"'{json.dumps(one) if isinstance(one, list) else one}'"
+                    for one in row.values()
+                )
+                statements.append(f"INSERT INTO {table} ({', '.join(row.keys())}) VALUES ({values})")
+    return statements
+
+
+def disarm(ledger: Ledger) -> None:
+    """Take away the triggers that keep who is careless from changing the log."""
+    if ledger.database.engine.dialect.name == "postgresql":
+        for table in ("audit_events", "checkpoints"):
+            write(ledger, f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        return
+    with ledger.database.engine.connect() as connection:
+        triggers = list(connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars())
+    for name in triggers:
+        write(ledger, f"DROP TRIGGER {name}")
+
+
+def put_back(ledger: Ledger, rows: list[str]) -> None:
+    """Put back rows, those that are there still included."""
+    write(ledger, "DELETE FROM web_sessions")
+    write(ledger, "DELETE FROM login_links")
+    for row in rows:
+        write(ledger, row)
+
+
+END = {
+    "by who is logged in": close_session,
+    "by somebody else": lambda ledger, _: end_sessions(ledger, "ada"),
+    "with everybody's": lambda ledger, _: end_sessions(ledger, None),
+}
+
+
+@pytest.mark.parametrize("end", END.values(), ids=END)
+def test_a_session_that_was_ended_cannot_be_put_back(ledger: Ledger, end: Callable[[Ledger, str], object]) -> None:
+    cookie = open_session(ledger, Caller("ada", READER, "oidc"))
+    rows = kept_rows(ledger)
+    put_back(ledger, rows)
+    assert session_of(ledger, cookie) is not None
+    end(ledger, cookie)
+    put_back(ledger, rows)
+    assert session_of(ledger, cookie) is None
+    assert list_sessions(ledger) == []
+    # Nor for a process that starts anew.
+    again = open_ledger(ledger.config, "ada", ledger.clock)
+    assert session_of(again, cookie) is None
+    again.close()
+
+
+def test_a_session_whose_row_was_put_aside_is_ended_with_the_others(ledger: Ledger) -> None:
+    cookie, rows = open_session(ledger, Caller("ada", READER, "oidc")), kept_rows(ledger)
+    write(ledger, "DELETE FROM web_sessions")
+    assert end_sessions(ledger, "ada") == 1
+    put_back(ledger, rows)
+    assert session_of(ledger, cookie) is None
+
+
+def test_sessions_of_others_and_later_ones_stay(ledger: Ledger) -> None:
+    mine, other = (open_session(ledger, Caller(name, READER, "oidc")) for name in ("ada", "bob"))
+    assert end_sessions(ledger, "ada") == 1
+    assert session_of(ledger, mine) is None
+    assert session_of(ledger, other) is not None
+    again = open_session(ledger, Caller("ada", READER, "oidc"))
+    assert session_of(ledger, again) is not None
+    assert sorted(one.caller.name for one in list_sessions(ledger)) == ["ada", "bob"]
+    with pytest.raises(UsageError):
+        end_sessions(ledger, " ")
+
+
+def test_a_login_link_that_was_used_cannot_be_put_back(ledger: Ledger) -> None:
+    secret = create_login_link(ledger)
+    rows = kept_rows(ledger)
+    cookie = use_login_link(ledger, secret)
     close_session(ledger, cookie)
+    put_back(ledger, rows)
+    with pytest.raises(AuthenticationError):
+        use_login_link(ledger, secret)
+
+
+def test_a_login_link_ends_with_the_sessions_of_who_it_is_for(ledger: Ledger) -> None:
+    secret, other = create_login_link(ledger, "ada"), create_login_link(ledger, "bob")
+    rows = kept_rows(ledger)
+    end_sessions(ledger, "ada")
+    put_back(ledger, rows)
+    with pytest.raises(AuthenticationError):
+        use_login_link(ledger, secret)
+    use_login_link(ledger, other)
+    with pytest.raises(UsageError):
+        create_login_link(ledger, lasts=SESSION_LASTS + timedelta(seconds=1))
+
+
+@pytest.mark.parametrize("what", ["session", "token"])
+def test_where_the_end_is_cut_off_the_log_too_nobody_acts(ledger: Ledger, what: str) -> None:
+    """The last entry, which says that it was ended, is removed together with the row of the checkpoint over it."""
+    token, shown = create_token(ledger, "ada", READER)
+    cookie = open_session(ledger, authenticate(ledger, shown))
+    rows = kept_rows(ledger)
+    with ledger.database.engine.connect() as connection:
+        head = dict(connection.execute(text("SELECT size, digest, root, peaks FROM audit_head")).mappings().one())
+    if isinstance(head["peaks"], list):
+        head["peaks"] = json.dumps(head["peaks"])
+    if what == "session":
+        close_session(ledger, cookie)
+    else:
+        revoke_token(ledger, token.id)
+    disarm(ledger)
+    write(ledger, "DELETE FROM audit_events WHERE seq > :size", size=head["size"])
+    write(ledger, "UPDATE audit_head SET size = :size, digest = :digest, root = :root, peaks = :peaks", **head)
+    write(ledger, "DELETE FROM checkpoints")
+    write(ledger, "UPDATE tokens SET revoked_at = NULL")
+    put_back(ledger, rows)
+    again = open_ledger(ledger.config, "ada", ledger.clock)
+    try:
+        for opened in (ledger, again):
+            with pytest.raises(OlderDatabaseError):
+                create_token(opened, "intruder", ALL_SCOPES)
+            with pytest.raises(OlderDatabaseError):
+                open_session(opened, Caller("ada", READER, "oidc"))
+    finally:
+        again.close()
+
+
+def test_logging_in_and_out_are_entries_without_a_secret(ledger: Ledger) -> None:
+    _, shown = create_token(ledger, "ada", READER)
     with ledger.database.read() as tx:
-        assert tx.audit.head() == before
+        before = tx.audit.head().size
+    link = create_login_link(ledger, "bob")
+    cookies = [open_session(ledger, authenticate(ledger, shown)), use_login_link(ledger, link)]
+    close_session(ledger, cookies[0])
+    close_session(ledger, cookies[0])
+    end_sessions(ledger, None)
+    with ledger.database.read() as tx:
+        events = list(tx.audit.events(after=before))
+    assert [(one.kind, one.actor, one.data.get("via")) for one in events] == [
+        ("session.opened", "ada", "token"),
+        ("session.opened", "bob", "link"),
+        ("session.ended", "ada", None),
+        ("sessions.ended", "admin", None),
+    ]
+    named = [one.data["session"] for one in events[:3]]
+    assert named[0] == named[2]
+    assert events[3].data == {"of": None, "sessions": [named[1]]}
+    leaves = " ".join(one.leaf for one in events)
+    assert not [secret for secret in (*cookies, link, shown.rpartition("_")[2]) if secret in leaves]

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from ledger.config import create_config
-from ledger.domain.preview_jobs import PreviewJobState
+from ledger.domain.jobs import JobKind, JobState
 from ledger.errors import (
     DataError,
     NotFoundError,
@@ -23,22 +23,19 @@ from ledger.errors import (
 )
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.progress import Silent
-from ledger.service.requests import preview_jobs
+from ledger.service.requests import jobs, preview_jobs
 from ledger.service.requests.daemon import run_daemon
-from ledger.service.requests.preview_jobs import (
-    ANSWERS_ARE_KEPT,
-    MOST_ATTEMPTS,
-    carry_out_previews,
-    file_preview,
-    show_preview_job,
-)
+from ledger.service.requests.held_jobs import MOST_ATTEMPTS
+from ledger.service.requests.job_worker import JobDocuments, carry_out_jobs
+from ledger.service.requests.jobs import ANSWERS_ARE_KEPT, show_job
+from ledger.service.requests.preview_jobs import file_preview
 from tests.ledgers.stand_in import register_stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from ledger.domain.preview_jobs import PreviewJob
+    from ledger.domain.jobs import Job
     from ledger.service.progress import Progress
     from ledger.service.requests.preview import Preview
 
@@ -67,9 +64,22 @@ def written(found: Preview) -> Mapping[str, Any]:
     return {"schema": "unledger.preview/1", "model": model, "of": texts, "at": START, "loss": 1.5}
 
 
-def carry_out(ledger: Ledger, **options: Any) -> list[PreviewJob]:
+def carry_out(ledger: Ledger, **options: Any) -> list[Job]:
     """Compute what waits."""
-    return list(carry_out_previews(ledger, Silent(), written, **{"compute": compute, **options}))
+    return list(carry_out_jobs(ledger, Silent(), DOCUMENTS, **{"compute": compute, **options}))
+
+
+def no_withdrawal(*_: Any) -> Mapping[str, Any]:
+    """Stand where nothing is withdrawn."""
+    raise AssertionError
+
+
+DOCUMENTS = JobDocuments(written, no_withdrawal)
+
+
+def show_preview_job(ledger: Ledger, job_id: str) -> Job:
+    """Return a preview that was asked for."""
+    return show_job(ledger, JobKind.PREVIEW, job_id)
 
 
 def write(ledger: Ledger, statement: str) -> None:
@@ -80,10 +90,10 @@ def write(ledger: Ledger, statement: str) -> None:
 
 def test_an_answer_waits_to_be_fetched(ledger: Ledger) -> None:
     job = file_preview(ledger, "cars", frozenset({2, 0}))
-    assert (job.actor, job.state, show_preview_job(ledger, job.id)) == ("ada", PreviewJobState.WAITING, job)
+    assert (job.actor, job.state, show_preview_job(ledger, job.id)) == ("ada", JobState.WAITING, job)
     [done] = carry_out(ledger)
     assert done == show_preview_job(ledger, job.id)
-    assert (done.state, done.finished_at) == (PreviewJobState.DONE, START)
+    assert (done.state, done.finished_at) == (JobState.DONE, START)
     assert done.answer == {
         "schema": "unledger.preview/1",
         "model": "cars",
@@ -130,7 +140,7 @@ def test_what_no_preview_can_be_of_is_refused_at_once(
 
 
 def test_no_more_wait_than_are_answered_in_time(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview_jobs, "MOST_WAITING", 2)
+    monkeypatch.setattr(jobs, "MOST_WAITING", 2)
     for _ in range(2):
         file_preview(ledger, "cars", frozenset({0}))
     with pytest.raises(RetryLaterError, match="2 previews wait already"):
@@ -141,15 +151,15 @@ def test_no_more_wait_than_are_answered_in_time(ledger: Ledger, monkeypatch: pyt
 
 @pytest.mark.parametrize("error", [DataError("no images", "restore them"), ZeroDivisionError("plugin")])
 def test_one_that_fails_is_answered_with_its_error(ledger: Ledger, error: Exception) -> None:
-    jobs = [file_preview(ledger, "cars", frozenset({index})) for index in (0, 1)]
+    filed = [file_preview(ledger, "cars", frozenset({index})) for index in (0, 1)]
 
     def fail(*_: Any) -> Preview:
         raise error
 
     failed = carry_out(ledger, compute=fail)
-    assert {job.id for job in failed} == {job.id for job in jobs}
-    found = show_preview_job(ledger, jobs[0].id)
-    assert found.state is PreviewJobState.FAILED
+    assert {job.id for job in failed} == {job.id for job in filed}
+    found = show_preview_job(ledger, filed[0].id)
+    assert found.state is JobState.FAILED
     assert found.answer is not None
     said = {"error": "DataError", "message": "no images", "hint": "restore them", "exit_code": 7}
     assert found.answer == said or found.answer["message"] == "ZeroDivisionError: plugin"
@@ -168,19 +178,19 @@ def test_one_that_is_interrupted_waits_again(ledger: Ledger, error: BaseExceptio
         with pytest.raises((RetryLaterError, TransientError, KeyboardInterrupt)):
             carry_out(ledger, compute=stop)
     assert show_preview_job(ledger, job.id) == job
-    assert [one.state for one in carry_out(ledger)] == [PreviewJobState.DONE]
+    assert [one.state for one in carry_out(ledger)] == [JobState.DONE]
 
 
 def test_a_worker_that_vanished_is_replaced_but_not_for_ever(ledger: Ledger) -> None:
     job = file_preview(ledger, "cars", frozenset({0}))
     for attempt in range(MOST_ATTEMPTS):
         with ledger.database.touch() as tx:
-            claimed = tx.preview_jobs.claim(owner=f"worker {attempt}", ttl=-1)
+            claimed = tx.jobs.claim(owner=f"worker {attempt}", ttl=-1)
             assert claimed is not None
             assert claimed[2] == attempt + 1
     assert carry_out(ledger) == []
     found = show_preview_job(ledger, job.id)
-    assert found.state is PreviewJobState.FAILED
+    assert found.state is JobState.FAILED
     assert found.answer is not None
     assert found.answer["message"] == "its worker vanished 3 times"
 
@@ -189,26 +199,26 @@ def test_what_somebody_else_took_over_is_left_to_them(ledger: Ledger) -> None:
     job = file_preview(ledger, "cars", frozenset({0}))
 
     def lose(*arguments: Any) -> Preview:
-        write(ledger, "UPDATE preview_jobs SET lease_owner = 'somebody else'")
+        write(ledger, "UPDATE jobs SET lease_owner = 'somebody else'")
         return compute(*arguments)
 
     assert carry_out(ledger, compute=lose) == []
-    assert show_preview_job(ledger, job.id).state is PreviewJobState.RUNNING
+    assert show_preview_job(ledger, job.id).state is JobState.RUNNING
 
 
 def test_two_workers_never_take_the_same(ledger: Ledger) -> None:
     file_preview(ledger, "cars", frozenset({0}))
     with ledger.database.touch() as tx:
-        assert tx.preview_jobs.claim(owner="one", ttl=60) is not None
+        assert tx.jobs.claim(owner="one", ttl=60) is not None
     with ledger.database.touch() as tx:
-        assert tx.preview_jobs.claim(owner="two", ttl=60) is None
+        assert tx.jobs.claim(owner="two", ttl=60) is None
 
 
 @pytest.mark.parametrize(
     "change",
     [
         "answer = '{\"loss\": 0}'",
-        "classes = '[1]'",
+        "asked = '{\"classes\": [1]}'",
         "actor = 'boss'",
         "state = 'failed'",
         "finished_at = '2030-01-01 00:00:00'",
@@ -219,17 +229,17 @@ def test_a_changed_answer_is_not_shown(ledger: Ledger, change: str) -> None:
     job = file_preview(ledger, "cars", frozenset({0}))
     carry_out(ledger)
     show_preview_job(ledger, job.id)
-    write(ledger, f"UPDATE preview_jobs SET {change}")
+    write(ledger, f"UPDATE jobs SET {change}")
     with pytest.raises(RowError, match="is not as the ledger wrote it"):
         show_preview_job(ledger, job.id)
 
 
 def test_what_nobody_asked_is_not_computed(ledger: Ledger) -> None:
     job = file_preview(ledger, "cars", frozenset({0}))
-    write(ledger, "UPDATE preview_jobs SET classes = '[1]'")
+    write(ledger, "UPDATE jobs SET asked = '{\"classes\": [1]}'")
     assert carry_out(ledger) == []
     with ledger.database.read() as tx:
-        assert tx.preview_jobs.get(job.id)[0].state is PreviewJobState.FAILED
+        assert tx.jobs.get(JobKind.PREVIEW, job.id)[0].state is JobState.FAILED
 
 
 def test_answers_are_kept_for_some_days(ledger: Ledger) -> None:
@@ -254,12 +264,12 @@ class Once:
         self.wanted = True
 
 
-@pytest.mark.parametrize("document", [written, None])
+@pytest.mark.parametrize("documents", [DOCUMENTS, None])
 def test_a_daemon_computes_what_people_wait_for(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, document: Callable[[Preview], Mapping[str, Any]] | None
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, documents: JobDocuments | None
 ) -> None:
     monkeypatch.setattr(preview_jobs, "_compute", compute)
     job = file_preview(ledger, "cars", frozenset({0}))
-    assert list(run_daemon(ledger, Silent(), Once(), written=document)) == []
-    expected = PreviewJobState.WAITING if document is None else PreviewJobState.DONE
+    assert list(run_daemon(ledger, Silent(), Once(), documents=documents)) == []
+    expected = JobState.WAITING if documents is None else JobState.DONE
     assert show_preview_job(ledger, job.id).state is expected

@@ -29,21 +29,22 @@ from ledger.service.requests.decisions import decide
 from ledger.service.requests.filing import enqueue
 from ledger.service.webhooks import delivery
 from ledger.service.webhooks.addresses import Endpoint, endpoint, is_public
+from ledger.service.webhooks.attempts import HOLDING, PAUSES
 from ledger.service.webhooks.delivery import (
-    PAUSES,
     deliver_due,
     delivering,
     list_deliveries,
     prepare_messages,
     send_test,
 )
+from ledger.service.webhooks.lanes import Lanes
 from ledger.service.webhooks.registration import add_webhook, list_webhooks, remove_webhook
 from ledger.service.webhooks.transport import post
 from tests.ledgers.receiver import Receiver
 from tests.ledgers.stand_in import register_stand_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 HERE = WebhookPolicy((ip_network("127.0.0.0/8"),))
@@ -83,6 +84,19 @@ def write(ledger: Ledger, statement: str) -> None:
     """Change the database behind the ledger's back."""
     with ledger.database.engine.begin() as connection:
         connection.execute(text(statement))
+
+
+def numbers(receiver: Receiver) -> list[int]:
+    """Return which entries a receiver was told of, in the order in which it took them."""
+    return [json.loads(body)["data"]["seq"] for _, body in receiver.seen]
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Wait, for a minute at most."""
+    until = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 # -- what is told -------------------------------------------------------------------------------------
@@ -248,9 +262,9 @@ def test_a_sender_that_died_is_replaced(ledger: Ledger, receiver: Receiver) -> N
     file(ledger)
     prepare_messages(ledger)
     with ledger.database.touch() as tx:
-        assert tx.webhooks.claim(ttl=60) is not None
+        assert tx.webhooks.claim(1, ttl=60, holding=HOLDING) is not None
     with ledger.database.touch() as tx:
-        assert tx.webhooks.claim(ttl=60) is None
+        assert tx.webhooks.claim(1, ttl=60, holding=HOLDING) is None
     assert deliver_due(ledger) == []
     let_time_pass(ledger, 61)
     assert [one.attempts for one in deliver_due(ledger)] == [2]
@@ -305,6 +319,67 @@ def test_messages_are_delivered_while_others_work(ledger: Ledger, receiver: Rece
 
 
 # -- who is told --------------------------------------------------------------------------------------
+
+
+def test_a_slow_receiver_holds_up_nobody_else_and_keeps_its_order(ledger: Ledger, receiver: Receiver) -> None:
+    slow = Receiver()
+    slow.ready.clear()
+    add_webhook(ledger, slow.url, ["request.*"])
+    add_webhook(ledger, receiver.url, ["request.*"])
+    file(ledger)
+    try:
+        with delivering(ledger, 0.02):
+            wait_until(lambda: slow.at_once[-1] == 1 and len(receiver.seen) == 1)
+            for _ in range(3):
+                file(ledger)
+            wait_until(lambda: len(receiver.seen) == 4)
+            assert slow.seen == []
+            slow.ready.set()
+            wait_until(lambda: len(slow.seen) == 4)
+    finally:
+        slow.ready.set()
+        slow.close()
+    assert numbers(slow) == sorted(numbers(slow)) == numbers(receiver)
+    assert max(slow.at_once) == 1
+
+
+def test_more_receivers_than_threads_take_turns(
+    ledger: Ledger, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [Receiver() for _ in range(3)]
+    for one in (*others, receiver):
+        add_webhook(ledger, one.url, ["request.*"])
+    for _ in range(3):
+        file(ledger)
+    prepare_messages(ledger)
+    with Lanes(ledger, most_at_once=2) as lanes:
+        monkeypatch.setattr("ledger.service.webhooks.lanes.TURN_SECONDS", 0.0)
+        for _ in range(3):
+            # A lane whose time is up is left after the message that has begun.
+            assert [len(lane.result()) for lane in lanes.begin(100, lambda: True)] == [1, 1, 1, 1]
+        assert lanes.begin(100, lambda: True) == []
+    for one in others:
+        one.close()
+
+
+def test_a_message_that_fails_holds_up_those_behind_it_and_not_for_long(ledger: Ledger, receiver: Receiver) -> None:
+    add_webhook(ledger, receiver.url, ["request.*"])
+    for _ in range(2):
+        file(ledger)
+    receiver.answers = [500] * (HOLDING - 1)
+    for attempts in range(1, HOLDING):
+        assert [one.attempts for one in deliver_due(ledger)] == [attempts]
+        let_time_pass(ledger)
+    first, *_ = numbers(receiver)
+    assert numbers(receiver) == [first] * (HOLDING - 1)
+    receiver.answers = [500]
+    sent = deliver_due(ledger)
+    # The last attempt that others wait for; then they go first, and it is tried again when its time comes.
+    assert [one.attempts for one in sent] == [HOLDING, 1]
+    assert numbers(receiver)[-1] > first
+    let_time_pass(ledger)
+    assert [one.attempts for one in deliver_due(ledger)] == [HOLDING + 1]
+    assert numbers(receiver)[-1] == first
 
 
 def test_who_is_told_is_part_of_the_history(ledger: Ledger, receiver: Receiver) -> None:

@@ -19,7 +19,7 @@ from ledger.service.computation.unlearning import propose
 from ledger.service.progress import Silent
 from ledger.service.requests import claims, worker
 from ledger.service.requests.claims import claim_next
-from ledger.service.requests.filing import check_retained
+from ledger.service.requests.retention import check_retained
 from ledger.service.requests.worker import carry_out, work
 from ledger.spaces.activations import collect_spaces
 

@@ -131,6 +131,17 @@ def test_a_decision_ignores_nothing_that_it_is_told(served: Served, body: dict[s
     assert get(served, "requests/3").json()["state"] == "queued"
 
 
+@pytest.mark.parametrize("key", ["k" * 191, ""])
+def test_a_key_that_can_be_none_is_refused_by_a_problem_of_its_own(served: Served, key: str) -> None:
+    for scopes in ((Scope.FILE,), (Scope.FILE, Scope.READ)):
+        headers = {**served.headers(*scopes), "Idempotency-Key": key}
+        body = {"requests": [{"classes": [5]}]}
+        refused = served.client.post("/api/v1/models/1/requests", json=body, headers=headers)
+        assert refused.status_code == 422
+        assert refused.json()["type"] == "urn:unledger:problem:IdempotencyKeyError"
+        assert "1 to 190 characters" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize("due", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "1800-01-01T00:00:00Z"])
 def test_dates_lie_in_the_calendar_of_every_time_zone(served: Served, due: str) -> None:
     one = {"classes": ["crow"], "due_at": due}

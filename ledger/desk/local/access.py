@@ -6,6 +6,7 @@ from datetime import datetime
 from ledger.documents import access as documents
 from ledger.documents.document import Document
 from ledger.domain.access import Scope
+from ledger.service.access.sessions import end_sessions, list_sessions
 from ledger.service.access.tokens import create_token, list_tokens, revoke_token
 from ledger.service.ledger import Ledger
 from ledger.service.webhooks.delivery import list_deliveries, send_test
@@ -13,10 +14,10 @@ from ledger.service.webhooks.registration import add_webhook, list_webhooks, rem
 
 
 class LocalAccess:
-    """Answers questions about tokens.
+    """Answers questions about tokens and sessions.
 
     Args:
-        ledger: The ledger; its actor makes and revokes them.
+        ledger: The ledger; its actor makes, revokes and ends them.
     """
 
     def __init__(self, ledger: Ledger) -> None:
@@ -47,6 +48,18 @@ class LocalAccess:
             ConflictError: It was revoked before.
         """
         return documents.token_document(revoke_token(self._ledger, token), self._ledger.clock())
+
+    def sessions(self) -> Document:
+        """Return the browser sessions that are open, the oldest first."""
+        return documents.sessions_document(list_sessions(self._ledger))
+
+    def end_sessions(self, name: str | None) -> Document:
+        """End every session of a person, or of everybody where no name is given.
+
+        Raises:
+            UsageError: The name is none.
+        """
+        return documents.sessions_ended_document(name, end_sessions(self._ledger, name))
 
 
 class LocalWebhooks:

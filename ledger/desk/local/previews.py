@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from ledger.desk.asked import ModelKey
 from ledger.documents.document import Document
-from ledger.documents.previews import preview_job_document
+from ledger.documents.jobs import preview_job_document
+from ledger.domain.jobs import JobKind
 from ledger.service.ledger import Ledger
 from ledger.service.models.lookup import get_model, get_model_numbered
-from ledger.service.requests.preview_jobs import file_preview, show_preview_job
+from ledger.service.requests.jobs import show_job
+from ledger.service.requests.preview_jobs import file_preview
 
 from .names import model_name
 
@@ -45,5 +47,5 @@ class LocalPreviews:
             NotFoundError: There is none of this id, or its answer was kept long enough.
             RowError: Its row is not as the ledger wrote it.
         """
-        job = show_preview_job(self._ledger, preview)
+        job = show_job(self._ledger, JobKind.PREVIEW, preview)
         return preview_job_document(job, get_model_numbered(self._ledger, job.model_id))

@@ -7,16 +7,17 @@ from datetime import datetime
 from ledger.desk.asked import FiledRequest, ModelKey
 from ledger.documents import requests as documents
 from ledger.documents.document import Document
-from ledger.domain.command_lines import command
+from ledger.documents.jobs import withdrawal_job_document
+from ledger.domain.jobs import Job, JobKind
 from ledger.domain.labels import LabelMap
 from ledger.domain.requests import NewRequest, Request
 from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import Version
-from ledger.errors import UsageError
+from ledger.errors import RetryLaterError, UsageError
 from ledger.service.computation.compute import Compute
 from ledger.service.evidence.gating import open_gated
 from ledger.service.ledger import Ledger
-from ledger.service.models.lookup import get_model
+from ledger.service.models.lookup import get_model, get_model_numbered
 from ledger.service.progress import Progress
 from ledger.service.requests.bulk import check_bulk, file_bulk
 from ledger.service.requests.bulk_files import BulkFormat
@@ -24,9 +25,11 @@ from ledger.service.requests.decisions import decide
 from ledger.service.requests.extension import extend_due
 from ledger.service.requests.filing import enqueue
 from ledger.service.requests.foretelling import read_preview
+from ledger.service.requests.jobs import show_job
 from ledger.service.requests.leases import break_lease, show_lease
 from ledger.service.requests.listing import count_requests, list_requests, request_history, show_request
 from ledger.service.requests.withdrawal import withdraw
+from ledger.service.requests.withdrawal_jobs import file_withdrawal, waiting_withdrawal
 
 from .names import model_name, optional_name
 
@@ -164,21 +167,24 @@ class LocalRequests:
         solvers: Sequence[str] = (),
         expected: str | None = None,
     ) -> Document:
-        """Withdraw a request. Where that takes new weights, only the ledger's machine can.
+        """Withdraw a request. Where that takes new weights and none are computed here, return the job of a worker.
 
         Raises:
             NotFoundError: There is none with this number.
             TransitionError: It is neither fulfilled nor reopened.
             PurgedError: A class of it can never come back.
             GateError: Without the request, the other classes miss a quality gate.
-            UsageError: It takes new weights, and they are not computed here.
+            UsageError: Solvers are named or gates waived, and nothing has to be computed.
         """
+        if not self._computes:
+            job = file_withdrawal(
+                self._ledger, request, reason, waive_gates=waive_gates, solvers=solvers, expected=expected
+            )
+            if job is not None:
+                return self._job(job)
 
         def elsewhere(_ledger: Ledger, _model: str) -> Compute:
-            raise UsageError(
-                f"withdrawing request {request} takes new weights, which are not computed here",
-                f"run it on the ledger's machine: {command('request', 'withdraw', request)}",
-            )
+            raise RetryLaterError(f"what request {request} asks for changed just now", "try again")
 
         done, made = withdraw(
             self._ledger,
@@ -191,6 +197,24 @@ class LocalRequests:
             expected=expected,
         )
         return self._decided(Action.WITHDRAW, done, made)
+
+    def withdrawal(self, job: str) -> Document:
+        """Return a withdrawal that waits for a worker, with the decision once it is carried out.
+
+        Raises:
+            NotFoundError: There is none of this id, or its answer was kept long enough.
+            RowError: Its row is not as the ledger wrote it.
+        """
+        return self._job(show_job(self._ledger, JobKind.WITHDRAWAL, job))
+
+    def waiting_withdrawal(self, request: int) -> Document | None:
+        """Return the job that is to withdraw a request; None if there is none, or it has ended.
+
+        Raises:
+            NotFoundError: There is none with this number.
+        """
+        job = waiting_withdrawal(self._ledger, request)
+        return None if job is None else self._job(job)
 
     def lease(self, request: int) -> Document:
         """Return which worker holds a request.
@@ -211,6 +235,9 @@ class LocalRequests:
         if not reason:
             raise UsageError("--force needs a reason", "say with --reason why the lease is broken")
         return self._decided(Action.RELEASE, break_lease(self._ledger, request, reason, expected=expected))
+
+    def _job(self, job: Job) -> Document:
+        return withdrawal_job_document(job, get_model_numbered(self._ledger, job.model_id))
 
     def _decided(self, action: Action, done: Request, made: Version | None = None) -> Document:
         owner, _ = show_request(self._ledger, done.id)

@@ -1,20 +1,15 @@
 """Tokens, webhooks and previews of a server's ledger."""
 
-import re
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from ledger.desk.asked import ModelKey
 from ledger.documents.document import Document
 from ledger.domain.access import Scope, sorted_scopes
-from ledger.errors import NotFoundError
 
 from .client import ServerClient
-from .names import ModelNames, numbered
+from .names import ModelNames, identified, numbered
 from .requests import index_or_label
-
-ID = re.compile("[0-9a-f]{1,64}")
-"""What tokens and previews are called by."""
 
 
 class RemoteAccess:
@@ -43,9 +38,16 @@ class RemoteAccess:
         Raises:
             NotFoundError: There is none of this id.
         """
-        if ID.fullmatch(token) is None:
-            raise NotFoundError(f"there is no token {token[:40]}", "see: unledger token list")
-        return self._client.post(f"/tokens/{token}/revocation", {})
+        name = identified("token", token, "see: unledger token list")
+        return self._client.post(f"/tokens/{name}/revocation", {})
+
+    def sessions(self) -> Document:
+        """Return the browser sessions that are open, the oldest first."""
+        return self._client.get("/sessions")
+
+    def end_sessions(self, name: str | None) -> Document:
+        """End every session of a person, or of everybody where no name is given."""
+        return self._client.post("/sessions/endings", {"name": name})
 
 
 class RemoteWebhooks:
@@ -102,9 +104,7 @@ class RemotePreviews:
         Raises:
             NotFoundError: There is none of this id.
         """
-        if ID.fullmatch(preview) is None:
-            raise NotFoundError(f"there is no preview {preview[:40]}")
-        return self._client.get(f"/previews/{preview}")
+        return self._client.get(f"/previews/{identified('preview', preview)}")
 
 
 def _webhook(number: int) -> str:

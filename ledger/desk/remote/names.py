@@ -1,5 +1,6 @@
 """Names of models, which the server knows by their numbers: names may hold anything and belong in no address."""
 
+import re
 from functools import cached_property
 
 from ledger.desk.asked import ModelKey
@@ -8,6 +9,9 @@ from ledger.domain.numbers import LARGEST_WHOLE
 from ledger.errors import NotFoundError
 
 from .client import ServerClient
+
+ID = re.compile("[0-9a-f]{1,64}")
+"""What tokens and jobs are called by."""
 
 
 class ModelNames:
@@ -59,6 +63,22 @@ def read_models(client: ServerClient) -> Document:
     """Return every model, by name."""
     found = client.listing("/models")
     return {**found, "items": sorted(found["items"], key=lambda model: str(model["name"]))}
+
+
+def identified(what: str, found: str, hint: str = "") -> str:
+    """Return what names a token or a job, if a server can be asked for it.
+
+    Args:
+        what: What it names.
+        found: The name.
+        hint: What lists them.
+
+    Raises:
+        NotFoundError: Nothing is called so.
+    """
+    if ID.fullmatch(found) is None:
+        raise NotFoundError(f"there is no {what} {found[:40]}", hint)
+    return found
 
 
 def numbered(what: str, number: int, command: str) -> int:

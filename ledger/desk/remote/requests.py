@@ -11,7 +11,7 @@ from ledger.domain.states import Action, RequestState
 from ledger.errors import LedgerError, UsageError
 
 from .client import ServerClient
-from .names import ModelNames, numbered
+from .names import ModelNames, identified, numbered
 
 PART = 1000
 """Requests that are filed in one transaction."""
@@ -130,10 +130,18 @@ class RemoteRequests:
         solvers: Sequence[str] = (),
         expected: str | None = None,
     ) -> Document:
-        """Withdraw a request. Where that takes new weights, only the ledger's machine can."""
+        """Withdraw a request. Where that takes new weights, return the job of a worker beside the server."""
         return self.decide(
             request, Action.WITHDRAW, reason, waive_gates=waive_gates, solvers=solvers, expected=expected
         )
+
+    def withdrawal(self, job: str) -> Document:
+        """Return a withdrawal that waits for a worker, with the decision once it is carried out.
+
+        Raises:
+            NotFoundError: There is none of this id.
+        """
+        return self._client.get(f"/withdrawals/{identified('withdrawal', job)}")
 
     def lease(self, request: int) -> Document:
         """Return which worker holds a request."""

@@ -1,6 +1,7 @@
 """Events that concern who may ask a ledger for something, and who is told of what happens in it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 from .event import Event, EventKind
@@ -26,6 +27,43 @@ class TokenRevoked(Event):
     kind: ClassVar[str] = EventKind.TOKEN_REVOKED
     token: str
     """What names the token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOpened(Event):
+    """Written when somebody logs in with a browser, in their name. No session is good without such an entry."""
+
+    kind: ClassVar[str] = EventKind.SESSION_OPENED
+    session: str
+    """What names the session; not what the browser shows."""
+    via: str
+    """How it is known who they are: ``token``, ``link`` or ``oidc``."""
+    scopes: tuple[str, ...]
+    """What they may do in it."""
+    expires_at: datetime
+    """From then on it lets nobody in."""
+    token: str | None = None
+    """What names the token that they logged in with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionEnded(Event):
+    """Written when somebody logs out: from then on the session lets nobody in."""
+
+    kind: ClassVar[str] = EventKind.SESSION_ENDED
+    session: str
+    """What names the session."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionsEnded(Event):
+    """Written when somebody ends all sessions of a person, or of everybody."""
+
+    kind: ClassVar[str] = EventKind.SESSIONS_ENDED
+    of: str | None
+    """Whose; None for everybody's."""
+    sessions: tuple[str, ...]
+    """What names the sessions that were open."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,9 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
             ledgers.CertificateOpeningsErased,
             access.TokenCreated,
             access.TokenRevoked,
+            access.SessionOpened,
+            access.SessionEnded,
+            access.SessionsEnded,
             access.WebhookAdded,
             access.WebhookRemoved,
         )

@@ -46,6 +46,9 @@ class EventKind(StrEnum):
     CERTIFICATE_OPENINGS_ERASED = "certificate.openings_erased"
     TOKEN_CREATED = "token.created"  # noqa: S105 - a kind of event
     TOKEN_REVOKED = "token.revoked"  # noqa: S105 - a kind of event
+    SESSION_OPENED = "session.opened"
+    SESSION_ENDED = "session.ended"
+    SESSIONS_ENDED = "sessions.ended"
     WEBHOOK_ADDED = "webhook.added"
     WEBHOOK_REMOVED = "webhook.removed"
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ledger.domain.requests import NewRequest
-from ledger.errors import IdempotencyConflictError, UsageError
+from ledger.errors import IdempotencyConflictError, IdempotencyKeyError
 from ledger.store.unit_of_work import Transaction
 
 LONGEST = 190
@@ -36,16 +36,16 @@ class Call:
             most: How many are filed all or none.
 
         Raises:
-            UsageError: The key is too long, a request has a key already, or there are too many.
+            IdempotencyKeyError: The key is too long, a request has a key already, or there are too many.
         """
         if self.key is None:
             return requests
         if len(requests) > most:
-            raise UsageError(f"one idempotency key stands for at most {most:,} requests", "give each its own")
+            raise IdempotencyKeyError(f"one idempotency key stands for at most {most:,} requests", "give each its own")
         if not self.key or len(self.key) > LONGEST:
-            raise UsageError(f"an idempotency key has 1 to {LONGEST} characters", "use a shorter one")
+            raise IdempotencyKeyError(f"an idempotency key has 1 to {LONGEST} characters", "use a shorter one")
         if any(request.idempotency_key is not None for request in requests):
-            raise UsageError(
+            raise IdempotencyKeyError(
                 "one key for all of these requests, and a key for one of them, contradict each other",
                 "use the key of the whole call (Idempotency-Key), or a key in each request",
             )

@@ -31,7 +31,7 @@ from ledger.store.repositories.leases import new_holder
 from .claim_end import Outcome
 from .claims import LEASE_SECONDS
 from .heartbeat import repeatedly
-from .preview_jobs import Written, carry_out_previews
+from .job_worker import JobDocuments, carry_out_jobs
 from .worker import work
 
 logger = logging.getLogger("unledger.worker")
@@ -83,7 +83,7 @@ def run_daemon(
     open_model: OpenModel = open_gated,
     poll: float = POLL_SECONDS,
     lease: float = LEASE_SECONDS,
-    written: Written | None = None,
+    documents: JobDocuments | None = None,
 ) -> Iterator[Outcome | Trouble]:
     """Carry out requests as they come, until told to stop: a request in progress then goes back to the queue.
 
@@ -100,8 +100,8 @@ def run_daemon(
         open_model: Lays a model out for computation; kept as long as there are requests in a row.
         poll: Longest wait in seconds before an idle worker looks again; it looks sooner after work.
         lease: Seconds after which others may take over a request, unless a heartbeat comes first.
-        written: Returns the document of a preview; those that people wait for are computed before the next request.
-            None leaves them to other workers.
+        documents: Write what came of jobs; those that people wait for are carried out before the next request. None
+            leaves them to other workers.
 
     Raises:
         LedgerError: Nothing that waiting could mend: no such model, another release's schema, a damaged database.
@@ -114,7 +114,15 @@ def run_daemon(
     avoid: set[int] = set()
     daily = Daily(ledger)
     answer_waiting = partial(
-        _answer_waiting, ledger, progress, written, model=model_name, owner=owner, lease=lease, stop=stop
+        _answer_waiting,
+        ledger,
+        progress,
+        documents,
+        model=model_name,
+        owner=owner,
+        lease=lease,
+        stop=stop,
+        open_model=open_model,
     )
     logger.info("worker %s waits for requests for %s", owner, model_name or "every model")
     with _present(ledger, owner, model_name):
@@ -160,19 +168,28 @@ def run_daemon(
 def _answer_waiting(
     ledger: Ledger,
     progress: Progress,
-    written: Written | None,
+    documents: JobDocuments | None,
     *,
     model: str | None,
     owner: str,
     lease: float,
     stop: Stop,
+    open_model: OpenModel,
 ) -> None:
-    """Compute the previews that people wait for."""
-    if written is None:
+    """Carry out the jobs that people wait for."""
+    if documents is None:
         return
-    check = partial(_go_on, stop)
-    for job in carry_out_previews(ledger, progress, written, model_name=model, owner=owner, lease=lease, check=check):
-        logger.info("preview %s is %s", job.id, job.state.value)
+    for job in carry_out_jobs(
+        ledger,
+        progress,
+        documents,
+        model_name=model,
+        owner=owner,
+        lease=lease,
+        check=partial(_go_on, stop),
+        open_model=open_model,
+    ):
+        logger.info("%s %s is %s", job.kind.value, job.id, job.state.value)
 
 
 def _go_on(stop: Stop) -> None:

@@ -10,7 +10,7 @@ from ledger.service.ledger import Ledger
 from ledger.service.retry import retry_when_busy
 from ledger.store.unit_of_work import Transaction
 
-from .filing import check_retained
+from .retention import check_retained
 from .two_people import require_second_person
 
 _DECISIONS: dict[Action, type[events.RequestDecision]] = {
@@ -58,10 +58,8 @@ def decide(
     """
     if action not in _DECISIONS:
         raise UsageError(f"to {action.value} is no decision of this kind", f"there are {', '.join(_DECISIONS)}")
-    if action is not Action.RETRY and (waive_gates or solvers):
-        raise UsageError(
-            f"to {action.value} computes nothing: there are no solvers to name and no gates to waive", "leave them out"
-        )
+    if action is not Action.RETRY:
+        require_nothing_computed(action, waive_gates=waive_gates, solvers=solvers)
     require_reason_to_waive(reason, waive_gates=waive_gates)
     named = require_solvers(ledger, solvers)
 
@@ -86,6 +84,19 @@ def require_solvers(ledger: Ledger, names: Sequence[str]) -> tuple[str, ...]:
         return ()
     ledger.offered.require_solvers(names)
     return tuple(dict.fromkeys(names))
+
+
+def require_nothing_computed(action: Action, *, waive_gates: bool, solvers: Sequence[str]) -> None:
+    """Refuse solvers and waived gates where nothing has to be computed: what is said must not go unheard.
+
+    Raises:
+        UsageError: There are some.
+    """
+    if waive_gates or solvers:
+        raise UsageError(
+            f"to {action.value} computes nothing here: there are no solvers to name and no gates to waive",
+            "leave them out",
+        )
 
 
 def require_reason_to_waive(reason: str, *, waive_gates: bool) -> None:

@@ -20,8 +20,8 @@ from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
 from ledger.weights import tensor_files
 
-from .filing import check_retained
 from .foretelling import digest_of
+from .retention import check_retained
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Withdraw a fulfilled request: the model gets back what only that request made it forget."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from ledger import installation
 from ledger.domain.events.requests import RequestWithdrawn
@@ -17,8 +18,64 @@ from ledger.service.progress import Progress
 from ledger.service.versions.commit import append_proposal
 from ledger.store.unit_of_work import Transaction
 
-from .decisions import decide, require_reason_to_waive, require_solvers
+from .decisions import decide, require_nothing_computed, require_reason_to_waive, require_solvers
 from .two_people import require_second_person
+
+Also = Callable[[Transaction, Request, Version | None], None]
+"""Does something in the transaction that withdraws a request, with the request and the version that it made."""
+
+
+@dataclass(frozen=True)
+class PlannedWithdrawal:
+    """What withdrawing a request takes."""
+
+    request: Request
+    model: Model
+    parent: Version
+    """What is live."""
+    readmitted: frozenset[int]
+    """Classes that the model would know again: none where no weights change."""
+
+
+def plan_withdrawal(
+    tx: Transaction,
+    ledger: Ledger,
+    request_id: int,
+    *,
+    waive_gates: bool = False,
+    solvers: Sequence[str] = (),
+    expected: str | None = None,
+) -> PlannedWithdrawal:
+    """Return what withdrawing a request takes, or refuse it, before anything is computed.
+
+    Args:
+        tx: The transaction.
+        ledger: The ledger; its actor decides.
+        request_id: Which request.
+        waive_gates: Whether a new version would be accepted even if it misses a quality gate.
+        solvers: Solvers that would compute it.
+        expected: Revision of the request that the decision is about; None takes it as it is.
+
+    Raises:
+        UsageError: Nothing has to be computed, but solvers are named or gates are waived.
+        ForbiddenError: Who filed it would waive gates, where two people are asked for.
+        TransitionError: The request is neither fulfilled nor reopened.
+        PreconditionError: Something happened to the request since that revision.
+        PurgedError: A class of it can never come back.
+    """
+    request = tx.requests.get(request_id)
+    request.require(expected)
+    next_state(request.state, Action.WITHDRAW, request_id=request_id)
+    model = tx.models.by_id(request.model_id)
+    tx.trusted.covered(model.name)
+    tx.trusted.requests(model.name)
+    require_second_person(tx, ledger, request, Action.WITHDRAW, waive_gates=waive_gates)
+    parent, reopened = tx.versions.live(model), request.state is RequestState.REOPENED
+    readmitted = frozenset[int]() if reopened else _readmitted(tx, request, parent)
+    if not readmitted:
+        require_nothing_computed(Action.WITHDRAW, waive_gates=waive_gates, solvers=solvers)
+    _check_reachable(model, readmitted & tx.versions.get(model, model.anchor).forgotten)
+    return PlannedWithdrawal(request, model, parent, readmitted)
 
 
 def withdraw(
@@ -31,6 +88,7 @@ def withdraw(
     solvers: Sequence[str] = (),
     open_model: OpenModel = open_gated,
     expected: str | None = None,
+    also: Also = lambda *_: None,
 ) -> tuple[Request, Version | None]:
     """Withdraw a request, from the middle of the model's history if need be.
 
@@ -47,13 +105,15 @@ def withdraw(
         solvers: Solvers that compute it in the place of those of the model.
         open_model: Lays the model out for computation.
         expected: Revision of the request that the decision is about; None takes it as it is.
+        also: Called at the end of the transaction that withdraws a fulfilled request; what it raises undoes it.
 
     Returns:
         The request, and the new version, or None where no weights change: the request was only
         reopened, or every class of it is asked for by another one.
 
     Raises:
-        UsageError: There is no solver of a name, or gates are waived without a reason.
+        UsageError: There is no solver of a name, gates are waived without a reason, or there are solvers or waived
+            gates though nothing has to be computed.
         ForbiddenError: Who filed it would waive gates, where two people are asked for.
         TransitionError: The request is neither fulfilled nor reopened.
         PreconditionError: Something happened to the request since that revision.
@@ -63,20 +123,12 @@ def withdraw(
         RetryLaterError: Another version became live meanwhile.
     """
     require_reason_to_waive(reason, waive_gates=waive_gates)
+    named = require_solvers(ledger, solvers)
     with ledger.database.read() as tx:
-        request = tx.requests.get(request_id)
-        request.require(expected)
-        next_state(request.state, Action.WITHDRAW, request_id=request_id)
-        model = tx.models.by_id(request.model_id)
-        tx.trusted.covered(model.name)
-        tx.trusted.requests(model.name)
-        require_second_person(tx, ledger, request, Action.WITHDRAW, waive_gates=waive_gates)
-        parent = tx.versions.live(model)
-        readmitted, anchor = _readmitted(tx, request, parent), tx.versions.get(model, model.anchor)
+        planned = plan_withdrawal(tx, ledger, request_id, waive_gates=waive_gates, solvers=named, expected=expected)
+    request, model, parent, readmitted = planned.request, planned.model, planned.parent, planned.readmitted
     if request.state is RequestState.REOPENED:
         return decide(ledger, request_id, Action.WITHDRAW, reason, expected=expected), None
-    _check_reachable(model, readmitted & anchor.forgotten)
-    named = require_solvers(ledger, solvers)
     proposal = None
     if readmitted:
         installation.require("engine", "withdrawing a fulfilled request")
@@ -114,6 +166,7 @@ def withdraw(
             request_id=request_id,
             note=reason,
         )
+        also(tx, after, version)
     keep_checkpoint(ledger)
     return after, version
 

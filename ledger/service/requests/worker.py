@@ -23,10 +23,10 @@ from ledger.store.repositories.requests import Claim
 from .claim_end import ClaimEnd, Outcome
 from .claims import LEASE_SECONDS, claim_next
 from .decisions import named_solvers
-from .filing import check_retained
 from .foretelling import check_preview
 from .heartbeat import LeaseHeartbeat
 from .leases import give_back
+from .retention import check_retained
 from .transient import as_transient
 
 

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from ledger import __version__
 from ledger.errors import LedgerError
+from ledger.service.guard import named_key
 from ledger.service.ledger import Ledger
 
 
@@ -15,6 +16,8 @@ class LedgerFacts:
     release: str
     now: datetime
     time_zone: str
+    log: str
+    """Name of the audit log, that of its signing key; empty where none is known."""
     entries: int
     """Entries of the audit log."""
     head: str
@@ -26,11 +29,12 @@ class LedgerFacts:
 def read_facts(ledger: Ledger) -> LedgerFacts:
     """Return what a ledger is."""
     with ledger.database.read() as tx:
-        head = tx.audit.head()
+        head, key = tx.audit.head(), named_key(tx.audit)
     return LedgerFacts(
         release=__version__,
         now=ledger.clock(),
         time_zone=ledger.config.time_zone,
+        log="" if key is None else key.partition("+")[0],
         entries=head.size,
         head=str(head),
         problem=ledger.problem(),

@@ -387,6 +387,8 @@ class WebSessionRow(Base):
 
     digest: Mapped[str] = mapped_column(String(64), primary_key=True)
     """SHA-256 of what the cookie holds."""
+    id: Mapped[str] = mapped_column(String(32), unique=True)
+    """Names the session; not what the browser shows."""
     name: Mapped[str] = mapped_column(String(200))
     scopes: Mapped[list[str]]
     via: Mapped[str] = mapped_column(String(20))
@@ -452,14 +454,16 @@ class WebhookDeliveryRow(Base):
     __table_args__ = (UniqueConstraint("webhook_id", "message"), Index(None, "next_at"))
 
 
-class PreviewJobRow(Base):
-    """A preview that a worker computes for somebody who asks from afar."""
+class JobRow(Base):
+    """What a worker computes for somebody who asks from afar."""
 
-    __tablename__ = "preview_jobs"
+    __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(20))
     model_id: Mapped[int] = mapped_column(ForeignKey("models.id"))
-    classes: Mapped[list[int]]
+    asked: Mapped[dict[str, Any]]
+    """What exactly: the classes of a preview, the request and the options of a withdrawal."""
     actor: Mapped[str] = mapped_column(String(200))
     state: Mapped[str] = mapped_column(String(20))
     created_at: Mapped[datetime]

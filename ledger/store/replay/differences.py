@@ -149,7 +149,7 @@ def _compare_row(
             if column != ROW or not differing:
                 yield Difference(table, key, column, value, stored.get(column))
             differing = True
-    if table == "requests" and not _is_body(stored["body_digest"], stored, *replayed.dates[key]):
+    if table == "requests" and not _is_body(stored["body_digest"], stored, *replayed.sent[key]):
         yield Difference(table, key, "reason or external_id", "another text", "this text")
     if table == "models" and key in replayed.setups and stored["setup"] != replayed.setups[key]:
         yield Difference(table, key, "options, preprocessing or settings", "another set-up", "this set-up")
@@ -229,7 +229,7 @@ def _certificate(row: Row) -> Row:
     return {**row, "envelope": digest, "erased": erased, "opens": erased or opened == commitments}
 
 
-def _is_body(digest: str, row: Row, received: str, due: str) -> bool:
+def _is_body(digest: str, row: Row, received: str, due: str, preview: str | None) -> bool:
     """Whether a digest is that of a request's body: dates count only where the sender named them."""
     body = RequestBody(
         model=row["model_id"],
@@ -239,6 +239,7 @@ def _is_body(digest: str, row: Row, received: str, due: str) -> bool:
         external_id=row["external_id"],
         received_at=None,
         due_at=None,
+        preview=preview,
     )
     dates = product((None, received), (None, due))
     try:

@@ -5,7 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.audit.events import AuditEvent
-from ledger.domain.events.access import TokenCreated, TokenRevoked, WebhookAdded, WebhookRemoved
+from ledger.domain.events.access import (
+    SessionEnded,
+    SessionOpened,
+    SessionsEnded,
+    TokenCreated,
+    TokenRevoked,
+    WebhookAdded,
+    WebhookRemoved,
+)
 from ledger.domain.events.ledgers import CertificateIssued, CertificateOpeningsErased, ObjectDestroyed
 from ledger.domain.events.models import (
     ClassSpaceCollected,
@@ -44,6 +52,10 @@ KEYS = {
     "webhooks": ("id",),
 }
 """What names a row in the log. Basis terms and evidence are compared version by version, all rows of one together."""
+SESSIONS, ENDINGS = "sessions", "endings"
+"""What the log says of browser sessions that may still be open, and when those of a person, or of everybody, were ended
+together. Their rows are not compared with it one by one: they may be forgotten whenever they have ended."""
+EVERYBODY = ""
 ROW = "row"
 """The digest of the whole row, beside columns that entries speak of."""
 
@@ -52,9 +64,11 @@ ROW = "row"
 class Replayed:
     """The rows that a log amounts to, by table and key. A row holds the columns that its entries speak of."""
 
-    rows: dict[str, PackedRows] = field(default_factory=lambda: {table: PackedRows() for table in KEYS})
-    dates: dict[Key, tuple[str, str]] = field(default_factory=dict)
-    """Receipt and due date of each request as they were written, zone and all."""
+    rows: dict[str, PackedRows] = field(
+        default_factory=lambda: {table: PackedRows() for table in (*KEYS, SESSIONS, ENDINGS)}
+    )
+    sent: dict[Key, tuple[str, str, str | None]] = field(default_factory=dict)
+    """Receipt and due date of each request as they were written, zone and all, and the digest of its preview."""
     setups: dict[Key, str] = field(default_factory=dict)
     """The digest of each model's options, preprocessing and settings; models from before this rule have none."""
     unbound: set[tuple[str, Key]] = field(default_factory=set)
@@ -75,6 +89,9 @@ class Replayed:
             RequestReceived: self._received,
             TokenCreated: self._token,
             TokenRevoked: self._revoked,
+            SessionOpened: self._opened,
+            SessionEnded: self._session_ended,
+            SessionsEnded: self._sessions_ended,
             WebhookAdded: self._webhook,
             WebhookRemoved: self._unhooked,
         }
@@ -222,6 +239,29 @@ class Replayed:
     def _revoked(self, entry: AuditEvent, event: TokenRevoked) -> None:
         self.rows["tokens"][event.token,]["revoked_at"] = entry.at
 
+    def _opened(self, entry: AuditEvent, event: SessionOpened) -> None:
+        sessions = self.rows[SESSIONS]
+        # What has ended by itself is of no use any more; sessions are opened in the order in which they end.
+        for key in sessions:
+            if sessions[key]["ends"] > entry.at:
+                break
+            del sessions[key]
+        sessions[event.session,] = {"name": entry.actor, "ends": event.expires_at, "open": True}
+
+    def _session_ended(self, _entry: AuditEvent, event: SessionEnded) -> None:
+        if (event.session,) in self.rows[SESSIONS]:
+            self.rows[SESSIONS][event.session,]["open"] = False
+
+    def _sessions_ended(self, entry: AuditEvent, event: SessionsEnded) -> None:
+        self.rows[ENDINGS][EVERYBODY if event.of is None else event.of,] = {"at": entry.at}
+        for key in self.open_sessions(event.of):
+            self.rows[SESSIONS][key]["open"] = False
+
+    def open_sessions(self, name: str | None) -> list[Key]:
+        """Return what names the sessions of a person, or of everybody, that nobody ended."""
+        rows = self.rows[SESSIONS]
+        return [key for key in rows if rows[key]["open"] and name in {None, rows[key]["name"]}]
+
     def _webhook(self, _entry: AuditEvent, event: WebhookAdded) -> None:
         self.rows["webhooks"][event.webhook,] = {ROW: event.row}
 
@@ -231,7 +271,7 @@ class Replayed:
     # -- requests ---------------------------------------------------------------------------------
 
     def _received(self, entry: AuditEvent, event: RequestReceived) -> None:
-        self.dates[entry.request_id,] = entry.data["received_at"], entry.data["due_at"]
+        self.sent[entry.request_id,] = entry.data["received_at"], entry.data["due_at"], event.preview
         self.rows["requests"][entry.request_id,] = {
             "model_id": entry.model,
             "classes": list(event.classes),

@@ -104,7 +104,7 @@ class Snapshot:
     compared: frozenset[tuple[int, bytes]]
     """Size and root of the checkpoints that these entries were compared with."""
     rows: dict[str, list[tuple[Key, bytes]]]
-    dates: list[tuple[Key, tuple[str, str]]]
+    sent: list[tuple[Key, tuple[str, str, str | None]]]
     setups: list[tuple[Key, str]]
     unbound: list[tuple[str, Key]]
 
@@ -125,7 +125,7 @@ class Snapshot:
         return cls(
             *(program(), head.size, head.digest, stream.digest, frontier.peaks, compared),
             rows={table: rows.pack() for table, rows in replayed.rows.items()},
-            dates=list(replayed.dates.items()),
+            sent=list(replayed.sent.items()),
             setups=list(replayed.setups.items()),
             unbound=sorted(replayed.unbound, key=repr),
         )
@@ -156,7 +156,7 @@ class Snapshot:
     def replayed(self) -> Replayed:
         """Return the rows."""
         rows = {table: PackedRows(found) for table, found in self.rows.items()}
-        return Replayed(rows, dict(self.dates), dict(self.setups), set(self.unbound))
+        return Replayed(rows, dict(self.sent), dict(self.setups), set(self.unbound))
 
     def agrees_with(self, checkpoint: Checkpoint, stream: EntryStream) -> bool:
         """Whether a checkpoint of at most this size is one of these entries.

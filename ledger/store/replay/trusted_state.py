@@ -28,7 +28,7 @@ from ledger.store.repositories.projections import Projections
 
 from .differences import Difference, compare
 from .packed_rows import Key
-from .replayed import ROW, Replayed
+from .replayed import ENDINGS, EVERYBODY, ROW, SESSIONS, Replayed
 from .snapshot import EntryStream, Nowhere, Snapshot, SnapshotPlace, worth_keeping
 
 DESCRIBING = (EventKind.MODEL_REGISTERED, EventKind.MODEL_DATA_CHANGED, EventKind.MODEL_ADOPTED)
@@ -392,6 +392,25 @@ class TrustedRows:
     def tokens(self) -> None:
         """Check all tokens."""
         _require(compare(self._state.catch_up(self._log), self._projections, "tokens"))
+
+    def is_open(self, session: str) -> bool:
+        """Whether the log tells of a browser session, and of no end of it."""
+        known = self._state.catch_up(self._log).rows[SESSIONS]
+        return (session,) in known and bool(known[session,]["open"])
+
+    def was_opened(self, session: str) -> bool:
+        """Whether the log tells of a browser session of this name that did not end by itself long ago."""
+        return (session,) in self._state.catch_up(self._log).rows[SESSIONS]
+
+    def open_sessions(self, name: str | None) -> tuple[str, ...]:
+        """Return what names the browser sessions of a person, or of everybody, that nobody ended."""
+        return tuple(session for (session,) in self._state.catch_up(self._log).open_sessions(name))
+
+    def sessions_ended_at(self, name: str) -> datetime | None:
+        """Return when all sessions of a person were ended last; None if they never were."""
+        endings = self._state.catch_up(self._log).rows[ENDINGS]
+        found: list[datetime] = [endings[key]["at"] for key in ((EVERYBODY,), (name,)) if key in endings]
+        return max(found, default=None)
 
     def webhooks(self) -> None:
         """Check all webhooks."""

@@ -1,13 +1,13 @@
 """Browsers that are logged in, and links that log one in: queries only.
 
-The audit log has no entries of them. Each row bears a seal that only who has the ledger's keys can make; who reads one
-checks it.
+Each row bears a seal that only who has the ledger's keys can make, and the audit log tells of every session that was
+opened and of every one that somebody ended; who reads a row checks both.
 """
 
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import CursorResult, delete
+from sqlalchemy import CursorResult, delete, select
 from sqlalchemy.orm import Session
 
 from ledger.domain.access import VIA_LINK, Caller, WebSession, sorted_scopes
@@ -28,6 +28,7 @@ class WebSessions:
         self._session.add(
             WebSessionRow(
                 digest=digest,
+                id=opened.id,
                 name=opened.caller.name,
                 scopes=[scope.value for scope in sorted_scopes(opened.caller.scopes)],
                 via=opened.caller.via,
@@ -44,8 +45,18 @@ class WebSessions:
         row = self._session.get(WebSessionRow, digest, populate_existing=True)
         if row is None:
             return None
-        caller = Caller(row.name, stored_scopes(row.scopes), row.via, row.token)
-        return WebSession(caller, row.created_at, row.expires_at), row.seal
+        return _session(row), row.seal
+
+    def all(self) -> list[tuple[str, WebSession, str]]:
+        """Return every session that is stored with its digest and seal, the oldest first."""
+        rows = self._session.scalars(select(WebSessionRow).order_by(WebSessionRow.created_at, WebSessionRow.id))
+        return [(row.digest, _session(row), row.seal) for row in rows]
+
+    def remove_of(self, name: str | None) -> None:
+        """Remove the sessions and login links of a person, or of everybody."""
+        for table in (WebSessionRow, LoginLinkRow):
+            gone = delete(table) if name is None else delete(table).where(table.name == name)
+            self._session.execute(gone.execution_options(synchronize_session=False))
 
     def remove(self, digest: str) -> None:
         """End a session; one that is not there has ended."""
@@ -71,7 +82,7 @@ class WebSessions:
         if row is None:
             return None
         caller = Caller(row.name, stored_scopes(row.scopes), VIA_LINK)
-        return WebSession(caller, row.created_at, row.expires_at), row.seal
+        return WebSession("", caller, row.created_at, row.expires_at), row.seal
 
     def take_link(self, digest: str) -> bool:
         """Remove a login link; whether it was there: of several browsers that follow it at once, one gets in."""
@@ -82,3 +93,8 @@ class WebSessions:
         for table in (WebSessionRow, LoginLinkRow):
             ended = delete(table).where(table.expires_at <= now)
             self._session.execute(ended.execution_options(synchronize_session=False))
+
+
+def _session(row: WebSessionRow) -> WebSession:
+    caller = Caller(row.name, stored_scopes(row.scopes), row.via, row.token)
+    return WebSession(row.id, caller, row.created_at, row.expires_at)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy.orm import Session, aliased
 
 from ledger.domain.webhooks import Delivery, DeliveryState, Webhook
 from ledger.errors import NotFoundError, RowError
@@ -121,14 +121,28 @@ class Webhooks:
         }
         return _delivery(self._session.scalars(insert(ROW).values(values).returning(ROW)).one())
 
-    def claim(self, *, ttl: float) -> Delivery | None:
-        """Take the message that waits longest for its next attempt; None if none is to be sent now.
+    def due(self) -> list[int]:
+        """Return the numbers of the webhooks that a message waits for whose time has come, the longest wait first."""
+        first = func.min(ROW.next_at)
+        query = select(ROW.webhook_id).where(ROW.next_at <= database_time()).group_by(ROW.webhook_id).order_by(first)
+        return list(self._session.scalars(query))
+
+    def claim(self, webhook: int, *, ttl: float, holding: int) -> Delivery | None:
+        """Take the next message to a webhook; None if none is to be sent now.
+
+        One that waits, or is being sent, holds up those behind it until it was tried ``holding`` times.
 
         Args:
+            webhook: The webhook.
             ttl: Seconds after which it is tried again if nobody says what became of this attempt.
+            holding: How many attempts those behind wait for.
         """
-        due = ROW.next_at <= database_time()
-        first = select(ROW.id).where(due).order_by(ROW.next_at, ROW.id).limit(1).scalar_subquery()
+        earlier = aliased(ROW)
+        due = (ROW.webhook_id == webhook) & (ROW.next_at <= database_time())
+        held_up = exists().where(
+            earlier.webhook_id == webhook, earlier.id < ROW.id, earlier.next_at.is_not(None), earlier.attempts < holding
+        )
+        first = select(ROW.id).where(due, ~held_up).order_by(ROW.id).limit(1).scalar_subquery()
         # What the inner query saw must still hold where it is written.
         statement = update(ROW).where((ROW.id == first) & due)
         statement = statement.values(next_at=database_time() + ttl, attempts=ROW.attempts + 1)

@@ -1,4 +1,7 @@
-"""Tokens: made, listed, revoked. The text of one is shown once, in the answer that made it."""
+"""Tokens: made, listed, revoked; sessions: listed, ended.
+
+The text of a token is shown once, in the answer that made it.
+"""
 
 from datetime import timedelta
 from typing import Annotated
@@ -11,7 +14,7 @@ from ledger.web.answers import answer
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
 
-from .bodies import TokenBody
+from .bodies import EndingBody, TokenBody
 from .described import CONFLICT, MISSING, described
 from .values import PREFIX
 
@@ -45,3 +48,17 @@ def end_token(visit: Administrator, number: TokenId) -> Response:
     """Let nobody in with a token any more, nor with sessions that were opened with it."""
     with visit.desk() as desk:
         return answer(desk.access.revoke(number))
+
+
+@router.get("/sessions", responses=described("sessions"))
+def show_sessions(visit: Administrator) -> Response:
+    """Return the browser sessions that are open."""
+    with visit.desk() as desk:
+        return answer(desk.access.sessions())
+
+
+@router.post("/sessions/endings", responses=described("sessions_ended"))
+def end_sessions(visit: Administrator, body: EndingBody) -> Response:
+    """End every session of a person, or of everybody, and make their login links useless."""
+    with visit.desk() as desk:
+        return answer(desk.access.end_sessions(body.name))

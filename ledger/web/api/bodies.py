@@ -155,6 +155,13 @@ class TokenBody(Body):
     """Null for no end; 90 days from now where it is left out."""
 
 
+class EndingBody(Body):
+    """End sessions."""
+
+    name: Word | None
+    """Whose; null for everybody's."""
+
+
 def class_texts(classes: list[str | int]) -> list[str]:
     """Return classes as the desk takes them: indices behind ``index:``."""
     return [f"index:{one}" if isinstance(one, int) else one for one in classes]

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 from starlette.responses import Response
 
 from ledger.domain.access import Scope
@@ -12,11 +12,10 @@ from ledger.web.security.scopes import Visit, requires
 
 from .bodies import PreviewBody, class_texts
 from .described import CONFLICT, MISSING, accepted, described
-from .values import PREFIX, ModelId
+from .values import PREFIX, JobId, ModelId
 
 router = APIRouter(route_class=GuardedRoute, prefix=PREFIX, tags=["requests"])
 Reader = Annotated[Visit, requires(Scope.READ)]
-PreviewId = Annotated[str, Path(pattern="^[0-9a-f]{1,64}$", description="A preview's identifier.")]
 
 
 @router.post("/models/{model}/previews", status_code=202, responses=accepted("preview_job", MISSING, CONFLICT))
@@ -28,7 +27,7 @@ def ask_for_preview(visit: Reader, model: ModelId, body: PreviewBody) -> Respons
 
 
 @router.get("/previews/{number}", responses=described("preview_job", MISSING))
-def show_preview(visit: Reader, number: PreviewId) -> Response:
+def show_preview(visit: Reader, number: JobId) -> Response:
     """Return a preview that was asked for, with its answer once it is there."""
     with visit.desk() as desk:
         return answer(desk.previews.show(number))

@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from ledger.desk.asked import FiledRequest
 from ledger.documents.document import Document
+from ledger.documents.jobs import is_withdrawal_job
 from ledger.domain.access import Scope
 from ledger.domain.states import Action, RequestState
 from ledger.service.requests.calls import LONGEST
@@ -15,9 +16,9 @@ from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit, requires
 
 from .bodies import BulkBody, DecisionBody, ExtensionBody, FilingBody, ForgetBody, ReasonBody
-from .described import CONFLICT, MISSING, STALE, described, either
+from .described import CONFLICT, MISSING, STALE, accepted, described, either
 from .tags import expected_revision, tagged
-from .values import PREFIX, After, Limit, ModelId, OptionalModelId, RequestId
+from .values import PREFIX, After, JobId, Limit, ModelId, OptionalModelId, RequestId
 
 router = APIRouter(route_class=GuardedRoute, prefix=PREFIX, tags=["requests"])
 Reader = Annotated[Visit, requires(Scope.READ)]
@@ -25,6 +26,10 @@ Filer = Annotated[Visit, requires(Scope.FILE)]
 BulkFiler = Annotated[Visit, requires(Scope.READ, Scope.FILE)]
 """Bad lines are named with what is wrong in them, which names classes."""
 Decider = Annotated[Visit, requires(Scope.READ, Scope.DECIDE)]
+DECIDED = {
+    **described("decision", MISSING, CONFLICT, STALE, etag=True),
+    202: accepted("withdrawal_job")[202],
+}
 IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", max_length=200, description="The ETag of the state that the decision is about."),
@@ -33,8 +38,8 @@ IdempotencyKey = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
-        min_length=1,
-        max_length=LONGEST,
+        # The service refuses others, with an error of its own.
+        json_schema_extra={"minLength": 1, "maxLength": LONGEST},
         description="Stands for the whole body: sent again with the same one, it files nothing more, and with another "
         "it is refused. It never expires.",
     ),
@@ -93,17 +98,29 @@ def file_bulk(visit: BulkFiler, model: ModelId, body: BulkBody) -> Response:
         return answer(act(model, body.text, **said))
 
 
-@router.post("/requests/{number}/decisions", responses=described("decision", MISSING, CONFLICT, STALE, etag=True))
+@router.post("/requests/{number}/decisions", responses=DECIDED)
 def decide(visit: Decider, number: RequestId, body: DecisionBody, if_match: IfMatch = None) -> Response:
-    """Decide about a request that no worker holds."""
+    """Decide about a request that no worker holds.
+
+    Withdrawing may take new weights: then a worker computes them, and what came of it is found under Location.
+    """
     action, expected = Action(body.action), expected_revision(if_match)
     said: dict[str, Any] = {"waive_gates": body.waive_gates, "solvers": body.solvers, "expected": expected}
     with visit.desk() as desk:
         if action is Action.WITHDRAW:
             done = desk.requests.withdraw(number, body.reason, **said)
+            if is_withdrawal_job(done):
+                return answer(done, 202, {"Location": f"{PREFIX}/withdrawals/{done['id']}"})
         else:
             done = desk.requests.decide(number, action, body.reason, **said)
     return tagged(done, done["request"])
+
+
+@router.get("/withdrawals/{job}", responses=described("withdrawal_job", MISSING))
+def show_withdrawal(visit: Reader, job: JobId) -> Response:
+    """Return a withdrawal that waits for a worker, with the decision once it is carried out."""
+    with visit.desk() as desk:
+        return answer(desk.requests.withdrawal(job))
 
 
 @router.post("/requests/{number}/extensions", responses=described("decision", MISSING, CONFLICT, STALE, etag=True))

@@ -1,7 +1,7 @@
 """Values that requests hold: numbers and texts that a database can store, moments with a zone."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Path, Query
@@ -17,13 +17,11 @@ from pydantic import (
 )
 
 from ledger.domain.numbers import LARGEST_WHOLE
-from ledger.domain.typed_dates import FIRST_YEAR, LAST_YEAR
+from ledger.domain.years import DAY, has_taken_year, untaken_year
 from ledger.web.answers import DEFAULT_ITEMS, MOST_ITEMS
 
 PREFIX = "/api/v1"
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
-FARTHEST = timedelta(days=1)
-"""No time zone is farther from UTC."""
 LONGEST_NOTE = 10_000
 WITHOUT_NUL = r"^[^\x00]*$"
 """Databases take no other texts."""
@@ -41,11 +39,12 @@ def read_moment(value: object) -> datetime:
         raise ValueError("this is no moment: write it as in 2026-11-30T12:00:00+01:00, with the offset")
     moment = datetime.fromisoformat(value.upper())
     try:
-        years = {(moment.astimezone(UTC) + away).year for away in (-FARTHEST, FARTHEST)}
+        # No time zone is farther from UTC than a day.
+        taken = all(has_taken_year(moment.astimezone(UTC) + away) for away in (-DAY, DAY))
     except OverflowError:
-        years = {0}
-    if min(years) < FIRST_YEAR or max(years) > LAST_YEAR:
-        raise ValueError(f"the year of this moment is not between {FIRST_YEAR} and {LAST_YEAR}")
+        taken = False
+    if not taken:
+        raise ValueError(untaken_year("this moment").message)
     return moment
 
 
@@ -84,6 +83,7 @@ VersionNumber = Annotated[
     int, Path(ge=0, le=LARGEST_WHOLE, description="A version's number; 0 is what was registered.")
 ]
 RequestId = Annotated[int, Path(ge=1, le=LARGEST_WHOLE, description="A request's number.")]
+JobId = Annotated[str, Path(pattern="^[0-9a-f]{1,64}$", description="Identifier of what a worker was asked for.")]
 CertificateId = Annotated[int, Path(ge=1, le=LARGEST_WHOLE, description="A certificate's number.")]
 After = Annotated[int, Query(ge=0, le=LARGEST_WHOLE, description="Only what comes after this one; Link gives it.")]
 Limit = Annotated[int, Query(ge=1, le=MOST_ITEMS, description=f"Items in one answer; {DEFAULT_ITEMS} if not said.")]

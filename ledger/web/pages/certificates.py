@@ -12,7 +12,7 @@ from ledger.web.security.guarded_routes import GuardedRoute
 
 from .numbers import NumberFromOne
 from .rendering import render
-from .stated import stated
+from .stated import limits, stated
 from .visitors import Operator, Reader, Witness
 
 router = APIRouter(route_class=GuardedRoute)
@@ -68,6 +68,7 @@ def plan(request: Request, number: NumberFromOne, visit: Operator) -> Response:
         section="/certificates",
         now=now,
         plan=planned,
+        limits=limits(planned["caveats"], planned["not_tested"]),
     )
 
 

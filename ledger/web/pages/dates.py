@@ -4,7 +4,7 @@ from datetime import date, datetime
 
 from ledger.desk.local.desk import LocalDesk
 from ledger.domain.due import beginning_of_day, end_of_day
-from ledger.domain.typed_dates import FIRST_YEAR, LAST_YEAR
+from ledger.domain.years import require_taken_year
 from ledger.errors import UsageError
 
 
@@ -42,6 +42,5 @@ def chosen_day(text: str) -> date | None:
 
 
 def _in_calendar(day: date) -> date:
-    if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise UsageError(f"the year of {day} is not between {FIRST_YEAR} and {LAST_YEAR}", "go back and check the date")
+    require_taken_year(day, str(day))
     return day

@@ -17,6 +17,7 @@ from . import (
     tokens,
     versions,
     webhooks,
+    withdrawals,
 )
 from .problem_pages import error_page
 
@@ -35,6 +36,7 @@ SUBJECTS = (
     certificates,
     tokens,
     webhooks,
+    withdrawals,
 )
 
 

@@ -13,7 +13,6 @@ from ledger.desk.asked import FiledRequest
 from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.errors import ConflictError, LedgerError, UsageError
-from ledger.web.problems import status_of
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
@@ -21,6 +20,7 @@ from .dates import beginning_of_day_in, chosen_day
 from .fields import Basis, Line, Lines, Note
 from .foretold import foretold
 from .numbers import Number
+from .refusals import Refusal, refusal, status_after, typed_into
 from .rendering import render
 from .visitors import Filer, Reader
 
@@ -71,10 +71,8 @@ def ask(
                 raise UsageError("no class was chosen", "choose at least one")
             job = desk.previews.ask(number, texts)
         except LedgerError as error:
-            if status_of(error) not in (409, 422):
-                raise
             kept = [int(one) for one in chosen if one.isdecimal() and len(one) < 10]
-            return _form(request, visit, desk.models.show(number), error, kept, names)
+            return _form(request, visit, desk.models.show(number), refusal(error, chosen=kept, names=names))
     return RedirectResponse(f"/previews/{job['id']}", 303)
 
 
@@ -82,23 +80,12 @@ def ask(
 def follow(request: Request, job_id: JobId, visit: Reader) -> Response:
     """Show how far it is, or the answer."""
     with visit.desk() as desk:
-        job, now = desk.previews.show(job_id), desk.ledger.clock()
-    return render(
-        request,
-        "preview.html.j2",
-        caller=visit.caller,
-        title="Preview",
-        section="/models",
-        now=now,
-        job=job,
-        foretold=None if job["preview"] is None else foretold(job["preview"], MOST_ROWS),
-        # Sent along when the request is filed: a form that is sent twice files once.
-        key=f"preview-{job_id}-{secrets.token_hex(4)}",
-    )
+        return _answer(request, visit, desk, job_id)
 
 
 @router.post("/previews/{job_id}/file")
 def file_request(
+    request: Request,
     job_id: JobId,
     visit: Filer,
     reason: Note = "",
@@ -107,22 +94,45 @@ def file_request(
     received: Line = "",
     key: Line = "",
 ) -> Response:
-    """File the request, bound to what the preview foretold."""
+    """File the request, bound to what the preview foretold; if it is refused, say why, and keep what was typed."""
     with visit.desk() as desk:
-        job = desk.previews.show(job_id)
-        if job["preview"] is None:
-            raise ConflictError("this preview has no answer to file a request with", "look again in a moment")
-        filed = FiledRequest(
-            classes=_indices(desk, job),
-            reason=reason.strip(),
-            basis=basis.strip(),
-            external_id=external_id.strip(),
-            received_at=_received(desk, received),
-            idempotency_key=key or None,
-            preview=job["preview"],
-        )
-        made = desk.requests.file(job["model_id"], [filed])["items"][0]
+        try:
+            job = desk.previews.show(job_id)
+            if job["preview"] is None:
+                raise ConflictError("this preview has no answer to file a request with", "look again in a moment")
+            filed = FiledRequest(
+                classes=_indices(desk, job),
+                reason=reason.strip(),
+                basis=basis.strip(),
+                external_id=external_id.strip(),
+                received_at=_received(desk, received),
+                idempotency_key=key or None,
+                preview=job["preview"],
+            )
+            made = desk.requests.file(job["model_id"], [filed])["items"][0]
+        except LedgerError as error:
+            typed = refusal(error, reason=reason, basis=basis, external_id=external_id, received=received)
+            return _answer(request, visit, desk, job_id, typed)
     return RedirectResponse(f"/requests/{made['id']}?told={'repeated' if made['repeated'] else 'filed'}", 303)
+
+
+def _answer(request: Request, visit: Visit, desk: LocalDesk, job_id: str, refused: Refusal | None = None) -> Response:
+    job = desk.previews.show(job_id)
+    return render(
+        request,
+        "preview.html.j2",
+        caller=visit.caller,
+        title="Preview",
+        section="/models",
+        now=desk.ledger.clock(),
+        status=status_after(refused),
+        job=job,
+        foretold=None if job["preview"] is None else foretold(job["preview"], MOST_ROWS),
+        # Sent along when the request is filed: a form that is sent twice files once.
+        key=f"preview-{job_id}-{secrets.token_hex(4)}",
+        refused=refused,
+        typed=typed_into(refused, reason="", basis="", external_id="", received=""),
+    )
 
 
 def _indices(desk: LocalDesk, job: Document) -> list[str]:
@@ -136,14 +146,7 @@ def _received(desk: LocalDesk, text: str) -> datetime | None:
     return None if day is None else beginning_of_day_in(desk, day)
 
 
-def _form(
-    request: Request,
-    visit: Visit,
-    model: Document,
-    problem: LedgerError | None = None,
-    chosen: Sequence[int] = (),
-    names: str = "",
-) -> Response:
+def _form(request: Request, visit: Visit, model: Document, refused: Refusal | None = None) -> Response:
     return render(
         request,
         "preview_form.html.j2",
@@ -151,8 +154,7 @@ def _form(
         title="Preview, then file",
         section="/models",
         model=model,
-        problem=problem,
-        chosen=chosen,
-        names=names,
-        status=200 if problem is None else status_of(problem),
+        refused=refused,
+        status=status_after(refused),
+        **typed_into(refused, chosen=(), names=""),
     )

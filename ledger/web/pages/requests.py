@@ -1,23 +1,24 @@
 """One request: what it asks for, what happened to it, what was measured, and the decision about it."""
 
-from datetime import date
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
+from ledger.documents.jobs import is_withdrawal_job
 from ledger.domain.states import PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
-from ledger.errors import PreconditionError, UsageError
+from ledger.errors import LedgerError, UsageError
+from ledger.service.requests.decisions import require_nothing_computed
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
-from .dates import chosen_day, end_of_day_in
+from .decision_forms import new_due_date, require_fitting_day, require_reason
 from .evidence import standing_of
 from .fields import Line, Note
 from .numbers import NumberFromOne
 from .past import binding_of, fulfilment_of
+from .refusals import Refusal, refusal, status_after, typed_into
 from .rendering import render
 from .visitors import Decider, Reader
 from .wording import ACTIONS
@@ -43,36 +44,39 @@ def decide(
     due: Line = "",
     waive_gates: Line = "",
 ) -> Response:
-    """Record a decision about what the caller saw; if it is another by now, show what it is and keep what was typed."""
-    if not reason.strip():
-        raise UsageError("a decision needs a reason", "go back and give one: it is kept in the history")
-    why, expected = reason.strip(), revision or None
+    """Record a decision about what the caller saw; if it is refused, show what it is now and keep what was typed."""
     with visit.desk() as desk:
         try:
-            if action == Action.EXTEND:
-                desk.requests.extend(number, end_of_day_in(desk, _day(due)), why, expected=expected)
-            elif action == Action.WITHDRAW:
-                desk.requests.withdraw(number, why, expected=expected)
-            elif action in set(ACTIONS):
-                waived = action == Action.RETRY and waive_gates == "yes"
-                desk.requests.decide(number, Action(action), why, waive_gates=waived, expected=expected)
-            else:
-                raise UsageError("no decision was chosen", "go back and choose one")
-        except PreconditionError as error:
-            return _page(request, visit, desk, number, refused=error, wanted=action, reason=why)
-    return RedirectResponse(f"/requests/{number}?told=decided", 303)
+            following = _decide(
+                desk, number, action, reason.strip(), revision or None, due, waives=waive_gates == "yes"
+            )
+        except LedgerError as error:
+            refused = refusal(error, action=action, reason=reason, due=due, waive_gates=waive_gates)
+            return _page(request, visit, desk, number, refused)
+    return RedirectResponse(following, 303)
 
 
-def _page(
-    request: Request,
-    visit: Visit,
-    desk: LocalDesk,
-    number: int,
-    *,
-    refused: PreconditionError | None = None,
-    wanted: str = "",
-    reason: str = "",
-) -> Response:
+def _decide(
+    desk: LocalDesk, number: int, action: str, reason: str, expected: str | None, due: str, *, waives: bool
+) -> str:
+    """Decide as the form says, and return the address of the page that tells of it."""
+    if action not in set(ACTIONS):
+        raise UsageError("no decision was chosen", "choose one")
+    require_reason(reason)
+    require_fitting_day(action, due)
+    told = f"/requests/{number}?told=decided"
+    if action == Action.EXTEND:
+        require_nothing_computed(Action.EXTEND, waive_gates=waives, solvers=())
+        desk.requests.extend(number, new_due_date(desk, due), reason, expected=expected)
+    elif action == Action.WITHDRAW:
+        done = desk.requests.withdraw(number, reason, waive_gates=waives, expected=expected)
+        return f"/withdrawals/{done['id']}" if is_withdrawal_job(done) else told
+    else:
+        desk.requests.decide(number, Action(action), reason, waive_gates=waives, expected=expected)
+    return told
+
+
+def _page(request: Request, visit: Visit, desk: LocalDesk, number: int, refused: Refusal | None = None) -> Response:
     found = desk.requests.show(number)
     version = found["version"]
     stands = found["state"] == RequestState.FULFILLED and version is not None
@@ -83,12 +87,12 @@ def _page(
         title=f"Request {number}",
         section="/inbox",
         now=desk.ledger.clock(),
-        status=200 if refused is None else 412,
+        status=status_after(refused),
         r=found,
         refused=refused,
-        wanted=wanted,
-        reason=reason,
+        typed=typed_into(refused, action="approve", reason="", due="", waive_gates=""),
         actions=_actions(found),
+        withdrawal=desk.requests.waiting_withdrawal(number),
         bound=binding_of(found),
         fulfilled=fulfilment_of(found),
         standing=None if version is None else standing_of(desk.versions.evidence(found["model_id"], version)),
@@ -102,16 +106,7 @@ def _certificates(desk: LocalDesk, number: int) -> list[Document]:
 
 
 def _actions(found: Document) -> list[tuple[str, str]]:
-    """Return what a person may decide now. What takes new weights is decided on the ledger's machine."""
+    """Return what a person may decide now."""
     state = RequestState(found["state"])
     allowed = {action for now, action in TRANSITIONS if now is state and action in PERSONAL_ACTIONS}
-    if state is RequestState.FULFILLED:
-        allowed.discard(Action.WITHDRAW)
     return [(action.value, says) for action, says in ACTIONS.items() if action in allowed]
-
-
-def _day(text: str) -> date:
-    day = chosen_day(text)
-    if day is None:
-        raise UsageError("extending needs a new due date", "go back and choose a day")
-    return day

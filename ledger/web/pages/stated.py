@@ -1,11 +1,11 @@
 """What a certificate states, in words: what was done, what was measured, and what limits it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Any
 
 from ledger.documents.document import Document
-from ledger.domain.certificate_caveats import caveats, headline
+from ledger.domain.certificate_caveats import caveats, headline, untested_levels
 from ledger.report.charts import words
 
 from .evidence import headline_figures
@@ -32,8 +32,19 @@ def stated(predicate: Mapping[str, Any], zone: tzinfo) -> Document:
             {"evaluator": one["evaluator"], "at": moment(one["measuredAt"]), "figures": _main_figures(one["figures"])}
             for one in evidence["measurements"]
         ],
-        "limits": caveats(predicate),
+        "limits": limits(caveats(predicate), predicate["notTested"].get("levels", {})),
     }
+
+
+def limits(sentences: Sequence[str], not_tested: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return what limits a certificate besides the levels that were not tested, which pages list apart.
+
+    Args:
+        sentences: All that limits it.
+        not_tested: What each level needs that was not tested.
+    """
+    apart = set(untested_levels(not_tested))
+    return [one for one in sentences if one not in apart]
 
 
 def _done(predicate: Mapping[str, Any], zone: tzinfo) -> list[str]:

@@ -1,7 +1,5 @@
 """Webhooks: addresses that are told of events. A secret is shown once, when the address is added."""
 
-from typing import NamedTuple
-
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -10,24 +8,16 @@ from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.domain.webhooks import DeliveryState
 from ledger.errors import LedgerError
-from ledger.web.problems import status_of
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
 from .fields import Address
 from .numbers import Number
+from .refusals import Refusal, refusal, status_after, typed_into
 from .rendering import render
 from .visitors import Administrator
 
 router = APIRouter(route_class=GuardedRoute)
-
-
-class Refusal(NamedTuple):
-    """A form that was refused: why, and what was typed into it."""
-
-    problem: LedgerError
-    url: str
-    kinds: str
 
 
 @router.get("/webhooks")
@@ -50,9 +40,7 @@ def add(
         try:
             made = desk.webhooks.add(url.strip(), wanted)
         except LedgerError as error:
-            if status_of(error) not in (409, 422):
-                raise
-            return _page(request, visit, desk, refused=Refusal(error, url, kinds))
+            return _page(request, visit, desk, refused=refusal(error, url=url, kinds=kinds))
         return _page(request, visit, desk, made)
 
 
@@ -86,7 +74,8 @@ def _page(
         items=[{**one, "last": _last(desk, one["id"])} for one in found],
         made=made,
         refused=refused,
-        status=200 if refused is None else status_of(refused.problem),
+        status=status_after(refused),
+        typed=typed_into(refused, url="", kinds=""),
     )
 
 

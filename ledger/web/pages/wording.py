@@ -22,6 +22,7 @@ TOLD = {
     "issued": Told("The certificate was issued."),
     "certified": Told("This certificate says just that already: nothing was issued."),
     "revoked": Told("The token was revoked. Sessions that were opened with it have ended."),
+    "sessions_ended": Told("All sessions of that person have ended. Their tokens are as they were."),
     "removed": Told("The address was removed."),
     "test_arrived": Told("The test message arrived."),
     "test_failed": Told("The test message did not arrive. The table says what happened.", "bad"),
@@ -35,7 +36,7 @@ SCOPE_WORDS = {
     Scope.DECIDE: "decide: approve, deny, hold and extend requests",
     Scope.OPERATE: "operate: roll back, purge and certify",
     Scope.AUDIT: "audit: read and verify the audit log",
-    Scope.ADMIN: "admin: make and revoke tokens, and say who is told of events",
+    Scope.ADMIN: "admin: make and revoke tokens, end sessions, and say who is told of events",
 }
 
 STATE_KINDS = {
@@ -70,7 +71,7 @@ ACTIONS = {
     Action.EXTEND: "give it a later due date",
 }
 """What a person can decide, and what it does."""
-BULK = (Action.APPROVE, Action.DENY, Action.CANCEL, Action.HOLD, Action.RELEASE, Action.RETRY)
+BULK = (Action.APPROVE, Action.DENY, Action.CANCEL, Action.HOLD, Action.RELEASE, Action.RETRY, Action.EXTEND)
 """What can be decided about many requests at a time."""
 
 SCOPES = {
@@ -79,7 +80,7 @@ SCOPES = {
     "decide": "approve, deny, hold, retry and the like",
     "operate": "roll back and purge",
     "audit": "history, proofs and certificates",
-    "admin": "tokens and webhooks",
+    "admin": "tokens, sessions and webhooks",
 }
 
 

@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ledger.domain.moments import EARLIEST, LATEST, in_zone
+from ledger.domain.moments import in_zone
 from ledger.domain.requests import NewRequest
+from ledger.domain.years import EARLIEST, LATEST
 from ledger.errors import UsageError
 
 AHEAD, BEHIND = timezone(timedelta(hours=14)), timezone(-timedelta(hours=14))

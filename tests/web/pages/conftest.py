@@ -57,7 +57,7 @@ class Served:
         return enqueue(self.ledger, MODEL, [new], approval=approval)[0].request
 
 
-def fill(folder: Path, time_zone: str = "UTC") -> Config:
+def fill(folder: Path, time_zone: str = "UTC", labels: tuple[str, ...] = LABELS) -> Config:
     """Fill a ledger: a request that stands, one that a rollback reopened, one that is late, and some that wait."""
     now = [datetime.now(UTC) - timedelta(days=60)]
     fresh = plan_config(folder, "sqlite:///ledger.db", "objects", time_zone=time_zone)
@@ -65,7 +65,7 @@ def fill(folder: Path, time_zone: str = "UTC") -> Config:
     create_ledger(fresh, "ada", clock=lambda: now[0]).close()
     config = find_config(folder)
     sample = Sample(open_ledger(config, "ada", clock=lambda: now[0]), now, MODEL)
-    sample.register(LABELS)
+    sample.register(labels)
     sample.measure(sample.forget(ZEISIG))
     sample.later(10)
     sample.measure(sample.forget(JAY, TIT))
@@ -132,16 +132,18 @@ def open_page(browser: Browser, served: Served) -> Iterator[OpenPage]:
         dark: bool = False,
         scopes: frozenset[Scope] | None = ALL_SCOPES,
         expects_errors: bool = False,
+        of: Served | None = None,
     ) -> Page:
+        there = of or served
         context = browser.new_context(
-            base_url=served.address,
+            base_url=there.address,
             java_script_enabled=javascript,
             viewport={"width": width, "height": 900},
             color_scheme="dark" if dark else "light",
         )
         contexts.append(context)
         if scopes is not None:
-            context.add_cookies([{"name": PLAIN_NAME, "value": served.cookie(scopes), "url": served.address}])
+            context.add_cookies([{"name": PLAIN_NAME, "value": there.cookie(scopes), "url": there.address}])
         page = context.new_page()
         page.set_default_timeout(10_000)
         if not expects_errors:

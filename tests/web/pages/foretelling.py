@@ -1,13 +1,13 @@
 """A worker for previews that runs no network."""
 
-from ledger.documents.requests import preview_document
-from ledger.domain.preview_jobs import PreviewJobState
+from ledger.desk.local.jobs import JOB_DOCUMENTS
+from ledger.domain.jobs import JobState
 from ledger.domain.previews import PreviewedClass, PreviewRecord, together
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress, Silent
 from ledger.service.requests.foretelling import digest_of
+from ledger.service.requests.job_worker import carry_out_jobs
 from ledger.service.requests.preview import Preview
-from ledger.service.requests.preview_jobs import carry_out_previews
 from tests.web.pages.conftest import KITE, LABELS, Served
 
 
@@ -21,8 +21,8 @@ def previewed(served: Served, *classes: int) -> str:
 
 def carry_out(served: Served) -> None:
     """Answer what waits, as a worker would."""
-    for job in carry_out_previews(served.ledger, Silent(), preview_document, compute=_foretell):
-        assert job.state is PreviewJobState.DONE, job.answer
+    for job in carry_out_jobs(served.ledger, Silent(), JOB_DOCUMENTS, compute=_foretell):
+        assert job.state is JobState.DONE, job.answer
 
 
 def _foretell(ledger: Ledger, name: str, texts: tuple[str, ...], _progress: Progress) -> Preview:

@@ -1,10 +1,10 @@
 """Every page, as a browser sees it: narrow and wide, light and dark, by the rules of accessible pages, and discreet."""
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 
 from tests.web.pages.conftest import LABELS, OpenPage
+from tests.web.pages.looking import require_accessible_everywhere
 
 PAGES = [
     "/",
@@ -28,8 +28,6 @@ PAGES = [
     "/webhooks",
     "/models/1/preview",
 ]
-WIDEST = 1600
-WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
 @pytest.mark.parametrize("address", PAGES)
@@ -38,17 +36,7 @@ def test_a_page_is_accessible_and_discreet_in_every_look(open_page: OpenPage, ad
     answer = page.goto(address)
     assert answer is not None
     assert answer.ok
-    for width, scheme in ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        _require_fit(page, width)
-        if (width, scheme) == (1280, "light"):
-            _require_accessible(page)
-        elif (width, scheme) == (390, "dark"):
-            # The other rules ask about neither colours nor layout.
-            _require_accessible(page, {"type": "rule", "values": ["color-contrast", "target-size"]})
-    page.set_viewport_size({"width": WIDEST, "height": 900})
-    _require_fit(page, WIDEST)
+    require_accessible_everywhere(page)
     _require_discreet(page)
 
 
@@ -56,11 +44,7 @@ def test_a_page_is_accessible_and_discreet_in_every_look(open_page: OpenPage, ad
 def test_the_page_that_signs_in_is_accessible(open_page: OpenPage, address: str) -> None:
     page = open_page(scopes=None, expects_errors=True)
     page.goto(address)
-    for width, scheme in ((1280, "light"), (390, "dark")):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
-        _require_fit(page, width)
-        _require_accessible(page)
+    require_accessible_everywhere(page)
 
 
 @pytest.mark.parametrize("address", ["/requests/999", "/models/77", "/nowhere", "/models/1/rollback/3"])
@@ -71,16 +55,7 @@ def test_an_error_is_a_page_that_leads_back(open_page: OpenPage, address: str) -
     assert 400 <= answer.status < 500
     assert "html" in answer.headers["content-type"]
     assert page.get_by_role("link", name="Go back").is_visible()
-    _require_accessible(page)
-
-
-def _require_fit(page: Page, width: int) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-
-
-def _require_accessible(page: Page, rules: object = WCAG) -> None:
-    found = Axe().run(page, options={"runOnly": rules, "resultTypes": ["violations"]})
-    assert found.violations_count == 0, found.generate_report()
+    require_accessible_everywhere(page)
 
 
 def _require_discreet(page: Page) -> None:

@@ -4,10 +4,15 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from ledger.domain.paired_difference import PairedCounts
+from ledger.domain.requests import NewRequest
+from ledger.errors import IdempotencyConflictError
 from ledger.report.charts import words
+from ledger.service.requests.filing import enqueue
 from ledger.service.requests.listing import show_request
-from tests.web.pages.conftest import WREN, Served, fill, serving
+from tests.web.pages.conftest import MODEL, WREN, Served, fill, serving
 from tests.web.pages.foretelling import previewed
 from tests.web.pages.reading import text_of
 
@@ -53,3 +58,12 @@ def test_a_day_of_receipt_that_has_not_come_is_refused(served: Served) -> None:
         refused = client.post(f"{address}/file", data={"received": "2099-01-01"})
     assert refused.status_code == 422
     assert "cannot be received in the future" in refused.text
+
+
+def test_a_key_stands_for_the_preview_that_a_request_is_bound_to(served: Served) -> None:
+    with served.client() as client:
+        filed = client.post(f"{previewed(served, WREN)}/file", data={"key": "once"})
+        assert filed.url.path.startswith("/requests/")
+    unbound = NewRequest(frozenset({WREN}), "grace", idempotency_key="once")
+    with pytest.raises(IdempotencyConflictError):
+        enqueue(served.ledger, MODEL, [unbound])

@@ -1,7 +1,7 @@
-"""Previews that wait for a worker, and their answers: queries only.
+"""Jobs that wait for a worker, and their answers: queries only.
 
-A worker holds a job under a lease on the database's clock, as it does a request. A job is no part of the history: a
-worker that lost its lease may compute the same answer again, and nothing else comes of it.
+A worker holds a job under a lease on the database's clock, as it does a request. The job itself is no part of the
+history: what comes of it is.
 """
 
 from datetime import datetime
@@ -10,29 +10,30 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, CursorResult, delete, func, select, update
 from sqlalchemy.orm import Session
 
+from ledger.domain.jobs import Job, JobKind, JobState
 from ledger.domain.models import Model
-from ledger.domain.preview_jobs import PreviewJob, PreviewJobState
 from ledger.errors import NotFoundError, RowError
 from ledger.store.database.engine import database_time
-from ledger.store.database.tables import PreviewJobRow
+from ledger.store.database.tables import JobRow
 
-ROW = PreviewJobRow
-WAITING, RUNNING = PreviewJobState.WAITING.value, PreviewJobState.RUNNING.value
+ROW = JobRow
+WAITING, RUNNING = JobState.WAITING.value, JobState.RUNNING.value
 
 
-class PreviewJobs:
-    """Previews for people who ask from afar."""
+class Jobs:
+    """What workers compute for people who ask from afar."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def add(self, job: PreviewJob, seal: str) -> None:
+    def add(self, job: Job, seal: str) -> None:
         """Insert a job that waits."""
         self._session.add(
-            PreviewJobRow(
+            JobRow(
                 id=job.id,
+                kind=job.kind.value,
                 model_id=job.model_id,
-                classes=sorted(job.classes),
+                asked=dict(job.asked),
                 actor=job.actor,
                 state=job.state.value,
                 created_at=job.created_at,
@@ -41,24 +42,30 @@ class PreviewJobs:
         )
         self._session.flush()
 
-    def get(self, job_id: str) -> tuple[PreviewJob, str]:
-        """Return a job and its seal.
+    def get(self, kind: JobKind, job_id: str) -> tuple[Job, str]:
+        """Return a job of a kind and its seal.
 
         Raises:
             NotFoundError: There is none of this id.
         """
-        row = self._session.get(PreviewJobRow, job_id, populate_existing=True)
-        if row is None:
+        row = self._session.get(JobRow, job_id, populate_existing=True)
+        if row is None or row.kind != kind.value:
             raise NotFoundError(
-                f"there is no preview {job_id[:40]}", "answers are kept for some days only: ask for it again"
+                f"there is no {kind.value} {job_id[:40]}", "answers are kept for some days only: ask for it again"
             )
         return _job(row), row.seal
 
-    def count_waiting(self) -> int:
-        """Return how many jobs no worker has begun."""
-        return self._session.scalar(select(func.count()).where(ROW.state == WAITING)) or 0
+    def open(self, kind: JobKind) -> list[tuple[Job, str]]:
+        """Return the jobs of a kind that have no answer yet, the oldest first, each with its seal."""
+        wanted = select(ROW).where(ROW.state.in_((WAITING, RUNNING)), ROW.kind == kind.value)
+        return [(_job(row), row.seal) for row in self._session.scalars(wanted.order_by(ROW.created_at, ROW.id))]
 
-    def claim(self, *, owner: str, ttl: float, model: Model | None = None) -> tuple[PreviewJob, str, int] | None:
+    def count_waiting(self, kind: JobKind) -> int:
+        """Return how many jobs of a kind no worker has begun."""
+        counted = select(func.count()).where(ROW.state == WAITING, ROW.kind == kind.value)
+        return self._session.scalar(counted) or 0
+
+    def claim(self, *, owner: str, ttl: float, model: Model | None = None) -> tuple[Job, str, int] | None:
         """Take the oldest job that may be carried out now; return it with its seal and the number of this attempt."""
         free = (ROW.state == WAITING) | ((ROW.state == RUNNING) & (ROW.lease_expires <= database_time()))
         offered = select(ROW.id).where(free)
@@ -84,7 +91,7 @@ class PreviewJobs:
         values = {"state": WAITING, "lease_owner": None, "lease_expires": None, "attempts": ROW.attempts - 1}
         self._update(_held(job_id, owner), **values)
 
-    def finish(self, job: PreviewJob, seal: str, *, owner: str) -> bool:
+    def finish(self, job: Job, seal: str, *, owner: str) -> bool:
         """Store the answer to a job; whether its lease was held still."""
         row = self._update(
             _held(job.id, owner),
@@ -103,7 +110,7 @@ class PreviewJobs:
         done = self._session.execute(old.execution_options(synchronize_session=False))
         return cast("CursorResult[object]", done).rowcount
 
-    def _update(self, where: ColumnElement[bool], **values: Any) -> PreviewJobRow | None:
+    def _update(self, where: ColumnElement[bool], **values: Any) -> JobRow | None:
         statement = update(ROW).where(where).values(**values).returning(ROW)
         options = {"synchronize_session": False, "populate_existing": True}
         return self._session.scalars(statement, execution_options=options).one_or_none()
@@ -115,19 +122,18 @@ def _held(job_id: str, owner: str) -> ColumnElement[bool]:
     )
 
 
-def _job(row: PreviewJobRow) -> PreviewJob:
+def _job(row: JobRow) -> Job:
     try:
-        return PreviewJob(
+        return Job(
             id=row.id,
+            kind=JobKind(row.kind),
             model_id=row.model_id,
-            classes=frozenset(row.classes),
+            asked=dict(row.asked),
             actor=row.actor,
-            state=PreviewJobState(row.state),
+            state=JobState(row.state),
             created_at=row.created_at,
             finished_at=row.finished_at,
             answer=row.answer,
         )
     except (TypeError, ValueError) as error:
-        raise RowError(
-            f"a preview in the database cannot be read: {error}", "nothing rests on it: ask for it again"
-        ) from error
+        raise RowError(f"a job in the database cannot be read: {error}", "nothing rests on it: ask again") from error
