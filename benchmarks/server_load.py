@@ -2,49 +2,39 @@
 
     python benchmarks/server_load.py --clients 50 --rounds 20 --requests 100000 --streams 200
 
-One server process, SQLite, on this machine; clients in a process of their own. Both sides lend the same number of
-opened ledgers to the same number of callers, and take turns, so that other work on the machine meets both alike.
-Afterwards every key must be there once, and the log must verify.
+One server process, SQLite, on this machine; clients in a process of their own. Straight through the service layer, as
+many threads of one process do the same: once over the pool of ledgers that a server has, once each with an opened
+ledger of its own. The sides take turns, so that other work on the machine meets all alike. Afterwards every key must be
+there once, and the log must verify.
 """
 
 import argparse
 import asyncio
-import json
 import multiprocessing
 import os
+import resource
 import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from multiprocessing.queues import Queue
 from pathlib import Path
 
 import httpx
-from filing import CLASSES, fresh_ledger, requests
+from filing import fresh_ledger, requests
+from server_callers import API, KINDS, PATIENCE, ROUND, Clients, Found, Straight, Times
 
-from ledger.config import find_config
-from ledger.desk.asked import FiledRequest
-from ledger.desk.local.desk import LocalDesk
 from ledger.domain.access import ALL_SCOPES
 from ledger.service.access.tokens import create_token
-from ledger.service.ledger import open_ledger
 from ledger.service.requests.filing import enqueue
-from ledger.web.ledgers import LedgerPool
-from ledger.web.settings import WebSettings
 
-API = "/api/v1"
-LISTED = 50
-PATIENCE = 120.0
 SINGLE = 15
 """Times that each page is asked for."""
-Times = dict[str, list[float]]
 
 
 @contextmanager
@@ -62,86 +52,17 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
             process.terminate()
 
 
-def forget(key: str, number: int) -> FiledRequest:
-    """Return a request as a client files it."""
-    return FiledRequest([f"index:{number % (CLASSES - 3)}"], reason="asked to", idempotency_key=key)
+def in_process(call: Callable[[], Found], answer: "Queue[tuple[Times, list[str], float]]") -> None:
+    """Run something where nothing else of ours runs; tell of the processor time, too."""
+    found = call()
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    answer.put((*found, used.ru_utime + used.ru_stime))
 
 
-async def asked(address: str, token: str, clients: int, rounds: int, name: str) -> tuple[Times, list[str]]:
-    """Have clients file, list and look, over HTTP."""
-    times: Times = {"file": [], "list": [], "show": []}
-    errors: list[str] = []
-    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=clients)
-    headers = {"Authorization": f"Bearer {token}"}
-
-    async def timed(client: httpx.AsyncClient, kind: str, method: str, path: str, body: object = None) -> object:
-        begun = time.perf_counter()
-        answer = await client.request(method, f"{API}{path}", json=body)
-        times[kind].append(time.perf_counter() - begun)
-        if answer.status_code not in {200, 201}:
-            errors.append(f"{answer.status_code} {answer.text[:200]}")
-            return None
-        return answer.json()
-
-    async def act(client: httpx.AsyncClient, one: int) -> None:
-        for turn in range(rounds):
-            filed = {"classes": [one % (CLASSES - 3)], "reason": "asked to", "idempotency_key": f"{name}-{one}-{turn}"}
-            made = await timed(client, "file", "POST", "/models/1/requests", {"requests": [filed]})
-            await timed(client, "list", "GET", f"/requests?limit={LISTED}")
-            if isinstance(made, dict):
-                await timed(client, "show", "GET", f"/requests/{made['items'][0]['id']}")
-
-    async with httpx.AsyncClient(base_url=address, headers=headers, limits=limits, timeout=PATIENCE) as client:
-        await client.get(f"{API}/caller")
-        await asyncio.gather(*(act(client, one) for one in range(clients)))
-    return times, errors
-
-
-def straight(folder: Path, clients: int, rounds: int, name: str) -> tuple[Times, list[str]]:
-    """Have threads file, list and look through the desk, over as many opened ledgers as a server has."""
-    settings = WebSettings()
-    pool = LedgerPool(partial(open_ledger, find_config(folder), "bench"), settings.threads, PATIENCE)
-    times: Times = {"file": [], "list": [], "show": []}
-    errors: list[str] = []
-
-    def timed(kind: str, act: Callable[[LocalDesk], object]) -> object:
-        begun = time.perf_counter()
-        with pool.borrow("bench") as ledger:
-            # The document is written out as a server does.
-            done = act(LocalDesk(ledger, computes=False))
-            json.dumps(done, default=str)
-        times[kind].append(time.perf_counter() - begun)
-        return done
-
-    def act(one: int) -> None:
-        try:
-            for turn in range(rounds):
-                filed = [forget(f"{name}-{one}-{turn}", one)]
-                made = timed("file", lambda desk, filed=filed: desk.requests.file(1, filed))  # type: ignore[misc]
-                timed("list", lambda desk: desk.requests.all(limit=LISTED))
-                number = made["items"][0]["id"]  # type: ignore[index]
-                timed("show", lambda desk, number=number: desk.requests.show(number))  # type: ignore[misc]
-        except Exception as error:  # noqa: BLE001 - every failure counts
-            errors.append(repr(error))
-
-    threads = [threading.Thread(target=act, args=(one,)) for one in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    pool.close()
-    return times, errors
-
-
-def in_process(call: Callable[[], tuple[Times, list[str]]], answer: "Queue[tuple[Times, list[str]]]") -> None:
-    """Run something where nothing else of ours runs."""
-    answer.put(call())
-
-
-def apart(call: Callable[[], tuple[Times, list[str]]]) -> tuple[Times, list[str]]:
+def apart(call: Callable[[], Found]) -> tuple[Times, list[str], float]:
     """Run one side in a process of its own."""
     context = multiprocessing.get_context("fork")
-    answer: Queue[tuple[Times, list[str]]] = context.Queue()
+    answer: Queue[tuple[Times, list[str], float]] = context.Queue()
     process = context.Process(target=in_process, args=(call, answer))
     process.start()
     found = answer.get()
@@ -149,56 +70,56 @@ def apart(call: Callable[[], tuple[Times, list[str]]]) -> tuple[Times, list[str]
     return found
 
 
-def over_http(address: str, token: str, clients: int, rounds: int, name: str) -> tuple[Times, list[str]]:
-    """Run the clients of one turn."""
-    return asyncio.run(asked(address, token, clients, rounds, name))
-
-
 def load(clients: int, rounds: int, turns: int) -> None:
-    """Compare both sides."""
+    """Compare the sides."""
     with tempfile.TemporaryDirectory() as place, fresh_ledger(Path(place)) as ledger:
         folder = Path(place)
         token = create_token(ledger, "bench", ALL_SCOPES)[1]
-        sides: dict[str, Times] = {"http": {}, "straight": {}}
-        errors: list[str] = []
-        spent = dict.fromkeys(sides, 0.0)
-        with served(folder) as (address, _):
+        sides: dict[str, Times] = {"pool": {}, "own": {}, "HTTP": {}}
+        errors: dict[str, list[str]] = {side: [] for side in sides}
+        computed = dict.fromkeys((*sides, "server"), 0.0)
+        with served(folder) as (address, server):
             for turn in range(turns):
-                names = {side: f"{side}-{turn}" for side in sides}
-                for side, call in (
-                    ("http", partial(over_http, address, token, clients, rounds, names["http"])),
-                    ("straight", partial(straight, folder, clients, rounds, names["straight"])),
-                ):
-                    begun = time.perf_counter()
-                    times, failed = apart(call)
-                    spent[side] += time.perf_counter() - begun
-                    errors += failed
+                for side, found in sides.items():
+                    name, before = f"{side}-{turn}", processor_time(server)
+                    if side == "HTTP":
+                        call = Clients(address, token, clients, rounds, name).run
+                    else:
+                        call = Straight(folder, clients, rounds, name, own=side == "own").run
+                    times, failed, used = apart(call)
+                    computed[side] += used
+                    computed["server"] += processor_time(server) - before if side == "HTTP" else 0.0
+                    errors[side] += failed
                     for kind, seconds in times.items():
-                        sides[side].setdefault(kind, []).extend(seconds)
-        print(f"\n{clients} clients, {rounds * turns} rounds each: errors {len(errors)} {errors[:3]}")
-        print("| | straight: median | p99 | HTTP: median | p99 | ratio of medians |\n|---|---|---|---|---|---|")
-        for kind in ("file", "list", "show"):
-            one, other = sides["straight"][kind], sides["http"][kind]
-            ratio = statistics.median(other) / statistics.median(one)
-            figures = [figure for side in (one, other) for figure in (statistics.median(side), percentile(side, 0.99))]
-            print(f"| {kind} | " + " | ".join(f"{1000 * figure:.0f} ms" for figure in figures) + f" | {ratio:.2f} |")
-        # Which caller waits for which is up to threads on one side and to a queue on the other: medians depend on that,
-        # the time that all of them took does not.
-        answered = {side: sum(map(len, times.values())) for side, times in sides.items()}
-        print(", ".join(f"{side}: {answered[side] / spent[side]:.1f} transactions a second" for side in sides))
+                        found.setdefault(kind, []).extend(seconds)
+        print(f"\n{clients} clients, {rounds * turns} times each, load {os.getloadavg()[0]:.0f}")
+        print(", ".join(f"errors {side}: {len(found)} {found[:1]}" for side, found in errors.items()))
+        print("| | over a pool: median | p99 | a ledger each: median | p99 | HTTP: median | p99 | to pool | to own |")
+        print("|---" * 9 + "|")
+        for kind in (*KINDS, ROUND):
+            middle = {side: statistics.median(found[kind]) for side, found in sides.items()}
+            told = [x for side, found in sides.items() for x in (middle[side], percentile(found[kind], 0.99))]
+            ratios = [f"{middle['HTTP'] / middle[side]:.2f}" for side in ("pool", "own")]
+            print(f"| {kind} | " + " | ".join([*(f"{1000 * x:.0f} ms" for x in told), *ratios]) + " |")
+        each = 2 * clients * rounds * turns * len(KINDS)
+        print(
+            "processor time a transaction: " + ", ".join(f"{k} {1000 * v / each:.1f} ms" for k, v in computed.items())
+        )
         with ledger.database.read() as tx:
             tx.audit.verify()
-        with closing(sqlite3.connect(folder / "ledger.db")) as connection:
-            there = Counter(key for (key,) in connection.execute("SELECT idempotency_key FROM requests"))
-        sent = {
-            f"{side}-{turn}-{one}-{number}"
-            for side in sides
-            for turn in range(turns)
-            for one in range(clients)
-            for number in range(rounds)
-        }
-        lost, doubled, unknown = len(sent - there.keys()), there.total() - len(there), len(there.keys() - sent)
-        print(f"{len(sent)} keys sent: {lost} lost, {doubled} doubled, {unknown} unknown; the log verifies")
+        require_once(
+            folder, [f"{side}-{turn}" for side in sides if not errors[side] for turn in range(turns)], clients, rounds
+        )
+
+
+def require_once(folder: Path, names: list[str], clients: int, rounds: int) -> None:
+    """Say how many keys are there, and how often."""
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
+        there = Counter(key for (key,) in connection.execute("SELECT idempotency_key FROM requests"))
+    turns = [f"{turn}{kind}" for turn in range(rounds) for kind in ("", "r")]
+    sent = {f"{name}-{one}-{turn}" for name in names for one in range(clients) for turn in turns}
+    lost, doubled = len(sent - there.keys()), there.total() - len(there)
+    print(f"{len(sent)} keys sent: {lost} lost, {doubled} doubled; the log verifies")
 
 
 def percentile(values: list[float], share: float) -> float:
@@ -301,6 +222,37 @@ def streams(count: int) -> None:
         print(f"{len(heard)} of {count} heard of it; median {statistics.median(heard):.2f} s, last {max(heard):.2f} s")
 
 
+async def asked_beside(address: str, token: str, text: str) -> tuple[float, list[float]]:
+    """Send a file of requests, and ask meanwhile whether the server lives; return the seconds that each took."""
+    beside: list[float] = []
+    async with httpx.AsyncClient(base_url=address, timeout=PATIENCE) as client:
+        await client.get("/healthz")
+        body = {"text": text, "format": "lines", "dry_run": True}
+        begun = time.perf_counter()
+        headers = {"Authorization": f"Bearer {token}"}
+        sending = asyncio.create_task(client.post(f"{API}/models/1/requests/bulk", json=body, headers=headers))
+        while not sending.done():
+            asked = time.perf_counter()
+            await client.get("/healthz")
+            beside.append(time.perf_counter() - asked)
+            await asyncio.sleep(0.01)
+        print(f"\nit was answered with {sending.result().status_code}", end="")
+    return time.perf_counter() - begun, beside
+
+
+def large_file(megabytes: int) -> None:
+    """Send a large file of requests."""
+    with tempfile.TemporaryDirectory() as place, fresh_ledger(Path(place)) as ledger:
+        token = create_token(ledger, "bench", ALL_SCOPES)[1]
+        line = "index:1,index:2 " + "x" * 100 + "\n"
+        with served(Path(place)) as (address, _):
+            taken, beside = asyncio.run(asked_beside(address, token, line * (megabytes * 2**20 // len(line))))
+        print(
+            f"; a file of {megabytes} MB took {taken:.1f} s; /healthz meanwhile: median "
+            f"{1000 * statistics.median(beside):.0f} ms, longest {1000 * max(beside):.0f} ms"
+        )
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -309,12 +261,15 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--streams", type=int, default=200)
+    parser.add_argument("--megabytes", type=int, default=14)
     said = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     if said.clients:
         load(said.clients, said.rounds, said.turns)
     if said.streams:
         streams(said.streams)
+    if said.megabytes:
+        large_file(said.megabytes)
     if said.requests:
         lists(said.requests)
 

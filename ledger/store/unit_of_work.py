@@ -34,9 +34,16 @@ from ledger.store.repositories.workers import Workers
 
 
 class Transaction:
-    """The repositories of one open transaction."""
+    """The repositories of one open transaction.
 
-    def __init__(self, session: Session, holder: str, state: TrustedState) -> None:
+    Args:
+        session: The transaction.
+        holder: Who holds the leases on objects that it takes.
+        state: What is known of the verified log.
+        steady: Whether it sees one state of the database, whatever others commit meanwhile.
+    """
+
+    def __init__(self, session: Session, holder: str, state: TrustedState, *, steady: bool = False) -> None:
         self._session = session
         self.leases = ObjectLeases(session, holder)
         self.models = Models(session)
@@ -44,7 +51,7 @@ class Transaction:
         self.requests = Requests(session)
         self.objects = Objects(session, self.leases)
         self.class_spaces = ClassSpaces(session, self.objects)
-        self.audit = AuditLog(session)
+        self.audit = AuditLog(session, steady=steady)
         self.certificates = Certificates(session)
         self.checkpoints = Checkpoints(session)
         self.projections = Projections(session)
@@ -96,7 +103,7 @@ class Database:
     def read(self) -> Iterator[Transaction]:
         """Open a transaction that sees one state of the database and is never committed."""
         with translated(), Session(self._reader, expire_on_commit=False) as session:
-            yield Transaction(session, self.holder, self._state)
+            yield Transaction(session, self.holder, self._state, steady=True)
 
     @contextmanager
     def write(self, *, guarded: bool = True) -> Iterator[Transaction]:

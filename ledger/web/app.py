@@ -18,6 +18,7 @@ from ledger.service.webhooks.delivery import delivering
 from .api import access, audit, certificates, events, models, previews, requests, service, webhooks
 from .api.values import PREFIX
 from .events import EventFeed
+from .filing_queue import FilingQueue
 from .ledgers import LedgerPool
 from .openapi import describe
 from .operation.routes import router as operation
@@ -69,6 +70,7 @@ def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
         telemetry=telemetry(),
     )
     app.state.ledgers = pool
+    app.state.filings = FilingQueue(pool, chosen.patience)
     app.state.feed = feed
     app.state.config = config
     app.state.settings = chosen

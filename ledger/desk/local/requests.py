@@ -1,6 +1,5 @@
 """Requests, and decisions about them, as documents."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -9,11 +8,10 @@ from ledger.documents import requests as documents
 from ledger.documents.document import Document
 from ledger.documents.jobs import withdrawal_job_document
 from ledger.domain.jobs import Job, JobKind
-from ledger.domain.labels import LabelMap
-from ledger.domain.requests import NewRequest, Request
+from ledger.domain.requests import Request
 from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import Version
-from ledger.errors import RetryLaterError, UsageError
+from ledger.errors import LedgerError, RetryLaterError, UsageError
 from ledger.service.computation.compute import Compute
 from ledger.service.evidence.gating import open_gated
 from ledger.service.ledger import Ledger
@@ -23,14 +21,13 @@ from ledger.service.requests.bulk import check_bulk, file_bulk
 from ledger.service.requests.bulk_files import BulkFormat
 from ledger.service.requests.decisions import decide
 from ledger.service.requests.extension import extend_due
-from ledger.service.requests.filing import enqueue
-from ledger.service.requests.foretelling import read_preview
 from ledger.service.requests.jobs import show_job
 from ledger.service.requests.leases import break_lease, show_lease
 from ledger.service.requests.listing import count_requests, list_requests, request_history, show_request
 from ledger.service.requests.withdrawal import withdraw
 from ledger.service.requests.withdrawal_jobs import file_withdrawal, waiting_withdrawal
 
+from .filing import Asked, file_together
 from .names import model_name, optional_name
 
 
@@ -93,10 +90,11 @@ class LocalRequests:
             IdempotencyConflictError: A key was used before, for something else.
             ConflictError: The model changed since the preview was made that a request is bound to.
         """
-        owner = get_model(self._ledger, model_name(self._ledger, model))
-        new = [self._new(one, owner.labels) for one in filed]
-        receipts = enqueue(self._ledger, owner.name, new, approval=needs_approval, key=key)
-        return documents.receipts_document(receipts, owner, self._ledger.clock(), None)
+        asked = Asked(self._ledger.actor, model, filed, needs_approval, key)
+        (done,) = file_together(self._ledger, [asked])
+        if isinstance(done, LedgerError):
+            raise done
+        return done
 
     def file_bulk(
         self, model: ModelKey, text: str, *, form: str | None = None, name: str = "", needs_approval: bool = False
@@ -242,20 +240,6 @@ class LocalRequests:
     def _decided(self, action: Action, done: Request, made: Version | None = None) -> Document:
         owner, _ = show_request(self._ledger, done.id)
         return documents.decision_document(action, done, owner, self._ledger.clock(), made)
-
-    def _new(self, filed: FiledRequest, labels: LabelMap) -> NewRequest:
-        preview = None if filed.preview is None else read_preview(json.dumps(filed.preview), "the preview")
-        return NewRequest(
-            classes=labels.resolve_all(filed.classes),
-            actor=self._ledger.actor,
-            reason=filed.reason,
-            basis=filed.basis,
-            external_id=filed.external_id,
-            received_at=filed.received_at,
-            due_at=filed.due_at,
-            idempotency_key=filed.idempotency_key,
-            preview=preview,
-        )
 
 
 def _form(form: str | None) -> BulkFormat | None:

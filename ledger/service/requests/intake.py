@@ -54,6 +54,8 @@ class Intake:
     """The ledger's time zone."""
     waiting: RequestState
     """The state of a request that is not fulfilled at once."""
+    four_eyes: bool
+    """Whether a person must approve, whatever is asked for."""
     anchor: Version
     """What computations start from."""
     known: dict[str, tuple[Request | None, str]]
@@ -77,10 +79,14 @@ class Intake:
         model = tx.models.get(model_name)
         tx.trusted.current(model.name)
         live, anchor = tx.versions.live(model), tx.versions.get(model, model.anchor)
-        held = approval or ledger.config.access.four_eyes
-        waiting = RequestState.AWAITING_APPROVAL if held else RequestState.QUEUED
+        four_eyes = ledger.config.access.four_eyes
+        waiting = _waiting(approval=approval or four_eyes)
         expected = live.forgotten | tx.requests.awaited(model)
-        return cls(model, live, expected, ledger.clock(), ledger.config.zone, waiting, anchor, {})
+        return cls(model, live, expected, ledger.clock(), ledger.config.zone, waiting, four_eyes, anchor, {})
+
+    def begin(self, *, approval: bool) -> None:
+        """Go on with requests of somebody else, who says whether a person must approve them."""
+        self.waiting = _waiting(approval=approval or self.four_eyes)
 
     def known_numbers(self, tx: Transaction, sent: Sequence[Sent], checked: frozenset[int]) -> frozenset[int]:
         """Look up the idempotency keys, check the requests under them, and return the numbers of those requests.
@@ -149,6 +155,10 @@ class Intake:
             "no_op": no_op,
             "outcome": f"already forgotten in version {self.live.number}" if no_op else "",
         }
+
+
+def _waiting(*, approval: bool) -> RequestState:
+    return RequestState.AWAITING_APPROVAL if approval else RequestState.QUEUED
 
 
 def _text(moment: datetime, zone: tzinfo) -> str:

@@ -5,9 +5,10 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any, cast
 
-from sqlalchemy import Table, Text, func, insert, select
+from sqlalchemy import Table, Text, bindparam, func, insert, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
@@ -36,6 +37,14 @@ LINES = (
 )  # fmt: skip
 # Built once: putting a statement together costs more than carrying it out.
 ADD_EVENT, ADD_NOTE = insert(EVENTS), insert(NOTES)
+LISTING = select(*LISTED).where(EVENTS.c.seq > bindparam("after")).order_by(EVENTS.c.seq)
+NEWEST = (
+    select(EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest)
+    .where(EVENTS.c.model == bindparam("about"), EVENTS.c.kind == bindparam("sort"))
+    .order_by(EVENTS.c.seq.desc())
+    .limit(1)
+)
+ONE = select(EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest).where(EVENTS.c.seq == bindparam("wanted"))
 
 
 @dataclass(frozen=True)
@@ -71,15 +80,21 @@ class NewEntry:
 
 
 class AuditLog:
-    """Append to, read, prove and verify the audit log inside one transaction."""
+    """Append to, read, prove and verify the audit log inside one transaction.
 
-    def __init__(self, session: Session) -> None:
+    Args:
+        session: The transaction.
+        steady: Whether it sees one state of the database, whatever others commit meanwhile.
+    """
+
+    def __init__(self, session: Session, *, steady: bool = False) -> None:
         self._session = session
+        self._steady = steady
         self._tree = AuditTree(session)
         self.appended = Appended()
         """What was appended in this transaction."""
-        self._locked: tuple[object, Recorded] | None = None
-        """The head under this transaction's lock, with the (possibly nested) transaction that saw it."""
+        self._fixed: tuple[object, Recorded] | None = None
+        """The head, where nobody else can move it, with the (possibly nested) transaction that saw it."""
 
     # -- appending ------------------------------------------------------------------------------------
 
@@ -163,18 +178,18 @@ class AuditLog:
         recorded = Recorded(head, frontier.root.hex(), tuple(peak.hex() for peak in frontier.peaks))
         write_head(self._session, recorded)
         self._tree.add(subtrees)
-        self._locked = self._transaction(), recorded
+        self._fixed = self._transaction(), recorded
 
     def _transaction(self) -> object:
         # What a savepoint undid must be read again: it is remembered under the savepoint, which is gone.
         return self._session.get_nested_transaction() or self._session.get_transaction()
 
     def _recorded(self, *, lock: bool = False) -> Recorded:
-        if self._locked is not None and self._locked[0] is self._transaction():
-            return self._locked[1]
+        if self._fixed is not None and self._fixed[0] is self._transaction():
+            return self._fixed[1]
         recorded = read_head(self._session, lock=lock)
-        if lock:
-            self._locked = self._transaction(), recorded
+        if lock or self._steady:
+            self._fixed = self._transaction(), recorded
         return recorded
 
     # -- reading --------------------------------------------------------------------------------------
@@ -244,9 +259,21 @@ class AuditLog:
 
     def listed(self, after: int = 0) -> Iterator[Sequence[ListedEntry]]:
         """Yield the entries with the columns that they are looked up by, many at a time."""
-        query = select(*LISTED).where(EVENTS.c.seq > after).order_by(EVENTS.c.seq)
-        for page in self._session.execute(query).yield_per(PAGE).partitions():
+        for page in self._session.connection().execute(LISTING, {"after": after}).yield_per(PAGE).partitions():
             yield cast("Sequence[ListedEntry]", page)
+
+    def listed_behind(self, head: Head) -> Iterator[Sequence[ListedEntry]] | None:
+        """Return the entries after a head as :meth:`listed` does; None if the log does not continue that head."""
+        if head.size == 0:
+            return self.listed()
+        if self.head().size < head.size:
+            return None
+        # One look tells both: whether the entry is there as it was, and what follows it.
+        pages = self.listed(head.size - 1)
+        first = next(pages, ())
+        if not first or (first[0][0], first[0][2]) != (head.size, head.digest):
+            return None
+        return chain([first[1:]], pages)
 
     def lines(self, last: int) -> Iterator[Sequence[tuple[str, str]]]:
         """Yield what is stored of the entries up to one of them, as :func:`lines_of` writes it, and their digests.
@@ -267,17 +294,14 @@ class AuditLog:
         Raises:
             NotFoundError: There is none with this number.
         """
-        query = select(EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest).where(EVENTS.c.seq == seq)
-        row = self._session.execute(query).one_or_none()
+        row = self._session.connection().execute(ONE, {"wanted": seq}).one_or_none()
         if row is None:
             raise NotFoundError(f"there is no entry {seq}", "see: unledger audit log")
         return Entry(*row)
 
     def newest(self, kind: str, *, model: str) -> Entry | None:
         """Return the last entry of a kind about a model; None if there is none."""
-        query = select(EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest).where(EVENTS.c.model == model)
-        last = query.where(EVENTS.c.kind == str(kind)).order_by(EVENTS.c.seq.desc()).limit(1)
-        row = self._session.execute(last).one_or_none()
+        row = self._session.connection().execute(NEWEST, {"about": model, "sort": str(kind)}).one_or_none()
         return None if row is None else Entry(*row)
 
     # -- proofs ---------------------------------------------------------------------------------------

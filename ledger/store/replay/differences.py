@@ -7,7 +7,8 @@ the reason.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import product
 from typing import Any
 
@@ -185,8 +186,8 @@ def _comparable(table: str, row: Row) -> Row:
     """Return a row with digests in place of, or beside, columns that entries hold as digests."""
     match table:
         case "models":
-            setup = setup_digest(row["options"], row["preprocessing"], row["settings"])
-            return {**row, ROW: row_digest(table, row), "setup": setup}
+            digest, setup = _digests_of_model(_ModelAsRead(repr(row), row))
+            return {**row, ROW: digest, "setup": setup}
         case "versions":
             return {**row, "recipe": value_digest(row["recipe"])}
         case "class_spaces" | "tokens" | "webhooks":
@@ -197,6 +198,24 @@ def _comparable(table: str, row: Row) -> Row:
             return _certificate(row)
         case _:
             return row
+
+
+@dataclass(frozen=True)
+class _ModelAsRead:
+    """The row of a model; equal to another that reads the same."""
+
+    text: str
+    row: Row = field(compare=False)
+
+
+@lru_cache(maxsize=64)
+def _digests_of_model(model: _ModelAsRead) -> tuple[str, str]:
+    """Return the digests of a model's row and of its set-up.
+
+    The same row is looked at for nearly every answer; its numbers with fractions take long to write canonically.
+    """
+    row = model.row
+    return row_digest("models", row), setup_digest(row["options"], row["preprocessing"], row["settings"])
 
 
 def _bases(rows: Iterable[Row]) -> dict[Key, Row]:

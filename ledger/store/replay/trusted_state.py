@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from ledger.audit.chain import leaf_digest
+from ledger.audit.chain import Head, leaf_digest
 from ledger.audit.events import AuditEvent
 from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.digest import read_json
@@ -79,6 +79,11 @@ class TrustedState:
                 self._start()
                 raise
 
+    @property
+    def head(self) -> Head | None:
+        """The last entry that was taken into account; None before the first look."""
+        return None if self._walk is None else self._walk.head
+
     def requests_by_state(self) -> Counter[str]:
         """Return how many requests are in each state, as the entries say that were taken into account last."""
         with self._lock:
@@ -88,12 +93,13 @@ class TrustedState:
             return self._counted[1]
 
     def _catch_up(self, log: AuditLog) -> Replayed:
-        if self._walk is not None and not log.continues(self._walk.head):
-            # Entries of a transaction that was undone, or a database that was put back: read everything again.
+        pages = None if self._walk is None else log.listed_behind(self._walk.head)
+        if pages is None:
+            # Nothing is known yet. Or this saw a transaction that was undone, or a database that was put back.
             self._start()
         with paused():
             walk = self._walk = self._walk or self._begin(log)
-            for page in log.listed(walk.head.size):
+            for page in log.listed(walk.head.size) if pages is None else pages:
                 self._take(walk, page)
             walk.finish()
             if worth_keeping(walk.head.size, self._snapshot):
@@ -151,6 +157,8 @@ class TrustedRows:
         self._state = state
         self._log = log
         self._projections = projections
+        self._known: Head | None = None
+        """Up to which entry this transaction has taken the log into account."""
 
     def catch_up(self) -> None:
         """Verify the entries that are new.
@@ -158,7 +166,14 @@ class TrustedRows:
         Raises:
             AuditError: The log does not verify.
         """
-        self._state.catch_up(self._log)
+        self._replayed()
+
+    def _replayed(self) -> Replayed:
+        """Return what the log says up to the last entry that this transaction sees; it is read once unless it grows."""
+        if self._known is None or self._state.head != self._known or self._log.head() != self._known:
+            self._state.catch_up(self._log)
+            self._known = self._state.head
+        return self._state.replayed
 
     def model(self, name: str) -> None:
         """Check a model, its versions and their bases, the alias in use, and when it moved.
@@ -167,7 +182,7 @@ class TrustedRows:
             AuditError: The log does not verify.
             RowError: A row is not what the log says.
         """
-        replayed = self._state.catch_up(self._log)
+        replayed = self._replayed()
         _require(compare(replayed, self._projections, "models", name=name))
         for table in ("versions", "aliases", "alias_moves", "basis_terms"):
             _require(compare(replayed, self._projections, table, model_id=name))
@@ -233,7 +248,7 @@ class TrustedRows:
             RowError: A row is not what the log says, or an earlier release stored one of the model's and no entry
                 covers all of it.
         """
-        replayed = self._state.catch_up(self._log)
+        replayed = self._replayed()
         _require(compare(replayed, self._projections, "models", name=name))
         _require(compare(replayed, self._projections, "aliases", model_id=name))
         anchor = replayed.rows["models"][name,]["anchor"]
@@ -243,13 +258,13 @@ class TrustedRows:
 
     def versions(self, name: str, numbers: frozenset[int]) -> None:
         """Check some versions of a model, and their bases."""
-        replayed = self._state.catch_up(self._log)
+        replayed = self._replayed()
         _require(compare(replayed, self._projections, "versions", model_id=name, number=numbers))
         _require(compare(replayed, self._projections, "basis_terms", model_id=name, version=numbers))
 
     def forgetting(self, name: str, forgotten: frozenset[int]) -> None:
         """Check the versions of a model that, as the log says, have forgotten just these classes, and their bases."""
-        rows, wanted = self._state.catch_up(self._log).rows["versions"], sorted(forgotten)
+        rows, wanted = self._replayed().rows["versions"], sorted(forgotten)
         found = (number for model, number in rows if model == name and rows[model, number]["forgotten"] == wanted)
         self.versions(name, frozenset(found))
 
@@ -265,16 +280,16 @@ class TrustedRows:
 
     def unbound(self, name: str) -> list[tuple[str, Key]]:
         """Return table and key of each row of a model that no entry covers whole."""
-        return self._state.catch_up(self._log).unbound_rows(name)
+        return self._replayed().unbound_rows(name)
 
     def request(self, number: int) -> None:
         """Check a request."""
-        _require(compare(self._state.catch_up(self._log), self._projections, "requests", id=number))
+        _require(compare(self._replayed(), self._projections, "requests", id=number))
 
     def requests_of(self, numbers: frozenset[int]) -> None:
         """Check some requests."""
         if numbers:
-            _require(compare(self._state.catch_up(self._log), self._projections, "requests", id=numbers))
+            _require(compare(self._replayed(), self._projections, "requests", id=numbers))
 
     def claimable(self, request: Request) -> None:
         """Check a request that was just claimed, before that is recorded.
@@ -285,7 +300,7 @@ class TrustedRows:
         self._require_state(request, {RequestState.QUEUED, RequestState.RUNNING})
 
     def _require_state(self, request: Request, states: Collection[RequestState]) -> None:
-        replayed = self._state.catch_up(self._log)
+        replayed = self._replayed()
         recorded = replayed.rows["requests"].get((request.id,), {})
         moved = {"state", "lease_owner", "lease_epoch", "updated_at"}
         found = compare(replayed, self._projections, "requests", id=request.id)
@@ -295,21 +310,21 @@ class TrustedRows:
 
     def requests(self, model: str) -> None:
         """Check all requests of a model."""
-        _require(compare(self._state.catch_up(self._log), self._projections, "requests", model_id=model))
+        _require(compare(self._replayed(), self._projections, "requests", model_id=model))
 
     def class_space(self, model: str, class_index: int, spec_digest: str) -> None:
         """Check a class space."""
-        replayed = self._state.catch_up(self._log)
+        replayed = self._replayed()
         key = {"model_id": model, "class_index": class_index, "spec_digest": spec_digest}
         _require(compare(replayed, self._projections, "class_spaces", **key))
 
     def class_spaces(self, model: str) -> None:
         """Check all class spaces of a model."""
-        _require(compare(self._state.catch_up(self._log), self._projections, "class_spaces", model_id=model))
+        _require(compare(self._replayed(), self._projections, "class_spaces", model_id=model))
 
     def objects(self, model: str) -> None:
         """Check what the rows say of the stored objects of a model: whether they were destroyed, and when."""
-        replayed = self._state.catch_up(self._log)
+        replayed = self._replayed()
         digests = {row["weights"] for key, row in replayed.rows["versions"].items() if key[0] == model}
         digests |= {row["blob"] for key, row in replayed.rows["class_spaces"].items() if key[0] == model}
         _require(compare(replayed, self._projections, "blobs", digest=frozenset(digests)))
@@ -321,7 +336,7 @@ class TrustedRows:
             AuditError: The log does not verify.
             RowError: The log tells of such a row, which somebody removed.
         """
-        recorded = self._state.catch_up(self._log).rows[table]
+        recorded = self._replayed().rows[table]
         _require(Difference(table, key, None, recorded[key], None) for key in keys if key in recorded)
 
     def needed(self, referred: frozenset[str]) -> None:
@@ -334,7 +349,7 @@ class TrustedRows:
             AuditError: The log does not verify.
             RowError: An object was stored and not destroyed, as the log says, and no row refers to it.
         """
-        replayed = self._state.catch_up(self._log)
+        replayed = self._replayed()
         stored = (key for key, row in replayed.rows["blobs"].items() if row["destroyed_at"] is None)
         forsaken = frozenset(digest for (digest,) in stored if digest not in referred)
         if forsaken:
@@ -347,7 +362,7 @@ class TrustedRows:
             AuditError: The log does not verify.
             RowError: A row is not what the log says.
         """
-        replayed = self._state.catch_up(self._log)
+        replayed = self._replayed()
         for table in ("models", "versions", "class_spaces"):
             _require(compare(replayed, self._projections, table))
 
@@ -360,7 +375,7 @@ class TrustedRows:
             AuditError: The log does not verify.
             RowError: A request is missing, or is in another state than the log says.
         """
-        replayed = self._state.catch_up(self._log)
+        replayed = self._replayed()
         if self._state.requests_by_state() != self._projections.requests_by_state():
             _require(compare(replayed, self._projections, "requests"))
 
@@ -375,23 +390,23 @@ class TrustedRows:
 
     def evidence(self, model: str) -> None:
         """Check all evidence on a model's versions."""
-        _require(compare(self._state.catch_up(self._log), self._projections, "evidence", model_id=model))
+        _require(compare(self._replayed(), self._projections, "evidence", model_id=model))
 
     def certificate(self, number: int) -> None:
         """Check a certificate."""
-        _require(compare(self._state.catch_up(self._log), self._projections, "certificates", id=number))
+        _require(compare(self._replayed(), self._projections, "certificates", id=number))
 
     def certificates(self) -> None:
         """Check all certificates."""
-        _require(compare(self._state.catch_up(self._log), self._projections, "certificates"))
+        _require(compare(self._replayed(), self._projections, "certificates"))
 
     def token(self, name: str) -> None:
         """Check a token, its scopes included."""
-        _require(compare(self._state.catch_up(self._log), self._projections, "tokens", id=name))
+        _require(compare(self._replayed(), self._projections, "tokens", id=name))
 
     def tokens(self) -> None:
         """Check all tokens."""
-        _require(compare(self._state.catch_up(self._log), self._projections, "tokens"))
+        _require(compare(self._replayed(), self._projections, "tokens"))
 
     def is_open(self, session: str) -> bool:
         """Whether the log tells of a browser session, and of no end of it."""
@@ -414,11 +429,11 @@ class TrustedRows:
 
     def webhooks(self) -> None:
         """Check all webhooks."""
-        _require(compare(self._state.catch_up(self._log), self._projections, "webhooks"))
+        _require(compare(self._replayed(), self._projections, "webhooks"))
 
     def webhook(self, number: int) -> None:
         """Check a webhook: where messages go to, and about what."""
-        _require(compare(self._state.catch_up(self._log), self._projections, "webhooks", id=number))
+        _require(compare(self._replayed(), self._projections, "webhooks", id=number))
 
 
 def rebuild(log: AuditLog) -> tuple[Replayed, list[AuditEvent]]:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, cast
 
 from sqlalchemy import (
@@ -13,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    bindparam,
     func,
     select,
     type_coerce,
@@ -56,6 +58,7 @@ ROWS: tuple[type[Base], ...] = (
 TABLES = {row.__tablename__: cast("Table", row.__table__) for row in ROWS}
 """What a replay rebuilds."""
 MODELS, SPACES = TABLES["models"], TABLES["class_spaces"]
+NAMES = select(MODELS.c.id, MODELS.c.name)
 MOST_VALUES = 1000
 """Values in one statement; databases refuse too many."""
 
@@ -97,6 +100,22 @@ def _as_far_as_readable(column: Column[Any]) -> ColumnElement[Any]:
     return type_coerce(column, AsFarAsReadable(column.type)).label(column.key)
 
 
+@cache
+def _query(table: str, single: tuple[str, ...], many: str | None) -> Select[*tuple[Any, ...]]:
+    """Return what reads rows by some columns: putting a statement together costs more than carrying it out.
+
+    Args:
+        table: Name of the table.
+        single: Columns with one value each, which is given under the column's name.
+        many: The column with several possible values, given likewise.
+    """
+    stored = TABLES[table]
+    query = select(*map(_as_far_as_readable, stored.c)).order_by(*stored.primary_key)
+    for column in single:
+        query = query.where(stored.c[column] == bindparam(column, type_=stored.c[column].type))
+    return query if many is None else query.where(stored.c[many].in_(bindparam(many, expanding=True)))
+
+
 class Projections:
     """Reads whole rows, column by column."""
 
@@ -115,26 +134,23 @@ class Projections:
             where: Columns with the values that they must have, or with a frozenset of possible values (of one column
                 only). A ``model_id`` is given as the model's name.
         """
-        stored = TABLES[table]
-        query = select(*map(_as_far_as_readable, stored.c)).order_by(*stored.primary_key)
-        many: tuple[str, list[Any]] | None = None
-        for column, value in where.items():
-            if isinstance(value, frozenset):
-                many = column, sorted(value)
-            else:
-                query = query.where(stored.c[column] == (self._number(value) if column == "model_id" else value))
+        many = next((column for column, value in where.items() if isinstance(value, frozenset)), None)
+        single = {column: value for column, value in where.items() if column != many}
+        if "model_id" in single:
+            single["model_id"] = self._number(single["model_id"])
+        query = _query(table, tuple(single), many)
         if many is None:
-            yield from self._read(query)
+            yield from self._read(query, single)
             return
-        column, values = many
+        values = sorted(where[many])  # type: ignore[call-overload]
         for start in range(0, len(values), MOST_VALUES):
-            yield from self._read(query.where(stored.c[column].in_(values[start : start + MOST_VALUES])))
+            yield from self._read(query, {**single, many: values[start : start + MOST_VALUES]})
 
-    def _read(self, query: Select[*tuple[Any, ...]]) -> Iterator[dict[str, Any]]:
+    def _read(self, query: Select[*tuple[Any, ...]], values: dict[str, Any]) -> Iterator[dict[str, Any]]:
         # Rows as such: what the session remembers of them does not count, nor is it worth the time to make objects.
         self._session.flush()
         specs: dict[int, str] | None = None
-        for row in self._session.execute(query).mappings():
+        for row in self._session.connection().execute(query, values).mappings():
             values = dict(row)
             if "model_id" in values:
                 values["model_id"] = self._name(values["model_id"])
@@ -155,7 +171,7 @@ class Projections:
         return next((number for number, known in self._names.items() if known == name), None)
 
     def _read_names(self) -> None:
-        self._names = dict(self._session.execute(select(MODELS.c.id, MODELS.c.name)).all())
+        self._names = dict(self._session.connection().execute(NAMES).all())
 
     def requests_by_state(self) -> Counter[str]:
         """Return how many requests are in each state; states without any are left out."""

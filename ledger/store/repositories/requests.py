@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, Table, Text, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Select, Table, Text, bindparam, exists, func, insert, select, update
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session, aliased
 
@@ -29,6 +29,8 @@ from . import convert
 
 TABLE = cast("Table", RequestRow.__table__)
 COLUMNS, ADD = TABLE.c, insert(TABLE)
+# Built once: putting a statement together costs more than carrying it out.
+ONE = select(*COLUMNS).where(COLUMNS.id == bindparam("wanted"))
 FIELDS = [
     sql_cast(COLUMNS.classes, Text) if field.name == "classes" else COLUMNS[field.name] for field in fields(Request)
 ]
@@ -103,7 +105,11 @@ class Requests:
         Raises:
             NotFoundError: There is none with this number.
         """
-        return convert.request(self._row(request_id))
+        self._session.flush()
+        row = self._session.connection().execute(ONE, {"wanted": request_id}).one_or_none()
+        if row is None:
+            raise _missing(request_id)
+        return convert.request(row)
 
     def by_keys(self, keys: Sequence[str]) -> dict[str, tuple[Request, str]]:
         """Return the requests filed under idempotency keys, by key, each with the digest of its body."""
@@ -313,8 +319,12 @@ class Requests:
     def _row(self, request_id: int) -> RequestRow:
         row = self._session.get(RequestRow, request_id, populate_existing=True)
         if row is None:
-            raise NotFoundError(f"there is no request {request_id}", "see: unledger request list")
+            raise _missing(request_id)
         return row
+
+
+def _missing(request_id: int) -> NotFoundError:
+    return NotFoundError(f"there is no request {request_id}", "see: unledger request list")
 
 
 def _listed(model: Model | None, states: Collection[RequestState] | None, after: int) -> Iterator[ColumnElement[bool]]:

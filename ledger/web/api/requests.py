@@ -77,10 +77,7 @@ def file_requests(visit: Filer, model: ModelId, body: FilingBody, key: Idempoten
     Answers 200 where every key was known, so that nothing was added. Who may not read gets the numbers alone.
     """
     several = len(body.requests) > 1
-    with visit.desk() as desk:
-        receipts = desk.requests.file(
-            model, [_filed(one) for one in body.requests], needs_approval=body.needs_approval, key=key
-        )
+    receipts = visit.file(model, [_filed(one) for one in body.requests], needs_approval=body.needs_approval, key=key)
     repeated = all(item["repeated"] for item in receipts["items"])
     headers = {} if several else {"Location": f"/api/v1/requests/{receipts['items'][0]['id']}"}
     return answer(receipts if visit.reads else _numbers(receipts), 200 if repeated else 201, headers)

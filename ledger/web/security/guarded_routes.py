@@ -5,7 +5,6 @@ share: whoever may send a body can keep everybody waiting.
 """
 
 import json
-import re
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -19,7 +18,8 @@ from .scopes import ScopeCheck
 
 MOST_VALUES = 50_000
 """Values and names that a JSON body holds at most: several times what a thousand requests take."""
-STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+SMALL = 2**16
+"""Bytes that are taken apart faster than another thread is asked to."""
 
 
 class GuardedRoute(APIRoute):
@@ -52,10 +52,10 @@ class CountedRequest(Request):
             ValueError: It is not JSON, or not encoded as UTF-8.
         """
         body = await self.body()
-        if holds_too_much(body):
-            raise HTTPException(413)
-        # As text, because bytes may be in other encodings, in which nothing was counted.
-        return json.loads(body.decode("utf-8"))
+        if len(body) <= SMALL:
+            return _taken_apart(body)
+        # A file of requests takes a tenth of a second, in which the thread that all requests share answers others.
+        return await run_in_threadpool(_taken_apart, body)
 
 
 def holds_too_much(body: bytes) -> bool:
@@ -65,8 +65,17 @@ def holds_too_much(body: bytes) -> bool:
         return True
     if _marks(body) <= MOST_VALUES:
         return False
-    # A file of requests is one long string, in which these marks say nothing.
-    return _marks(STRING.sub(b"", body)) > MOST_VALUES
+    # A file of requests is one long string, in which these marks say nothing. Without what stands behind backslashes,
+    # strings are every other part between quotes.
+    bare = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return sum(map(_marks, bare.split(b'"')[::2])) > MOST_VALUES
+
+
+def _taken_apart(body: bytes) -> Any:
+    if holds_too_much(body):
+        raise HTTPException(413)
+    # As text, because bytes may be in other encodings, in which nothing was counted.
+    return json.loads(body.decode("utf-8"))
 
 
 def _marks(text: bytes) -> int:

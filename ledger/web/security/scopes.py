@@ -1,6 +1,6 @@
 """What a route asks of its caller: declared once, checked before the route runs, and written into the API's schema."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,13 @@ from fastapi import Depends
 from fastapi.routing import RouteContext
 from starlette.requests import Request
 
+from ledger.desk.asked import FiledRequest, ModelKey
 from ledger.desk.local.desk import LocalDesk
+from ledger.desk.local.filing import Asked
+from ledger.documents.document import Document
 from ledger.domain.access import Caller, Scope
 from ledger.errors import ForbiddenError
+from ledger.web.filing_queue import FilingQueue
 from ledger.web.ledgers import LedgerPool
 
 from .authentication import authenticated
@@ -24,6 +28,7 @@ class Visit:
 
     caller: Caller
     pool: LedgerPool
+    filings: FilingQueue
     writes: bool = False
     """Whether they came to change something, as far as the method of their request tells."""
 
@@ -32,6 +37,16 @@ class Visit:
         """Open the desk for the caller, for one thread, until the answer is known."""
         with self.pool.borrow(self.caller.name, writes=self.writes) as ledger:
             yield LocalDesk(ledger, computes=False)
+
+    def file(
+        self, model: ModelKey, filed: Sequence[FiledRequest], *, needs_approval: bool = False, key: str | None = None
+    ) -> Document:
+        """File requests in the caller's name as the desk does, in one transaction with those of others who wait, too.
+
+        Raises:
+            LedgerError: As the desk raises it.
+        """
+        return self.filings.file(Asked(self.caller.name, model, filed, needs_approval, key))
 
     @property
     def reads(self) -> bool:
@@ -71,7 +86,7 @@ class ScopeCheck:
             raise ForbiddenError(
                 f"this takes the scope {wanted}", "ask whoever administers the ledger for a token with it"
             )
-        return Visit(caller, pool, request.method not in SAFE_METHODS)
+        return Visit(caller, pool, request.app.state.filings, request.method not in SAFE_METHODS)
 
     def admits(self, held: frozenset[Scope]) -> bool:
         """Whether somebody with some scopes is let in."""
