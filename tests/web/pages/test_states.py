@@ -51,7 +51,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Troubled]:
     """A ledger that asks for two people, with a blocked request, a dead worker, and jobs in every state."""
     folder = tmp_path_factory.mktemp("troubled") / "ledger"
-    fill(folder, labels=(LONG, *(f"{LONG}-{k}" for k in range(1, 10))))
+    fill(folder, labels=(LONG, *(f"{LONG}-{k}" for k in range(1, 9)), "finch"))
     with (folder / "unledger.toml").open("a") as settings:
         settings.write("\n[access]\nfour_eyes = true\n")
     with serving(find_config(folder)) as served:
