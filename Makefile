@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # The tests start hundreds of processes: without stored bytecode each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test quick lint fix bench clean
+.PHONY: demo test engines quick lint fix bench clean
 
 demo: $(STAMP)
 	rm -rf demo
@@ -17,6 +17,10 @@ demo: $(STAMP)
 test: $(STAMP) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses=2 --dist=loadfile --cov --cov-report=term:skip-covered
 	$(BIN)/python tests/check_coverage.py
+
+# Requests on a Ray and on a Dask cluster of this machine, with workers killed: minutes. Installs both first, 300 MB.
+engines: $(VENV)/.engines
+	OMP_NUM_THREADS=1 ENGINES=required timeout 300 $(BIN)/python -m pytest -q tests/engines
 
 # A fast sample, for every push: lint, and the tests that take no more than seconds.
 quick: $(STAMP) lint
@@ -48,6 +52,14 @@ else
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet -e '.[all]' --group dev
+endif
+	touch $@
+
+$(VENV)/.engines: $(STAMP)
+ifdef UV
+	VIRTUAL_ENV=$(VENV) uv pip install --quiet --group engines
+else
+	$(BIN)/python -m pip install --quiet --group engines
 endif
 	touch $@
 

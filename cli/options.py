@@ -53,6 +53,15 @@ Solvers = Annotated[
     list[str] | None,
     typer.Option("--solver", metavar="NAME", help="Compute it by this solver in the place of the model's; repeatable."),
 ]
+Executor = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        metavar="SPEC",
+        help="Who runs the parts of a computation: local, processes:N, ray:ADDRESS or dask:ADDRESS; default: what "
+        "unledger.toml says.",
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Show what it would do, and stop.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="A new file; default: stdout.")]

@@ -35,6 +35,10 @@ BUILTINS = {
     "eval_relearning": "ledger.plugins.evaluators.relearning",
     "eval_statistics": "ledger.plugins.evaluators.batch_statistics",
     "eval_saliency": "ledger.plugins.evaluators.saliency",
+    "executor_local": "ledger.plugins.executors.local",
+    "executor_processes": "ledger.plugins.executors.processes",
+    "executor_ray": "ledger.plugins.executors.ray_engine",
+    "executor_dask": "ledger.plugins.executors.dask_engine",
 }
 """Built-in plugins: the name that evidence and certificates record, and the module, which may move."""
 EVALUATORS = {

@@ -63,6 +63,8 @@ class Config:
     """A folder, relative to ``root``, or a URL that fsspec knows: where every checkpoint is kept. None for nowhere."""
     time_zone: str = UTC_NAME
     """Name of the time zone in which days begin and end, and in which times are shown."""
+    executor: str = "local"
+    """Who runs the units of a computation, as plugins name it: ``processes:4``, ``ray:HOST:PORT``."""
     gates: GatePolicies = field(default_factory=GatePolicies)
     """What a new version has to pass."""
     access: AccessPolicy = field(default_factory=AccessPolicy)
@@ -226,6 +228,7 @@ def _read(root: Path) -> Config:
         said.threads,
         said.checkpoint_to,
         said.time_zone,
+        said.executor,
         GatePolicies.read(said.gates, str(path)),
         read_access(said.access, str(path)),
         read_webhooks(said.webhooks, str(path)),
@@ -243,6 +246,7 @@ class _File:
     threads: int | None = None
     checkpoint_to: str | None = None
     time_zone: str = UTC_NAME
+    executor: str = "local"
     gates: dict[str, Any] = field(default_factory=dict)
     access: dict[str, Any] = field(default_factory=dict)
     webhooks: dict[str, Any] = field(default_factory=dict)

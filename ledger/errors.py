@@ -43,6 +43,7 @@
         |-- LeaseHeldError                 another worker carries the request out
         |-- LeaseLostError                 another worker may carry the request out by now
         |-- TransientError                 work met with a full disk, no memory, an object store out of reach
+        |-- EngineLostError                whoever runs the units of a computation went away, or is of another kind
         `-- UnreachableError               the database went away; whether a last commit took effect is unknown
 
 ``message`` says what is wrong, ``hint`` what to do next. A signal that interrupts a command has no class; the exit code
@@ -300,7 +301,7 @@ class NotInstalledError(LedgerError):
     Args:
         message: What is wrong, in one sentence.
         hint: What the reader can do about it.
-        extra: Name of the extra to install: ``engine`` or ``server``.
+        extra: Name of the extra to install, e.g. ``engine`` or ``server``.
     """
 
     def __init__(self, message: str, hint: str = "", *, extra: str) -> None:
@@ -331,6 +332,13 @@ class TransientError(RetryLaterError):
 
     That is a full disk, a failing disk, a lack of memory, or an object store or a database that cannot be reached. The
     request is back in the queue.
+    """
+
+
+class EngineLostError(RetryLaterError):
+    """Whoever runs the units of a computation cannot be reached, lost a unit again and again, or is of another kind.
+
+    The request is back in the queue. What was collected by then is stored, and is not collected again.
     """
 
 

@@ -11,6 +11,7 @@ other exception is reported as a :class:`~ledger.errors.PluginError` that names 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -273,6 +274,21 @@ class Evaluator(Protocol):
         ...
 
 
+@runtime_checkable
+class SharingExecutor(Protocol):
+    """What an executor may do besides, so that the same bytes are not sent with every call: weights, above all.
+
+    Of an executor without it, each call carries them.
+    """
+
+    def share(self, data: bytes) -> Callable[[], bytes]:
+        """Return something that can be sent with a call, and gives the bytes where the call runs.
+
+        Where nobody holds it any more, the bytes may be dropped. It must work after workers were lost, as calls do.
+        """
+        ...
+
+
 # -- hooks ------------------------------------------------------------------------------------------
 
 
@@ -325,4 +341,34 @@ def unledger_solvers() -> Sequence[Solver]:
 @hookspec
 def unledger_evaluators() -> Sequence[Evaluator]:
     """Return the evaluators this plugin offers. All plugins are asked; names must be unique."""
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def unledger_executor(spec: str) -> Executor | None:
+    """Return who runs the units of a computation, as a specification names it.
+
+    Called before a worker claims a request, and again after the engine behind it was lost. The first plugin to answer
+    wins. What is submitted may be called anywhere, any number of times, in any order, and gives the same bytes; it
+    never raises by itself. So whatever a future raises is taken for a fault of the engine: the call is submitted again,
+    a few times. A worker that died should be replaced by the executor.
+
+    Optional attributes of what is returned, beside :class:`SharingExecutor`:
+
+    - ``workers``: number of calls that it runs at the same time; without it, 4.
+    - ``alive()``: whether it still can run anything. It is asked while calls are waited for; without it, one that hangs
+      is waited for.
+    - ``in_process = True``: nothing is submitted; units run where they are needed, one by one.
+
+    Args:
+        spec: For example ``local``, ``processes:4`` or ``ray:HOST:PORT``.
+
+    Returns:
+        The executor, or None if the specification is not this plugin's.
+
+    Raises:
+        UsageError: The specification is this plugin's, and wrong.
+        NotInstalledError: The engine is not installed.
+        EngineLostError: The engine cannot be reached.
+    """
     raise NotImplementedError

@@ -13,6 +13,8 @@ EXTRAS = {
     "server": ("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"),
     "oidc": ("authlib", "itsdangerous", "joserfc"),
     "telemetry": ("opentelemetry.sdk", "opentelemetry.exporter.otlp"),
+    "ray": ("ray",),
+    "dask": ("distributed",),
 }
 """Extras without which a part of the program cannot run, and the modules they bring."""
 DOES = {
@@ -20,6 +22,8 @@ DOES = {
     "server": "is the server",
     "oidc": "lets people in with accounts of an identity provider",
     "telemetry": "sends traces and figures to OpenTelemetry",
+    "ray": "computes on a Ray cluster",
+    "dask": "computes on a Dask cluster",
 }
 """What each of them does."""
 

@@ -8,6 +8,7 @@ along.
 import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
@@ -127,6 +128,25 @@ class Plugins:
                 _data_hint(spec),
             )
         return cast(DataSource, source)
+
+    def executor(self, spec: str) -> Executor:
+        """Return who runs the units of a computation.
+
+        Args:
+            spec: For example ``local`` or ``processes:4``.
+
+        Raises:
+            UsageError: No plugin knows the specification, or it is wrong.
+            NotInstalledError: The engine that it names is not installed.
+            EngineLostError: The engine cannot be reached.
+            PluginError: A plugin failed, or an installed one answers in the place of another.
+        """
+        executor = self._first("unledger_executor", spec)
+        if executor is None:
+            raise UsageError(
+                f"no plugin knows the executor {spec!r}", "use local, processes:N, ray:ADDRESS or dask:ADDRESS"
+            )
+        return cast(Executor, executor)
 
     def origins(self, architecture: str, data: str) -> tuple[str, ...]:
         """Return name and version of the plugins that last answered for an architecture and a data source, sorted."""

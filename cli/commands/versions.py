@@ -13,7 +13,7 @@ from ledger.errors import UsageError
 
 from ..answers import answer
 from ..evaluation_tables import print_evaluation
-from ..options import DryRun, Json, ModelName, ModelReference, Reason, Yes
+from ..options import DryRun, Executor, Json, ModelName, ModelReference, Reason, Yes
 from ..render import PhaseProgress, advise, day, emit_table, moment, say
 from ..session import confirm, session, split_reference
 
@@ -51,6 +51,7 @@ def evaluate(
             metavar="SECONDS", help="Stop an evaluator after this time. Else evaluator_seconds in unledger.toml."
         ),
     ] = None,
+    executor: Executor = None,
     json: Json = False,
 ) -> None:
     """Measure a version and record the evidence."""
@@ -69,6 +70,7 @@ def evaluate(
     if time_limit is not None and not 0 < time_limit <= LONGEST:
         raise UsageError(f"a time limit of {time_limit} s is not between 0 and {LONGEST} s", "e.g. --time-limit 600")
     with session(ctx).ledger(acts=True) as ledger, PhaseProgress() as progress:
+        ledger.executor = executor
         result = measure(
             ledger,
             name,

@@ -15,7 +15,7 @@ from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.errors import LedgerError, OverdueError, UsageError
 
 from ..answers import answer, answer_line, answered
-from ..options import Json, JsonLines, OptionalModel
+from ..options import Executor, Json, JsonLines, OptionalModel
 from ..render import PhaseProgress, advise, percent, say
 from ..session import session
 from ..signals import InterruptingSignals, StopSignals
@@ -48,6 +48,7 @@ def work(
             metavar="SECONDS", min=0.01, max=86_400, help="With --forever: longest wait between two looks, up to a day."
         ),
     ] = 5.0,
+    executor: Executor = None,
     json: JsonLines = False,
 ) -> None:
     """Carry out queued requests."""
@@ -56,6 +57,7 @@ def work(
     if math.isnan(poll):
         raise UsageError("--poll needs a number of seconds", "e.g. --poll 5")
     with session(ctx).ledger(acts=True) as ledger:
+        ledger.executor = executor
 
         def answer_outcome(outcome: "Outcome") -> None:
             if json:

@@ -4,7 +4,7 @@ Measuring shows no more images than it takes to tell, and records nothing.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +19,7 @@ from .candidate import Candidate, Recipe
 from .featured_answers import FeaturedAnswers
 from .likeness import Likeness, Resemblance, measure_likeness
 from .predictions import Predictions, Scores
-from .predictor import CandidatePredictor
+from .predictor import Predictor
 from .tally import DOUBT_STANDARD_ERRORS, ForgettingLimits, ForgettingTally
 
 
@@ -64,7 +64,7 @@ class CandidateEvaluator:
 
     def __init__(
         self,
-        predictor: CandidatePredictor,
+        predictor: Predictor,
         classes: int,
         forgotten: list[int],
         settings: Settings,
@@ -181,13 +181,16 @@ class CandidateEvaluator:
         return self._settings.passes_drop(self.masked_retained.accuracy - retained.accuracy)
 
     def _forgotten_scores(self, candidate: Candidate) -> dict[int, Scores]:
+        self._expect(candidate, self._calibration.forgotten)
         predictions = [self._predict(candidate, batch) for batch in self._calibration.forgotten]
         return {k: Scores.of(predictions, self._labels == k) for k in self._forgotten}
 
     def _retained_scores(self, candidate: Candidate) -> Scores:
+        self._expect(candidate, self._calibration.retained)
         return Scores.of([self._predict(candidate, batch) for batch in self._calibration.retained])
 
     def _forgetting(self, candidate: Candidate, at_least: int | None) -> ForgettingFinding:
+        self._expect(candidate, self._calibration.forgotten, at_least)
         tally = ForgettingTally(self._limits)
         passed = True
         for batch in self._calibration.forgotten:
@@ -202,6 +205,7 @@ class CandidateEvaluator:
 
     def _losses(self, candidate: Candidate, at_least: int | None, *, until_clear: bool) -> tuple[float, float, float]:
         """Return the mean loss against the masked original, that against the anchor weights, and the first's error."""
+        self._expect(candidate, self._calibration.retained, at_least)
         bar = self._settings.retained_bar
         losses: list[Tensor] = []  # float64 (n,) of each batch
         gains: list[Tensor] = []  # what the mask alone adds, likewise
@@ -218,6 +222,18 @@ class CandidateEvaluator:
             if at_least is not None and len(so_far) >= at_least and not unclear:
                 break
         return mean, mean - float(torch.cat(gains).mean()), error
+
+    def _expect(self, candidate: Candidate, batches: Sequence[Batch], at_least: int | None = None) -> None:
+        """Say which batches a candidate will be shown, unless it is ruled out before."""
+        shown: list[Batch] = []
+        images = 0
+        for batch in batches:
+            if at_least is not None and images >= at_least:
+                break
+            images += len(batch.labels)
+            if (candidate.recipe, id(batch)) not in self._predictions:
+                shown.append(batch)
+        self._predictor.expect(candidate, shown, featured=candidate.recipe.solver in self._compared)
 
     def _predict(self, candidate: Candidate, batch: Batch) -> Predictions:
         """Return a candidate's predictions for a batch; all are remembered, at a few bytes an image."""

@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import torch
@@ -23,6 +24,37 @@ MAX_RECORDED_BYTES = 1 << 30
 
 INNER_SHARE = 0.25
 """Share of the layers, counted from the output, at whose beginning features are read beside the last ones."""
+
+
+class Predictor(Protocol):
+    """Answers calibration images with candidates and with the anchor weights, wherever that is computed."""
+
+    calibration: Calibration
+    """The images."""
+
+    def expect(self, candidate: Candidate, batches: Sequence[Batch], *, featured: bool) -> None:
+        """Take note that a candidate will be asked about batches; with ``featured`` for its answers."""
+        ...
+
+    def anchor_predictions(self, batch: Batch) -> Predictions:
+        """Return the predictions of the anchor weights for one batch."""
+        ...
+
+    def masked_predictions(self, batch: Batch) -> Predictions:
+        """Return the predictions of the masked original for one batch of retained images."""
+        ...
+
+    def anchor_answers(self, batch: Batch) -> FeaturedAnswers:
+        """Return the answers of the anchor weights to one batch."""
+        ...
+
+    def predict(self, candidate: Candidate, batch: Batch) -> Predictions:
+        """Return a candidate's predictions for one batch."""
+        ...
+
+    def answers(self, candidate: Candidate, batch: Batch) -> FeaturedAnswers:
+        """Return a candidate's answers to one batch, with the features that they are made of."""
+        ...
 
 
 class CandidatePredictor:
@@ -56,6 +88,9 @@ class CandidatePredictor:
         # Weak, so that weights nobody else wants any more are not kept.
         self._prepared: WeakKeyDictionary[Candidate, dict[str, Tensor]] = WeakKeyDictionary()
 
+    def expect(self, candidate: Candidate, batches: Sequence[Batch], *, featured: bool) -> None:
+        """Do nothing: it is computed when it is asked for."""
+
     def anchor_predictions(self, batch: Batch) -> Predictions:
         """Return the predictions of the anchor weights for one batch.
 
@@ -83,22 +118,22 @@ class CandidatePredictor:
         Raises:
             NonFiniteError: An output is NaN or infinite.
         """
-        return Predictions.of(self._answer(candidate, batch), batch.labels)
+        return Predictions.of(self.logits(candidate, batch), batch.labels)
 
     def answers(self, candidate: Candidate, batch: Batch) -> FeaturedAnswers:
         """Return a candidate's answers to one batch, with the features that they are made of."""
         if candidate.recipe.depth in self._partial_forwards:
             self._recorded(batch)  # now, so that only the candidate's own pass is read
         with self._inputs() as seen:
-            logits = self._answer(candidate, batch)
+            logits = self.logits(candidate, batch)
         last, *inner = (seen[module] for module in self._read)
         answers = FeaturedAnswers.of(logits, last, batch, *inner)
         # Before the first edited layer nothing changed, and a partial pass does not compute it.
         unchanged = self._inner_depth >= candidate.recipe.depth
         return replace(answers, inner=self.anchor_answers(batch).inner) if unchanged else answers
 
-    def _answer(self, candidate: Candidate, batch: Batch) -> Tensor:
-        """Return a candidate's logits (n, classes)."""
+    def logits(self, candidate: Candidate, batch: Batch) -> Tensor:
+        """Return a candidate's logits (n, classes) for one batch, on the device."""
         if candidate not in self._prepared:
             self._prepared[candidate] = self._network.prepare_weights(candidate.state)
         weights = self._prepared[candidate]

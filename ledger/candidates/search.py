@@ -20,7 +20,7 @@ from .candidate import Candidate, CandidateBuilder
 from .evaluation import CandidateEvaluator
 from .graded_search import GradedSearch, Grid
 from .likeness import Resemblance
-from .predictor import CandidatePredictor
+from .predictor import Predictor
 from .screening import CONFIDENCE_TIE, Contender, DepthScreening, Screening
 from .search_result import SearchResult
 from .tally import MIN_CONFIDENCE_LIMIT
@@ -48,7 +48,7 @@ class RecipeSearch:
     def __init__(
         self,
         builder: CandidateBuilder,
-        predictor: CandidatePredictor,
+        predictor: Predictor,
         classes: int,
         forgotten: frozenset[int],
         settings: Settings,

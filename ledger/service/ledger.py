@@ -16,6 +16,7 @@ from ledger.store.database.engine import open_engine
 from ledger.store.database.schema import check_schema, upgrade_schema
 from ledger.store.objects.object_store import ObjectStore, open_objects
 from ledger.store.unit_of_work import Database
+from ledger.units.engine import Engine
 
 from .guard import Guard, kept_record, problem_of
 from .processor import usable_threads
@@ -44,6 +45,7 @@ class Ledger:
         clock: Read once at the start of each change.
         device: Where to compute: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         tell: Takes sentences for the person at the keyboard, about what differs from what they may expect.
+        executor: Who runs the units of a computation, where a person names it; None takes what ``unledger.toml`` says.
         elsewhere_again: Moment, on the monotonic clock, before which ``checkpoint_to`` is left in peace: it was out of
             reach.
     """
@@ -56,6 +58,7 @@ class Ledger:
     device: str = "auto"
     tell: Callable[[str], None] = tell_nobody
     elsewhere_again: float = 0.0
+    executor: str | None = None
 
     @cached_property
     def plugins(self) -> Plugins:
@@ -66,6 +69,11 @@ class Ledger:
     def offered(self) -> OfferedNames:
         """What plugins offer by name, for whoever computes nothing: torch is not loaded for it."""
         return offered_names(self.config.plugins)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Who runs the units of computations, opened when first needed."""
+        return Engine(lambda: self.plugins, self.config.executor if self.executor is None else self.executor)
 
     @property
     def written(self) -> Appended:
@@ -93,7 +101,9 @@ class Ledger:
             """The guard was asked."""
 
     def close(self) -> None:
-        """Close the database's connections."""
+        """Close the database's connections, and let go of whoever runs units."""
+        if "engine" in vars(self):
+            self.engine.close()
         self.database.close()
 
 

@@ -1,9 +1,9 @@
-"""Data source ``folder:PATH``: images in one folder per class, under ``train/`` and ``test/`` or ``val/``."""
+"""Data source ``folder:PATH`` or ``folder:URL``: images in one folder per class, under ``train/`` and ``test/``."""
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -23,17 +23,10 @@ from .digest_cache import DigestCache
 from .image_contents import MOST_THREADS, ContentsReader, FolderContents
 from .image_files import decode
 from .image_listing import ImageList, LeftOut, list_images, shown
+from .image_traits import read_as
+from .remote_folder import RemoteFolderSource
 
 PREFIX = "folder:"
-ORIENTATION = "EXIF orientation"
-READ_AS: Mapping[str, str] = {
-    ORIENTATION: "an EXIF orientation, which is ignored as torchvision does; --upright turns them",
-    "transparency": "transparency, which is dropped",
-    "more than 8 bits": "more than 8 bits a channel, which are scaled to 8",
-    "CMYK colours": "CMYK colours, which are converted without a colour profile",
-    "several frames": "several frames or pages, of which the first is used",
-}
-"""What a person may not expect of how images are read, by trait."""
 
 
 class FolderSplit:
@@ -126,13 +119,9 @@ class FolderSource:
             label: ClassContent(train.digest, test.digest, len(of_train[2]), len(of_test[2]))
             for label, train, test, of_train, of_test in pairs
         }
-        return SourceContents(classes, _bad(found), (*self._left_out.sentences(), *self._read_as(found)))
-
-    def _read_as(self, found: Sequence[FolderContents]) -> Iterator[str]:
-        counts = sum((one.traits or Counter() for one in found), Counter[str]())
-        for trait, words in READ_AS.items():
-            if counts[trait] and not (trait == ORIENTATION and self._options.upright):
-                yield f"{counts[trait]:,} {'image has' if counts[trait] == 1 else 'images have'} {words}"
+        traits = sum((one.traits or Counter() for one in found), Counter[str]())
+        told = read_as(traits, upright=self._options.upright)
+        return SourceContents(classes, _bad(found), (*self._left_out.sentences(), *told))
 
 
 def _bad(found: Sequence[FolderContents]) -> tuple[BadImage, ...]:
@@ -141,13 +130,16 @@ def _bad(found: Sequence[FolderContents]) -> tuple[BadImage, ...]:
 
 @hookimpl
 def unledger_data_source(spec: str, options: DataOptions, cache: Path | None) -> DataSource | None:
-    """Answer to ``folder:PATH``.
+    """Answer to ``folder:PATH`` and ``folder:URL``.
 
     Raises:
         DataError: There are no such folders, or they are laid out in another way.
+        TransientError: The URL cannot be reached.
     """
     if not spec.startswith(PREFIX):
         return None
+    if "://" in spec:
+        return RemoteFolderSource(spec.removeprefix(PREFIX), options, cache)
     try:
         return FolderSource(Path(spec.removeprefix(PREFIX)).expanduser(), options, cache)
     except OSError as error:

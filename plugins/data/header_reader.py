@@ -11,11 +11,11 @@ class HeaderReader(io.BufferedReader):
     """A binary file whose reads are counted until :meth:`release`; takes the original's place and closes it.
 
     Args:
-        file: An opened file; not to be used afterwards.
+        file: An opened file, or the bytes of one; not to be used afterwards.
     """
 
-    def __init__(self, file: io.BufferedReader) -> None:
-        super().__init__(file.detach())
+    def __init__(self, file: io.BufferedReader | io.BytesIO) -> None:
+        super().__init__(file if isinstance(file, io.BytesIO) else file.detach())
         self._left: float = MOST_READS
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -32,3 +32,12 @@ class HeaderReader(io.BufferedReader):
     def release(self) -> None:
         """Stop counting: the header is complete."""
         self._left = float("inf")
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        place = self.tell()
+        try:
+            return self.seek(0, io.SEEK_END)
+        finally:
+            self.seek(place)

@@ -36,15 +36,21 @@ class FolderContents:
     """How many images are changed in a way when they are decoded; None if that was not looked at."""
 
 
+Look = Callable[[Path, ImageFile, bool], tuple[FileContents, bool]]
+"""Reads one file of a folder, and decodes it if asked to; returns what was found, and whether it may be remembered."""
+
+
 class ContentsReader:
     """Reads folders of images, and what a cache does not remember of them.
 
     Args:
         cache: What is remembered.
+        look: Reads one file; if not given, one of this machine.
     """
 
-    def __init__(self, cache: DigestCache) -> None:
+    def __init__(self, cache: DigestCache, look: Look | None = None) -> None:
         self._cache = cache
+        self._look = look or _look
 
     def read(
         self,
@@ -98,7 +104,9 @@ class ContentsReader:
         findings, files = dict(plan.known), images.files
         restless = {file.name for file in files if file.cause}
         for part in _parts(plan.unread, AT_ONCE):
-            for file, (finding, calm) in zip(part, pool.map(lambda one: _look(folder, one, check), part), strict=True):
+            for file, (finding, calm) in zip(
+                part, pool.map(lambda one: self._look(folder, one, check), part), strict=True
+            ):
                 findings[file.name] = finding
                 if not calm:
                     restless.add(file.name)

@@ -4,7 +4,7 @@ What decides is the content of a file, not its name. Formats that Pillow hands t
 that hardly anybody uses are not tried: each decoder is a risk.
 """
 
-import os
+import io
 import warnings
 from functools import cache
 from pathlib import Path
@@ -76,9 +76,7 @@ def decode(path: Path, preprocessing: Preprocessing, *, turned: bool = False) ->
         DataError: The file is not a readable image, or is beyond a limit; names it. It is never skipped, because the
             record of what was used must be true.
     """
-    mode = MODES.get(preprocessing.channels)
-    if mode is None:
-        raise DataError(f"images have 1, 3 or 4 channels, the model takes {preprocessing.channels}")
+    mode = _mode(preprocessing)
     try:
         with HeaderReader(open_named(path)) as file:
             return _decode(file, mode, preprocessing, turned=turned)
@@ -87,6 +85,49 @@ def decode(path: Path, preprocessing: Preprocessing, *, turned: bool = False) ->
         raise DataError(
             f"cannot read the image {shown(str(path))}: {_cause(error)}", "replace or remove the file"
         ) from error
+
+
+def decode_data(
+    data: bytes | Image.Image, name: str, preprocessing: Preprocessing, *, turned: bool = False
+) -> np.ndarray:
+    """Return one image as :func:`decode` does, of the bytes of its file or of an image that a library decoded.
+
+    Args:
+        data: The bytes or the image.
+        name: What to call it in an error.
+        preprocessing: What the network takes.
+        turned: Whether to turn the image as its EXIF orientation says.
+
+    Raises:
+        DataError: It is not a readable image, or is beyond a limit; names it.
+    """
+    mode = _mode(preprocessing)
+    try:
+        if isinstance(data, bytes):
+            with HeaderReader(io.BytesIO(data)) as file:
+                return _decode(file, mode, preprocessing, turned=turned)
+        scaled = eight_bits(upright(data) if turned else data)
+        array = np.asarray(fitted(scaled if scaled.mode == mode else scaled.convert(mode), preprocessing))
+        return array[..., None] if array.ndim == 2 else array
+    # What the decoders of broken files raise is not written down anywhere.
+    except Exception as error:
+        raise DataError(f"cannot read the image {shown(name)}: {_cause(error)}", "replace or remove it") from error
+
+
+def examine_data(data: bytes | Image.Image) -> tuple[str, tuple[str, ...]]:
+    """Decode an image once as :func:`examine` does; one that a library decoded has nothing to be told of."""
+    if not isinstance(data, bytes):
+        return "", ()
+    with HeaderReader(io.BytesIO(data)) as file:
+        return examine(file)
+
+
+def _mode(preprocessing: Preprocessing) -> str:
+    """Return the kind of image that a network takes, as Pillow calls it."""
+    mode = MODES.get(preprocessing.channels)
+    if mode is None:
+        raise DataError(f"images have 1, 3 or 4 channels, the model takes {preprocessing.channels}")
+    return mode
 
 
 def examine(file: HeaderReader) -> tuple[str, tuple[str, ...]]:
@@ -125,7 +166,7 @@ def _decode(file: HeaderReader, mode: str, preprocessing: Preprocessing, *, turn
 
 
 def _require_small(file: HeaderReader) -> None:
-    size = os.fstat(file.fileno()).st_size
+    size = file.size
     if size > MOST_FILE_BYTES:
         raise _UnfitError(f"it has {size:,} bytes, more than {MOST_FILE_BYTES:,}")
 
@@ -172,7 +213,7 @@ def _check(image: ImageFile, file: HeaderReader) -> float:
         across, down = image.tag_v2.get(TILE_WIDTH, 1), image.tag_v2.get(TILE_LENGTH, 1)
         if across * down > max(pixels * 2, MOST_TILE_PIXELS):
             raise _UnfitError(f"its tiles have {across} x {down} pixels")
-    if image.format == "BMP" and os.fstat(file.fileno()).st_size > pixels * MOST_BITMAP_BYTES + 2**16:
+    if image.format == "BMP" and file.size > pixels * MOST_BITMAP_BYTES + 2**16:
         raise _UnfitError("it is a bitmap with more data than it has pixels")
     if "progressive" in image.info:
         begun = file.tell()

@@ -18,6 +18,7 @@ PLUGINS = [
     *("eval_accuracy", "eval_confusion", "eval_divergence", "eval_membership"),
     *("eval_probe", "eval_nearest_mean", "eval_similarity"),
     *("eval_rmia", "eval_neighbours", "eval_relearning", "eval_statistics", "eval_saliency"),
+    *("executor_local", "executor_processes", "executor_ray", "executor_dask"),
 ]
 DEFAULT = ("accuracy", "confusion", "divergence", "membership")
 

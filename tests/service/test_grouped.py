@@ -106,7 +106,7 @@ def test_interrupted_work_goes_on_where_it_stopped_and_ends_in_the_same_bytes(
         calls.append(1)
         return collect_spaces(*arguments, **options)
 
-    monkeypatch.setattr("ledger.service.computation.class_space_collection.collect_spaces", counting)
+    monkeypatch.setattr("ledger.units.collecting.collect_spaces", counting)
     resumed, again = Noted(), Noted()
     first = propose(open_workbench(ledger, "any"), frozenset({3}), resumed)
     assert len(calls) == 6

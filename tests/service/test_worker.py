@@ -248,7 +248,7 @@ def test_an_interrupted_worker_puts_the_request_back_and_keeps_what_it_collected
         collected.append(len(collected))
         return collect_spaces(*arguments, **options)
 
-    monkeypatch.setattr("ledger.service.computation.class_space_collection.collect_spaces", until_interrupted)
+    monkeypatch.setattr("ledger.units.collecting.collect_spaces", until_interrupted)
     desk.file(3)
     with pytest.raises(KeyboardInterrupt):
         desk.work()

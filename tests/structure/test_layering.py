@@ -16,7 +16,7 @@ FLOORS = [
     {"ledger.desk"},
     {"ledger.documents", "ledger.report"},
     {"ledger.service"},
-    {"ledger.candidates", "ledger.testing"},
+    {"ledger.candidates", "ledger.testing", "ledger.units"},
     {"ledger.spaces"},
     {"ledger.networks"},
     {

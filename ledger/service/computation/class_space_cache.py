@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Generic, TypeVar
 
 from ledger.digest import json_digest
@@ -16,6 +16,7 @@ from ledger.spaces.statistics import ClassStatistics, MapSpaces
 from ledger.store.unit_of_work import Transaction
 
 from .class_space_collection import Specs, class_space_specs, collect_class_space
+from .collection_tasks import CollectionTask
 from .kept_class_spaces import find_kept
 from .workbench import Workbench
 
@@ -222,6 +223,20 @@ class ClassSpaceCache:
             self._workbench, wanted.class_index, wanted.images, found.spec_digest, bare=found.bare
         )
 
+    def _collect_each(self, some: Sequence[_Found]) -> Iterator[tuple[NewClassSpace, bytes]]:
+        """Collect several, in order; the ledger's engine runs as many at a time as it can."""
+        return self._ledger.engine.each(
+            CollectionTask(
+                self._workbench,
+                found.wanted.class_index,
+                found.wanted.images,
+                found.spec_digest,
+                found.bare,
+                partial(self._collect, found),
+            )
+            for found in some
+        )
+
     def _load(self, record: Record, data: bytes) -> CollectedSpace[Record]:
         """Read the spaces from their stored form, also right after collecting them: the same bytes either way."""
         return CollectedSpace(record, files.parse(data, record, self._workbench.network.map_groups))
@@ -240,8 +255,8 @@ class ClassSpaceCache:
         ):
             if some:
                 progress.phase(name, len(some))
-            for found in counted(progress, some):
-                self._add(*self._collect(found))
+            for collected in counted(progress, self._collect_each(some)):
+                self._add(*collected)
 
     def _add(self, record: NewClassSpace, data: bytes) -> ClassSpace:
         """Store a class space that the ledger lacks; return its record as stored."""

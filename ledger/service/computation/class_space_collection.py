@@ -1,6 +1,5 @@
 """Collect the space of one class from a model's images. Nothing is stored."""
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,10 +8,7 @@ import numpy as np
 
 from ledger.digest import json_digest, sha256_hex
 from ledger.domain.class_spaces import NewClassSpace
-from ledger.images import loading
-from ledger.spaces import files
-from ledger.spaces.activations import collect_spaces
-from ledger.spaces.positions import PositionSampler
+from ledger.units.collecting import CollectedClass, CollectionPlan, collect_class
 
 from .workbench import Workbench
 
@@ -105,29 +101,37 @@ def collect_class_space(
         NonFiniteError: A layer's input holds NaN or infinity.
         UnsupportedLayerError: A layer was never called.
     """
+    plan = collection_plan(workbench, class_index, images, bare=bare)
+    found = collect_class(workbench.network, plan, workbench.batches(workbench.source.train, images))
+    return class_space_of(workbench, class_index, images, spec_digest, found), found.data
+
+
+def collection_plan(workbench: Workbench, class_index: int, images: Sequence[int], *, bare: bool) -> CollectionPlan:
+    """Return what decides the bytes of a class space besides network and images."""
     settings = workbench.model.settings
-    sampler = PositionSampler(settings.seed, class_index, math.ceil(settings.rows_per_class / len(images)))
-    samples_digest = hashlib.sha256()
-    batches = loading.digest_while(workbench.batches(workbench.source.train, images), samples_digest)
-    statistics = collect_spaces(
-        workbench.network,
-        batches,
-        sampler,
+    return CollectionPlan(
+        class_index=class_index,
+        seed=settings.seed,
+        per_image=math.ceil(settings.rows_per_class / len(images)),
         max_rank=settings.max_rank,
         tolerance=settings.space_tolerance,
-        class_index=None if bare else class_index,
+        bare=bare,
     )
-    data = files.serialise(statistics)
-    record = NewClassSpace(
+
+
+def class_space_of(
+    workbench: Workbench, class_index: int, images: Sequence[int], spec_digest: str, found: CollectedClass
+) -> NewClassSpace:
+    """Return the record of a class space that was collected, not yet stored."""
+    return NewClassSpace(
         model_id=workbench.model.id,
         class_index=class_index,
         spec_digest=spec_digest,
         samples=tuple(images),
-        samples_digest=samples_digest.hexdigest(),
-        object_digest=sha256_hex(data),
-        size=len(data),
-        maps=files.summaries(statistics.spaces),
+        samples_digest=found.samples_digest,
+        object_digest=sha256_hex(found.data),
+        size=len(found.data),
+        maps=found.maps,
         created_at=workbench.ledger.clock(),
         anchor=workbench.anchor.number,
     )
-    return record, data

@@ -19,7 +19,8 @@ from ledger.weights import tensor_files
 from .unlearning import missed_by_figures
 from .workbench import Workbench, registered_code
 
-EVALUATORS = "unledger_evaluators"
+WITHOUT_EFFECT = frozenset({"unledger_evaluators", "unledger_executor"})
+"""Hooks that no weights depend on."""
 
 
 def earlier_result(workbench: Workbench, forgotten: frozenset[int], progress: Progress) -> Proposal | None:
@@ -91,11 +92,14 @@ def _candidates(workbench: Workbench, forgotten: frozenset[int]) -> Iterator[Ver
 
 
 def same_plugins(recipe: VersionRecipe, infos: tuple[PluginInfo, ...]) -> bool:
-    """Whether a recipe names just the plugins of now, in their versions; those that only evaluate do not matter."""
+    """Whether a recipe names just the plugins of now, in their versions.
+
+    Those that only evaluate, or run units, do not matter.
+    """
     loaded = [info for info in infos if info.error is None]
-    evaluating = {info.name for info in loaded if info.hooks == (EVALUATORS,)}
-    now = {info.name: info.version for info in loaded if info.name not in evaluating}
-    return {name: version for name, version in recipe.plugins.items() if name not in evaluating} == now
+    others = {info.name for info in loaded if info.hooks and WITHOUT_EFFECT.issuperset(info.hooks)}
+    now = {info.name: info.version for info in loaded if info.name not in others}
+    return {name: version for name, version in recipe.plugins.items() if name not in others} == now
 
 
 def _missed_gates(

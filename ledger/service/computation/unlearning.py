@@ -12,7 +12,6 @@ from ledger.candidates.calibration_sampling import sample_calibration
 from ledger.candidates.candidate import CandidateBuilder
 from ledger.candidates.graded_search import grids
 from ledger.candidates.likeness import Resemblance
-from ledger.candidates.predictor import CandidatePredictor
 from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
@@ -32,6 +31,7 @@ from ledger.weights import tensor_files
 from .class_space_cache import ClassSpaceCache, CollectedSpace
 from .environment import computation_environment
 from .pinning import pin_threads
+from .unit_predictor import open_predictor
 from .workbench import Workbench
 
 
@@ -123,7 +123,7 @@ def search(
     )
     calibration = _calibration(workbench, forgotten)
     progress.phase("calibration", len(calibration.retained))
-    predictor = CandidatePredictor(network, calibration, builder.depths(settings.depths), masked)
+    predictor = open_predictor(workbench, calibration, builder.depths(settings.depths), masked, held)
     for batch in counted(progress, calibration.retained):
         predictor.anchor_predictions(batch)
     progress.phase("alpha search")
@@ -218,6 +218,6 @@ def _recipe(workbench: Workbench, result: SearchResult, seen: Sequence[ClassSpac
         base=workbench.anchor.weights,
         data=workbench.model.data_digest,
         plugins={p.name: p.version for p in workbench.ledger.plugins.infos if p.error is None},
-        environment=computation_environment(workbench.device),
+        environment=computation_environment(workbench.device, workbench.ledger.engine),
         solvers=workbench.named_solvers,
     )

@@ -23,6 +23,7 @@ from ledger.networks.opening import open_network
 from ledger.service.ledger import Ledger
 from ledger.service.versions.availability import require_available
 from ledger.store.unit_of_work import Transaction
+from ledger.units.model_card import ModelCard
 from ledger.weights import tensor_files
 
 from .pinning import pin_threads, pinned_device
@@ -38,12 +39,14 @@ class Workbench:
         model: The registered model.
         anchor: The version that computations start from: version 0, or the oldest one that the last purge left.
         named_solvers: Solvers that a person named in the place of those of the model; None if nobody did.
+        card: What opens the network elsewhere, once units need it (:mod:`.model_cards`).
     """
 
     ledger: Ledger
     model: Model
     anchor: Version
     named_solvers: tuple[str, ...] | None = None
+    card: ModelCard | None = None
 
     @property
     def settings(self) -> Settings:

@@ -181,7 +181,7 @@ def measurements(
         retrained=None if retrained is None else networks[NetworkRole.RETRAINED].digest,
         declared_by=None if retrained is None else retrained.declared_by,
         seed=bench.model.settings.seed,
-        environment=computation_environment(bench.device),
+        environment=computation_environment(bench.device, bench.ledger.engine),
     )
     inputs = json_digest(_inputs(examination, provenance))
     progress.phase("evaluators", len(evaluators))

@@ -5,7 +5,6 @@ An image is decoded once for all weights, since decoding often costs more than t
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -17,15 +16,13 @@ from ledger.evaluator_input import Depth, EvaluationInput, NetworkRole, Outputs,
 from ledger.hookspecs import Split
 from ledger.images import loading
 from ledger.images.sampling import evaluation_samples
-from ledger.networks.features import FeatureReader, feature_layers
-from ledger.networks.inference import answers_with
 from ledger.networks.opening import build_network
 from ledger.service.computation.workbench import Workbench
 from ledger.service.progress import Progress, counted
+from ledger.units.answering import AnsweredImages, Features, chunks, joined
 
+from .answering_tasks import AnsweringTask, Prepared
 from .measuring import frozen, read_only_outputs
-
-Features = dict[Depth, "np.ndarray | None"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,48 +141,47 @@ class Examination:
 
     @cached_property
     def _outputs(self) -> dict[str, dict[SplitName, Outputs]]:
-        answers = self._pass("forward passes")
+        answers = self._pass("forward passes", features=False)
         labels = {name: np.asarray(split.labels, dtype=np.int64) for name, split in self._splits.items()}
         return {
-            digest: {name: read_only_outputs(labels[name][self.samples[name]], logits) for name, logits in one.items()}
+            digest: {
+                name: read_only_outputs(labels[name][self.samples[name]], found.logits) for name, found in one.items()
+            }
             for digest, one in answers.items()
         }
 
     @cached_property
     def _features(self) -> dict[str, dict[SplitName, Features]]:
-        places = feature_layers(self.bench.network)
-        readers = {digest: {name: FeatureReader(places) for name in self._splits} for digest in self._weights}
-        self._pass("features", readers)
         return {
             digest: {
-                name: {depth: None if values is None else frozen(values) for depth, values in reader.features().items()}
-                for name, reader in one.items()
+                name: {
+                    depth: None if values is None else frozen(values)
+                    for depth, values in (found.features or {}).items()
+                }
+                for name, found in one.items()
             }
-            for digest, one in readers.items()
+            for digest, one in self._pass("features", features=True).items()
         }
 
-    def _pass(
-        self, phase: str, readers: Mapping[str, Mapping[SplitName, FeatureReader]] | None = None
-    ) -> dict[str, dict[SplitName, Tensor]]:
-        """Let all weights answer all images; return logits (n, classes) by digest and split.
+    def _pass(self, phase: str, *, features: bool) -> dict[str, dict[SplitName, AnsweredImages]]:
+        """Let all weights answer all images; return what they answer by digest and split.
 
         Args:
             phase: What to call it.
-            readers: Of features, by digest and split; None reads none.
+            features: Whether to read features as well.
         """
-        network, size = self.bench.network, self.bench.model.settings.batch_size
-        prepared = {digest: network.prepare_weights(one.state) for digest, one in self._weights.items()}
-        self._progress.phase(phase, sum(-(-len(indices) // size) for indices in self.samples.values()))
-        found: dict[str, dict[SplitName, Tensor]] = {digest: {} for digest in prepared}
-        for name, split in self._splits.items():
-            parts: dict[str, list[Tensor]] = {digest: [] for digest in prepared}
-            for batch in counted(self._progress, self.bench.batches(split, self.samples[name])):
-                for digest, weights in prepared.items():
-                    reading = readers[digest][name].reading(len(batch)) if readers else nullcontext()
-                    with reading:
-                        parts[digest].append(answers_with(network, weights, batch))
-            for digest, logits in parts.items():
-                found[digest][name] = torch.cat(logits)
+        states = {digest: one.state for digest, one in self._weights.items()}
+        size = self.bench.model.settings.batch_size
+        some = {name: list(chunks(indices, size)) for name, indices in self.samples.items()}
+        self._progress.phase(phase, sum(map(len, some.values())))
+        prepared = Prepared(self.bench, states)
+        found: dict[str, dict[SplitName, AnsweredImages]] = {digest: {} for digest in states}
+        with prepared.offered():
+            for name, split in self._splits.items():
+                tasks = (AnsweringTask(prepared, split, indices, features=features) for indices in some[name])
+                parts = list(counted(self._progress, self.bench.ledger.engine.each(tasks, keep=True)))
+                for digest in states:
+                    found[digest][name] = joined([part[digest] for part in parts])
         return found
 
 
@@ -198,12 +194,12 @@ class WeightsUnderExamination:
 
     @property
     def train(self) -> Outputs:
-        """Answers to the sampled training images."""
+        """AnsweredImages to the sampled training images."""
         return self._examination.outputs(self.digest, SplitName.TRAIN)
 
     @property
     def test(self) -> Outputs:
-        """Answers to the sampled test images."""
+        """AnsweredImages to the sampled test images."""
         return self._examination.outputs(self.digest, SplitName.TEST)
 
     def features(self, split: SplitName, depth: Depth) -> "np.ndarray | None":

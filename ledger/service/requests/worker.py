@@ -59,9 +59,12 @@ def work(
     Raises:
         NotInstalledError: Nothing can be computed here; no request was claimed.
         RetryLaterError: The lease was lost, another version became live, the database was away, a disk was full, ...
+        EngineLostError: The engine that runs units cannot be reached: no request was claimed; or it was lost.
+        UsageError: No plugin knows the executor; no request was claimed.
         KeyboardInterrupt: After the request in progress went back to the queue.
     """
     installation.require("engine", "carrying out requests")
+    ledger.engine.require()
     owner = owner or new_holder()
     avoid = set() if avoid is None else avoid
     opened: dict[int, tuple[Model, Compute]] = {}

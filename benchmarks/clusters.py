@@ -1,0 +1,173 @@
+"""A Ray cluster and a Dask scheduler on this machine, with worker processes that may be killed."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Protocol
+
+import psutil
+
+BEGIN_SECONDS = 180
+SHARED_BYTES = 400 * 2**20
+"""Memory for Ray's object store."""
+
+
+@dataclass
+class Cluster:
+    """An engine that runs."""
+
+    spec: str
+    """What ``--executor`` calls it."""
+    processes: list[subprocess.Popen[bytes]]
+    is_worker: Callable[[psutil.Process], bool]
+    killed: list[int] = field(default_factory=list)
+
+    @property
+    def everything(self) -> list[psutil.Process]:
+        """All its processes."""
+        found = []
+        for started in self.processes:
+            with suppress(psutil.Error):
+                parent = psutil.Process(started.pid)
+                found += [parent, *parent.children(recursive=True)]
+        return found
+
+    def workers(self) -> list[int]:
+        """Return the numbers of its worker processes."""
+        found = []
+        for process in self.everything:
+            with suppress(psutil.Error):
+                if self.is_worker(process):
+                    found.append(process.pid)
+        return found
+
+    def kill_one(self, random: Random) -> None:
+        """Kill a worker, if there is one."""
+        if workers := self.workers():
+            self.killed.append(random.choice(workers))
+            with suppress(ProcessLookupError):
+                os.kill(self.killed[-1], signal.SIGKILL)
+
+
+@contextmanager
+def ray_cluster(workers: int = 2) -> Iterator[Cluster]:
+    """Start a Ray cluster that asks for a token."""
+    port = _free_port()
+    # Short: the names of sockets below it may have a hundred characters.
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
+    os.environ |= {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_DISABLE_IMPORT_WARNING": "1",
+    }
+    options = (
+        "start --head --block --include-dashboard=false --disable-usage-stats --node-ip-address=127.0.0.1 "
+        f"--port={port} --num-cpus={workers} --object-store-memory={SHARED_BYTES} --temp-dir={folder}"
+    )
+    command = [str(Path(sys.executable).with_name("ray")), *options.split()]
+    with _running([command]) as processes:
+        _wait_for(port)
+        try:
+            yield Cluster(f"ray:127.0.0.1:{port}", processes, lambda one: one.cmdline()[0].startswith("ray::"))
+        finally:
+            for process in processes:
+                process.terminate()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def dask_cluster(workers: int = 2) -> Iterator[Cluster]:
+    """Start a Dask scheduler and its workers, each with a nanny."""
+    port, dask = _free_port(), str(Path(sys.executable).with_name("dask"))
+    address = f"tcp://127.0.0.1:{port}"
+    scheduler = [dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
+    worker = [dask, "worker", address, "--nworkers", str(workers), "--nthreads", "1", "--no-dashboard"]
+    with tempfile.TemporaryDirectory() as folder, _running([scheduler]) as first:
+        _wait_for(port)
+        with _running([[*worker, "--local-directory", folder]]) as second:
+            yield Cluster(f"dask:{address}", [*first, *second], _is_dask_worker)
+
+
+def _is_dask_worker(process: psutil.Process) -> bool:
+    line = " ".join(process.cmdline())
+    return "spawn_main" in line and "resource_tracker" not in line
+
+
+class Killable(Protocol):
+    """Something with workers."""
+
+    def kill_one(self, random: Random) -> None:
+        """Kill one of them, if there is one."""
+        ...
+
+
+@contextmanager
+def killing(target: Killable, random: Random, most: int, seconds: tuple[float, float]) -> Iterator[None]:
+    """Kill workers at random moments while the block runs, at most so many."""
+    stop = threading.Event()
+
+    def kill() -> None:
+        for _ in range(most):
+            if stop.wait(random.uniform(*seconds)):
+                return
+            target.kill_one(random)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@contextmanager
+def _running(commands: list[list[str]]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    processes = [
+        subprocess.Popen(one, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - written above
+        for one in commands
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            with suppress(psutil.Error):
+                below = psutil.Process(process.pid).children(recursive=True)
+                process.terminate()
+                _, left = psutil.wait_procs(below, timeout=10)
+                for one in left:
+                    with suppress(psutil.Error):
+                        one.kill()
+            process.kill()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + BEGIN_SECONDS
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.2)
+    raise TimeoutError("the engine did not begin")
+
+
+CLUSTERS = {"ray": ray_cluster, "dask": dask_cluster}

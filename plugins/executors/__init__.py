@@ -1,0 +1,1 @@
+"""Executors: who runs the units of a computation."""
