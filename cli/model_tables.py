@@ -19,6 +19,7 @@ def print_model(found: Document) -> None:
     rows: list[tuple[str, Any]] = [
         ("architecture", found["architecture"]),
         ("data", found["data"]),
+        *((f"  {subject}", said) for subject, said in found["images"].items()),
         ("classes", ", ".join(found["labels"])),
         ("registered", minute(found["created_at"])),
         *_registered_accuracy(found["accuracy"]),

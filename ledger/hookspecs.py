@@ -68,6 +68,39 @@ class LoadedModel:
     refused. Empty for the code of a library, whose version every result records."""
 
 
+@dataclass(frozen=True)
+class PublishedModel:
+    """What a folder or a repository says of the network whose weights it holds."""
+
+    architecture: str
+    """What builds it, as ``--arch`` names it: that is recorded, so the folder is not needed again."""
+    options: Mapping[str, Any]
+    """Arguments of its builder."""
+    weights: Path | None
+    """A safetensors file; None if there is none."""
+    description: Path
+    """A JSON file with its preprocessing and perhaps its labels, of the kinds that ``--preprocessing`` and ``--labels``
+    read."""
+    origin: str
+    """Where it comes from, as people are told."""
+    without_weights: str = ""
+    """Why there are no weights."""
+    way_on: str = ""
+    """What to do about that."""
+
+
+@dataclass(frozen=True)
+class RecognisedArchitecture:
+    """An architecture whose weights have given names and shapes."""
+
+    spec: str
+    """As ``--arch`` names it."""
+    options: Mapping[str, Any]
+    """Arguments that its builder needs to make weights of these shapes."""
+    classes: int
+    """Number of its outputs."""
+
+
 class Split(Protocol):
     """One part (train or test) of a data source."""
 
@@ -305,6 +338,36 @@ def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int)
 
     Returns:
         The network with any weights, or None if the specification is not this plugin's.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def unledger_published_model(spec: str) -> PublishedModel | None:
+    """Read the description that a folder or a repository has of the network whose weights it holds.
+
+    Called once, when a model is registered, before :func:`unledger_load_model`. The first plugin to answer wins.
+
+    Args:
+        spec: For example ``local-dir:FOLDER`` or ``hf-hub:NAME``.
+
+    Returns:
+        What it says, or None if the specification is not this plugin's.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def unledger_recognise_weights(shapes: Mapping[str, tuple[int, ...]]) -> Sequence[RecognisedArchitecture]:
+    """Say which architectures have weights of these names and shapes.
+
+    Called by ``weights inspect``. All plugins are asked.
+
+    Args:
+        shapes: Shape of each tensor.
+
+    Returns:
+        Those that fit, the likeliest first; none if no one does.
     """
     raise NotImplementedError
 

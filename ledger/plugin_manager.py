@@ -20,10 +20,18 @@ import pluggy
 from ledger import hookspecs, installation
 from ledger.builtin_plugins import BUILTINS, EVALUATORS, SOLVERS
 from ledger.domain.command_lines import quoted
-from ledger.domain.data_record import DEFAULT_DATA_OPTIONS, DataOptions
+from ledger.domain.data_record import DEFAULT_DATA_OPTIONS, KNOWN_SPECS, DataOptions
 from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
 from ledger.errors import LedgerError, PluginError, UnknownDataSpecError, UsageError
-from ledger.hookspecs import DataSource, Evaluator, LayerHandler, LoadedModel, Solver
+from ledger.hookspecs import (
+    DataSource,
+    Evaluator,
+    LayerHandler,
+    LoadedModel,
+    PublishedModel,
+    RecognisedArchitecture,
+    Solver,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -102,10 +110,30 @@ class Plugins:
         if loaded is None:
             raise UsageError(
                 f"no plugin builds the architecture {spec!r}",
-                "use timm/ARCH, pkg.mod:factory or FILE.py:factory"
+                "use timm/ARCH, torchvision/NAME, local-dir:FOLDER, hf-hub:NAME, pkg.mod:factory or FILE.py:factory"
                 + (f", e.g. {quoted(f'timm/{spec}')}" if spec.isidentifier() else ""),
             )
         return cast(LoadedModel, loaded)
+
+    def published_model(self, spec: str) -> PublishedModel | None:
+        """Return what a folder or a repository says of its network; None if ``spec`` names neither.
+
+        Raises:
+            PluginError: A plugin failed, or an installed one answers in the place of another.
+        """
+        return cast(PublishedModel | None, self._first("unledger_published_model", spec))
+
+    def recognise(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[RecognisedArchitecture, ...]:
+        """Return the architectures that have weights of these names and shapes.
+
+        Raises:
+            PluginError: A plugin failed.
+        """
+        hook = "unledger_recognise_weights"
+        found: list[RecognisedArchitecture] = []
+        for impl in getattr(self._manager.hook, hook).get_hookimpls():
+            found += self._guarded(impl, hook, {"shapes": shapes}, tuple)
+        return tuple(found)
 
     def data_source(
         self, spec: str, options: DataOptions = DEFAULT_DATA_OPTIONS, cache: Path | None = None
@@ -282,8 +310,9 @@ class Plugins:
 
 def _data_hint(spec: str) -> str:
     """Say what a data specification may be, and which one could be meant by a path alone."""
-    kinds = "use digits, digit-pairs, folder:PATH or npz:PATH"
-    kind = "folder" if os.path.isdir(spec) else "npz" if os.path.isfile(spec) else ""  # noqa: PTH112, PTH113 - never raise
+    kinds = f"use {KNOWN_SPECS}"
+    ending = next((kind for kind in ("csv", "parquet") if spec.endswith(f".{kind}")), "npz")
+    kind = "folder" if os.path.isdir(spec) else ending if os.path.isfile(spec) else ""  # noqa: PTH112, PTH113 - never raise
     return f"{kinds}; here: {quoted(f'{kind}:{spec}')}" if kind else kinds
 
 

@@ -10,16 +10,16 @@ import typer
 
 from ledger.documents.models import model_document
 from ledger.domain.command_lines import command
-from ledger.domain.data_record import BadImages, DataOptions
+from ledger.domain.data_record import PATH_SPECS, BadImages, DataOptions, parse_split
 from ledger.domain.label_orders import LabelOrder
 from ledger.errors import AccuracyError, UsageError
 from ledger.json_shapes import value_as
+from ledger.service.models.label_files import read_labels
+from ledger.service.models.preprocessing_files import described, read_preprocessing
 
 from ..answers import answer
-from ..label_files import read_labels
 from ..options import BadImagesOption, Json, Upright
 from ..output import emit_file, require_free
-from ..preprocessing_files import described, read_preprocessing
 from ..render import PhaseProgress, accuracy_text, advise, say
 from ..session import session
 from ..sizes import parse_size
@@ -31,9 +31,24 @@ MOST_FITTING = 20
 def add(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="What to call it.")],
-    arch: Annotated[str, typer.Option(help="timm/ARCH, pkg.mod:factory or FILE.py:factory.")],
-    weights: Annotated[Path, typer.Option(help="A safetensors file; kept as version 0.")],
-    data: Annotated[str, typer.Option(help="digits, digit-pairs, folder:PATH (train/ and test/ or val/) or npz:PATH.")],
+    arch: Annotated[
+        str,
+        typer.Option(
+            help="timm/ARCH, torchvision/NAME, local-dir:FOLDER or hf-hub:NAME (as timm writes them), "
+            "pkg.mod:factory or FILE.py:factory."
+        ),
+    ],
+    data: Annotated[
+        str,
+        typer.Option(
+            help="folder:PATH (train/ and test/ or val/), csv:FILE, npz:FILE, parquet:PATH, hfds:PATH, wds:PATH, "
+            "torchvision:NAME:PATH, digits or digit-pairs."
+        ),
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="A safetensors file; kept as version 0. Default: that in local-dir:FOLDER or hf-hub:NAME."),
+    ] = None,
     labels: Annotated[
         Path | None,
         typer.Option(
@@ -83,12 +98,25 @@ def add(
     ] = None,
     bad_images: BadImagesOption = BadImages.REFUSE,
     upright: Upright = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRAIN/TEST", help="Set a part of each class aside as test images, e.g. 0.8/0.2; recorded."
+        ),
+    ] = None,
     accept_accuracy: Annotated[
         bool, typer.Option("--accept-accuracy", help="Register it although it is no better than chance; recorded.")
     ] = False,
     accept_outputs: Annotated[
         bool, typer.Option("--accept-outputs", help="Register it although it returns probabilities; recorded.")
     ] = False,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Draw a few test images of each class as the network gets them, with its answers, to this new file.",
+        ),
+    ] = None,
     write_labels: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="If other labels fit the outputs better, write them to this new file."),
@@ -104,6 +132,12 @@ def add(
     if labels is not None and label_order is not None:
         raise UsageError("--labels and --label-order exclude each other", "a file of labels is an order already")
     require_free(ctx, write_labels, force=False)
+    settings = _settings(
+        Settings,
+        [*_sample_settings(samples_per_class), *(setting or ())],
+        {"solvers": solver, "depths": depth, "alpha_r": alpha_r, "alpha_f": alpha_f},
+    )
+    share = 0.0 if split is None else parse_split(split)
     registration = Registration(
         name=name,
         architecture=Architecture(absolute_spec(arch), dict(_pair(text) for text in arch_option or ())),
@@ -111,17 +145,14 @@ def add(
         data_spec=absolute_spec(data),
         labels=None if labels is None else read_labels(labels),
         preprocessing=_preprocessing(preprocessing, input_size, mean, std),
-        settings=_settings(
-            Settings,
-            [*_sample_settings(samples_per_class), *(setting or ())],
-            {"solvers": solver, "depths": depth, "alpha_r": alpha_r, "alpha_f": alpha_f},
-        ),
+        settings=settings,
         allow_unhandled=frozenset(allow_unhandled or ()),
         bad_images=bad_images,
-        data_options=DataOptions(upright=upright),
+        data_options=DataOptions((), upright, share, settings.seed if share else 0),
         label_order=label_order,
         accept_accuracy=accept_accuracy,
         accept_outputs=accept_outputs,
+        contact_sheet=contact_sheet,
     )
     with session(ctx).ledger(acts=True) as ledger:
         try:
@@ -135,6 +166,8 @@ def add(
                     emit_file(ctx, text.encode(), write_labels)
                     say(f"wrote them to {write_labels}; look at them, then: --labels {shlex.quote(str(write_labels))}")
             raise
+        if contact_sheet is not None:
+            say(f"wrote what the network sees to {contact_sheet}")
         known = read_model_history(ledger, model.name)
         live = known.live
         if json:
@@ -151,10 +184,22 @@ def add(
 
 
 def absolute_spec(spec: str) -> str:
-    """Return ``KIND:PATH`` or ``FILE.py:factory`` with an absolute path: later commands run elsewhere."""
+    """Return ``KIND:PATH``, ``torchvision:NAME:PATH`` or ``FILE.py:factory`` with an absolute path.
+
+    Later commands run elsewhere. A URL is the same everywhere.
+    """
+    if "://" in spec:
+        return spec
     kind, colon, path = spec.partition(":")
-    if colon and kind in ("folder", "npz"):
-        return f"{kind}:{_expanded(path).resolve()}"
+    if colon and kind in (*PATH_SPECS, "local-dir"):
+        path, mark, rest = path.partition("?") if kind == "parquet" else (path, "", "")
+        return f"{kind}:{_expanded(path).resolve()}{mark}{rest}"
+    if kind == "torchvision" and ":" in path:
+        name, _, path = path.partition(":")
+        return f"{kind}:{name}:{_expanded(path).resolve()}"
+    if kind == "hfds" and _expanded(path.partition("?")[0]).is_dir():
+        path, mark, rest = path.partition("?")
+        return f"{kind}:{_expanded(path).resolve()}{mark}{rest}"
     file, _, factory = spec.rpartition(":")
     return f"{_expanded(file).resolve()}:{factory}" if file.endswith(".py") else spec
 
@@ -179,11 +224,12 @@ def _assumed_order(labels: tuple[str, ...], data_spec: str, chosen: LabelOrder |
     """Say in which order the labels were taken for the outputs, where nobody named a file."""
     if chosen is not None:
         return f"sorted as {chosen.value} does"
-    if not data_spec.startswith("folder:"):
+    if not data_spec.startswith(("folder:", "csv:")):
         return "in the order of the data"
     other = LabelOrder.TIMM.sort(labels) != labels
+    what = "folders" if data_spec.startswith("folder:") else "classes"
     note = "; timm sorts these names otherwise: --label-order timm" if other else ""
-    return f"folders in code point order, as torchvision sorts them{note}"
+    return f"{what} in code point order, as torchvision sorts them{note}"
 
 
 def _pair(text: str) -> tuple[str, Any]:

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from ledger.documents.weights import converted_document
+from ledger.documents.weights import converted_document, inspected_document
 from ledger.errors import NotFoundError
 
 from ..answers import answer
 from ..options import Force, Json
-from ..render import say, size
+from ..render import advise, emit_table, say, size
 from ..session import session
 
 MOST_LISTED = 8
@@ -19,10 +19,44 @@ app = typer.Typer(no_args_is_help=True, help="Prepare weights for registration."
 
 
 @app.command()
+def inspect(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A weights file of any kind, or a folder that holds one.")],
+    json: Json = False,
+) -> None:
+    """Say what a weights file holds, which network it fits, and how to register it. None of its code is run."""
+    from ledger.service.models.inspection import inspect as look
+
+    found = look(file)
+    if json:
+        answer(ctx, inspected_document(found))
+        return
+    rows = [
+        ("kind", f"{found.kind}, {size(found.size)}"),
+        ("weights", f"{found.tensors} tensors under {found.key}" if found.key else f"{found.tensors} tensors"),
+        ("parameters", f"{found.parameters:,}"),
+        ("types", _listed([f"{name} ({count})" for name, count in found.dtypes.items()])),
+        ("before the names", _listed(found.removed)),
+        ("also weights", _listed([f"{one.key or 'the whole file'} ({len(one.tensors)})" for one in found.others])),
+        ("beside", _listed(found.beside)),
+        ("not run", _listed(found.stood_for)),
+        ("calls itself", found.said),
+        ("classes", "unknown" if found.classes is None else f"{found.classes:,}"),
+        ("fits", _listed([one.spec for one in found.architectures]) or "no network that is known by name"),
+    ]
+    emit_table(["", "~"], [(name, value) for name, value in rows if value], title=str(found.path))
+    for line in found.commands:
+        advise("next:", line)
+
+
+@app.command()
 def convert(
     ctx: typer.Context,
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="A .pth, .pt, .ckpt, .bin or safetensors file, or an .index.json.")
+        Path,
+        typer.Argument(
+            metavar="IN", help="A .pth, .pt, .ckpt, .bin or safetensors file, an .index.json, or an adapter's folder."
+        ),
     ],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The new safetensors file.")],
     key: Annotated[
@@ -36,6 +70,10 @@ def convert(
         list[str] | None, typer.Option(metavar="PATTERN", help="Leave out tensors of such a name; repeatable.")
     ] = None,
     keep_names: Annotated[bool, typer.Option("--keep-names", help="Take nothing off the names.")] = False,
+    base: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Merge the adapter IN (LoRA, as PEFT writes it) into these weights."),
+    ] = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
@@ -43,8 +81,8 @@ def convert(
 
     Finds the state dict, takes off what wrappers put before the names, and says what it chose and what it left out.
     """
-    from ledger.service.models.conversion import Names
     from ledger.service.models.conversion import convert as make
+    from ledger.service.models.weights_reading import Names
 
     try:
         config = session(ctx).config
@@ -52,10 +90,11 @@ def convert(
         # It is needed before there is a ledger.
         config = None
     names = Names(key, prefix, add_prefix, tuple(leave_out or ()), keep_names)
-    made = make(source, target, names, config=config, force=force)
+    made = make(source, target, names, config=config, force=force, base=base)
     if json:
         answer(ctx, converted_document(source, target, made))
-    where = f"{made.key} of {source}" if made.key else str(source)
+    taken = source if base is None else f"{base} with the adapter {source}"
+    where = f"{made.key} of {taken}" if made.key else str(taken)
     say(f"wrote {made.tensors} tensors ({size(made.size)}) of {where} to {target}")
     if made.others:
         say(f"there are also {_listed([one.key or 'the whole file' for one in made.others])}; --key takes another one")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ledger.domain.class_spaces import ClassSpace
 from ledger.domain.evidence import Evidence, WeightsEvidence
 from ledger.domain.gate_policy import ModelGates
+from ledger.domain.image_policy import image_policy
 from ledger.domain.levels import EvidenceLevel
 from ledger.domain.models import Model
 from ledger.domain.registered_accuracy import RegisteredAccuracy
@@ -32,6 +33,7 @@ def model_part(value: Model, live: Version) -> Document:
         "data": value.data_spec,
         "data_digest": value.data_digest,
         "preprocessing": value.preprocessing.to_json(),
+        "images": image_policy(value.data_spec, value.preprocessing, value.data.options),
         "settings": value.settings.to_json(),
         "created_at": value.created_at,
         "live": live.number,

@@ -1,9 +1,12 @@
 """What the images of a model are: how their files are read, and digests of what each class consists of."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from ledger.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -15,9 +18,40 @@ class DataOptions:
     upright: bool = False
     """Whether images are turned as their EXIF orientation says. torchvision does not, so most networks were trained
     without."""
+    test_share: float = 0.0
+    """Share of each class that is set aside as test images, of a source without any; 0 for none."""
+    split_seed: int = 0
+    """Seed by which they are chosen."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain JSON values, without what models of earlier releases lack."""
+        values: dict[str, Any] = {"skipped": self.skipped, "upright": self.upright}
+        return values | ({"test_share": self.test_share, "split_seed": self.split_seed} if self.test_share else {})
 
 
 DEFAULT_DATA_OPTIONS = DataOptions()
+PATH_SPECS = frozenset({"folder", "npz", "csv", "wds", "parquet"})
+"""Kinds of data specifications that name a file or a folder: ``KIND:PATH``."""
+KNOWN_SPECS = (
+    "digits, digit-pairs, folder:PATH, csv:FILE, npz:PATH, parquet:PATH, hfds:PATH, wds:PATH or torchvision:NAME:PATH"
+)
+"""The data specifications that built-in plugins read."""
+
+
+def parse_split(text: str) -> float:
+    """Return the share of test images that a person asks for, e.g. ``0.8/0.2`` or ``80/20``.
+
+    Raises:
+        UsageError: It names no two shares that make up the whole.
+    """
+    try:
+        train, test = (float(part) for part in text.split("/"))
+        share = test / (train + test)
+    except (ValueError, ZeroDivisionError):
+        train, test, share = 0.0, 0.0, math.nan
+    if not (0 < share < 1 and min(train, test) > 0 and any(math.isclose(train + test, whole) for whole in (1, 100))):
+        raise UsageError(f"--split cannot be {text!r}", "name the shares of training and test images, e.g. 0.8/0.2")
+    return share
 
 
 @dataclass(frozen=True)
@@ -87,7 +121,7 @@ class DataRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        return asdict(self)
+        return asdict(self) | {"options": self.options.to_json()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "DataRecord":
@@ -102,7 +136,12 @@ class DataRecord:
         options = values["options"]
         return cls(
             classes=tuple(ClassRecord(**one) for one in values["classes"]),
-            options=DataOptions(tuple(options["skipped"]), options["upright"]),
+            options=DataOptions(
+                tuple(options["skipped"]),
+                options["upright"],
+                options.get("test_share", 0.0),
+                options.get("split_seed", 0),
+            ),
             earlier=tuple(values["earlier"]),
             reusable_from=values["reusable_from"],
         )

@@ -42,6 +42,19 @@ class Preprocessing:
         return values if self.crop_mode is not None else {k: v for k, v in values.items() if k != "crop_mode"}
 
 
+def crop_share(cropped: int, resized: int) -> float:
+    """Return the share that a crop keeps of a resized side; divided by it and rounded down, the side comes out again.
+
+    Args:
+        cropped: Pixels that are kept.
+        resized: Pixels of the side.
+    """
+    share = cropped / resized
+    while math.floor(cropped / share) < resized:
+        share = math.nextafter(share, 0)
+    return share
+
+
 @dataclass(frozen=True)
 class Settings:
     """How classes are unlearned from a model. Defaults follow the paper's CIFAR-10 protocol where it gives values."""

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ledger.domain.command_lines import command
+from ledger.weights.adapters import hint as adapter_hint
+from ledger.weights.adapters import is_adapter
 from ledger.weights.foreign_files import convert_command
 
 MOST_DEPTH = 3
@@ -29,8 +32,8 @@ def hint_of_misfit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], sourc
     """
     given: Shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     wanted: Shapes = {name: tuple(tensor.shape) for name, tensor in own.items() if not name.endswith(COUNTER)}
-    if not wanted or not given:
-        return DEFAULT
+    if not wanted or not given or is_adapter(given):
+        return adapter_hint(Path(source)) if is_adapter(given) else DEFAULT
     fitting = [prefix for prefix in _prefixes(given) if _covers(_below(given, prefix), wanted)]
     if "" in fitting:
         options = _leaving_out(sorted(given.keys() - own.keys()), own)
@@ -46,7 +49,11 @@ def hint_of_misfit(state: Mapping[str, Tensor], own: Mapping[str, Tensor], sourc
             return f"a wrapper left its name in those of the weights: {command}"
     if _is_shard(source):
         return f"it is one of several files; join them: {convert_command(_index_of(source))}"
-    return _of_network_around(given, wanted, source) or _of_outputs(given, wanted) or DEFAULT
+    return _of_network_around(given, wanted, source) or _of_outputs(given, wanted) or _otherwise(source)
+
+
+def _otherwise(source: str) -> str:
+    return f"{DEFAULT}; which networks these weights fit: {command('weights', 'inspect', source)}"
 
 
 def _of_network_around(given: Shapes, wanted: Shapes, source: str) -> str:

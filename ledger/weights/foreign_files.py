@@ -86,7 +86,11 @@ def recognise(path: Path, beginning: bytes) -> ForeignFile | None:
 
 def convert_command(path: Path, *options: str) -> str:
     """Return the command that makes a safetensors file of another weights file."""
-    out = f"{path.name.partition('.')[0] or 'weights'}.converted.safetensors"
+    stem = path.name.partition(".")[0] or "weights"
+    out = f"{stem}.converted.safetensors"
+    if path.name == out:
+        # It was converted once before, with other options.
+        out = f"{stem}.again.safetensors"
     return command("weights", "convert", path, out, *options)
 
 

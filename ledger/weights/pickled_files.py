@@ -116,15 +116,17 @@ def _globals_of_archive(path: Path, file: BinaryIO) -> set[str]:
     try:
         with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            if len(members) > MOST_MEMBERS or any(member.compress_type for member in members):
+            if len(members) > MOST_MEMBERS:
                 raise WeightsError(f"{path} is a zip archive that torch did not write", "unpack it first")
-            names = [member.filename for member in members]
-            if any("/code/" in name for name in names):
+            # Looked for first: the code of such a program is compressed, which weights never are.
+            if any("/code/" in member.filename for member in members):
                 raise WeightsError(
                     f"{path} is a TorchScript program, which is code",
                     "load it where you trust it, and save its weights alone: "
                     "torch.save(torch.jit.load(FILE).state_dict(), NEW)",
                 )
+            if any(member.compress_type for member in members):
+                raise WeightsError(f"{path} is a zip archive that torch did not write", "unpack it first")
             described = [m for m in members if m.filename.endswith("data.pkl")]
             if len(described) != 1 or described[0].file_size > MOST_PICKLE_BYTES:
                 raise WeightsError(f"{path} is a zip archive that torch.save did not write", "name a weights file")

@@ -20,37 +20,37 @@ from ledger.hookspecs import DataSource, hookimpl
 
 from .class_folders import find_splits, list_class_folders
 from .digest_cache import DigestCache
+from .held_out import note, require_split, set_aside
 from .image_contents import MOST_THREADS, ContentsReader, FolderContents
 from .image_files import decode
-from .image_listing import ImageList, LeftOut, list_images, shown
+from .image_listing import ImageList, LeftOut, list_images, normal, shown
 from .image_traits import read_as
 from .remote_folder import RemoteFolderSource
 
 PREFIX = "folder:"
 
 
+ClassImages = tuple[Path, str, ImageList]
+"""A class's folder, what to call it, and its images."""
+
+
 class FolderSplit:
     """Image files of one split, ordered by class and then by path.
 
     Args:
-        root: The split's folder.
-        folders: The name of each class's folder in it, as the disk spells it; None where the class has none.
+        classes: The images of each class.
         options: How files are read.
-        left_out: Takes note of what is left out.
     """
 
-    def __init__(self, root: Path, folders: Sequence[str | None], options: DataOptions, left_out: LeftOut) -> None:
-        self.classes: list[tuple[Path, str, ImageList]] = []
-        """Of each class: its folder, what to call it, and its images."""
+    def __init__(self, classes: Sequence[ClassImages], options: DataOptions) -> None:
+        self.classes: list[ClassImages] = []
         self.labels: list[int] = []
         self._turned = options.upright
         skipped = frozenset(options.skipped)
-        for index, name in enumerate(folders):
-            within = f"{root.name}/{name or ''}"
-            images = ImageList([]) if name is None else list_images(root / name, within, left_out)
-            if skipped:
-                images = images.without({one.removeprefix(f"{shown(within)}/") for one in skipped})
-            self.classes.append((root / (name or ""), within, images))
+        for index, (folder, within, listed) in enumerate(classes):
+            gone = {one.removeprefix(f"{shown(within)}/") for one in skipped}
+            images = listed.without(gone) if skipped else listed
+            self.classes.append((folder, within, images))
             self.labels += [index] * len(images)
 
     @cached_property
@@ -79,21 +79,38 @@ class FolderSource:
     """An ImageFolder tree; class labels are the sorted names of the training folders.
 
     Args:
-        root: Holds ``train/`` and ``test/``.
+        root: Holds ``train/`` and ``test/``; without the second, a part of each class is set aside if options say so.
         options: How files are read.
         cache: Where digests are remembered.
     """
 
+    sets_aside = True
+    """It honours ``DataOptions.test_share``."""
+
     def __init__(self, root: Path, options: DataOptions, cache: Path | None) -> None:
         self._left_out = LeftOut()
-        splits = find_splits(root)
-        classes = list_class_folders(*splits, self._left_out)
-        self.labels = sorted(classes)
+        splits = find_splits(root, options)
+        require_split(shown(str(root)), options, has_test=splits.test is not None)
+        names = list_class_folders(*splits, self._left_out)
+        self.labels = sorted(names)
         self._options = options
         self._cache = cache
-        names = [classes[label] for label in self.labels]
-        self.train = FolderSplit(splits.train, [train for train, _ in names], options, self._left_out)
-        self.test = FolderSplit(splits.test, [test for _, test in names], options, self._left_out)
+        self._notes: tuple[str, ...] = ()
+        train = [self._listed(splits.train, names[label][0]) for label in self.labels]
+        if splits.test is None:
+            parts = [_parted(one, options) for one in train]
+            train, test = [one for one, _ in parts], [one for _, one in parts]
+            self._notes = (note(options),)
+        else:
+            test = [self._listed(splits.test, names[label][1]) for label in self.labels]
+        self.train = FolderSplit(train, options)
+        self.test = FolderSplit(test, options)
+
+    def _listed(self, root: Path, name: str | None) -> ClassImages:
+        """Return a class's images in the folder of a split; ``name`` is None where the class has no folder there."""
+        within = f"{root.name}/{name or ''}"
+        images = ImageList([]) if name is None else list_images(root / name, within, self._left_out)
+        return root / (name or ""), within, images
 
     @cached_property
     def digest(self) -> str:
@@ -121,7 +138,15 @@ class FolderSource:
         }
         traits = sum((one.traits or Counter() for one in found), Counter[str]())
         told = read_as(traits, upright=self._options.upright)
-        return SourceContents(classes, _bad(found), (*self._left_out.sentences(), *told))
+        return SourceContents(classes, _bad(found), (*self._left_out.sentences(), *self._notes, *told))
+
+
+def _parted(one: ClassImages, options: DataOptions) -> tuple[ClassImages, ClassImages]:
+    """Return the training images and the test images of a class whose images are all in one folder."""
+    folder, within, images = one
+    names = [normal(file.name) for file in images.files]
+    train, test = set_aside([f"{folder.name}/{name}" for name in names], [0] * len(names), options)
+    return (folder, within, images.only(train, "train")), (folder, within, images.only(test, "test"))
 
 
 def _bad(found: Sequence[FolderContents]) -> tuple[BadImage, ...]:

@@ -85,7 +85,7 @@ class ContentsReader:
             return None
 
     def _plan(self, folder: Path, _within: str, images: ImageList, *, check: bool) -> "_Plan":
-        remembered, files = self._cache.files(os.fspath(folder)), images.files
+        remembered, files = self._cache.files(images.place(os.fspath(folder))), images.files
         found = {file.name: remembered.get((file.name, state(file))) for file in files if not file.cause}
         known = {name: one for name, one in found.items() if one is not None and not (check and one.cause is None)}
         return _Plan(known, tuple(file for file in files if not file.cause and file.name not in known))
@@ -116,7 +116,7 @@ class ContentsReader:
         if plan.unread or not restless:
             pairs = ((file, findings[file.name]) for file in files if file.name not in restless)
             fingerprint = None if restless else images.fingerprint(os.fspath(folder))
-            self._cache.remember(os.fspath(folder), fingerprint, summary, pairs)
+            self._cache.remember(images.place(os.fspath(folder)), fingerprint, summary, pairs)
         found = _of_summary(summary, within, check=check)
         if found is None:
             raise ValueError(summary)

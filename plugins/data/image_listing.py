@@ -52,11 +52,17 @@ class ImageList:
         listed: The values of each.
         causes: Why some cannot be read, by name.
         disks: Numbers of the disks that they are on.
+        part: Which part of the folder's images they are, if not all.
     """
 
     def __init__(
-        self, listed: list[Listed], causes: Mapping[str, str] = MappingProxyType({}), disks: Collection[int] = ()
+        self,
+        listed: list[Listed],
+        causes: Mapping[str, str] = MappingProxyType({}),
+        disks: Collection[int] = (),
+        part: str = "",
     ) -> None:
+        self._part = part
         self._listed = listed
         self._causes = causes
         self._disks = sorted(disks)
@@ -72,7 +78,19 @@ class ImageList:
     def without(self, names: Collection[str]) -> "ImageList":
         """Return the list without some names, as :func:`shown` spells them."""
         kept = [values for values in self._listed if shown(values[0]) not in names]
-        return ImageList(kept, self._causes, self._disks)
+        return ImageList(kept, self._causes, self._disks, self._part)
+
+    def only(self, positions: Collection[int], part: str) -> "ImageList":
+        """Return some of the images, in order, under a name for this part of the folder."""
+        return ImageList([self._listed[k] for k in positions], self._causes, self._disks, part)
+
+    def place(self, folder: str) -> str:
+        """Return under what the list is remembered.
+
+        Args:
+            folder: Where the images are.
+        """
+        return f"{folder}\0{self._part}" if self._part else folder
 
     def fingerprint(self, folder: str) -> bytes:
         """Return what tells whether any of the files changed, was added or removed.
@@ -82,7 +100,7 @@ class ImageList:
         """
         # The second version of this format has the same bytes for equal values, and is the quickest of all.
         return hashlib.sha256(
-            marshal.dumps((folder, self._disks, sorted(self._causes.items()), self._listed), 2)
+            marshal.dumps((self.place(folder), self._disks, sorted(self._causes.items()), self._listed), 2)
         ).digest()
 
 

@@ -417,7 +417,7 @@ def test_a_label_file_must_be_readable(empty: Cli, rows: Rows) -> None:
 @pytest.mark.parametrize("spec", ["digitz", "cifar10", "folder", "", "s3://bucket/images"])
 def test_an_unknown_data_specification(empty: Cli, rows: Rows, spec: str) -> None:
     said = refuse(empty, UnknownDataSpecError, rows.options(data=spec))
-    assert "use digits, digit-pairs, folder:PATH or npz:PATH" in said
+    assert "use digits, digit-pairs, folder:PATH, csv:FILE, npz:PATH" in said
 
 
 def test_a_path_without_its_kind_is_told_the_kind(empty: Cli, rows: Rows, tmp_path: Path) -> None:

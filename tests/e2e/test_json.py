@@ -130,6 +130,7 @@ def test_every_command_answers_as_its_schema_says(forgotten: Cli, tmp_path: Path
     seen["model add"] = {*check_output(forgotten("model", "add", "pets", *rows.options(), "--json").out)}
     convert = forgotten("weights", "convert", str(rows.weights), str(tmp_path / "converted.safetensors"), "--json")
     seen["weights convert"] = {*check_output(convert.out)}
+    seen["weights inspect"] = {*check_output(forgotten("weights", "inspect", str(rows.weights), "--json").out)}
     # Nobody is there: the answer says so, and so does the exit code.
     seen["webhook test"] = {*check_output(forgotten("webhook", "test", "1", "--json", code=1).out)}
     for word in ("deliveries", "remove"):

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from ledger.cli.preprocessing_files import read_preprocessing
 from ledger.plugins.data.image_files import decode
 from PIL import Image
 from timm.data.config import resolve_data_config
@@ -19,6 +18,7 @@ from timm.data.transforms_factory import create_transform
 from ledger.domain.settings import CropMode, Preprocessing
 from ledger.errors import UsageError
 from ledger.plugin_manager import build_plugins
+from ledger.service.models.preprocessing_files import read_preprocessing
 from ledger.weights import tensor_files
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from torch import nn
 
 from ledger.documents.weights import converted_document
 from ledger.errors import ConflictError, NotFoundError, RefusedError, UsageError, WeightsError
-from ledger.service.models.conversion import Names, convert
+from ledger.service.models.conversion import convert
+from ledger.service.models.weights_reading import Names
 from ledger.weights import tensor_files
 from tests.ledgers.command_line import Cli
 

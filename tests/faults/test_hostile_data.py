@@ -57,20 +57,26 @@ def _read_first(split: Any) -> None:
 
 def _image_tries(folder: Path) -> Iterator[Try]:
     from ledger.plugins.data.folder import FolderSplit
+    from ledger.plugins.data.image_listing import LeftOut, list_images
+
+    from ledger.domain.data_record import DataOptions
+
+    def split(place: Path, name: str) -> Any:
+        return FolderSplit([(place / name, name, list_images(place / name, name, LeftOut()))], DataOptions())
 
     inside = folder / "class"
     inside.mkdir()
     for name, content in images():
         path = inside / name
         path.write_bytes(_small(content))
-        yield name, lambda: FolderSplit(folder, ["class"]).pixels([0], INPUT)
+        yield name, lambda: split(folder, "class").pixels([0], INPUT)
         path.unlink()
     for number, (name, make) in enumerate(specials(str(folder / CANARY))):
         place = folder / f"special{number}"
         place.mkdir()
         make(place / "x.jpg")
         # Listing refuses what is not a regular file; what is one, but no image, is refused when it is read.
-        yield name, lambda place=place: _read_first(FolderSplit(place, [""]))  # type: ignore[misc]
+        yield name, lambda place=place: _read_first(split(place, ""))  # type: ignore[misc]
 
 
 def _exchanged_tries(folder: Path) -> Iterator[Try]:

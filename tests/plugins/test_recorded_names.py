@@ -9,8 +9,9 @@ from ledger.hookspecs import EvaluationInput, Outputs
 from ledger.plugin_manager import build_plugins
 
 PLUGINS = [
-    *("models_timm", "models_import"),
-    *("data_digits", "data_digit_pairs", "data_folder", "data_npz"),
+    *("models_timm", "models_torchvision", "models_published", "models_recognised", "models_import"),
+    *("data_digits", "data_digit_pairs", "data_folder", "data_npz", "data_csv", "data_wds"),
+    *("data_parquet", "data_hfds", "data_torchvision"),
     *("layers_linear", "layers_conv", "layers_conv1d", "layers_conv3d", "layers_conv_same", "layers_conv_transpose"),
     *("layers_std_conv", "layers_cond_conv", "layers_attention", "layers_timm_attention", "layers_window_attention"),
     *("layers_additive_attention", "layers_recurrent"),

@@ -1,6 +1,7 @@
 """Convert weights to a safetensors file under the network's own names, without running any code of theirs."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,30 +12,16 @@ from torch import Tensor
 from ledger.config import Config
 from ledger.digest import sha256_hex
 from ledger.errors import UsageError, WeightsError
-from ledger.json_shapes import read_json_as
-from ledger.named_files import open_named, read_text, reading
 from ledger.service.output_files import require_free, write_output
-from ledger.weights import foreign_files, pickled_files, tensor_files, wrapper_names
-from ledger.weights.state_choice import StateDict, choose, find_state_dicts
+from ledger.weights import adapters, tensor_files
+from ledger.weights.state_choice import StateDict
+
+from .weights_reading import Names, read_chosen
 
 MOST_GROWTH = 8
 """Largest size of the result, in sizes of the file: each name of a shared tensor gets a copy."""
 ALWAYS_BYTES = 2**26
 """Bytes that a result may have, however small the file is."""
-
-
-@dataclass(frozen=True)
-class Names:
-    """What a person says about the names of the tensors."""
-
-    key: str | None = None
-    """Which state dict to take; None chooses."""
-    prefix: str | None = None
-    """What to take off, with all that does not begin with it left out; None finds out."""
-    add_prefix: str = ""
-    leave_out: tuple[str, ...] = ()
-    """Patterns of names that are left out."""
-    keep_names: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,20 +49,30 @@ class Conversion:
     """Its SHA-256."""
 
 
-def convert(source: Path, target: Path, names: Names, *, config: Config | None, force: bool = False) -> Conversion:
+def convert(
+    source: Path,
+    target: Path,
+    names: Names,
+    *,
+    config: Config | None,
+    force: bool = False,
+    base: Path | None = None,
+) -> Conversion:
     """Write the weights in a file as safetensors.
 
     Args:
-        source: A file of ``torch.save``, a safetensors file, or the index of several of them.
+        source: A file of ``torch.save``, a safetensors file, the index of several of them, or an adapter of PEFT.
         target: The new file.
-        names: Which tensors to take, and under which names.
+        names: Which tensors to take, and under which names; of an adapter, those of its base.
         config: The ledger whose files must not be written to; None if there is none.
         force: Replace a file that is there.
+        base: The weights that an adapter changes.
 
     Raises:
         NotFoundError: There is no such file.
         UsageError: It cannot be read, or what is asked for is not in it.
-        WeightsError: It holds no weights that can be read without running code, or is another kind of file.
+        WeightsError: It holds no weights that can be read without running code, or is another kind of file; or it is
+            an adapter that cannot be merged.
         ConflictError: The new file is there already.
         RefusedError: Its place belongs to a ledger, or is a link.
         LedgerError: It cannot be written.
@@ -83,74 +80,37 @@ def convert(source: Path, target: Path, names: Names, *, config: Config | None, 
     require_free(config, target, force=force)
     if source.exists() and target.exists() and source.samefile(target):
         raise UsageError(f"{target} is the file that is converted", "name a new file")
-    kind, value, stood_for = _read(source)
-    found = find_state_dicts(value)
-    try:
-        chosen = choose(found, names.key)
-    except WeightsError as error:
-        raise WeightsError(f"{source} has no weights: {error.message}", _way_on(stood_for, error.hint)) from error
-    renamed = wrapper_names.rename(
-        chosen.tensors,
-        prefix=names.prefix,
-        add_prefix=names.add_prefix,
-        leave_out=names.leave_out,
-        keep_names=names.keep_names,
-    )
-    _require_plain(source, renamed.tensors)
-    data = tensor_files.serialise(renamed.tensors)
+    adapter = None if base is None else _adapter(source)
+    chosen = read_chosen(source if base is None else base, names)
+    if adapters.is_adapter(chosen.renamed.tensors):
+        raise WeightsError(f"{source} is an adapter, which changes the weights of a network", adapters.hint(source))
+    tensors = chosen.renamed.tensors
+    if adapter is not None:
+        tensors = adapters.merged(tensors, *adapter)
+    _require_plain(chosen.read.path, tensors)
+    data = tensor_files.serialise(tensors)
     write_output(config, target, data, force=force, hint="free some space or check permissions, then run it again")
     return Conversion(
-        source=kind,
-        key=chosen.key,
-        others=tuple(one for one in found if one is not chosen),
-        removed=renamed.removed,
-        tensors=len(renamed.tensors),
-        shared=_shared(renamed.tensors),
-        left_out=(*_beside(value, chosen), *renamed.left_out),
-        stood_for=stood_for,
+        source=chosen.read.kind,
+        key=chosen.chosen.key,
+        others=chosen.others,
+        removed=chosen.renamed.removed,
+        tensors=len(tensors),
+        shared=_shared(tensors),
+        left_out=(*chosen.beside, *chosen.renamed.left_out),
+        stood_for=chosen.read.stood_for,
         size=len(data),
         digest=sha256_hex(data),
     )
 
 
-def _read(path: Path) -> tuple[str, Any, tuple[str, ...]]:
-    """Return what kind of file it is, what it holds, and what stand-ins answered for."""
-    if path.is_dir():
-        raise UsageError(f"cannot read {path}: it is a folder", foreign_files.recognise_folder(path))
-    with reading(path, "weights file"), open_named(path) as file:
-        beginning = file.read(foreign_files.BEGINNING)
-    found = foreign_files.recognise(path, beginning)
-    if found is None:
-        return "safetensors", tensor_files.parse(tensor_files.read_file(path), str(path)), ()
-    if "pickle" in found.what:
-        value, stood_for = pickled_files.read_pickled(path)
-        return "torch.save", value, stood_for
-    if "index" in found.what:
-        return "index", _joined(path), ()
-    raise WeightsError(f"{path} holds no torch weights: it is {found.what}", found.hint)
-
-
-def _joined(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of all files that an index names."""
-    try:
-        files = sorted(set(read_json_as(_Index, read_text(path, "index")).weight_map.values()))
-    except ValueError as error:
-        raise WeightsError(f"{path} is not an index of weights files: {error}", "name a weights file") from error
-    state: dict[str, Tensor] = {}
-    for name in files:
-        # Names in files are not paths: one of them could lead anywhere.
-        if Path(name).name != name:
-            raise WeightsError(f"{path} names a file elsewhere: {name}", "put the files beside the index")
-        kind, part, _ = _read(path.with_name(name)) if not name.endswith(".json") else ("", {}, ())
-        if not kind or not isinstance(part, dict):
-            raise WeightsError(f"{path.with_name(name)} holds no tensors by name", "download the files again")
-        state |= {key: tensor for key, tensor in part.items() if isinstance(tensor, Tensor)}
-    return state
-
-
-@dataclass(frozen=True)
-class _Index:
-    weight_map: dict[str, str]
+def _adapter(source: Path) -> tuple[Mapping[str, Tensor], adapters.AdapterConfig]:
+    """Return the tensors and the configuration of an adapter."""
+    folder = adapters.adapter_folder(source)
+    if folder is None:
+        raise UsageError(f"{source} is no adapter, which --base is for", f"name a folder that holds {adapters.CONFIG}")
+    config = adapters.read_config(folder)
+    return read_chosen(adapters.find_file(folder), Names(keep_names=True)).renamed.tensors, config
 
 
 def _require_plain(source: Path, tensors: Any) -> None:
@@ -183,18 +143,3 @@ def _bytes_of(source: Path) -> int:
 def _shared(tensors: Any) -> int:
     places = {(tensor.untyped_storage().data_ptr(), tensor.storage_offset()) for tensor in tensors.values()}
     return len(tensors) - len(places)
-
-
-def _beside(value: Any, chosen: StateDict) -> tuple[str, ...]:
-    """Return the names of what is in the file beside the chosen state dict."""
-    top = chosen.key.partition(".")[0]
-    outer = tuple(str(name) for name in value if str(name) != top) if chosen.key and isinstance(value, dict) else ()
-    return (*outer, *chosen.others)
-
-
-def _way_on(stood_for: tuple[str, ...], hint: str) -> str:
-    if any(name.startswith("torch.distributed") for name in stood_for):
-        return "its weights are spread over processes; save them joined: torch.distributed.checkpoint.state_dict"
-    if stood_for:
-        return f"it holds objects of {', '.join(stood_for[:3])}, whose code is not run; {hint}"
-    return hint

@@ -32,13 +32,16 @@ from ledger.service.computation.registered_data import data_digest, open_source,
 from ledger.service.few_images import registration_notes
 from ledger.service.ledger import Ledger
 from ledger.service.objects import store_object
+from ledger.service.output_files import require_free, write_output
 from ledger.service.progress import Progress, Silent
 from ledger.service.versions.commit import append_model, append_version
 from ledger.weights import tensor_files
 
+from .contact_sheet import contact_sheet
 from .data_check import open_checked
 from .measured_accuracy import measure_accuracy
 from .normalisation import require_scale
+from .published import completed
 
 MOST_CLASSES = 65_536
 """Most classes of a model: a network is built with an output for each, before its weights are compared."""
@@ -55,7 +58,8 @@ class Registration:
 
     name: str
     architecture: Architecture
-    weights: Path
+    weights: Path | None
+    """A safetensors file; None takes that of the folder or repository that ``architecture`` names."""
     data_spec: str
     labels: tuple[str, ...] | None
     """Class labels in output order; None takes the data source's, in ``label_order``."""
@@ -74,6 +78,8 @@ class Registration:
     """Whether the accuracy may be what it is, even that of chance."""
     accept_outputs: bool = False
     """Whether the network may return something other than logits."""
+    contact_sheet: Path | None = None
+    """A new PNG file that shows what the network sees; None for none."""
 
 
 def register(ledger: Ledger, registration: Registration, progress: Progress | None = None) -> Model:
@@ -96,10 +102,18 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
         OutputsError: It returns something other than logits.
     """
     _check_name(ledger, registration.name)
-    data = tensor_files.read_file(registration.weights)
-    state = tensor_files.parse(data, str(registration.weights))
+    if registration.contact_sheet is not None:
+        require_free(ledger.config, registration.contact_sheet)
+    registration = completed(ledger.plugins, registration, ledger.tell)
+    weights = registration.weights
+    if weights is None:
+        raise UsageError("--weights is missing", "add --weights FILE")
+    data = tensor_files.read_file(weights)
+    state = tensor_files.parse(data, str(weights))
     pin_threads(ledger, None)
     source = open_source(ledger, registration.data_spec, registration.data_options)
+    if registration.data_options.test_share and not getattr(source, "sets_aside", False):
+        raise UsageError(f"{registration.data_spec} has test images of its own, or takes no --split", "leave it out")
     labels = _labels(registration, source)
     fitting = source.train
     source, record = _checked(ledger, registration, labels, progress or Silent())
@@ -112,7 +126,7 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
         len(labels),
         state,
         lambda expected: load_images(source.train, [0], _preprocessing(registration, expected)),
-        source=str(registration.weights),
+        source=str(weights),
         device=choose_device(ledger.device),
     )
     preprocessing = _applied(ledger, registration, network.expected, fitting)
@@ -120,6 +134,10 @@ def register(ledger: Ledger, registration: Registration, progress: Progress | No
     if not network.layers:
         raise UnsupportedLayerError("the network has no layer that can be edited", "see unledger plugins")
     require_function_of_image(network, load_images(source.train, _spread(len(source.train.labels)), preprocessing))
+    if registration.contact_sheet is not None:
+        # Before the accuracy is judged: where it is bad, the sheet may show why.
+        sheet = contact_sheet(network, source, labels, preprocessing, registration.settings.seed)
+        write_output(ledger.config, registration.contact_sheet, sheet)
     accuracy = measure_accuracy(
         network,
         source,

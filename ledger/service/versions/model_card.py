@@ -22,6 +22,7 @@ from ledger.domain.numbers import finite_number
 from ledger.domain.versions import Version
 
 TIMM = "timm/"
+TORCHVISION = "torchvision/"
 _MARKDOWN = frozenset("\\`*_{}[]()#+-.!|~>")
 
 
@@ -181,6 +182,16 @@ def _loading(model: Model) -> Iterator[str]:
         yield ""
         yield 'model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()  # FOLDER: this one'
         yield "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))"
+        yield "```"
+    elif model.architecture.spec.startswith(TORCHVISION):
+        name, given = model.architecture.spec.removeprefix(TORCHVISION), dict(model.architecture.options)
+        options = "".join(f", {_code(key)}={_code(repr(value))}" for key, value in given.items())
+        yield "```python"
+        yield "import torchvision"
+        yield "from safetensors.torch import load_file"
+        yield ""
+        yield f"model = torchvision.models.get_model({_code(name)!r}, num_classes={len(model.labels)}{options}).eval()"
+        yield 'model.load_state_dict(load_file("model.safetensors"))'
         yield "```"
     else:
         yield f"The network is built by `{_code(model.architecture.spec)}`, which is not part of this folder:"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ledger.cli.label_files import read_labels
 
 from ledger.errors import UsageError
+from ledger.service.models.label_files import read_labels
 
 NAME = st.text(min_size=1, max_size=8).map(str.strip).filter(lambda name: name and name.isprintable())
 SCALAR = st.none() | st.booleans() | st.integers(-3, 5) | st.floats() | st.text(max_size=6)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger.domain.settings import CropMode
+from ledger.domain.settings import CropMode, crop_share
 from ledger.errors import UsageError
 from ledger.json_shapes import read_unique_json_as, value_as
 from ledger.named_files import read_text
@@ -64,8 +64,12 @@ class _Torchvision:
     interpolation: str | None = None
 
 
-def read_preprocessing(path: Path) -> PreprocessingFile:
+def read_preprocessing(path: Path, *, required: bool = True) -> PreprocessingFile:
     """Read a file.
+
+    Args:
+        path: The file.
+        required: Whether it must say something about preprocessing.
 
     Raises:
         NotFoundError: There is no such file.
@@ -79,7 +83,7 @@ def read_preprocessing(path: Path) -> PreprocessingFile:
         raise
     except ValueError as error:
         raise UsageError(f"cannot read preprocessing from {path}: {error}", f"name {KNOWN}") from error
-    if not values:
+    if required and not values:
         raise UsageError(f"{path} says nothing about preprocessing", f"name {KNOWN}")
     return PreprocessingFile(kind, values)
 
@@ -185,11 +189,7 @@ def _cropped(part: tuple[int, int], resized: int, cropped: int, mode: CropMode) 
     """Return the fields for a crop of ``cropped`` pixels out of ``resized``."""
     if min(*part, resized, cropped) < 1:
         raise UsageError("a size of an image must be at least 1", "check the sizes in the file")
-    fraction = cropped / resized
-    # Divided by it and rounded down, the size must come out again.
-    while math.floor(cropped / fraction) < resized:
-        fraction = math.nextafter(fraction, 0)
-    return {"height": part[0], "width": part[1], "crop_fraction": fraction, "crop_mode": mode}
+    return {"height": part[0], "width": part[1], "crop_fraction": crop_share(cropped, resized), "crop_mode": mode}
 
 
 def described(values: Mapping[str, Any]) -> str:
