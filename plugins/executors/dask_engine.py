@@ -47,6 +47,8 @@ class DaskExecutor(Executor):
                 "see that it runs, with the same release of Dask, and that this process has its certificates",
             ) from error
         self._lonely_since: float | None = None
+        # It is meant: a scheduler that holds weights and images can give them to a worker that comes later.
+        warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
 
     @property
     def workers(self) -> int:
@@ -72,11 +74,8 @@ class DaskExecutor(Executor):
 
     def share(self, data: bytes) -> Callable[[], bytes]:
         """Make bytes the result of a task: those of a dead worker are made again, which scattered data are not."""
-        with warnings.catch_warnings():
-            # It is meant: a scheduler that holds them can give them to a worker that comes later.
-            warnings.filterwarnings("ignore", "Sending large graph")
-            key = f"unledger-shared-{uuid4().hex}"
-            return _Shared(key, self._client.submit(bytes, data, key=key, pure=False))
+        key = f"unledger-shared-{uuid4().hex}"
+        return _Shared(key, self._client.submit(bytes, data, key=key, pure=False))
 
     def alive(self) -> bool:
         """Whether the scheduler is there, and has had a worker lately."""
