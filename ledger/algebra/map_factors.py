@@ -12,16 +12,18 @@ from torch import Tensor
 
 from .displacement import Displacement
 from .eigen import symmetric_eigen
+from .summed_moments import SummedMoments
 
 
 class MapFactors:
     """A weight, a retain space ``C_R = F_R F_R^T`` and a forget space ``C_F = F_F F_F^T``, and their products.
 
-    Each product is formed when a solver first asks for it. None is an (i, i) matrix.
+    Each product is formed when a solver first asks for it. None is an (i, i) matrix, except where
+    the retain space is kept as one.
 
     Args:
         weight: ``W``, float32 (o, i).
-        retain: ``F_R``, float32 (i, r_r).
+        retain: ``F_R``, float32 (i, r_r); or ``C_R`` of very many classes, whose factor is formed if it is asked for.
         forget: ``F_F``, float32 (i, r_f).
         own_outputs: Indices of the outputs that belong to forgotten classes, for the classifier; None for other maps.
         displacement: How far forgotten classes lie from the retained ones they resemble; None where it is not known.
@@ -30,7 +32,7 @@ class MapFactors:
     def __init__(
         self,
         weight: Tensor,
-        retain: Tensor,
+        retain: Tensor | SummedMoments,
         forget: Tensor,
         own_outputs: Sequence[int] | None = None,
         displacement: Displacement | None = None,
@@ -38,7 +40,7 @@ class MapFactors:
         self.displacement = displacement
         self.own_outputs = own_outputs
         self.weight = weight
-        self.retain = retain
+        self._retain = retain
         self.forget = forget
         self._resolved: tuple[float, Tensor] | None = None
         self._unprotected: tuple[float, Tensor, Tensor, Tensor] | None = None
@@ -49,7 +51,18 @@ class MapFactors:
         """Return the factors of one map of several."""
         known = self.displacement
         one = None if known is None else Displacement(known.columns[index], known.weights, known.retained[index])
-        return MapFactors(self.weight[index], self.retain[index], self.forget[index], displacement=one)
+        retain = self._retain.one(index) if isinstance(self._retain, SummedMoments) else self._retain[index]
+        return MapFactors(self.weight[index], retain, self.forget[index], displacement=one)
+
+    @property
+    def retain(self) -> Tensor:
+        """``F_R``, float32 (i, r_r)."""
+        return self._retain.factor if isinstance(self._retain, SummedMoments) else self._retain
+
+    @property
+    def retain_rank(self) -> int:
+        """Number of directions that the retain space may hold: columns of its factor, or inputs if it is a matrix."""
+        return self._retain.width if isinstance(self._retain, SummedMoments) else self._retain.shape[-1]
 
     @cached_property
     def weight_retain(self) -> Tensor:
@@ -108,6 +121,8 @@ class MapFactors:
             rows: ``X``, float64 (i, m).
             alpha_r: Greater than 0: the energy of the retain space, in units of what an unused direction weighs.
         """
+        if isinstance(self._retain, SummedMoments):
+            return self._solved(self._retain, rows, alpha_r)
         width = self.retain.shape[-2]
         scale = alpha_r * width
         if self._protection is None or self._protection[0] != scale:
@@ -116,6 +131,15 @@ class MapFactors:
         retain = self.retain.double()
         inside = torch.cholesky_solve(retain.mT @ rows, self._protection[1])
         return scale * (rows - scale * (retain @ inside))
+
+    def _solved(self, retain: SummedMoments, rows: Tensor, alpha_r: float) -> Tensor:
+        ridge = 1.0 / (alpha_r * retain.width)
+        if self.own_outputs is None:
+            return retain.solve(rows, ridge)
+        # The classifier is asked again by every strength.
+        if self._protection is None or self._protection[0] != ridge:
+            self._protection = ridge, retain.cholesky(ridge)
+        return torch.cholesky_solve(rows, self._protection[1])
 
     def protected_columns(self, alpha_r: float) -> Tensor:
         """Return :meth:`protected` of the displacement's columns, float64 (i, m); only the last result is kept.

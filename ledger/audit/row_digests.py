@@ -15,6 +15,7 @@ from ledger.digest import json_digest, sha256_hex
 LEFT_OUT: Mapping[str, frozenset[str]] = {
     "models": frozenset({"id", "anchor"}),
     "class_spaces": frozenset({"id"}),
+    "kept_results": frozenset(),
     "evidence": frozenset({"id"}),
     "tokens": frozenset({"last_used_at", "revoked_at"}),
     "webhooks": frozenset({"told"}),
@@ -26,7 +27,7 @@ def row_digest(table: str, row: Mapping[str, Any]) -> str:
     """Return the digest of a row, with its model given by name.
 
     Args:
-        table: ``models``, ``class_spaces``, ``evidence``, ``tokens`` or ``webhooks``.
+        table: ``models``, ``class_spaces``, ``kept_results``, ``evidence``, ``tokens`` or ``webhooks``.
         row: Values by column, as they come back from the database.
     """
     return value_digest({column: value for column, value in row.items() if column not in LEFT_OUT[table]})

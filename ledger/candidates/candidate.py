@@ -11,6 +11,7 @@ from torch import Tensor
 from ledger.algebra.displacement import Displacement
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.strength import Strength
+from ledger.algebra.summed_moments import SummedMoments
 from ledger.domain.class_spaces import Role
 from ledger.domain.linear_map import LinearMap
 from ledger.hookspecs import Solver
@@ -21,6 +22,8 @@ from ledger.spaces.bases import AnySpace, basis_factor
 
 SpacesOfMap = Callable[[str], Sequence[AnySpace]]
 """From the key of a map, or group of maps, to its spaces of some classes, in class order."""
+RetainedOfMap = Callable[[str], Sequence[AnySpace] | SummedMoments]
+"""The same of retained classes; of very many of them, what they amount to."""
 
 
 @dataclass(frozen=True, order=True)
@@ -84,7 +87,7 @@ class CandidateBuilder:
         self,
         anchor: Mapping[str, Tensor],
         layers: Sequence[Sequence[LinearMap]],
-        retain: SpacesOfMap,
+        retain: RetainedOfMap,
         forget: SpacesOfMap,
         solvers: Mapping[str, Solver],
         *,
@@ -132,7 +135,8 @@ class CandidateBuilder:
 
     def _factors_of(self, group: MapGroup) -> MapFactors:
         if group.key not in self._factors:
-            retained = basis_factor(self._retain(group.key), Role.RETAIN)
+            spaces = self._retain(group.key)
+            retained = spaces if isinstance(spaces, SummedMoments) else basis_factor(spaces, Role.RETAIN)
             forgotten = basis_factor(self._forget(group.key), Role.FORGET)
             weight = self._weights.of(group)
             classifier = group in self._layers[-1] and weight.shape[0] == self._classes and not group.stacked
@@ -154,7 +158,7 @@ def _delta(solver: Solver, factors: MapFactors, strength: Strength) -> Tensor:
 
 def _change(group: MapGroup, factors: MapFactors, delta: Tensor, norms: Tensor) -> MapChange:
     changes = _norms(delta)
-    ranks = factors.retain.shape[-1], factors.forget.shape[-1]
+    ranks = factors.retain_rank, factors.forget.shape[-1]
     if not group.stacked:
         return MapChange(group.key, _share(changes, norms), *ranks)
     most = torch.where(norms > 0, changes / norms, 0.0).max()

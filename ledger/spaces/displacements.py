@@ -10,6 +10,7 @@ from ledger.algebra.displacement import MOST_COLUMNS, Displacement, Mixture, dis
 
 from .bases import Basis
 from .look_alikes import LookAlikes
+from .retained import MeanRows
 
 
 class Displacements:
@@ -22,7 +23,7 @@ class Displacements:
         forget: Statistics of the forgotten classes.
     """
 
-    def __init__(self, retain: Basis, forget: Basis) -> None:
+    def __init__(self, retain: MeanRows, forget: Basis) -> None:
         self._retain = retain
         self._forget = forget
 

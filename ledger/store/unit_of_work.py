@@ -20,6 +20,7 @@ from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
 from ledger.store.repositories.class_spaces import ClassSpaces
 from ledger.store.repositories.jobs import Jobs
+from ledger.store.repositories.kept_results import KeptResults
 from ledger.store.repositories.leases import ObjectLeases, new_holder
 from ledger.store.repositories.models import Models
 from ledger.store.repositories.objects import Objects
@@ -51,6 +52,7 @@ class Transaction:
         self.requests = Requests(session)
         self.objects = Objects(session, self.leases)
         self.class_spaces = ClassSpaces(session, self.objects)
+        self.kept_results = KeptResults(session)
         self.audit = AuditLog(session, steady=steady)
         self.certificates = Certificates(session)
         self.checkpoints = Checkpoints(session)

@@ -32,6 +32,7 @@ def upgrade() -> None:
     _add_access()
     _add_webhooks()
     _add_jobs()
+    _add_kept_results()
 
 
 def downgrade() -> None:
@@ -41,7 +42,7 @@ def downgrade() -> None:
             "the audit log covers labels of models, which the schema before cannot show",
             "nothing was changed; stay with this release, or go back to a backup from before the upgrade",
         )
-    for name in ("jobs", "webhook_deliveries", "webhooks", "login_links", "web_sessions", "tokens"):
+    for name in ("kept_results", "jobs", "webhook_deliveries", "webhooks", "login_links", "web_sessions", "tokens"):
         op.drop_table(name)
     op.drop_index(op.f("ix_requests_model_id_state_due_at"), table_name="requests")
     op.drop_index(op.f("ix_audit_events_model_kind_seq"), table_name="audit_events")
@@ -170,3 +171,18 @@ def _add_jobs() -> None:
     )
     op.create_index(op.f("ix_jobs_finished_at"), "jobs", ["finished_at"], unique=False)
     op.create_index(op.f("ix_jobs_state_created_at"), "jobs", ["state", "created_at"], unique=False)
+
+
+def _add_kept_results() -> None:
+    """Add what can be computed again and is kept, such as the sums of the retained classes."""
+    op.create_table(
+        "kept_results",
+        sa.Column("model_id", sa.Integer(), nullable=False),
+        sa.Column("anchor", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=20), nullable=False),
+        sa.Column("members", sa.JSON(), nullable=False),
+        sa.Column("parts", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(["model_id"], ["models.id"], name=op.f("fk_kept_results_model_id")),
+        sa.PrimaryKeyConstraint("model_id", "anchor", "kind", name=op.f("pk_kept_results")),
+    )

@@ -18,6 +18,7 @@ EVENTS: Mapping[str, type[Event]] = MappingProxyType(
             models.ModelRolledBack,
             models.ModelAdopted,
             models.ClassSpaceCollected,
+            models.ResultKept,
             ledgers.ObjectDestroyed,
             versions.VersionCreated,
             versions.VersionEvaluated,

@@ -20,6 +20,7 @@ class EventKind(StrEnum):
     MODEL_ROLLED_BACK = "model.rolled_back"
     MODEL_ADOPTED = "model.adopted"
     CLASS_SPACE_COLLECTED = "class_space.collected"
+    RESULT_KEPT = "result.kept"
     OBJECT_DESTROYED = "object.destroyed"
     VERSION_CREATED = "version.created"
     VERSION_EVALUATED = "version.evaluated"

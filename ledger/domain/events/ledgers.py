@@ -30,7 +30,7 @@ class LedgerRecovered(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectDestroyed(Event):
-    """Written when a purge has destroyed a stored object's key and bytes, once for each object."""
+    """Written when a stored object's key and bytes were destroyed, by a purge or because another took its place."""
 
     kind: ClassVar[str] = EventKind.OBJECT_DESTROYED
     object: str

@@ -117,6 +117,27 @@ class ClassSpaceCollected(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResultKept(Event):
+    """Written when something that can be computed again is stored, in the place of what was stored before.
+
+    Each object that is destroyed because of it has an entry of its own,
+    :class:`~ledger.domain.events.ledgers.ObjectDestroyed`.
+    """
+
+    kind: ClassVar[str] = EventKind.RESULT_KEPT
+    result: str
+    """What it is: ``retained`` for the sums of the retained classes."""
+    anchor: int
+    """The version whose weights it was computed from."""
+    classes: int
+    """Number of classes in it."""
+    parts: tuple[tuple[str, int], ...]
+    """SHA-256 and number of bytes of each of its objects."""
+    row: str
+    """Digest of the stored row: the classes, and what each part was computed from, included."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelAdopted(Event):
     """Written when a person binds to the audit log what earlier releases stored without a digest in any entry."""
 

@@ -54,10 +54,11 @@ class _Wanted:
 
 
 @dataclass(frozen=True)
-class _Found:
+class FoundSpace:
     """What the ledger has of a class space that is wanted."""
 
     wanted: _Wanted
+    """What is looked for."""
     spec_digest: str
     """What it goes by, or will go by once it is collected."""
     record: ClassSpace | None
@@ -66,12 +67,17 @@ class _Found:
     outdated: bool = False
     """Whether there is only one without means, and it is not enough."""
 
+    @property
+    def class_index(self) -> int:
+        """The class."""
+        return self.wanted.class_index
+
 
 class ClassSpaceCache:
-    """Yields the class spaces that a computation needs, from the ledger where they are there.
+    """Finds the class spaces that a computation needs in the ledger, or collects them.
 
-    Both ways to ask yield in class order and read spaces one by one, so a thousand classes need not be in memory
-    together. Classes that the anchor version has forgotten have no space: nothing of them is needed any more.
+    They are read one by one, so a thousand classes need not be in memory together. Classes that the anchor version has
+    forgotten have no space: nothing of them is needed any more.
 
     Args:
         workbench: The model.
@@ -81,47 +87,73 @@ class ClassSpaceCache:
         self._workbench = workbench
         self._ledger = workbench.ledger
 
-    def collect_and_store(self, forgotten: frozenset[int], progress: Progress) -> Iterator[CollectedSpace[ClassSpace]]:
-        """Yield the space of every class; collect and store those that the ledger lacks.
+    def find_all(self, forgotten: frozenset[int], progress: Progress, *, store: bool) -> list[FoundSpace]:
+        """Return what the ledger has of the space of every class, in class order; read none of them.
 
-        Each is stored as soon as it is collected. So interrupted work continues where it stopped, and later requests
-        find the spaces of earlier ones.
+        Args:
+            forgotten: Classes whose forget samples are wanted; of the others, the retain samples.
+            progress: Counts classes that are collected, where there are any.
+            store: Collect and store those that the ledger lacks first. Each is stored as soon as it is collected. So
+                interrupted work continues where it stopped, and later requests find the spaces of earlier ones.
+        """
+        everything = self._wanted(forgotten)
+        if store:
+            self._store_missing(everything, progress)
+        return self._find_all(everything)
+
+    def collect_and_store(self, forgotten: frozenset[int], progress: Progress) -> Iterator[CollectedSpace[ClassSpace]]:
+        """Yield the space of every class, in class order; collect and store those that the ledger lacks.
 
         Args:
             forgotten: Classes whose forget samples are wanted; of the others, the retain samples.
             progress: Counts classes: first those to collect, where there are any, then all.
         """
-        everything = self._wanted(forgotten)
-        self._store_missing(everything, progress)
+        everything = self.find_all(forgotten, progress, store=True)
         progress.phase("class spaces", len(everything))
-        for wanted in counted(progress, everything):
-            found = self._find(wanted)
-            record = found.record
-            data = None if record is None else self._read(record)
-            if record is None or data is None:
-                collected, data = self._collect(found)
-                record = self._add(collected, data) if record is None else self._renew(collected, data)
-            yield self._load(record, data)
+        return (self.load_stored(found) for found in counted(progress, everything))
 
     def collect_only(self, forgotten: frozenset[int], progress: Progress) -> Iterator[CollectedSpace[NewClassSpace]]:
-        """Yield the space of every class; collect those that the ledger lacks, and write nothing.
+        """Yield the space of every class, in class order; collect those that the ledger lacks, and write nothing.
 
         Args:
             forgotten: Classes whose forget samples are wanted; of the others, the retain samples.
             progress: Counts classes.
         """
-        everything = self._wanted(forgotten)
-        outdated = sum(found.outdated for found in self._find_all(everything)) if self._needs_means else 0
-        progress.phase(
-            f"class spaces, {outdated} again for their means" if outdated else "class spaces", len(everything)
-        )
-        for wanted in counted(progress, everything):
-            found = self._find(wanted)
-            data = None if found.record is None else self._read(found.record)
-            if found.record is None or data is None:
-                yield self._load(*self._collect(found))
-            else:
-                yield self._load(found.record, data)
+        everything = self.find_all(forgotten, progress, store=False)
+        progress.phase(self.phase_of(everything), len(everything))
+        return (self.load(found, store=False) for found in counted(progress, everything))
+
+    def phase_of(self, found: Sequence[FoundSpace]) -> str:
+        """Return what reading class spaces is called that may have to be collected meanwhile."""
+        outdated = sum(one.outdated for one in found) if self._needs_means else 0
+        return f"class spaces, {outdated} again for their means" if outdated else "class spaces"
+
+    def load_stored(self, found: FoundSpace) -> CollectedSpace[ClassSpace]:
+        """Return the statistics of a class, as :meth:`load` does; what is collected is stored."""
+        data = None if found.record is None else self._read(found.record)
+        if found.record is not None and data is not None:
+            return self._load(found.record, data)
+        collected, data = self._collect(found)
+        return self._load(self._add(collected, data) if found.record is None else self._renew(collected, data), data)
+
+    def load(self, found: FoundSpace, *, store: bool) -> CollectedSpace[NewClassSpace]:
+        """Return the statistics of a class; collect them if the ledger lacks them, or if their bytes are damaged.
+
+        Args:
+            found: From :meth:`find_all`.
+            store: Store what is collected.
+        """
+        if store:
+            return self.load_stored(found)
+        data = None if found.record is None else self._read(found.record)
+        if found.record is not None and data is not None:
+            return self._load(found.record, data)
+        return self._load(*self._collect(found))
+
+    def read(self, record: ClassSpace) -> ClassStatistics | None:
+        """Return the statistics of a class as they are stored; None if their bytes are missing or damaged."""
+        data = self._read(record)
+        return None if data is None else self._load(record, data).statistics
 
     # -- find -------------------------------------------------------------------------------------
 
@@ -154,15 +186,11 @@ class ClassSpaceCache:
         solvers = self._ledger.plugins.solvers(self._workbench.settings.solvers)
         return any(getattr(solver, "needs_means", False) for solver in solvers.values())
 
-    def _find_all(self, everything: Sequence[_Wanted]) -> list[_Found]:
+    def _find_all(self, everything: Sequence[_Wanted]) -> list[FoundSpace]:
         with self._ledger.database.read() as tx:
             return [self._find_in(tx, wanted) for wanted in everything]
 
-    def _find(self, wanted: _Wanted) -> _Found:
-        with self._ledger.database.read() as tx:
-            return self._find_in(tx, wanted)
-
-    def _find_in(self, tx: Transaction, wanted: _Wanted) -> _Found:
+    def _find_in(self, tx: Transaction, wanted: _Wanted) -> FoundSpace:
         """Look for a space that covers every map read now, and holds means if they are needed.
 
         Else return what a new one will go by. Versions that used an older one keep it.
@@ -180,7 +208,7 @@ class ClassSpaceCache:
             tx.trusted.class_space(self._workbench.model.name, wanted.class_index, found.spec_digest)
         return found
 
-    def _find_kind(self, tx: Transaction, wanted: _Wanted, *, full: bool) -> _Found:
+    def _find_kind(self, tx: Transaction, wanted: _Wanted, *, full: bool) -> FoundSpace:
         """Look for a space with means, or without, that covers every map read now."""
         model, network = self._workbench.model, self._workbench.network
         own = "" if wanted.specs is None else wanted.specs.full if full else wanted.specs.bare
@@ -192,7 +220,7 @@ class ClassSpaceCache:
             # Collected when some of these layers had no handler: a wider one is added.
             digest = json_digest({"spec": digest, "maps": sorted(m.key for m in network.maps)})
             record = tx.class_spaces.find(model, wanted.class_index, digest)
-        return _Found(wanted, digest, record)
+        return FoundSpace(wanted, digest, record)
 
     def _read(self, record: ClassSpace) -> bytes | None:
         """Return a class space's stored bytes; None if they are missing or damaged: it can be collected again."""
@@ -203,7 +231,7 @@ class ClassSpaceCache:
 
     # -- collect ----------------------------------------------------------------------------------
 
-    def _require_images(self, found: _Found) -> None:
+    def _require_images(self, found: FoundSpace) -> None:
         if found.wanted.images:
             return
         label = self._workbench.model.labels[found.wanted.class_index]
@@ -215,7 +243,7 @@ class ClassSpaceCache:
             )
         raise DataError(what, f"restore them, then: unledger model rebind {self._workbench.model.name}")
 
-    def _collect(self, found: _Found) -> tuple[NewClassSpace, bytes]:
+    def _collect(self, found: FoundSpace) -> tuple[NewClassSpace, bytes]:
         self._require_images(found)
         wanted = found.wanted
         # In the place of one whose bytes were lost, the same bytes.
@@ -223,7 +251,7 @@ class ClassSpaceCache:
             self._workbench, wanted.class_index, wanted.images, found.spec_digest, bare=found.bare
         )
 
-    def _collect_each(self, some: Sequence[_Found]) -> Iterator[tuple[NewClassSpace, bytes]]:
+    def _collect_each(self, some: Sequence[FoundSpace]) -> Iterator[tuple[NewClassSpace, bytes]]:
         """Collect several, in order; the ledger's engine runs as many at a time as it can."""
         return self._ledger.engine.each(
             CollectionTask(

@@ -24,13 +24,13 @@ from ledger.errors import DataError, PurgedError
 from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
 from ledger.service.versions.proposal import Proposal
-from ledger.spaces.bases import Basis
 from ledger.spaces.displacements import Displacements
 from ledger.weights import tensor_files
 
-from .class_space_cache import ClassSpaceCache, CollectedSpace
+from .class_space_cache import CollectedSpace
 from .environment import computation_environment
 from .pinning import pin_threads
+from .retained_sums import Bases, BasisGathering, DamagedSumError
 from .unit_predictor import open_predictor
 from .workbench import Workbench
 
@@ -55,9 +55,8 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
         weights = workbench.ledger.objects.get(anchor.weights)
         recipe = VersionRecipe.of_unchanged_weights(computation_environment(workbench.device))
         return Proposal(forgotten, anchor.weights, len(weights), recipe, (), (), anchor.number)
-    seen: list[ClassSpace] = []
-    spaces = noting_records(ClassSpaceCache(workbench).collect_and_store(forgotten, progress), seen)
-    result = search(workbench, spaces, forgotten, progress)
+    result, spaces = search_stored(workbench, forgotten, progress, store=True)
+    seen = [space for space in spaces if isinstance(space, ClassSpace)]
     progress.phase("write", 1)
     data = tensor_files.serialise(result.candidate.state)
     digest = store_object(workbench.ledger, data)
@@ -77,13 +76,30 @@ def propose(workbench: Workbench, forgotten: frozenset[int], progress: Progress)
     )
 
 
-def noting_records(
-    collected: Iterable[CollectedSpace[ClassSpace]], seen: list[ClassSpace]
-) -> Iterator[CollectedSpace[ClassSpace]]:
-    """Yield class spaces, and append the record of each to ``seen``."""
-    for one in collected:
-        seen.append(one.record)
-        yield one
+def search_stored(
+    workbench: Workbench, forgotten: frozenset[int], progress: Progress, *, store: bool
+) -> tuple[SearchResult, Sequence[NewClassSpace]]:
+    """Build candidates and choose one; return it with the class spaces that its bases are made of.
+
+    What the anchor version has forgotten is left as it is.
+
+    Args:
+        workbench: The model.
+        forgotten: All classes to forget.
+        progress: Follows the work.
+        store: Store the class spaces that the ledger lacks, and their sums.
+
+    Raises:
+        NonFiniteError: The chosen weights hold NaN or infinity.
+    """
+    gathering = BasisGathering(workbench, forgotten, store=store)
+    try:
+        bases = gathering.gather(progress)
+        return _search(workbench, bases, forgotten, progress), bases.seen
+    except DamagedSumError as error:
+        workbench.ledger.tell(f"{error.message}: the class spaces of all classes are added up again")
+        bases = gathering.gather(progress, use_kept=False)
+        return _search(workbench, bases, forgotten, progress), bases.seen
 
 
 def search(
@@ -92,19 +108,20 @@ def search(
     forgotten: frozenset[int],
     progress: Progress,
 ) -> SearchResult:
-    """Build candidates from class spaces and choose one. What the anchor version has forgotten is left as it is.
+    """Build candidates from the class spaces of all classes and choose one.
 
     Raises:
         NonFiniteError: The chosen weights hold NaN or infinity.
     """
+    gathering = BasisGathering(workbench, forgotten, store=False)
+    return _search(workbench, gathering.from_collected(collected), forgotten, progress)
+
+
+def _search(workbench: Workbench, bases: Bases, forgotten: frozenset[int], progress: Progress) -> SearchResult:
     masked = forgotten | workbench.anchor.forgotten
     forgotten -= workbench.anchor.forgotten
     network, device, settings = workbench.network, workbench.device, workbench.settings
-    edited = network.layers[-max(settings.depths) :] if settings.depths else network.layers
-    keys = [group.key for layer in edited for group in layer.map_groups]
-    retain, forget = (Basis(role, keys, device) for role in (Role.RETAIN, Role.FORGET))
-    for one in collected:
-        (forget if one.record.class_index in forgotten else retain).add(one.record.class_index, one.statistics)
+    retain, forget = bases.retain, bases.forget
     anchor = {name: tensor.to(device) for name, tensor in workbench.anchor_state.items()}
     # Where a weights file has another precision than the network, candidates are judged in that of the file.
     held = {name: own if own.dtype == anchor[name].dtype else anchor[name] for name, own in network.state().items()}

@@ -10,8 +10,7 @@ from ledger.domain.chance import was_known
 from ledger.domain.models import Model
 from ledger.domain.previews import MOST_RETAINED, PreviewedClass, PreviewRecord, most_affected, together
 from ledger.evaluator_input import NetworkRole, Outputs
-from ledger.service.computation.class_space_cache import ClassSpaceCache
-from ledger.service.computation.unlearning import missed_gates, search
+from ledger.service.computation.unlearning import missed_gates, search_stored
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.evidence.evaluation import measurements, original_counterpart, original_weights
 from ledger.service.evidence.evaluators import chosen_evaluators
@@ -69,7 +68,7 @@ def preview(ledger: Ledger, model_name: str, texts: tuple[str, ...], progress: P
         live = tx.versions.live(bench.model)
     forgotten = live.forgotten | bench.model.labels.resolve_all(texts)
     check_retained(bench.model, forgotten)
-    result = search(bench, ClassSpaceCache(bench).collect_only(forgotten, progress), forgotten, progress)
+    result, _ = search_stored(bench, forgotten, progress, store=False)
     recipe = result.candidate.recipe
     data = tensor_files.serialise(result.candidate.state)
     weights = {

@@ -1,19 +1,20 @@
 """Check a whole ledger: database, history, and every stored object; quarantine the versions that are affected.
 
 What is found is named; nothing is repaired. A version whose weights are not what was recorded is *quarantined*:
-nobody gets it until its object is restored and a later check finds it whole. A damaged class space quarantines
-nothing, because no version is served from it: the next request collects it again from the images.
+nobody gets it until its object is restored and a later check finds it whole. A damaged class space, or a damaged sum of
+class spaces, quarantines nothing, because no version is served from it: the next request computes it again.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from ledger.domain.class_spaces import ClassSpace
 from ledger.domain.events.versions import VersionQuarantined, VersionReleased
+from ledger.domain.kept_results import KeptResult, ResultKind
 from ledger.domain.models import Model
 from ledger.domain.versions import Version
-from ledger.errors import AccessError, AuditError, ObjectError, OlderDatabaseError, RowError
+from ledger.errors import AccessError, AuditError, LedgerError, ObjectError, OlderDatabaseError, RowError
 from ledger.service.audit.replay import differences
 from ledger.service.ledger import Ledger
 from ledger.service.objects import disk_errors
@@ -21,6 +22,7 @@ from ledger.service.progress import Progress
 from ledger.store.unit_of_work import Transaction
 
 from .garbage import find_garbage
+from .kept_sums import differing_parts
 
 REPAIR = "restore it from a backup and check again"
 
@@ -75,12 +77,14 @@ class _Uses:
     """Plain bytes; None if no row describes it."""
     versions: list[tuple[Model, Version]] = field(default_factory=list)
     spaces: list[tuple[Model, ClassSpace]] = field(default_factory=list)
+    results: list[tuple[Model, KeptResult]] = field(default_factory=list)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Versions and class spaces, in words."""
+        """Versions, class spaces and kept sums, in words."""
         versions = [f"{model.name}:{version.number}" for model, version in self.versions]
-        return (*versions, *(f"class space of {m.labels[s.class_index]} ({m.name})" for m, s in self.spaces))
+        spaces = [f"class space of {m.labels[s.class_index]} ({m.name})" for m, s in self.spaces]
+        return (*versions, *spaces, *(f"kept sums ({m.name})" for m, _ in self.results))
 
 
 @disk_errors()
@@ -127,6 +131,7 @@ def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, r
             elif read:
                 proven.add(digest)
         progress.step()
+    findings += _sums(ledger, models if read_data and obstacle is None else [], problems)
     if model_name is None:
         findings += _left_over(ledger, there, referred, destroyed, leased)
     if obstacle is not None:
@@ -176,10 +181,28 @@ def _uses(tx: Transaction, models: list[Model]) -> dict[str, _Uses]:
         for space in tx.class_spaces.all(model):
             if space.anchor >= model.anchor:
                 uses[space.object_digest].spaces.append((model, space))
+        for result in (one for one in tx.kept_results.all(model) if one.anchor >= model.anchor):
+            for part in result.parts:
+                uses[part.object_digest].results.append((model, result))
     for digest, length, _ in tx.objects.kept():
         if digest in uses:
             uses[digest].length = length
     return dict(uses)
+
+
+def _sums(ledger: Ledger, models: list[Model], problems: Collection[str]) -> Iterator[Finding]:
+    """Yield kept sums that are not what the class spaces in them add up to; those of damaged objects are left out."""
+    for model in models:
+        with ledger.database.read() as tx:
+            kept = tx.kept_results.find(model, model.anchor, ResultKind.RETAINED)
+        if kept is None or {*(d for _, d in kept.members), *(p.object_digest for p in kept.parts)} & {*problems}:
+            continue
+        name = (f"kept sums ({model.name})",)
+        try:
+            for digest in differing_parts(ledger, model, kept):
+                yield Finding("wrong sum", digest, "it is not what the class spaces in it add up to", name)
+        except LedgerError as error:
+            yield Finding("wrong sum", model.name, f"it cannot be computed again: {error.message}", name)
 
 
 def _problem(ledger: Ledger, digest: str, used: _Uses, destroyed: frozenset[str], *, read: bool) -> ObjectError | None:

@@ -1,4 +1,4 @@
-"""Close the rollback window: destroy superseded weights and the class spaces that went into them.
+"""Close the rollback window: destroy superseded weights, and the class spaces and their sums that went into them.
 
 The order is a promise, then the destruction, then the record of it: first one transaction says which versions are
 purged, and from then on nobody gets them; then each object's key is destroyed, then its bytes; then it is noted. A
@@ -179,6 +179,7 @@ def _plan(tx: Transaction, ledger: Ledger, model_name: str, older_than: timedelt
     tx.trusted.covered(model_name)
     tx.trusted.requests(model_name)
     tx.trusted.class_spaces(model_name)
+    tx.trusted.kept_results(model_name)
     versions, anchor = tx.versions.all(model), _anchor(tx, model, now - older_than)
     returned = [v for v in versions[anchor.number + 1 :] if v.purged_at is None and not anchor.forgotten <= v.forgotten]
     if returned:

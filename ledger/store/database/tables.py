@@ -244,6 +244,22 @@ class ClassSpaceRow(Base):
     __table_args__ = (UniqueConstraint("model_id", "class_index", "spec_digest"),)
 
 
+class KeptResultRow(Base):
+    """Something that can be computed again and is kept; its bytes are in stored objects."""
+
+    __tablename__ = "kept_results"
+
+    model_id: Mapped[int] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    anchor: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Version whose weights it was computed from."""
+    kind: Mapped[str] = mapped_column(String(20), primary_key=True)
+    members: Mapped[list[Any]] = mapped_column(JSON)
+    """Pairs of a class index and the digest of the object that the class's part was computed from."""
+    parts: Mapped[list[dict[str, Any]]]
+    """Of each object: names, digest, size."""
+    created_at: Mapped[datetime]
+
+
 class BasisTermRow(Base):
     """One class space's part in a version's accumulated retain or forget basis."""
 

@@ -39,6 +39,8 @@ DIGESTED = {
     ("class_spaces", "maps"): "the digest of the row",
     ("class_spaces", "created_at"): "the digest of the row",
     ("class_spaces", "anchor"): "the digest of the row",
+    ("kept_results", "members"): "the digest of the row",
+    ("kept_results", "parts"): "the digest of the row",
     ("basis_terms", "role"): "the digest of a version's bases",
     ("basis_terms", "class_index"): "the digest of a version's bases",
     ("basis_terms", "class_space_id"): "the digest of a version's bases",
@@ -190,7 +192,7 @@ def _comparable(table: str, row: Row) -> Row:
             return {**row, ROW: digest, "setup": setup}
         case "versions":
             return {**row, "recipe": value_digest(row["recipe"])}
-        case "class_spaces" | "tokens" | "webhooks":
+        case "class_spaces" | "kept_results" | "tokens" | "webhooks":
             return {**row, ROW: row_digest(table, row)}
         case "requests":
             return {**row, "idempotency": idempotency_digest(row["body_digest"], row["idempotency_key"])}

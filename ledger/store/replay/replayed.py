@@ -21,6 +21,7 @@ from ledger.domain.events.models import (
     ModelDataChanged,
     ModelPurged,
     ModelRegistered,
+    ResultKept,
 )
 from ledger.domain.events.requests import (
     RequestClaimed,
@@ -44,6 +45,7 @@ KEYS = {
     "aliases": ("model_id", "name"),
     "alias_moves": ("audit_seq",),
     "class_spaces": ("model_id", "class_index", "spec_digest"),
+    "kept_results": ("model_id", "anchor", "kind"),
     "basis_terms": ("model_id", "version"),
     "evidence": ("model_id", "version"),
     "certificates": ("id",),
@@ -81,6 +83,7 @@ class Replayed:
             ModelPurged: self._purged,
             ModelAdopted: self._adopted,
             ClassSpaceCollected: self._collected,
+            ResultKept: self._kept,
             VersionCreated: self._version,
             VersionEvaluated: self._evaluated,
             CertificateIssued: self._certificate,
@@ -156,6 +159,11 @@ class Replayed:
         self.rows["class_spaces"][key] = row
         self._bind("class_spaces", key, row, event.row)
         self._object(event.blob, event.size)
+
+    def _kept(self, entry: AuditEvent, event: ResultKept) -> None:
+        self.rows["kept_results"][entry.model, event.anchor, event.result] = {"created_at": entry.at, ROW: event.row}
+        for digest, size in event.parts:
+            self._object(digest, size)
 
     def _adopted(self, entry: AuditEvent, event: ModelAdopted) -> None:
         self._model_row(entry, event.row)

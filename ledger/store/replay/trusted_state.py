@@ -322,6 +322,10 @@ class TrustedRows:
         """Check all class spaces of a model."""
         _require(compare(self._replayed(), self._projections, "class_spaces", model_id=model))
 
+    def kept_results(self, model: str) -> None:
+        """Check everything that is kept of a model."""
+        _require(compare(self._replayed(), self._projections, "kept_results", model_id=model))
+
     def objects(self, model: str) -> None:
         """Check what the rows say of the stored objects of a model: whether they were destroyed, and when."""
         replayed = self._replayed()
@@ -363,7 +367,7 @@ class TrustedRows:
             RowError: A row is not what the log says.
         """
         replayed = self._replayed()
-        for table in ("models", "versions", "class_spaces"):
+        for table in ("models", "versions", "class_spaces", "kept_results"):
             _require(compare(replayed, self._projections, table))
 
     def queue(self) -> None:

@@ -28,6 +28,14 @@ class ClassSpaces:
         row = self._row(model.id, class_index, spec_digest)
         return None if row is None else self._convert(row)
 
+    def of_object(self, model: Model, class_index: int, digest: str) -> ClassSpace | None:
+        """Return a class space whose factors are in an object, if there is one."""
+        query = select(ClassSpaceRow).where(
+            ClassSpaceRow.model_id == model.id, ClassSpaceRow.class_index == class_index, ClassSpaceRow.blob == digest
+        )
+        row = self._session.scalars(query.order_by(ClassSpaceRow.id).limit(1)).first()
+        return None if row is None else self._convert(row)
+
     def all(self, model: Model) -> list[ClassSpace]:
         """Return every class space of a model."""
         query = select(ClassSpaceRow).where(ClassSpaceRow.model_id == model.id).order_by(ClassSpaceRow.id)

@@ -11,6 +11,7 @@ from sqlalchemy import Row
 from ledger.domain.class_spaces import ClassSpace, MapSummary, NewClassSpace
 from ledger.domain.data_record import DataRecord
 from ledger.domain.evidence import Evidence, Provenance
+from ledger.domain.kept_results import KeptPart, KeptResult, ResultKind
 from ledger.domain.labels import LabelMap
 from ledger.domain.models import Architecture, Model
 from ledger.domain.recipe import VersionRecipe
@@ -19,7 +20,15 @@ from ledger.domain.settings import Settings, preprocessing_from_json
 from ledger.domain.states import RequestState
 from ledger.domain.versions import AliasMove, Version, VersionKind
 from ledger.errors import RowError
-from ledger.store.database.tables import AliasMoveRow, ClassSpaceRow, EvidenceRow, ModelRow, RequestRow, VersionRow
+from ledger.store.database.tables import (
+    AliasMoveRow,
+    ClassSpaceRow,
+    EvidenceRow,
+    KeptResultRow,
+    ModelRow,
+    RequestRow,
+    VersionRow,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -177,6 +186,19 @@ def class_space(row: ClassSpaceRow, size: int) -> ClassSpace:
 def map_summaries(space: NewClassSpace) -> list[dict[str, object]]:
     """Return a class space's map summaries as JSON values."""
     return [asdict(summary) for summary in space.maps]
+
+
+@_readable
+def kept_result(row: KeptResultRow) -> KeptResult:
+    """Return the kept result a row holds."""
+    return KeptResult(
+        model_id=row.model_id,
+        anchor=row.anchor,
+        kind=ResultKind(row.kind),
+        members=tuple((int(index), str(digest)) for index, digest in row.members),
+        parts=tuple(KeptPart(_texts(part["names"]), str(part["object"]), int(part["size"])) for part in row.parts),
+        created_at=row.created_at,
+    )
 
 
 @_readable

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from ledger.store.database.tables import ClassSpaceRow, ModelRow, ObjectRow, VersionRow
+from ledger.store.database.tables import ClassSpaceRow, KeptResultRow, ModelRow, ObjectRow, VersionRow
 
 from .leases import ObjectLeases
 
@@ -58,12 +58,13 @@ class Objects:
         return row is not None and row.destroyed_at is not None
 
     def doomed(self, digest: str | None = None) -> list[str]:
-        """Return digests of objects that only purged versions and outdated class spaces refer to, and are still there.
+        """Return digests of objects that nothing in use refers to, and that are still there.
 
         With ``digest``, only that one is looked at.
 
-        A class space is outdated once its model computes from another version than it was collected from. What somebody
-        is about to refer to again is left out until then.
+        Out of use are the weights of purged versions; class spaces and kept results once their model computes from
+        another version than they were computed from; and parts of a kept result in whose place there is another. What
+        somebody is about to refer to again is left out until then.
         """
         kept_weights = select(VersionRow.weights).where(VersionRow.purged_at.is_(None))
         kept_spaces = (
@@ -72,20 +73,35 @@ class Objects:
             .where(ClassSpaceRow.anchor >= ModelRow.anchor)
         )
         purged_weights = select(VersionRow.weights).where(VersionRow.purged_at.is_not(None))
+        any_weights, any_space = select(VersionRow.weights), select(ClassSpaceRow.blob)
         query = (
             select(ObjectRow.digest)
             .where(
                 ObjectRow.destroyed_at.is_(None),
                 ObjectRow.digest.not_in(kept_weights),
                 ObjectRow.digest.not_in(kept_spaces),
-                or_(ObjectRow.digest.in_(purged_weights), ObjectRow.digest.in_(select(ClassSpaceRow.blob))),
+                or_(
+                    ObjectRow.digest.in_(purged_weights),
+                    ObjectRow.digest.in_(any_space),
+                    # Noted, but neither weights nor a class space: part of a kept result, now or once.
+                    ObjectRow.digest.not_in(any_weights),
+                ),
             )
             .order_by(ObjectRow.digest)
         )
         if digest is not None:
             query = query.where(ObjectRow.digest == digest)
-        leased = self._leases.live()
-        return [digest for digest in self._session.scalars(query) if digest not in leased]
+        wanted = self._leases.live() | self._kept_parts()
+        return [digest for digest in self._session.scalars(query) if digest not in wanted]
+
+    def _kept_parts(self) -> frozenset[str]:
+        """Return the objects of kept results that their model still computes with."""
+        query = (
+            select(KeptResultRow.parts)
+            .join(ModelRow, ModelRow.id == KeptResultRow.model_id)
+            .where(KeptResultRow.anchor >= ModelRow.anchor)
+        )
+        return frozenset(str(part["object"]) for parts in self._session.scalars(query) for part in parts)
 
     def note_destroyed(self, digest: str, *, at: datetime) -> None:
         """Note that an object's key and bytes are gone."""
