@@ -20,7 +20,7 @@ test: $(STAMP) lint
 
 # Requests on a Ray and on a Dask cluster of this machine, with workers killed: minutes. Installs both first, 300 MB.
 engines: $(VENV)/.engines
-	OMP_NUM_THREADS=1 ENGINES=required timeout 300 $(BIN)/python -m pytest -q tests/engines
+	OMP_NUM_THREADS=1 ENGINES=required timeout 480 $(BIN)/python -m pytest -q tests/engines
 
 # A fast sample, for every push: lint, and the tests that take no more than seconds.
 quick: $(STAMP) lint

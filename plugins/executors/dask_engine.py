@@ -53,7 +53,7 @@ class DaskExecutor(Executor):
     @property
     def workers(self) -> int:
         """Number of workers there are now; units run one at a time in each."""
-        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+        return max(1, self._present())
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Submit a call as a task, which depends on what was shared with it."""
@@ -81,11 +81,15 @@ class DaskExecutor(Executor):
         """Whether the scheduler is there, and has had a worker lately."""
         if self._client.status != "running":
             return False
-        if self._client.scheduler_info(n_workers=-1)["workers"]:
+        if self._present():
             self._lonely_since = None
             return True
         self._lonely_since = self._lonely_since or time.monotonic()
         return time.monotonic() - self._lonely_since < LONELY_SECONDS
+
+    def _present(self) -> int:
+        """Return how many workers the scheduler has; a client that lost it knows of none."""
+        return len(self._client.scheduler_info(n_workers=-1).get("workers", ()))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001 - as declared
         """Leave the scheduler, which drops what nobody else wants."""

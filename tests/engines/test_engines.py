@@ -41,6 +41,15 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _variables_of_engines() -> Iterator[None]:
+    """Put back the environment: Ray keeps settings of its own there, and the token of a cluster is handed on by it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="module")
 def clusters() -> Iterator[Any]:
     folder = str(Path(__file__).parents[2] / "benchmarks")
