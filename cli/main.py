@@ -19,7 +19,9 @@ from .commands import (
     backup,
     certificates,
     demo,
+    exporters,
     models,
+    plugin_author,
     purge,
     recovery,
     reports,
@@ -34,6 +36,7 @@ from .commands import (
     weights,
     worker,
 )
+from .examples import add_examples
 from .render import say
 from .suggestions import name_ledger, suggest
 
@@ -217,8 +220,10 @@ app.command("backup", rich_help_panel="The ledger itself")(backup.backup)
 app.command("restore", rich_help_panel="The ledger itself")(backup.restore)
 app.command("recover", rich_help_panel="The ledger itself")(recovery.recover)
 app.command("plugins", rich_help_panel="The ledger itself")(setup.plugins)
+app.add_typer(plugin_author.app, name="plugin", rich_help_panel="The ledger itself")
 app.add_typer(tokens.app, name="token", rich_help_panel="Access")
 app.add_typer(webhooks.app, name="webhook", rich_help_panel="Access")
+app.add_typer(exporters.app, name="exporter", rich_help_panel="Models")
 
 
 def _check_arguments(group: typer.Typer) -> None:
@@ -231,6 +236,7 @@ def _check_arguments(group: typer.Typer) -> None:
 
 
 _check_arguments(app)
+add_examples(app)
 
 
 def main() -> None:

@@ -1,6 +1,5 @@
 """The person at the keyboard, and the ledger they mean."""
 
-import getpass
 import os
 import sys
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 
 from ledger.errors import RefusedError, UsageError
+from ledger.service.actor import acting_as
 
 from .command import checked_text
 from .render import advise, moment, say, show_times_in
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ledger.service.ledger import Ledger
     from ledger.service.progress import Progress
 
-ACTOR = "UNLEDGER_ACTOR"
 SERVER = "UNLEDGER_SERVER"
 TOKEN = "UNLEDGER_TOKEN"  # noqa: S105 - the name of a variable
 """Environment variable with what lets us into a server."""
@@ -54,7 +53,7 @@ class Session:
         Raises:
             UsageError: The name is not text.
         """
-        return checked_text("actor", self.actor or os.environ.get(ACTOR) or _login_name())
+        return checked_text("actor", acting_as(self.actor))
 
     @property
     def config(self) -> "Config":
@@ -231,15 +230,6 @@ def zone_called(name: str) -> tzinfo:
         if name != "UTC":
             say(("warning:", "yellow"), f" this machine does not know the time zone {name}: times are in UTC")
         return UTC
-
-
-def _login_name() -> str:
-    """Return the login name, or ``uid-1234`` where the account has none, as in many containers."""
-    try:
-        return getpass.getuser()
-    # Which of them it is depends on the release of Python.
-    except (KeyError, OSError, ImportError):
-        return f"uid-{os.getuid()}"
 
 
 def session(ctx: typer.Context) -> Session:

@@ -47,6 +47,8 @@ BUILTINS = {
     "executor_processes": "ledger.plugins.executors.processes",
     "executor_ray": "ledger.plugins.executors.ray_engine",
     "executor_dask": "ledger.plugins.executors.dask_engine",
+    "export_folder": "ledger.plugins.exporters.folder",
+    "export_mlflow": "ledger.plugins.exporters.mlflow_registry",
 }
 """Built-in plugins: the name that evidence and certificates record, and the module, which may move."""
 EVALUATORS = {
@@ -66,3 +68,5 @@ EVALUATORS = {
 """Built-in evaluators, and the plugin of each."""
 SOLVERS = {"redirect": "solver_redirect", "projection": "solver_projection", "least-squares": "solver_least_squares"}
 """Built-in solvers, and the plugin of each."""
+EXPORTERS = ("export_folder", "export_mlflow")
+"""Built-in plugins that export: they need no engine."""

@@ -36,6 +36,12 @@ from ledger.evaluator_input import (
 from ledger.evaluator_input import (
     SplitName as SplitName,
 )
+from ledger.exporter_input import (
+    LiveFacts as LiveFacts,
+)
+from ledger.exporter_input import (
+    LiveVersion as LiveVersion,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -322,6 +328,51 @@ class SharingExecutor(Protocol):
         ...
 
 
+class Exporter(Protocol):
+    """Puts live versions where they are served from or looked up.
+
+    Every call may come again for the same version: after a crash nobody knows whether the last one arrived. What is
+    there already is left as it is.
+    """
+
+    def publish(self, live: LiveVersion) -> str:
+        """Make a version live there, in one step: nobody who reads meanwhile may find half of it.
+
+        Returns:
+            What was done, for people.
+
+        Raises:
+            LedgerError: It could not be done; it is tried again later.
+        """
+        ...
+
+    def describe(self, facts: LiveFacts) -> str:
+        """Note what is known of the live version by now: evidence and certificates come after it went live.
+
+        Returns:
+            What was done, for people.
+
+        Raises:
+            LedgerError: As above.
+        """
+        ...
+
+    def remove(self, model: str, weights: frozenset[str]) -> str:
+        """Destroy every copy of weights that the ledger has purged. The live version is never among them.
+
+        Args:
+            model: Name of the model.
+            weights: SHA-256 of the weights files.
+
+        Returns:
+            What was done, for people.
+
+        Raises:
+            LedgerError: As above.
+        """
+        ...
+
+
 # -- hooks ------------------------------------------------------------------------------------------
 
 
@@ -433,5 +484,21 @@ def unledger_executor(spec: str) -> Executor | None:
         UsageError: The specification is this plugin's, and wrong.
         NotInstalledError: The engine is not installed.
         EngineLostError: The engine cannot be reached.
+    """
+    raise NotImplementedError
+
+
+@hookspec(firstresult=True)
+def unledger_exporter(spec: str) -> Exporter | None:
+    """Open the place that an exporter's specification names.
+
+    Called when an exporter is added, and once a version went live, was measured or purged after that: after the
+    transaction, by a worker or server, as often as it takes. The first plugin to answer wins.
+
+    Args:
+        spec: For example ``folder:PATH`` or ``mlflow:URI``.
+
+    Returns:
+        The exporter, or None if the specification is not this plugin's.
     """
     raise NotImplementedError

@@ -15,6 +15,8 @@ EXTRAS = {
     "telemetry": ("opentelemetry.sdk", "opentelemetry.exporter.otlp"),
     "ray": ("ray",),
     "dask": ("distributed",),
+    "notebook": ("pandas",),
+    "mlflow": ("mlflow",),
 }
 """Extras without which a part of the program cannot run, and the modules they bring."""
 DOES = {
@@ -24,6 +26,8 @@ DOES = {
     "telemetry": "sends traces and figures to OpenTelemetry",
     "ray": "computes on a Ray cluster",
     "dask": "computes on a Dask cluster",
+    "notebook": "makes data frames",
+    "mlflow": "speaks to MLflow",
 }
 """What each of them does."""
 

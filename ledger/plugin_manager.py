@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import pluggy
 
 from ledger import hookspecs, installation
-from ledger.builtin_plugins import BUILTINS, EVALUATORS, SOLVERS
+from ledger.builtin_plugins import BUILTINS, EVALUATORS, EXPORTERS, SOLVERS
 from ledger.domain.command_lines import quoted
 from ledger.domain.data_record import DEFAULT_DATA_OPTIONS, KNOWN_SPECS, DataOptions
 from ledger.domain.plugin_policy import DEFAULT_POLICY, PluginPolicy
@@ -26,6 +26,7 @@ from ledger.errors import LedgerError, PluginError, UnknownDataSpecError, UsageE
 from ledger.hookspecs import (
     DataSource,
     Evaluator,
+    Exporter,
     LayerHandler,
     LoadedModel,
     PublishedModel,
@@ -175,6 +176,18 @@ class Plugins:
                 f"no plugin knows the executor {spec!r}", "use local, processes:N, ray:ADDRESS or dask:ADDRESS"
             )
         return cast(Executor, executor)
+
+    def exporter(self, spec: str) -> Exporter:
+        """Open the place that ``spec`` names.
+
+        Raises:
+            UsageError: No plugin knows the specification.
+            PluginError: A plugin failed, or an installed one answers in the place of another.
+        """
+        found = self._first("unledger_exporter", spec)
+        if found is None:
+            raise UsageError(f"no plugin exports to {spec!r}", "use folder:PATH or mlflow:URI")
+        return cast(Exporter, found)
 
     def origins(self, architecture: str, data: str) -> tuple[str, ...]:
         """Return name and version of the plugins that last answered for an architecture and a data source, sorted."""
@@ -355,6 +368,15 @@ def offered_names(policy: PluginPolicy = DEFAULT_POLICY) -> OfferedNames:
         PluginError: An installed plugin failed, or offers something under a name that another plugin has.
     """
     return _build(policy, {}).names(OfferedNames(tuple(EVALUATORS), tuple(SOLVERS)))
+
+
+def exporting_plugins(policy: PluginPolicy = DEFAULT_POLICY) -> Plugins:
+    """Load what exports: of the built-in plugins only those, so torch is not loaded for it.
+
+    Args:
+        policy: Which installed plugins to load, and which may replace others.
+    """
+    return _build(policy, {name: BUILTINS[name] for name in EXPORTERS})
 
 
 def _build(policy: PluginPolicy, builtins: Mapping[str, str]) -> Plugins:

@@ -12,6 +12,7 @@ from ledger.domain.data_record import BadImages
 from ledger.domain.states import RequestState
 from ledger.domain.typed_dates import parse_date
 from ledger.errors import IntegrityError
+from ledger.service.models.absolute_specs import absolute_spec
 
 from ..answers import answer
 from ..model_tables import print_model, print_versions
@@ -139,8 +140,8 @@ def rebind(
         taken = bind(
             ledger,
             model,
-            None if data is None else registration.absolute_spec(data),
-            architecture=None if arch is None else registration.absolute_spec(arch),
+            None if data is None else absolute_spec(data),
+            architecture=None if arch is None else absolute_spec(arch),
             accept=accept_changes,
             bad_images=bad_images,
             progress=progress,

@@ -8,6 +8,7 @@ from ledger.domain.command_lines import command
 from ledger.domain.typed_dates import parse_age
 
 from ..answers import answer
+from ..live_exports import export_live
 from ..options import DryRun, Json, ModelName, Yes
 from ..render import PhaseProgress, advise, emit_table, say
 from ..session import confirm, session
@@ -57,5 +58,6 @@ def purge(
             done = desk.versions.purge(model, age, plan["confirmation"], clock_is_right=clock_is_right)
     if json:
         answer(ctx, done)
+    export_live(ctx)
     destroyed = done["destroyed"]
     advise(f"destroyed {len(destroyed)} objects; the history of {model} still verifies:", command("audit", "verify"))

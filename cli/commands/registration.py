@@ -10,10 +10,11 @@ import typer
 
 from ledger.documents.models import model_document
 from ledger.domain.command_lines import command
-from ledger.domain.data_record import PATH_SPECS, BadImages, DataOptions, parse_split
+from ledger.domain.data_record import BadImages, DataOptions, parse_split
 from ledger.domain.label_orders import LabelOrder
 from ledger.errors import AccuracyError, UsageError
 from ledger.json_shapes import value_as
+from ledger.service.models.absolute_specs import absolute_spec
 from ledger.service.models.label_files import read_labels
 from ledger.service.models.preprocessing_files import described, read_preprocessing
 
@@ -181,34 +182,6 @@ def add(
         for remark in accuracy.remarks:
             say(("warning:", "yellow"), f" {remark}")
     advise("next:", f"{command('preview', model.name)} -c CLASS")
-
-
-def absolute_spec(spec: str) -> str:
-    """Return ``KIND:PATH``, ``torchvision:NAME:PATH`` or ``FILE.py:factory`` with an absolute path.
-
-    Later commands run elsewhere. A URL is the same everywhere.
-    """
-    if "://" in spec:
-        return spec
-    kind, colon, path = spec.partition(":")
-    if colon and kind in (*PATH_SPECS, "local-dir"):
-        path, mark, rest = path.partition("?") if kind == "parquet" else (path, "", "")
-        return f"{kind}:{_expanded(path).resolve()}{mark}{rest}"
-    if kind == "torchvision" and ":" in path:
-        name, _, path = path.partition(":")
-        return f"{kind}:{name}:{_expanded(path).resolve()}"
-    if kind == "hfds" and _expanded(path.partition("?")[0]).is_dir():
-        path, mark, rest = path.partition("?")
-        return f"{kind}:{_expanded(path).resolve()}{mark}{rest}"
-    file, _, factory = spec.rpartition(":")
-    return f"{_expanded(file).resolve()}:{factory}" if file.endswith(".py") else spec
-
-
-def _expanded(path: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise UsageError(f"{path} cannot be expanded: {error}", "write the path without ~") from error
 
 
 def _say_what_fits(fits: tuple[str, ...]) -> None:

@@ -25,6 +25,7 @@ from ledger.named_files import read_text
 
 from ..answers import answer
 from ..bulk_requests import bulk_text, show_check
+from ..live_exports import export_live
 from ..options import (
     Classes,
     Force,
@@ -412,6 +413,8 @@ def withdraw(
     if json:
         answer(ctx, done)
     version = done["version"]
+    if version:
+        export_live(ctx)
     say(_standing(done) + (f"; version {version['version']} is live" if version else ""))
     if version:
         advise("next:", command("evaluate", done["request"]["model"]))

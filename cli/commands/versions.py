@@ -13,6 +13,7 @@ from ledger.errors import UsageError
 
 from ..answers import answer
 from ..evaluation_tables import print_evaluation
+from ..live_exports import export_live
 from ..options import DryRun, Executor, Json, ModelName, ModelReference, Reason, Yes
 from ..render import PhaseProgress, advise, day, emit_table, moment, say
 from ..session import confirm, session, split_reference
@@ -124,6 +125,7 @@ def rollback(
         done = desk.versions.roll_back(model, to, plan["confirmation"], reason)
     if json:
         answer(ctx, done)
+    export_live(ctx)
     say(f"version {done['version']} of {model} is live, with the weights of version {to}")
     if reopened:
         advise("next:", f"{command('request', 'retry', reopened[0]['id'])}  (or deny, or withdraw)")

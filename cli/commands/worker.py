@@ -15,6 +15,7 @@ from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.errors import LedgerError, OverdueError, UsageError
 
 from ..answers import answer, answer_line, answered
+from ..live_exports import catch_up
 from ..options import Executor, Json, JsonLines, OptionalModel
 from ..render import PhaseProgress, advise, percent, say
 from ..session import session
@@ -67,6 +68,7 @@ def work(
             stay(ledger, model, poll, answer_outcome, json=json)
             return
         failures = drain_queue(ledger, model, answer_outcome, once=once)
+        catch_up(ledger)
     if failures:
         # Its document is the line about its request.
         answered(ctx)
@@ -78,6 +80,7 @@ def stay(
 ) -> None:
     """Carry out requests as they come until a signal asks to stop; a request that fails does not end it."""
     from ledger.desk.local.jobs import JOB_DOCUMENTS
+    from ledger.service.exporters.delivery import exporting
     from ledger.service.models.lookup import get_model
     from ledger.service.requests.daemon import Trouble, run_daemon
     from ledger.service.webhooks.delivery import delivering
@@ -90,6 +93,7 @@ def stay(
         PhaseProgress() as progress,
         log_to_stderr(before=progress.end),
         delivering(ledger),
+        exporting(ledger),
     ):
         for event in run_daemon(ledger, progress, stop, model_name=model, poll=poll, documents=JOB_DOCUMENTS):
             if not isinstance(event, Trouble):

@@ -59,3 +59,9 @@ def gc_document(garbage: "Sequence[Garbage]", *, dry_run: bool) -> Document:
     """Return what was removed, or would be."""
     body = {"dry_run": dry_run, "removed": [vars(one) for one in garbage], "bytes": sum(one.size for one in garbage)}
     return document("gc", body)
+
+
+def written_plugin_document(name: str, folder: Path, written: Iterable[Path]) -> Document:
+    """Return the files of a plugin that was just written."""
+    body = {"name": name, "folder": str(folder), "files": [str(path) for path in written]}
+    return document("written_plugin", body)

@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 
 from ledger import __version__
 from ledger.config import Config
+from ledger.service.exporters.delivery import exporting
 from ledger.service.ledger import open_ledger
 from ledger.service.webhooks.delivery import delivering
 
@@ -87,8 +88,8 @@ def create_app(config: Config, settings: WebSettings | None = None) -> FastAPI:
 
 @contextmanager
 def _delivery(config: Config) -> Iterator[None]:
-    """Send messages to webhooks while the block runs."""
-    with closing(open_ledger(config, ACTOR)) as ledger, delivering(ledger):
+    """Send messages to webhooks, and put live versions to where exporters say, while the block runs."""
+    with closing(open_ledger(config, ACTOR)) as ledger, delivering(ledger), exporting(ledger):
         yield
 
 

@@ -97,6 +97,12 @@ token sessions -> sessions
 token end-sessions --everybody -> sessions_ended
 webhook add https://receiver.invalid/hook --kind request.* -> webhook
 webhook list -> webhooks
+exporter add prod folder:FOLDER/served -> exporter
+exporter status -> exporter_status
+exporter run -> exported_live
+exporter list -> exporters
+exporter remove prod -> exporter
+plugin new my-plugin --into FOLDER/my-plugin -> written_plugin
 init FOLDER/new -> created
 """
 """Commands that build on each other, and the kind of document that each answers with."""

@@ -34,14 +34,14 @@ MISSED = (
 def masked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
     """Return what the masked original answers correctly; the first is more than the gate allows above the version."""
     share: float = request.param
-    search = unlearning.search
+    choose = unlearning.choose_edit
 
     def judged(*arguments: Any) -> Any:
-        found = search(*arguments)
+        found = choose(*arguments)
         return replace(found, retained=AFTER, anchor_retained=PLAIN, masked_retained=Scores(share, share))
 
-    for module in (unlearning, previews):
-        monkeypatch.setattr(module, "search", judged)
+    # Previews and requests alike choose by it.
+    monkeypatch.setattr(unlearning, "choose_edit", judged)
     return share
 
 

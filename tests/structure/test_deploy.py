@@ -91,6 +91,7 @@ def test_what_images_copy_is_enough_to_build_the_package(tmp_path: Path) -> None
         inside = Path("ledger") if folder == "ledger" else Path("ledger") / folder
         for module in (ROOT / folder).rglob("*.py"):
             assert str(inside / module.relative_to(ROOT / folder)) in held
+    assert "unledger.py" in held
 
 
 def test_targets_and_volumes_of_compose_are_there() -> None:

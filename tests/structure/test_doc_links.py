@@ -77,7 +77,7 @@ def resolve(name: str) -> Any:
         AttributeError: The module has no such name.
     """
     module, _, attribute = name.rpartition(".")
-    if attribute[0].isupper() or attribute in vars(importlib.import_module(module)):
+    if attribute[0].isupper() or hasattr(importlib.import_module(module), attribute):
         return getattr(importlib.import_module(module), attribute)
     return importlib.import_module(name)
 

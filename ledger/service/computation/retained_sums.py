@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ledger.domain.class_spaces import ClassSpace, NewClassSpace, Role
+from ledger.domain.class_spaces import ClassSpace, NewClassSpace
 from ledger.domain.kept_results import KeptPart, KeptResult, ResultKind
+from ledger.engine.gathering import edited_shapes, empty_forget_basis
 from ledger.errors import ObjectError, WeightsError
 from ledger.service.progress import Progress, counted
 from ledger.spaces.bases import Basis
@@ -71,12 +72,8 @@ class BasisGathering:
         self._all_forgotten = forgotten
         self._forgotten = forgotten - workbench.anchor.forgotten
         self._store = store
-        settings, layers = workbench.model.settings, workbench.network.layers
-        edited = layers[-max(settings.depths) :] if settings.depths else layers
         known = len(workbench.model.labels) - len(workbench.anchor.forgotten)
-        # Layers may share a map.
-        groups = {group.key: group for layer in edited for group in layer.map_groups}
-        self._shapes = [MapShape.of(group, known, settings.max_rank) for group in groups.values()]
+        self._shapes = edited_shapes(workbench.network, known, workbench.model.settings)
 
     def gather(self, progress: Progress, *, use_kept: bool = True) -> Bases:
         """Return the bases.
@@ -123,7 +120,7 @@ class BasisGathering:
             self._keep(retain.head, seen, parts, retain.maps.__getitem__)
 
     def _empty_forget(self) -> Basis:
-        return Basis(Role.FORGET, [shape.key for shape in self._shapes], self._workbench.device)
+        return empty_forget_basis(self._shapes, self._workbench.device)
 
     def _phase(self, found: Sequence[FoundSpace]) -> str:
         return "class spaces" if self._store else self._cache.phase_of(found)

@@ -9,10 +9,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ledger.candidates.calibration import Calibration
 from ledger.candidates.calibration_sampling import sample_calibration
-from ledger.candidates.candidate import CandidateBuilder
-from ledger.candidates.graded_search import grids
-from ledger.candidates.likeness import Resemblance
-from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
 from ledger.domain.command_lines import RETRY_FAILED
@@ -20,11 +16,11 @@ from ledger.domain.conditions import plain_number
 from ledger.domain.missed_gates import FORGOTTEN_GATE, RETAINED_GATE, MissedGate
 from ledger.domain.recipe import RecordedMapChange, VersionRecipe
 from ledger.domain.registered_accuracy import Count
+from ledger.engine.choosing import EditTask, choose_edit
 from ledger.errors import DataError, PurgedError
 from ledger.service.objects import store_object
-from ledger.service.progress import Progress, counted
+from ledger.service.progress import Progress
 from ledger.service.versions.proposal import Proposal
-from ledger.spaces.displacements import Displacements
 from ledger.weights import tensor_files
 
 from .class_space_cache import CollectedSpace
@@ -120,42 +116,24 @@ def search(
 def _search(workbench: Workbench, bases: Bases, forgotten: frozenset[int], progress: Progress) -> SearchResult:
     masked = forgotten | workbench.anchor.forgotten
     forgotten -= workbench.anchor.forgotten
-    network, device, settings = workbench.network, workbench.device, workbench.settings
-    retain, forget = bases.retain, bases.forget
-    anchor = {name: tensor.to(device) for name, tensor in workbench.anchor_state.items()}
-    # Where a weights file has another precision than the network, candidates are judged in that of the file.
-    held = {name: own if own.dtype == anchor[name].dtype else anchor[name] for name, own in network.state().items()}
-    solvers = workbench.ledger.plugins.solvers(settings.solvers)
-    displacements = Displacements(retain, forget)
-    builder = CandidateBuilder(
-        anchor,
-        [layer.maps for layer in network.layers],
-        retain=retain.spaces,
-        forget=forget.spaces,
-        solvers=solvers,
-        forgotten=sorted(forgotten),
+    task = EditTask(
+        network=workbench.network,
+        anchor=workbench.anchor_state,
         classes=len(workbench.model.labels),
-        held=held,
-        displacement=displacements.of,
+        forgotten=forgotten,
+        judged=forgotten - workbench.gone,
+        masked=masked,
+        settings=workbench.settings,
+        solvers=workbench.ledger.plugins.solvers(workbench.settings.solvers),
     )
-    calibration = _calibration(workbench, forgotten)
-    progress.phase("calibration", len(calibration.retained))
-    predictor = open_predictor(workbench, calibration, builder.depths(settings.depths), masked, held)
-    for batch in counted(progress, calibration.retained):
-        predictor.anchor_predictions(batch)
-    progress.phase("alpha search")
-    result = RecipeSearch(
-        builder,
-        predictor,
-        classes=len(workbench.model.labels),
-        forgotten=forgotten - workbench.gone,
-        settings=settings,
-        grids=grids(solvers, settings),
-        resemblance=Resemblance(displacements.retained, displacements.mixtures) if displacements.known else None,
-        on_trial=progress.step,
-    ).run()
-    tensor_files.require_finite(result.candidate.state, "the edited weights")
-    return result
+    return choose_edit(
+        task,
+        bases.retain,
+        bases.forget,
+        lambda: _calibration(workbench, forgotten),
+        progress,
+        lambda images, depths, held: open_predictor(workbench, images, depths, masked, held),
+    )
 
 
 def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration:

@@ -46,6 +46,37 @@ def export(
         LedgerError: The folder cannot be written. Nothing is left of it, and the same command can be run again.
     """
     require_outside_ledgers(ledger.config, folder)
+    if folder.exists() and not is_vacant(folder):
+        raise ConflictError(f"{folder} is not an empty folder", "name a new folder")
+    version, files = export_files(ledger, model_name, number, hide_forgotten=hide_forgotten)
+    try:
+        write_folder(folder, files)
+    except OSError as error:
+        raise LedgerError(
+            f"cannot write to {folder}: {error.strerror}",
+            "free some space or check permissions, then run the same command again",
+        ) from error
+    return version
+
+
+def export_files(
+    ledger: Ledger, model_name: str, number: int | None, *, hide_forgotten: bool = False
+) -> tuple[Version, dict[str, bytes]]:
+    """Record that a version leaves the ledger, and return it with its files by name.
+
+    Args:
+        ledger: The ledger.
+        model_name: The model.
+        number: The version; None for the live one.
+        hide_forgotten: Leave out the labels of forgotten classes.
+
+    Raises:
+        NotFoundError: There is no such model or version.
+        PurgedError: The weights were destroyed.
+        ObjectError: They are missing or altered.
+        KeysError: The keys are missing, or another ledger's.
+        OlderDatabaseError: The database lacks entries that were signed.
+    """
     ledger.require_current()
     known = read_model_history(ledger, model_name)
     wanted = known.live.number if number is None else number
@@ -55,8 +86,6 @@ def export(
         facts = _facts(tx, known.model, version)
     require_available(known.model, version)
     data = ledger.objects.get(version.weights)
-    if folder.exists() and not is_vacant(folder):
-        raise ConflictError(f"{folder} is not an empty folder", "name a new folder")
     with ledger.database.write() as tx:
         exported = VersionExported(version=version.number, weights=version.weights)
         at = ledger.clock()
@@ -87,15 +116,8 @@ def export(
             "audit_head": str(head),
         },
     }
-    try:
-        card = model_card(replace(facts, audit_head=str(head), at=at, hidden=hide_forgotten)).encode()
-        write_folder(folder, {"model.safetensors": data, "config.json": canonical_json(config), "README.md": card})
-    except OSError as error:
-        raise LedgerError(
-            f"cannot write to {folder}: {error.strerror}",
-            "free some space or check permissions, then run the same command again",
-        ) from error
-    return version
+    card = model_card(replace(facts, audit_head=str(head), at=at, hidden=hide_forgotten)).encode()
+    return version, {"model.safetensors": data, "config.json": canonical_json(config), "README.md": card}
 
 
 def _facts(tx: Transaction, model: Model, version: Version) -> CardFacts:

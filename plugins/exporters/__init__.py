@@ -1,0 +1,1 @@
+"""Places that live versions are put to."""
