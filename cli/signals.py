@@ -8,7 +8,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Self
 
@@ -48,18 +48,23 @@ class StopSignals:
     def __init__(self) -> None:
         self._came = 0
         self._reading_end = self._writing_end = -1
+        self._woken = self._waking = -1
         self._handling = _handled(self._record)
 
     def __enter__(self) -> Self:
         # Writing to a pipe is safe in a signal handler, and waiting for the pipe wakes up at once.
         self._reading_end, self._writing_end = os.pipe()
+        self._woken, self._waking = os.pipe()
+        # Once it holds more than anybody needs, there is no use in writing to it, nor in waiting for room.
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._waking, False)
         self._handling.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._handling.__exit__(None, None, None)
-        os.close(self._reading_end)
-        os.close(self._writing_end)
+        for end in (self._reading_end, self._writing_end, self._woken, self._waking):
+            os.close(end)
 
     def _record(self, _number: int, _frame: FrameType | None) -> None:
         self._came += 1
@@ -73,9 +78,17 @@ class StopSignals:
         """Whether a signal came."""
         return self._came > 0
 
-    def wait(self, seconds: float) -> None:
-        """Return after some seconds, or as soon as a signal comes."""
-        select.select([self._reading_end], [], [], seconds)
+    def wait(self, seconds: float, *, wakeful: bool = False) -> None:
+        """Return after some seconds or at a signal; if ``wakeful``, also when another thread wakes this one."""
+        ends = [self._reading_end, self._woken] if wakeful else [self._reading_end]
+        ready, _, _ = select.select(ends, [], [], seconds)
+        if self._woken in ready:
+            os.read(self._woken, select.PIPE_BUF)
+
+    def wake(self) -> None:
+        """Let a wakeful wait return, now or the next time."""
+        with suppress(BlockingIOError):
+            os.write(self._waking, b"!")
 
 
 class InterruptingSignals:

@@ -340,6 +340,9 @@ def guarded(call: Callable[[], T], culprit: str) -> T:
     except (LedgerError, MemoryError, KeyboardInterrupt):
         raise
     except BaseException as error:
+        if type(error).__name__ == "OutOfMemoryError":
+            # torch's, which is not loaded here: nothing is wrong with the plugin.
+            raise
         raise PluginError(
             f"{culprit} failed: {type(error).__name__}: {error}",
             f"report it to the plugin's author; {PLUGINS_VARIABLE}= (empty) runs without installed plugins",

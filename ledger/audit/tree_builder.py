@@ -14,6 +14,21 @@ BLOCK = 1 << STORED_LEVELS[0]
 """Leaves in a subtree of the lowest stored level."""
 
 
+def grown(frontier: Frontier, leaves: Sequence[bytes]) -> tuple[Frontier, list[tuple[int, int, bytes]]]:
+    """Return the tree with more leaf hashes, and what :meth:`TreeBuilder.extend` returns.
+
+    Args:
+        frontier: The tree before.
+        leaves: SHA-256 leaf hashes, 32 bytes each.
+    """
+    if len(leaves) != 1:
+        builder = TreeBuilder(frontier)
+        completed = builder.extend(leaves)
+        return builder.frontier, completed
+    after, nodes = frontier.append(leaves[0])
+    return after, [(level, (after.size >> level) - 1, node) for level, node in nodes if level in STORED_LEVELS]
+
+
 class TreeBuilder:
     """A tree that leaves are appended to. It reports each subtree of a stored level that becomes complete.
 

@@ -1,6 +1,7 @@
 """An opened ledger: its database, object store, plugins and clock."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -99,6 +100,16 @@ class Ledger:
         """
         with self.database.write():
             """The guard was asked."""
+
+    def hearing(self, hear: Callable[[frozenset[str]], None]) -> AbstractContextManager[None]:
+        """Return a block during which a function is called, by another thread, soon after something happened.
+
+        Only some databases tell of that, and not surely: whoever waits looks from time to time as well.
+
+        Args:
+            hear: Given the kinds of what happened; none where it may have been anything.
+        """
+        return self.database.news.heard_by(hear)
 
     def close(self) -> None:
         """Close the database's connections, and let go of whoever runs units."""

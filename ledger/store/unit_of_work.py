@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from typing import TypeVar
 
 from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
@@ -12,6 +14,8 @@ from ledger.store.audit.log import AuditLog
 from ledger.store.database.engine import WRITER, database_time, translated
 from ledger.store.database.erasure import erasing
 from ledger.store.database.integrity import database_problems
+from ledger.store.database.news import News
+from ledger.store.database.open_transaction import OpenTransaction, opened
 from ledger.store.database.tables import AuditHeadRow
 from ledger.store.database.waiting import telling_of_a_wait
 from ledger.store.replay.snapshot import SnapshotPlace
@@ -33,42 +37,67 @@ from ledger.store.repositories.web_sessions import WebSessions
 from ledger.store.repositories.webhooks import Webhooks
 from ledger.store.repositories.workers import Workers
 
+T = TypeVar("T")
+
+
+def _of(repository: Callable[[Session], T]) -> cached_property[T]:
+    """Return a property that makes a repository when it is first asked for: few transactions need more than some."""
+    return cached_property(lambda tx: repository(tx._open.session))  # noqa: SLF001 - of the class below
+
 
 class Transaction:
     """The repositories of one open transaction.
 
     Args:
-        session: The transaction.
-        holder: Who holds the leases on objects that it takes.
+        transaction: The transaction.
+        holder: Who takes leases on objects in it.
         state: What is known of the verified log.
         steady: Whether it sees one state of the database, whatever others commit meanwhile.
     """
 
-    def __init__(self, session: Session, holder: str, state: TrustedState, *, steady: bool = False) -> None:
-        self._session = session
-        self.leases = ObjectLeases(session, holder)
-        self.models = Models(session)
-        self.versions = Versions(session)
-        self.requests = Requests(session)
-        self.objects = Objects(session, self.leases)
-        self.class_spaces = ClassSpaces(session, self.objects)
-        self.kept_results = KeptResults(session)
-        self.audit = AuditLog(session, steady=steady)
-        self.certificates = Certificates(session)
-        self.checkpoints = Checkpoints(session)
-        self.projections = Projections(session)
-        self.workers = Workers(session)
-        self.operations = Operations(session)
-        self.tokens = Tokens(session)
-        self.web_sessions = WebSessions(session)
-        self.jobs = Jobs(session)
-        self.webhooks = Webhooks(session)
-        self.trusted = TrustedRows(state, self.audit, self.projections)
+    def __init__(self, transaction: OpenTransaction, holder: str, state: TrustedState, *, steady: bool = False) -> None:
+        self._open = transaction
+        self._holder = holder
+        self._state = state
+        self.audit = AuditLog(transaction, steady=steady)
+
+    models = _of(Models)
+    versions = _of(Versions)
+    requests = _of(Requests)
+    certificates = _of(Certificates)
+    checkpoints = _of(Checkpoints)
+    projections = _of(Projections)
+    workers = _of(Workers)
+    operations = _of(Operations)
+    tokens = _of(Tokens)
+    web_sessions = _of(WebSessions)
+    jobs = _of(Jobs)
+    webhooks = _of(Webhooks)
+    kept_results = _of(KeptResults)
+
+    @cached_property
+    def leases(self) -> ObjectLeases:
+        """Leases on objects."""
+        return ObjectLeases(self._open.session, self._holder)
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Rows of stored objects."""
+        return Objects(self._open.session, self.leases)
+
+    @cached_property
+    def class_spaces(self) -> ClassSpaces:
+        """Collected class spaces."""
+        return ClassSpaces(self._open.session, self.objects)
+
+    @cached_property
+    def trusted(self) -> TrustedRows:
         """Checks rows against the audit log before something rests on them."""
+        return TrustedRows(self._state, self.audit, self.projections)
 
     def time(self) -> float:
         """Return the time on the database's clock, in seconds since 1970."""
-        return float(self._session.scalar(select(database_time())) or 0.0)
+        return float(self._open.connection.scalar(select(database_time())) or 0.0)
 
 
 class Database:
@@ -94,6 +123,8 @@ class Database:
         self._state = TrustedState(kept, snapshots)
         self.written = Appended()
         """What was appended to the audit log and committed."""
+        self.news = News(engine)
+        """What others append, as they do."""
         self.holder = new_holder()
         """Who holds the leases on objects that are taken through this."""
         self._writer = engine.execution_options(**{WRITER: True})
@@ -104,8 +135,8 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """Open a transaction that sees one state of the database and is never committed."""
-        with translated(), Session(self._reader, expire_on_commit=False) as session:
-            yield Transaction(session, self.holder, self._state, steady=True)
+        with translated(), self._reader.connect() as connection, opened(connection) as transaction:
+            yield Transaction(transaction, self.holder, self._state, steady=True)
 
     @contextmanager
     def write(self, *, guarded: bool = True) -> Iterator[Transaction]:
@@ -114,8 +145,8 @@ class Database:
         Args:
             guarded: Ask the guard first. Only what makes, upgrades, imports or recovers a ledger does without.
         """
-        with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
-            transaction = Transaction(session, self.holder, self._state)
+        with translated(), self._writer.begin() as connection, opened(connection) as begun:
+            transaction = Transaction(begun, self.holder, self._state)
             # One lock, taken first and always: writers queue up here instead of deadlocking later.
             with telling_of_a_wait() if self._server else nullcontext():
                 transaction.audit.head(lock=True)
@@ -141,10 +172,10 @@ class Database:
         with (
             translated(),
             erasing(self._writer) as connection,
-            Session(connection, expire_on_commit=False) as session,
-            session.begin(),
+            connection.begin(),
+            opened(connection) as begun,
         ):
-            transaction = Transaction(session, self.holder, self._state)
+            transaction = Transaction(begun, self.holder, self._state)
             transaction.audit.head(lock=True)
             self._guard(transaction)
             yield transaction
@@ -157,8 +188,8 @@ class Database:
         On PostgreSQL it waits for no other writer, and with its single row it can be in nobody's way: heartbeats
         come through while a long transaction holds the lock on the audit log.
         """
-        with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
-            yield Transaction(session, self.holder, self._state)
+        with translated(), self._writer.begin() as connection, opened(connection) as transaction:
+            yield Transaction(transaction, self.holder, self._state)
 
     def try_writing(self) -> None:
         """Write a row as it is, in a transaction that is then undone.
@@ -166,9 +197,9 @@ class Database:
         Raises:
             LedgerError: The database cannot be written.
         """
-        with translated(), Session(self._writer) as session:
-            session.execute(update(AuditHeadRow).values(size=AuditHeadRow.size))
-            session.rollback()
+        with translated(), self._writer.connect() as connection:
+            connection.execute(update(AuditHeadRow).values(size=AuditHeadRow.size))
+            connection.rollback()
 
     def problems(self) -> list[str]:
         """Return what the database finds wrong with its own file, and rows that refer to nothing."""

@@ -1,7 +1,8 @@
 """The stream of events: what is appended to the audit log, as it comes, for everybody who listens.
 
-One look at the database serves all listeners. An event says that something happened and to what; whoever wants to know
-more asks, and is told what they may know. So no event names a class, whoever listens.
+One look at the database serves all listeners; it is taken at once where the database tells of news. An event says that
+something happened and to what; whoever wants to know more asks, and is told what they may know. So no event names a
+class, whoever listens.
 """
 
 import asyncio
@@ -108,8 +109,25 @@ class EventFeed:
         return self._head
 
     async def _poll(self) -> None:
+        loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+        def hear(_kinds: frozenset[str]) -> None:
+            # The server may have ended meanwhile.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(told.set)
+
+        with contextlib.ExitStack() as listening:
+            with contextlib.suppress(LedgerError):
+                hearing = await run_in_threadpool(self._hearing)
+                listening.enter_context(hearing(hear))
+            await self._look_again_and_again(told)
+
+    async def _look_again_and_again(self, told: asyncio.Event) -> None:
         while self._listeners and not self._closing:
-            await asyncio.sleep(self._settings.poll)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.poll):
+                    await told.wait()
+            told.clear()
             try:
                 found = await run_in_threadpool(self._read, self._head)
             except LedgerError as error:
@@ -136,6 +154,10 @@ class EventFeed:
         if self._recent and int(self._recent[0]["seq"]) <= place + 1:
             return [event for event in self._recent if int(event["seq"]) > place]
         return await run_in_threadpool(self._read, place)
+
+    def _hearing(self) -> Callable[[Callable[[frozenset[str]], None]], contextlib.AbstractContextManager[None]]:
+        with self._pool.borrow() as ledger:
+            return ledger.hearing
 
     def _newest(self) -> int:
         with self._pool.borrow() as ledger:

@@ -392,11 +392,20 @@ def test_proofs_come_from_the_stored_tree(database: Database, when: datetime) ->
 def test_a_savepoint_that_was_undone_leaves_no_gap(database: Database, when: datetime) -> None:
     with database.write() as tx:
         tx.audit.append(any_event("request.filed"), at=when, actor="alice")
-        with pytest.raises(ZeroDivisionError), tx.audit._session.begin_nested():  # noqa: PT012 - what is undone
+        with pytest.raises(ZeroDivisionError), tx.audit._open.connection.begin_nested():  # noqa: PT012 - what is undone
             tx.audit.append(any_event("request.filed"), at=when, actor="bob")
             raise ZeroDivisionError
         assert tx.audit.append(any_event("request.filed"), at=when, actor="carol") == 2
     assert verify(database).size == 2
+
+
+def test_nothing_is_appended_behind_a_head_that_somebody_moved_meanwhile(database: Database, when: datetime) -> None:
+    fill(database, when, 3)
+    with pytest.raises(AuditError, match="no longer at entry 3") as caught, database.write() as tx:  # noqa: PT012 - the whole block is what is undone
+        tx.audit._open.connection.execute(text("UPDATE audit_head SET size = 4"))
+        tx.audit.append(any_event("request.filed"), at=when, actor="alice")
+    assert caught.value.seq == 4
+    assert verify(database).size == 3
 
 
 def test_nothing_is_appended_to_a_tree_that_does_not_fit(database: Database, when: datetime) -> None:

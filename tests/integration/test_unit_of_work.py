@@ -13,8 +13,9 @@ from sqlalchemy.engine import make_url
 from ledger.domain.models import NewModel
 from ledger.domain.requests import Request
 from ledger.domain.states import RequestState
-from ledger.errors import LedgerError, RetryLaterError
+from ledger.errors import LedgerError, RetryLaterError, UnreachableError
 from ledger.store.database.engine import open_engine
+from ledger.store.database.schema import upgrade_schema
 from ledger.store.unit_of_work import Database
 from tests.fixtures.events import any_event
 
@@ -102,6 +103,23 @@ def test_a_reader_sees_one_state_whatever_writers_do(database: Database, impatie
         assert tx.audit.verify().size == 1 + passed
 
 
+@pytest.mark.postgres
+def test_a_connection_that_was_cut_is_told_of_and_the_next_transaction_has_another(
+    postgres_url: str, when: datetime
+) -> None:
+    database, other = Database(open_engine(postgres_url)), open_engine(postgres_url)
+    upgrade_schema(other)
+    with pytest.raises(UnreachableError), database.write() as tx:  # noqa: PT012 - the whole block is what fails
+        number = tx.audit._open.connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with other.connect() as connection:
+            connection.exec_driver_sql("SELECT pg_terminate_backend(%s)", (number,))
+        tx.audit.append(any_event("request.filed"), at=when, actor="alice")
+    with database.write() as tx:
+        assert tx.audit.append(any_event("request.filed"), at=when, actor="alice") == 1
+    database.close()
+    other.dispose()
+
+
 def test_a_second_writer_is_told_to_come_back_later(
     database: Database, impatient: Database, new_model: MakeModel
 ) -> None:
@@ -131,6 +149,7 @@ from datetime import UTC, datetime
 from ledger.domain.events.event import Event
 from ledger.domain.states import Action
 from ledger.store.database.engine import open_engine
+from ledger.store.database.schema import upgrade_schema
 from ledger.store.unit_of_work import Database
 
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from torch import nn
 
 from ledger import plugin_manager
@@ -16,7 +17,7 @@ from ledger.config import FILE, find_config
 from ledger.domain.plugin_policy import PluginPolicy
 from ledger.errors import PluginError, UsageError
 from ledger.hookspecs import hookimpl
-from ledger.plugin_manager import build_plugins, selection
+from ledger.plugin_manager import build_plugins, guarded, selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,3 +138,11 @@ def test_a_ledgers_file_sets_the_policy(tmp_path: Path) -> None:
         (tmp_path / FILE).write_text(f"{start}[plugins]\n{wrong}\n")
         with pytest.raises(UsageError, match=r"unledger\.toml"):
             find_config(tmp_path)
+
+
+def test_a_plugin_that_ran_out_of_memory_is_not_at_fault() -> None:
+    def hungry() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        guarded(hungry, "a handler")

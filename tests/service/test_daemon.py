@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import re
 import threading
 import time
@@ -54,11 +55,16 @@ class Bell:
     patience: int = 1
     wanted: bool = False
     waited: list[float] = field(default_factory=list)
+    wakeful: list[bool] = field(default_factory=list)
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float, *, wakeful: bool = False) -> None:
         """Note how long, and do not."""
         self.waited.append(seconds)
+        self.wakeful.append(wakeful)
         self.wanted = self.wanted or len(self.waited) >= self.patience
+
+    def wake(self) -> None:
+        """Ring no sooner."""
 
 
 @pytest.fixture
@@ -126,6 +132,55 @@ def test_it_works_on_every_model_then_waits_longer_and_longer(ledger: Ledger, fl
         assert ceiling / 2 <= waited <= ceiling
     with ledger.database.read() as tx:
         assert tx.workers.all() == []
+
+
+@dataclass
+class Door:
+    """Lets a worker wait in earnest, and be woken."""
+
+    waits: threading.Event = field(default_factory=threading.Event)
+    opened: threading.Event = field(default_factory=threading.Event)
+    wanted: bool = False
+
+    def wait(self, seconds: float, *, wakeful: bool = False) -> None:
+        """Wait."""
+        self.waits.set()
+        self.opened.wait(seconds)
+        self.opened.clear()
+
+    def wake(self) -> None:
+        """Be woken."""
+        self.opened.set()
+
+
+@pytest.mark.postgres
+def test_an_idle_worker_begins_at_once_where_the_database_tells_of_news(
+    postgres_url: str, fleet: Any, tmp_path: Path
+) -> None:
+    fleet.found_ledger(tmp_path / "there", postgres_url, MODELS, 9)
+    here, there = (open_ledger(find_config(tmp_path / "there"), name) for name in ("worker", "people"))
+    door = Door()
+    outcomes: queue.Queue[Outcome | Trouble] = queue.Queue()
+    done = []
+
+    def serve() -> None:
+        opener = fleet.opener(fleet.Pace(compute=0))
+        for outcome in run_daemon(here, Silent(), door, open_model=opener, poll=3600):
+            outcomes.put(outcome)
+
+    worker = threading.Thread(target=serve)
+    worker.start()
+    for number in (1, 2):
+        door.waits.clear()
+        assert door.waits.wait(30)
+        file(there, "north", number)
+        done.append(outcomes.get(timeout=60))
+    door.wanted = True
+    door.wake()
+    worker.join()
+    assert [outcome.request.state for outcome in done if isinstance(outcome, Outcome)] == [RequestState.FULFILLED] * 2
+    for ledger in (here, there):
+        ledger.close()
 
 
 def test_it_may_work_on_one_model_only(ledger: Ledger, fleet: Any) -> None:
@@ -223,7 +278,10 @@ def test_trouble_with_the_database_gives_the_request_back_and_is_outlived(
     ledger: Ledger, fleet: Any, error: Exception
 ) -> None:
     file(ledger, "north", 1)
-    trouble, done = stay(ledger, fleet, Bell(patience=2), open_model=Broken(fleet, error))
+    bell = Bell(patience=2)
+    trouble, done = stay(ledger, fleet, bell, open_model=Broken(fleet, error))
+    # The pause after a trouble is not cut short by the news that the request is back in the queue.
+    assert bell.wakeful == [False, True]
     assert isinstance(trouble, Trouble)
     assert trouble.error is error
     assert isinstance(done, Outcome)
@@ -388,8 +446,13 @@ def test_a_worker_that_was_overtaken_gives_nothing_back(
     assert carry_out(other, model, compute, current, Silent()).request.state is RequestState.FULFILLED
 
 
+def busy_threads() -> list[str]:
+    """Return the names of all threads but the one that watches over waits, which ends when there were none for long."""
+    return sorted(thread.name for thread in threading.enumerate() if thread.name != "waits")
+
+
 def test_heartbeats_end_with_their_work(ledger: Ledger, fleet: Any) -> None:
     file(ledger, "north", 1)
-    before = threading.active_count()
+    before = busy_threads()
     stay(ledger, fleet, Bell(), lease=0.05)
-    assert threading.active_count() == before
+    assert busy_threads() == before

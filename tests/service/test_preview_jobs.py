@@ -259,9 +259,12 @@ class Once:
 
     wanted = False
 
-    def wait(self, _seconds: float) -> None:
+    def wait(self, _seconds: float, *, wakeful: bool = False) -> None:
         """Ask it to leave."""
         self.wanted = True
+
+    def wake(self) -> None:
+        """Count nothing."""
 
 
 @pytest.mark.parametrize("documents", [DOCUMENTS, None])

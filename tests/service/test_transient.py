@@ -55,9 +55,12 @@ class Stop:
         """Whether it waited that often."""
         return self.waited >= self.patience
 
-    def wait(self, _seconds: float) -> None:
+    def wait(self, _seconds: float, *, wakeful: bool = False) -> None:
         """Count, and do not wait."""
         self.waited += 1
+
+    def wake(self) -> None:
+        """Count nothing."""
 
 
 @pytest.fixture

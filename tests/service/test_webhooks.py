@@ -318,6 +318,23 @@ def test_messages_are_delivered_while_others_work(ledger: Ledger, receiver: Rece
     assert receiver.kinds == ["request.received"]
 
 
+@pytest.mark.postgres
+def test_messages_are_delivered_at_once_where_the_database_tells_of_news(
+    postgres_url: str, tmp_path: Path, receiver: Receiver
+) -> None:
+    opened = create_ledger(create_config(tmp_path / "there", postgres_url, "objects"), "ada")
+    opened.config = replace(opened.config, webhooks=HERE)
+    register_stand_in(opened, CANARY, (CANARY, "dog", "owl", "fox"), b"weights", at=opened.clock())
+    add_webhook(opened, receiver.url)
+    with delivering(opened, 3600):
+        file(opened)
+        end = time.monotonic() + 30
+        while not receiver.seen and time.monotonic() < end:
+            time.sleep(0.02)
+    opened.close()
+    assert receiver.kinds == ["request.received"]
+
+
 # -- who is told --------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from ledger import installation
+from ledger.domain.events.event import EventKind
 from ledger.errors import (
     ConflictError,
     IntegrityError,
@@ -26,6 +27,7 @@ from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
 from ledger.service.retry import pauses, retry_when_busy
 from ledger.store.database.schema import check_schema
+from ledger.store.repositories.jobs import JOB_WAITS
 from ledger.store.repositories.leases import new_holder
 
 from .claim_end import Outcome
@@ -60,9 +62,32 @@ class Stop(Protocol):
         """Whether it shall."""
         ...
 
-    def wait(self, seconds: float) -> None:
-        """Return after some seconds, or as soon as the worker shall leave."""
+    def wait(self, seconds: float, *, wakeful: bool = False) -> None:
+        """Return after some seconds, or as soon as the worker shall leave; if ``wakeful``, as soon as it is woken."""
         ...
+
+    def wake(self) -> None:
+        """Let a wakeful wait return, now or the next time; any thread may do so."""
+        ...
+
+
+WAKING = frozenset(
+    {
+        EventKind.REQUEST_RECEIVED,
+        EventKind.REQUEST_APPROVED,
+        EventKind.REQUEST_RELEASED,
+        EventKind.REQUEST_RETRIED,
+        EventKind.REQUEST_REOPENED,
+        EventKind.REQUEST_INTERRUPTED,
+        EventKind.REQUEST_CANCELLED,
+        EventKind.REQUEST_DENIED,
+        EventKind.REQUEST_HELD,
+        EventKind.REQUEST_QUARANTINED,
+        JOB_WAITS,
+    }
+)
+"""After these, a worker may find something to do that it did not find before. After the end of a request it looks by
+itself, and others need not."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +123,8 @@ def run_daemon(
         stop: Asked at every step.
         model_name: Only this model's requests.
         open_model: Lays a model out for computation; kept as long as there are requests in a row.
-        poll: Longest wait in seconds before an idle worker looks again; it looks sooner after work.
+        poll: Longest wait in seconds before an idle worker looks again; it looks sooner after work, and at once where
+            the database tells of news.
         lease: Seconds after which others may take over a request, unless a heartbeat comes first.
         documents: Write what came of jobs; those that people wait for are carried out before the next request. None
             leaves them to other workers.
@@ -125,7 +151,7 @@ def run_daemon(
         open_model=open_model,
     )
     logger.info("worker %s waits for requests for %s", owner, model_name or "every model")
-    with _present(ledger, owner, model_name):
+    with _present(ledger, owner, model_name), ledger.hearing(partial(_wake, stop)):
         while not stop.wanted:
             try:
                 # Somebody may have upgraded the database meanwhile: an older worker must not write to it.
@@ -153,16 +179,22 @@ def run_daemon(
             except Exception as error:  # noqa: BLE001 - whatever a plugin raises must not end the others' work
                 if stop.wanted:
                     return
-                pause = next(troubled)
+                pause, resting = next(troubled), True
                 _log_trouble(error, pause)
                 yield Trouble(error, pause)
             else:
                 # Where nothing is left but the models that trouble was met with, their turn comes again.
-                pause = 0.0 if avoid else next(idle)
+                pause, resting = 0.0 if avoid else next(idle), False
                 avoid.clear()
             if not pause:
                 continue
-            stop.wait(pause)
+            # The pause after a trouble is meant: the news that a request is back in the queue must not end it.
+            stop.wait(pause, wakeful=not resting)
+
+
+def _wake(stop: Stop, kinds: frozenset[str]) -> None:
+    if not kinds or kinds & WAKING:
+        stop.wake()
 
 
 def _answer_waiting(

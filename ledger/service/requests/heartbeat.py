@@ -56,18 +56,26 @@ class LeaseHeartbeat:
 
 
 @contextmanager
-def repeatedly(act: Callable[[], None], interval: float, *, name: str) -> Iterator[None]:
-    """Call a function every ``interval`` seconds from a thread of its own while the block runs."""
-    stop = threading.Event()
+def repeatedly(act: Callable[[], None], interval: float, *, name: str) -> Iterator[Callable[[], None]]:
+    """Call a function every ``interval`` seconds from a thread of its own while the block runs.
+
+    Yields what calls it at once, or once more if it is being called; any thread may do so.
+    """
+    turn, ending = threading.Event(), threading.Event()
 
     def run() -> None:
-        while not stop.wait(interval):
+        while True:
+            turn.wait(interval)
+            turn.clear()
+            if ending.is_set():
+                return
             act()
 
     thread = threading.Thread(target=run, name=name, daemon=True)
     thread.start()
     try:
-        yield
+        yield turn.set
     finally:
-        stop.set()
+        ending.set()
+        turn.set()
         thread.join()

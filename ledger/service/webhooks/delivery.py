@@ -98,9 +98,12 @@ def list_deliveries(ledger: Ledger, number: int, *, limit: int = 50) -> list[Del
 
 @contextmanager
 def delivering(ledger: Ledger, interval: float = LOOK_SECONDS) -> Iterator[None]:
-    """Deliver messages from a thread of its own while the block runs."""
+    """Deliver messages from a thread of its own while the block runs: at once where the database tells of news."""
     deliverer = _Deliverer(ledger)
-    with repeatedly(deliverer.deliver, interval, name="webhooks"):
+    with (
+        repeatedly(deliverer.deliver, interval, name="webhooks") as deliver_now,
+        ledger.hearing(lambda _kinds: deliver_now()),
+    ):
         try:
             yield
         finally:

@@ -1,23 +1,16 @@
 """The head of the audit log: one row that says how far it reaches, locked by whoever appends."""
 
+import json
 from dataclasses import dataclass
-from typing import cast
-
-from sqlalchemy import Table, select, update
-from sqlalchemy.orm import Session
 
 from ledger.audit.chain import Head
 from ledger.audit.merkle import Frontier
+from ledger.digest import read_json
 from ledger.errors import AuditError
-from ledger.store.database.tables import AuditHeadRow
+from ledger.store.database.open_transaction import OpenTransaction
 
-HEAD_ID = 1
-HEAD = cast("Table", AuditHeadRow.__table__)
-# Built once: putting a statement together costs more than carrying it out.
-READ = select(HEAD.c.size, HEAD.c.digest, HEAD.c.root, HEAD.c.peaks).where(HEAD.c.id == HEAD_ID)
-# SQLite ignores FOR UPDATE: there, BEGIN IMMEDIATE already holds the only write lock.
-LOCK = READ.with_for_update()
-WRITE = update(HEAD).where(HEAD.c.id == HEAD_ID)
+READ = "SELECT size, digest, root, CAST(peaks AS TEXT) FROM audit_head WHERE id = 1"
+LOCK = f"{READ} FOR UPDATE"
 
 
 @dataclass(frozen=True)
@@ -26,7 +19,13 @@ class Recorded:
 
     head: Head
     root: str
-    peaks: tuple[str, ...]
+    peaks: str | None
+    """JSON: the list of the peaks' hashes."""
+
+    @classmethod
+    def of(cls, head: Head, frontier: Frontier) -> "Recorded":
+        """Return what the row says of an audit log."""
+        return cls(head, frontier.root.hex(), json.dumps([peak.hex() for peak in frontier.peaks]))
 
     @property
     def frontier(self) -> Frontier:
@@ -36,7 +35,8 @@ class Recorded:
             AuditError: The row's peaks are none of a tree of this size.
         """
         try:
-            peaks = tuple(bytes.fromhex(peak) for peak in self.peaks)
+            found = read_json(self.peaks or "[]")
+            peaks = tuple(map(bytes.fromhex, found)) if isinstance(found, list) else ()
         except (TypeError, ValueError):
             peaks = ()
         if len(peaks) != self.head.size.bit_count():
@@ -48,25 +48,15 @@ class Recorded:
         return Frontier(self.head.size, peaks)
 
 
-def read_head(session: Session, *, lock: bool) -> Recorded:
+def read_head(transaction: OpenTransaction, *, lock: bool) -> Recorded:
     """Return the head; with ``lock``, nobody else appends until this transaction ends.
 
     Raises:
         AuditError: There is none.
     """
-    row = session.connection().execute(LOCK if lock else READ).one_or_none()
+    # On SQLite, BEGIN IMMEDIATE holds the only write lock already.
+    row = transaction.ask(LOCK if lock and transaction.on_server else READ)
     if row is None:
         raise AuditError("the head of the audit history is missing", "restore the database", seq=1)
     size, digest, root, peaks = row
-    return Recorded(Head(size, digest), root, tuple(peaks) if isinstance(peaks, list) else ())
-
-
-def write_head(session: Session, recorded: Recorded) -> None:
-    """Record where the audit log ends now."""
-    values = {
-        "size": recorded.head.size,
-        "digest": recorded.head.digest,
-        "root": recorded.root,
-        "peaks": list(recorded.peaks),
-    }
-    session.connection().execute(WRITE, values)
+    return Recorded(Head(size, digest), root, peaks)

@@ -5,38 +5,39 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import chain
 from typing import Any, cast
 
-from sqlalchemy import Table, Text, bindparam, func, insert, select
+from sqlalchemy import Table, Text, bindparam, func, select
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.orm import Session
 
 from ledger.audit import merkle
 from ledger.audit.chain import Entry, Head, leaf_digest, leaf_text, verify_chain
 from ledger.audit.events import AuditEvent
-from ledger.audit.merkle import Frontier
 from ledger.audit.signed_notes import Checkpoint, Verifier
-from ledger.audit.tree_builder import TreeBuilder
+from ledger.audit.tree_builder import grown
 from ledger.audit.verification import ExternalRecord
 from ledger.domain.events.event import Event
 from ledger.errors import NotFoundError
+from ledger.store.database.open_transaction import OpenTransaction
 from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 
 from .appended import Appended
-from .head import Recorded, read_head, write_head
+from .growth import EventRow, Growth, NoteRow
+from .head import Recorded, read_head
 from .tree import AuditTree
 from .verification import LISTED, ListedEntry, altered_note, note_digest, verify_log, verify_since
 
 PAGE = 1000
-EVENTS, NOTES = cast("Table", AuditEventRow.__table__), cast("Table", AuditNoteRow.__table__)
+EVENTS = cast("Table", AuditEventRow.__table__)
 LINES = (
     EVENTS.c.leaf + "\n" + EVENTS.c.digest + "\n" + EVENTS.c.kind
     + "\n" + func.coalesce(EVENTS.c.model, "") + "\n" + func.coalesce(sql_cast(EVENTS.c.request_id, Text), "") + "\n",
     EVENTS.c.digest,
 )  # fmt: skip
 # Built once: putting a statement together costs more than carrying it out.
-ADD_EVENT, ADD_NOTE = insert(EVENTS), insert(NOTES)
 LISTING = select(*LISTED).where(EVENTS.c.seq > bindparam("after")).order_by(EVENTS.c.seq)
 NEWEST = (
     select(EVENTS.c.seq, EVENTS.c.leaf, EVENTS.c.digest)
@@ -83,18 +84,25 @@ class AuditLog:
     """Append to, read, prove and verify the audit log inside one transaction.
 
     Args:
-        session: The transaction.
+        transaction: The transaction.
         steady: Whether it sees one state of the database, whatever others commit meanwhile.
     """
 
-    def __init__(self, session: Session, *, steady: bool = False) -> None:
-        self._session = session
+    def __init__(self, transaction: OpenTransaction, *, steady: bool = False) -> None:
+        self._open = transaction
         self._steady = steady
-        self._tree = AuditTree(session)
         self.appended = Appended()
         """What was appended in this transaction."""
         self._fixed: tuple[object, Recorded] | None = None
         """The head, where nobody else can move it, with the (possibly nested) transaction that saw it."""
+
+    @property
+    def _session(self) -> Session:
+        return self._open.session
+
+    @cached_property
+    def _tree(self) -> AuditTree:
+        return AuditTree(self._session)
 
     # -- appending ------------------------------------------------------------------------------------
 
@@ -132,25 +140,18 @@ class AuditLog:
         The number of statements does not depend on the number of events. Nothing happens without any.
         """
         recorded = self._recorded(lock=True)
-        head, growth = recorded.head, TreeBuilder(recorded.frontier)
-        rows, notes, leaves = [], [], []
+        head = recorded.head
+        rows: list[EventRow] = []
+        notes: list[NoteRow] = []
         for entry in entries:
-            seq, salt = head.size + 1, secrets.token_hex(16)
+            seq, salt = head.size + 1, secrets.token_hex(16) if entry.note else ""
             leaf = leaf_text(seq, head.digest, entry.to_json(salt))
             head = Head(seq, leaf_digest(leaf))
-            columns = {"kind": str(entry.event.kind), "model": entry.model, "request_id": entry.request_id}
-            rows.append({"seq": seq, "leaf": leaf, "digest": head.digest, **columns})
-            leaves.append(bytes.fromhex(head.digest))
+            rows.append((seq, leaf, head.digest, str(entry.event.kind), entry.model, entry.request_id))
             self.appended.note(seq, entry.request_id)
             if entry.note:
-                notes.append({"seq": seq, "salt": salt, "text": entry.note})
-        if rows:
-            connection = self._session.connection()
-            connection.execute(ADD_EVENT, rows)
-            if notes:
-                connection.execute(ADD_NOTE, notes)
-            subtrees = growth.extend(leaves)
-            self._advance(head, growth.frontier, subtrees)
+                notes.append((seq, salt, entry.note))
+        self._grow(recorded, head, rows, notes)
         return head.size
 
     def adopt(self, entries: Sequence[Entry]) -> Head:
@@ -160,36 +161,34 @@ class AuditLog:
             AuditError: One does not follow what is here.
         """
         recorded = self._recorded(lock=True)
-        head, growth = recorded.head, TreeBuilder(recorded.frontier)
-        rows, leaves = [], []
-        for entry, event in zip(entries, verify_chain(entries, after=head), strict=True):
+        rows: list[EventRow] = []
+        for entry, event in zip(entries, verify_chain(entries, after=recorded.head), strict=True):
             self.appended.note(entry.seq, None)
-            columns = {"kind": event.get("kind"), "model": event.get("model"), "request_id": event.get("request")}
-            rows.append({"seq": entry.seq, "leaf": entry.leaf, "digest": entry.digest, **columns})
-            leaves.append(bytes.fromhex(entry.digest))
-        if entries:
-            head = Head(entries[-1].seq, entries[-1].digest)
-            self._session.execute(ADD_EVENT, rows)
-            subtrees = growth.extend(leaves)
-            self._advance(head, growth.frontier, subtrees)
+            # Without a kind, which no entry of ours is, the database refuses it.
+            kind = cast("str", event.get("kind"))
+            rows.append((*entry, kind, event.get("model"), event.get("request")))
+        head = Head(entries[-1].seq, entries[-1].digest) if entries else recorded.head
+        self._grow(recorded, head, rows, [])
         return head
 
-    def _advance(self, head: Head, frontier: Frontier, subtrees: list[tuple[int, int, bytes]]) -> None:
-        recorded = Recorded(head, frontier.root.hex(), tuple(peak.hex() for peak in frontier.peaks))
-        write_head(self._session, recorded)
-        self._tree.add(subtrees)
-        self._fixed = self._transaction(), recorded
-
-    def _transaction(self) -> object:
+    def _grow(self, before: Recorded, head: Head, rows: Sequence[EventRow], notes: Sequence[NoteRow]) -> None:
+        if not rows:
+            return
+        frontier, completed = grown(before.frontier, [bytes.fromhex(row[2]) for row in rows])
+        subtrees = [(level, position, node.hex()) for level, position, node in completed]
+        after = Recorded.of(head, frontier)
+        Growth(before, after, rows, notes, subtrees).write(self._open)
+        if "_tree" in self.__dict__:
+            self._tree.forget()
         # What a savepoint undid must be read again: it is remembered under the savepoint, which is gone.
-        return self._session.get_nested_transaction() or self._session.get_transaction()
+        self._fixed = self._open.innermost, after
 
     def _recorded(self, *, lock: bool = False) -> Recorded:
-        if self._fixed is not None and self._fixed[0] is self._transaction():
+        if self._fixed is not None and self._fixed[0] is self._open.innermost:
             return self._fixed[1]
-        recorded = read_head(self._session, lock=lock)
+        recorded = read_head(self._open, lock=lock)
         if lock or self._steady:
-            self._fixed = self._transaction(), recorded
+            self._fixed = self._open.innermost, recorded
         return recorded
 
     # -- reading --------------------------------------------------------------------------------------
@@ -340,7 +339,7 @@ class AuditLog:
         """
         if not isinstance(kept, ExternalRecord):
             kept = ExternalRecord(() if kept is None else (kept,))
-        return verify_log(self._session, kept, verifiers)
+        return verify_log(self._open, kept, verifiers)
 
     def verify_since(self, checkpoint: Checkpoint) -> Head:
         """Check that the audit log continues a checkpoint, reading only the entries after it.
@@ -348,4 +347,4 @@ class AuditLog:
         Raises:
             AuditError: It does not; names the first entry that is not proven.
         """
-        return verify_since(self._session, checkpoint)
+        return verify_since(self._open, checkpoint)

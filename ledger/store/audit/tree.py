@@ -5,10 +5,9 @@ history is. What is stored saves time and proves nothing by itself: :meth:`Audit
 the entries.
 """
 
-from collections.abc import Iterable
 from typing import cast
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Table, select
 from sqlalchemy.orm import Session
 
 from ledger.audit.merkle import tree_root
@@ -27,11 +26,8 @@ class AuditTree:
         self._session = session
         self._blocks: dict[tuple[int, int], list[bytes]] = {}
 
-    def add(self, subtrees: Iterable[tuple[int, int, bytes]]) -> None:
-        """Store the (level, position, hash) of completed subtrees."""
-        rows = [{"level": level, "position": position, "digest": node.hex()} for level, position, node in subtrees]
-        if rows:
-            self._session.execute(insert(AuditSubtreeRow), rows)
+    def forget(self) -> None:
+        """Read again what is asked for next: entries were added."""
         self._blocks.clear()
 
     def all(self) -> dict[tuple[int, int], str]:

@@ -13,6 +13,7 @@ from ledger.audit.signed_notes import Checkpoint, Verifier, open_checkpoint
 from ledger.audit.tree_builder import TreeBuilder
 from ledger.audit.verification import ExternalRecord, LogVerification
 from ledger.errors import AuditError, SignatureError
+from ledger.store.database.open_transaction import OpenTransaction
 from ledger.store.database.tables import AuditEventRow, AuditNoteRow
 from ledger.store.repositories.checkpoints import Checkpoints, StoredCheckpoint
 
@@ -55,12 +56,13 @@ def altered_note(seq: int) -> AuditError:
     return AuditError(f"the note of entry {seq} was altered", seq=seq)
 
 
-def verify_log(session: Session, kept: ExternalRecord, verifiers: Sequence[Verifier]) -> Head:
+def verify_log(transaction: OpenTransaction, kept: ExternalRecord, verifiers: Sequence[Verifier]) -> Head:
     """Check chain, columns, notes, hash tree, head, and the checkpoints that were issued.
 
     Raises:
         AuditError: Names the first bad entry, as :meth:`ledger.store.audit.log.AuditLog.verify` says.
     """
+    session = transaction.session
     genuine, altered = _issued(session, verifiers)
     walk = LogVerification(kept | ExternalRecord(checkpoints=tuple(genuine)), AuditTree(session).all())
     with _paged(session, *LISTED) as rows:
@@ -73,7 +75,7 @@ def verify_log(session: Session, kept: ExternalRecord, verifiers: Sequence[Verif
                 if seq in notes and note_digest(*notes[seq]) != event.get("note"):
                     raise altered_note(seq)
     head = walk.finish()
-    _check_head(session, head, walk.frontier)
+    _check_head(transaction, head, walk.frontier)
     if altered is not None:
         raise AuditError(
             f"the stored checkpoint of {altered.size} entries is not one that this ledger's key signed",
@@ -83,13 +85,14 @@ def verify_log(session: Session, kept: ExternalRecord, verifiers: Sequence[Verif
     return head
 
 
-def verify_since(session: Session, checkpoint: Checkpoint) -> Head:
+def verify_since(transaction: OpenTransaction, checkpoint: Checkpoint) -> Head:
     """Check that the audit log continues a checkpoint, reading only the entries after it.
 
     Raises:
         AuditError: It does not; names the first entry that is not proven.
     """
-    reach = read_head(session, lock=False).head.size
+    session = transaction.session
+    reach = read_head(transaction, lock=False).head.size
     if reach < checkpoint.size:
         raise AuditError(
             f"the history has {reach} entries, the checkpoint {checkpoint.size}: its end is missing", seq=reach + 1
@@ -105,7 +108,7 @@ def verify_since(session: Session, checkpoint: Checkpoint) -> Head:
                 pass
             head = Head(entries[-1].seq, entries[-1].digest)
             growth.extend([bytes.fromhex(entry.digest) for entry in entries])
-    _check_head(session, head, growth.frontier)
+    _check_head(transaction, head, growth.frontier)
     return head
 
 
@@ -121,15 +124,15 @@ def _digest_at(session: Session, seq: int) -> str:
     return session.scalar(select(EVENTS.c.digest).where(EVENTS.c.seq == seq)) or "" if seq else GENESIS
 
 
-def _check_head(session: Session, head: Head, frontier: Frontier) -> None:
-    recorded = read_head(session, lock=False)
+def _check_head(transaction: OpenTransaction, head: Head, frontier: Frontier) -> None:
+    recorded = read_head(transaction, lock=False)
     if recorded.head != head:
         raise AuditError(
             f"the history ends at entry {head.size}, but {recorded.head.size} were written",
             "entries were cut off its end, or the head was altered",
             seq=min(head.size, recorded.head.size) + 1,
         )
-    if (recorded.root, recorded.peaks) != (frontier.root.hex(), tuple(peak.hex() for peak in frontier.peaks)):
+    if recorded.root != frontier.root.hex() or recorded.frontier != frontier:
         raise AuditError("the recorded root of the hash tree is not that of the entries", seq=head.size + 1)
 
 

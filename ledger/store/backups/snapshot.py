@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Engine, inspect, text
-from sqlalchemy.orm import Session
 
 from ledger.durable_files import sync_file, write_file
 from ledger.errors import ConflictError
 from ledger.store.database.address import sqlite_url
 from ledger.store.database.engine import WRITER, open_engine, translated
+from ledger.store.database.open_transaction import opened
 from ledger.store.database.schema import HEAD, current_revision, upgrade_schema
 from ledger.store.replay.trusted_state import TrustedState
 from ledger.store.unit_of_work import Database, Transaction
@@ -58,8 +58,8 @@ def take_snapshot(engine: Engine, target: Path, look: Callable[[Transaction], T]
     schema = current_revision(engine) or ""
     with translated(), engine.execution_options(isolation_level="REPEATABLE READ").connect() as connection:
         write_file(target, dump_rows(connection, schema), mode=0o600)
-        with Session(connection) as session:
-            return ROWS, look(Transaction(session, "", TrustedState()))
+        with opened(connection) as transaction:
+            return ROWS, look(Transaction(transaction, "", TrustedState()))
 
 
 def require_empty(engine: Engine) -> None:

@@ -14,8 +14,11 @@ from ledger.domain.jobs import Job, JobKind, JobState
 from ledger.domain.models import Model
 from ledger.errors import NotFoundError, RowError
 from ledger.store.database.engine import database_time
+from ledger.store.database.news import TELL, told
 from ledger.store.database.tables import JobRow
 
+JOB_WAITS = "job.waits"
+"""What workers are told of a new job, which is no event of the audit log."""
 ROW = JobRow
 WAITING, RUNNING = JobState.WAITING.value, JobState.RUNNING.value
 
@@ -41,6 +44,8 @@ class Jobs:
             )
         )
         self._session.flush()
+        if self._session.get_bind().dialect.name == "postgresql":
+            self._session.connection().exec_driver_sql(f"SELECT {TELL}", (told([JOB_WAITS]),))
 
     def get(self, kind: JobKind, job_id: str) -> tuple[Job, str]:
         """Return a job of a kind and its seal.
