@@ -12,6 +12,7 @@ import pytest
 
 from ledger.candidates.predictions import Scores
 from ledger.domain.states import RequestState
+from ledger.engine import choosing
 from ledger.service.computation import unlearning
 from ledger.service.progress import Silent
 from ledger.service.requests import preview as previews
@@ -34,7 +35,7 @@ MISSED = (
 def masked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> float:
     """Return what the masked original answers correctly; the first is more than the gate allows above the version."""
     share: float = request.param
-    choose = unlearning.choose_edit
+    choose = choosing.choose_edit
 
     def judged(*arguments: Any) -> Any:
         found = choose(*arguments)
