@@ -431,17 +431,19 @@ def main() -> int:
     said = parser.parse_args()
     torch.set_num_threads(1)
     plan = Plan(said.models, said.requests, said.workers, said.kills, said.lease, said.waiting, said.seed)
-    with place(said.folder) as folder:
-        base = folder / "database"
-        base.mkdir()
-        with nullcontext(said.url) if said.url else postgresql(base) as url:
-            found(folder / "life", url, plan)
-            print(f"{plan}; {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}", flush=True)
-            if said.idle:
-                waits = woken(folder / "life", plan, said.idle)
-                print(f"seconds from receipt to claim: median {statistics.median(waits):.3f}, most {max(waits):.3f}")
-                return 0
-            seen = live(folder / "life", plan)
+    # The server has a folder of its own right below the temporary one: its account enters no folder of ours.
+    with (
+        place(said.folder) as folder,
+        place(None) as base,
+        nullcontext(said.url) if said.url else postgresql(base) as url,
+    ):
+        found(folder / "life", url, plan)
+        print(f"{plan}; {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}", flush=True)
+        if said.idle:
+            waits = woken(folder / "life", plan, said.idle)
+            print(f"seconds from receipt to claim: median {statistics.median(waits):.3f}, most {max(waits):.3f}")
+            return 0
+        seen = live(folder / "life", plan)
     for what, value in seen.items():
         print(f"  {what:28} {value:12,.1f}" if isinstance(value, float) else f"  {what:28} {value:12,}")
     return 0 if is_clean(seen) else 1
