@@ -36,10 +36,13 @@ from ledger.evaluator_input import (
 from ledger.evaluator_input import (
     SplitName as SplitName,
 )
-from ledger.exporter_input import (
+from ledger.exporter import (
+    Exporter as Exporter,
+)
+from ledger.exporter import (
     LiveFacts as LiveFacts,
 )
-from ledger.exporter_input import (
+from ledger.exporter import (
     LiveVersion as LiveVersion,
 )
 
@@ -324,51 +327,6 @@ class SharingExecutor(Protocol):
         """Return something that can be sent with a call, and gives the bytes where the call runs.
 
         Where nobody holds it any more, the bytes may be dropped. It must work after workers were lost, as calls do.
-        """
-        ...
-
-
-class Exporter(Protocol):
-    """Puts live versions where they are served from or looked up.
-
-    Every call may come again for the same version: after a crash nobody knows whether the last one arrived. What is
-    there already is left as it is.
-    """
-
-    def publish(self, live: LiveVersion) -> str:
-        """Make a version live there, in one step: nobody who reads meanwhile may find half of it.
-
-        Returns:
-            What was done, for people.
-
-        Raises:
-            LedgerError: It could not be done; it is tried again later.
-        """
-        ...
-
-    def describe(self, facts: LiveFacts) -> str:
-        """Note what is known of the live version by now: evidence and certificates come after it went live.
-
-        Returns:
-            What was done, for people.
-
-        Raises:
-            LedgerError: As above.
-        """
-        ...
-
-    def remove(self, model: str, weights: frozenset[str]) -> str:
-        """Destroy every copy of weights that the ledger has purged. The live version is never among them.
-
-        Args:
-            model: Name of the model.
-            weights: SHA-256 of the weights files.
-
-        Returns:
-            What was done, for people.
-
-        Raises:
-            LedgerError: As above.
         """
         ...
 

@@ -20,7 +20,7 @@ from ledger.digest import sha256_hex
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import ConflictError, LedgerError, NotFoundError, RefusedError, UsageError
-from ledger.exporter_input import LiveFacts, LiveVersion
+from ledger.exporter import LiveFacts, LiveVersion
 from ledger.plugin_manager import exporting_plugins
 from ledger.service.evidence.certificates import issue
 from ledger.service.exporters import configured, delivery

@@ -30,7 +30,7 @@ FLOORS = [
     {
         "ledger.hookspecs",
         "ledger.evaluator_input",
-        "ledger.exporter_input",
+        "ledger.exporter",
         "ledger.algebra",
         "ledger.certificates",
         "ledger.durable_files",

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from ledger.digest import json_digest, sha256_hex
 from ledger.errors import LedgerError
-from ledger.exporter_input import LiveFacts, LiveVersion
+from ledger.exporter import LiveFacts, LiveVersion
 from ledger.hookspecs import Exporter
 from ledger.plugin_manager import Plugins, exporting_plugins, guarded
 from ledger.service.ledger import Ledger, open_ledger
