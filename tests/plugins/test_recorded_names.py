@@ -20,6 +20,7 @@ PLUGINS = [
     *("eval_probe", "eval_nearest_mean", "eval_similarity"),
     *("eval_rmia", "eval_neighbours", "eval_relearning", "eval_statistics", "eval_saliency"),
     *("executor_local", "executor_processes", "executor_ray", "executor_dask"),
+    *("export_folder", "export_mlflow"),
 ]
 DEFAULT = ("accuracy", "confusion", "divergence", "membership")
 

@@ -170,7 +170,7 @@ def test_a_page_that_is_not_for_somebody_says_so(open_page: OpenPage, troubled: 
 def _approve_own(page: Page, troubled: Troubled) -> None:
     page.goto(troubled.pages["four eyes"])
     page.get_by_role("radio", name="approve").check()
-    page.get_by_label("Reason").fill(LONG)
+    page.get_by_role("textbox", name="Reason").fill(LONG)
     page.get_by_role("button", name="Record the decision").click()
 
 
@@ -178,7 +178,7 @@ def _extend_into_the_past(page: Page, troubled: Troubled) -> None:
     page.goto(troubled.pages["blocked"])
     page.get_by_role("radio", name="extend").check()
     page.get_by_label("New due date").fill("2001-01-01")
-    page.get_by_label("Reason").fill(LONG)
+    page.get_by_role("textbox", name="Reason").fill(LONG)
     page.get_by_role("button", name="Record the decision").click()
 
 
@@ -186,20 +186,20 @@ def _deny_with_a_date(page: Page, _troubled: Troubled) -> None:
     page.goto("/inbox?show=all&choose=all")
     page.get_by_label("Decide all chosen").select_option("deny")
     page.get_by_label("New due date").fill("2099-01-01")
-    page.get_by_label("Reason").fill(LONG)
+    page.get_by_role("textbox", name="Reason").fill(LONG)
     page.get_by_role("button", name="Decide", exact=True).click()
 
 
 def _file_from_the_future(page: Page, troubled: Troubled) -> None:
     page.goto(troubled.pages["preview"])
-    page.get_by_label("Reason").fill(LONG)
+    page.get_by_role("textbox", name="Reason").fill(LONG)
     page.get_by_label("Received on").evaluate("field => { field.max = ''; field.value = '2099-01-01' }")
     page.get_by_role("button", name="File it").click()
 
 
 def _roll_back_for_no_reason(page: Page, _troubled: Troubled) -> None:
     page.goto("/models/1/rollback/0")
-    page.get_by_label("Reason").evaluate("field => { field.required = false; field.value = ' ' }")
+    page.get_by_role("textbox", name="Reason").evaluate("field => { field.required = false; field.value = ' ' }")
     page.get_by_role("button", name="Roll back").click()
 
 
