@@ -164,9 +164,24 @@ db upgrade
 audit adopt digits
 audit witness FOLDER/witness
 audit import FOLDER/export
+exporter add here folder:FOLDER/served
+exporter list
+exporter status
+exporter run
+exporter remove here
 """
 """Commands that take images, weights or files of the ledger."""
-ELSEWHERE = {"init", "demo", "restore", "weights convert", "serve", "certificate verify", "preview"}
+ELSEWHERE = {
+    "init",
+    "demo",
+    "restore",
+    "weights convert",
+    "weights inspect",
+    "plugin new",
+    "serve",
+    "certificate verify",
+    "preview",
+}
 """Commands that ask no ledger, or none that an option names; and two that have tests of their own."""
 THERE = (r" \(on the ledger's machine\)", "")
 """What hints from afar say more."""

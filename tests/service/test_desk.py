@@ -12,7 +12,7 @@ from ledger.desk.asked import FiledRequest
 from ledger.desk.local.desk import LocalDesk
 from ledger.documents.document import Document
 from ledger.domain.states import Action, RequestState
-from ledger.errors import ConflictError, NotFoundError, PreconditionError, UnknownClassError, UsageError
+from ledger.errors import ConflictError, NotFoundError, PreconditionError, UnknownClassError
 from tests.fixtures.documents import check_document
 from tests.ledgers.desk import MODEL, Desk
 
@@ -123,8 +123,9 @@ def test_requests_are_filed_decided_and_withdrawn(two_forgotten: Desk, there: Lo
         there.requests.decide(receipt["id"], Action.DENY, expected=seen)
     later = two_forgotten.now + timedelta(days=90)
     assert kind(there.requests.extend(receipt["id"], later, "a holiday")) == "decision"
-    with two_forgotten.unchanged(), pytest.raises(UsageError, match="not computed here"):
-        there.requests.withdraw(1)
+    # Nothing is computed here: a worker is asked.
+    assert kind(there.requests.withdraw(1)) == "withdrawal_job"
+    assert there.requests.waiting_withdrawal(1) is not None
     with pytest.raises(UnknownClassError):
         there.requests.file(MODEL, [FiledRequest(["nothing"])])
 
