@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from ledger.errors import NotInstalledError
 
 EXTRAS = {
-    "engine": ("torch", "torchvision", "timm", "sklearn", "scipy", "numpy", "PIL", "safetensors"),
+    "engine": ("torch", "torchvision", "timm", "sklearn", "scipy", "numpy", "PIL", "safetensors", "huggingface_hub"),
     "server": ("fastapi", "starlette", "uvicorn", "python_multipart", "prometheus_client"),
     "oidc": ("authlib", "itsdangerous", "joserfc"),
     "telemetry": ("opentelemetry.sdk", "opentelemetry.exporter.otlp"),
