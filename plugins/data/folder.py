@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -12,26 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ledger.digest import json_digest
-from ledger.domain.data_record import BadImage, ClassContent, DataOptions, SourceContents
+from ledger.domain.data_record import DataOptions, SourceContents
 from ledger.domain.settings import Preprocessing
 from ledger.errors import DataError
 from ledger.hookspecs import DataSource, hookimpl
 
+from .class_contents import ClassImages, DigestedByClass, read_contents
 from .class_folders import find_splits, list_class_folders
 from .digest_cache import DigestCache
 from .held_out import note, require_split, set_aside
-from .image_contents import MOST_THREADS, ContentsReader, FolderContents
+from .image_contents import MOST_THREADS, ContentsReader
 from .image_files import decode
 from .image_listing import ImageList, LeftOut, list_images, normal, shown
-from .image_traits import read_as
 from .remote_folder import RemoteFolderSource
 
 PREFIX = "folder:"
-
-
-ClassImages = tuple[Path, str, ImageList]
-"""A class's folder, what to call it, and its images."""
 
 
 class FolderSplit:
@@ -75,7 +69,7 @@ class FolderSplit:
             yield from (f"{folder.name}/{file.name}\t{file.size}\n" for file in images.files)
 
 
-class FolderSource:
+class FolderSource(DigestedByClass):
     """An ImageFolder tree; class labels are the sorted names of the training folders.
 
     Args:
@@ -113,12 +107,6 @@ class FolderSource:
         return root / (name or ""), within, images
 
     @cached_property
-    def digest(self) -> str:
-        """Digest of every image of each class."""
-        contents = self.contents(lambda _total: lambda: None)
-        return json_digest({label: [one.train, one.test] for label, one in contents.classes.items()})
-
-    @cached_property
     def earlier_digest(self) -> str:
         """Digest of names and sizes."""
         hasher = hashlib.sha256()
@@ -128,17 +116,16 @@ class FolderSource:
 
     def contents(self, begin: Callable[[int], Callable[[], None]], *, check: bool = False) -> SourceContents:
         """Return the digests of each class; with ``check``, decode every image that was not decoded before."""
-        count = len(self.labels)
-        folders = [*self.train.classes, *self.test.classes]
-        found = ContentsReader(DigestCache(self._cache)).read(folders, begin, check=check)
-        pairs = zip(self.labels, found[:count], found[count:], folders[:count], folders[count:], strict=True)
-        classes = {
-            label: ClassContent(train.digest, test.digest, len(of_train[2]), len(of_test[2]))
-            for label, train, test, of_train, of_test in pairs
-        }
-        traits = sum((one.traits or Counter() for one in found), Counter[str]())
-        told = read_as(traits, upright=self._options.upright)
-        return SourceContents(classes, _bad(found), (*self._left_out.sentences(), *self._notes, *told))
+        return read_contents(
+            ContentsReader(DigestCache(self._cache)),
+            self.labels,
+            self.train.classes,
+            self.test.classes,
+            begin,
+            check=check,
+            upright=self._options.upright,
+            notes=(*self._left_out.sentences(), *self._notes),
+        )
 
 
 def _parted(one: ClassImages, options: DataOptions) -> tuple[ClassImages, ClassImages]:
@@ -147,10 +134,6 @@ def _parted(one: ClassImages, options: DataOptions) -> tuple[ClassImages, ClassI
     names = [normal(file.name) for file in images.files]
     train, test = set_aside([f"{folder.name}/{name}" for name in names], [0] * len(names), options)
     return (folder, within, images.only(train, "train")), (folder, within, images.only(test, "test"))
-
-
-def _bad(found: Sequence[FolderContents]) -> tuple[BadImage, ...]:
-    return tuple(bad for one in found for bad in one.bad)
 
 
 @hookimpl

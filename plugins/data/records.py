@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ledger.digest import json_digest
 from ledger.domain.data_record import BadImage, ClassContent, DataOptions, SourceContents
 from ledger.domain.settings import Preprocessing
 from ledger.errors import DataError
 
+from .class_contents import DigestedByClass
 from .digest_cache import SETTLED_NS, DigestCache
 from .held_out import note, require_split, set_aside
 from .image_contents import MOST_THREADS
@@ -109,7 +108,7 @@ class RecordSplit:
         return (torch.from_numpy(np.stack(arrays)).float() / 255).permute(0, 3, 1, 2).contiguous()
 
 
-class RecordSource:
+class RecordSource(DigestedByClass):
     """A source of records.
 
     Args:
@@ -138,17 +137,6 @@ class RecordSource:
         self.train = RecordSplit(train, turned=options.upright)
         self.test = RecordSplit(test, turned=options.upright)
         self._found, self._options, self._cache, self._notes = found, options, DigestCache(cache), notes
-
-    @cached_property
-    def digest(self) -> str:
-        """Digest of every image of each class."""
-        contents = self.contents(lambda _total: lambda: None)
-        return json_digest({label: [one.train, one.test] for label, one in contents.classes.items()})
-
-    @property
-    def earlier_digest(self) -> str:
-        """The same: no release read such a source in another way."""
-        return self.digest
 
     def contents(self, begin: Callable[[int], Callable[[], None]], *, check: bool = False) -> SourceContents:
         """Return the digests of each class; with ``check``, decode every image that was not decoded before."""

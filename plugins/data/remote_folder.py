@@ -5,7 +5,6 @@ Class by class its content has the digests that the same tree has on a disk: a m
 
 import hashlib
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -15,22 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ledger.digest import json_digest
-from ledger.domain.data_record import ClassContent, DataOptions, SourceContents
+from ledger.domain.data_record import DataOptions, SourceContents
 from ledger.domain.settings import Preprocessing
 from ledger.errors import DataError
 
+from .class_contents import ClassImages, DigestedByClass, read_contents
 from .class_folders import LAYOUT, TEST_NAMES, TRAIN_NAMES
 from .digest_cache import DigestCache, FileContents
 from .image_cache import FOLDER, ImageCache, most_bytes
 from .image_contents import MOST_THREADS, ContentsReader
 from .image_files import decode_data, examine_data
 from .image_listing import ImageFile, ImageList, LeftOut, is_foreign, is_image, normal, shown
-from .image_traits import read_as
 from .remote_files import AT_ONCE, RemoteFile, RemoteFiles
 
-ClassImages = tuple[Path, str, ImageList]
-"""Where a class's images are, what to call that, and the images."""
 Known = dict[str, RemoteFile]
 """Each file, by what it is called in messages."""
 
@@ -77,7 +73,7 @@ class RemoteSplit:
         return batch.permute(0, 3, 1, 2).contiguous()
 
 
-class RemoteFolderSource:
+class RemoteFolderSource(DigestedByClass):
     """An ImageFolder tree behind a URL; class labels are the sorted names of the training folders.
 
     Args:
@@ -112,31 +108,17 @@ class RemoteFolderSource:
         self.test = RemoteSplit(test, options, self._remote, self._known)
         copies.keep_only({file.identity for file in self._known.values()})
 
-    @cached_property
-    def digest(self) -> str:
-        """Digest of every image of each class."""
-        contents = self.contents(lambda _total: lambda: None)
-        return json_digest({label: [one.train, one.test] for label, one in contents.classes.items()})
-
-    @property
-    def earlier_digest(self) -> str:
-        """The same: no release read such a source in another way."""
-        return self.digest
-
     def contents(self, begin: Callable[[int], Callable[[], None]], *, check: bool = False) -> SourceContents:
         """Return the digests of each class; with ``check``, decode every image that was not decoded before."""
-        count = len(self.labels)
-        folders = [*self.train.classes, *self.test.classes]
-        found = ContentsReader(DigestCache(self._cache), self._look).read(folders, begin, check=check)
-        pairs = zip(self.labels, found[:count], found[count:], folders[:count], folders[count:], strict=True)
-        classes = {
-            label: ClassContent(train.digest, test.digest, len(of_train[2]), len(of_test[2]))
-            for label, train, test, of_train, of_test in pairs
-        }
-        traits = sum((one.traits or Counter() for one in found), Counter[str]())
-        told = read_as(traits, upright=self._options.upright)
-        return SourceContents(
-            classes, tuple(bad for one in found for bad in one.bad), (*self._left_out.sentences(), *told)
+        return read_contents(
+            ContentsReader(DigestCache(self._cache), self._look),
+            self.labels,
+            self.train.classes,
+            self.test.classes,
+            begin,
+            check=check,
+            upright=self._options.upright,
+            notes=self._left_out.sentences(),
         )
 
     # -- what there is ------------------------------------------------------------------------------

@@ -12,6 +12,8 @@ from ledger.domain.settings import CropMode, Preprocessing
 from ledger.errors import UsageError
 from ledger.hookspecs import LoadedModel, hookimpl
 
+from .fixed_options import refuse_others
+
 PREFIX = "timm/"
 
 
@@ -29,13 +31,7 @@ def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int)
         )
     # Said twice is not wrong; timm would fail.
     given = {"pretrained": False, "num_classes": num_classes}
-    for name, value in given.items():
-        if options.get(name, value) != value:
-            raise UsageError(
-                f"--arch-option {name}={options[name]} is not possible: the number of outputs is that of the data's "
-                f"classes, {num_classes:,}, and weights come from --weights",
-                f"leave {name} out",
-            )
+    refuse_others(options, given, num_classes)
     try:
         module = timm.create_model(arch, **(dict(options) | given))
     except (TypeError, ValueError, AssertionError) as error:

@@ -13,6 +13,8 @@ from ledger.domain.settings import CropMode, Preprocessing, crop_share
 from ledger.errors import UsageError
 from ledger.hookspecs import LoadedModel, hookimpl
 
+from .fixed_options import refuse_others
+
 PREFIX = "torchvision/"
 
 
@@ -30,13 +32,7 @@ def unledger_load_model(spec: str, options: Mapping[str, Any], num_classes: int)
             f"some that come near: {', '.join(near)}" if near else "see torchvision.models.list_models()",
         )
     given = {"weights": None, "num_classes": num_classes}
-    for key, value in given.items():
-        if options.get(key, value) != value:
-            raise UsageError(
-                f"--arch-option {key}={options[key]} is not possible: the number of outputs is that of the data's "
-                f"classes, {num_classes:,}, and weights come from --weights",
-                f"leave {key} out",
-            )
+    refuse_others(options, given, num_classes)
     if "init_weights" in inspect.signature(models.get_model_builder(name)).parameters:
         # Its weights are replaced anyway, and torchvision takes a minute to draw them.
         given["init_weights"] = False
