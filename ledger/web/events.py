@@ -49,17 +49,30 @@ class EventFeed:
         self._poller: asyncio.Task[None] | None = None
         self._closing = False
 
-    async def stream(self, after: int | None, still_admitted: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
+    async def place(self, known: int | None) -> int:
+        """Return the number of the event after which a stream begins.
+
+        Found out before the listener is answered: whatever happens after that, they hear of.
+
+        Args:
+            known: Number of the last event that the listener knows; None, or one that is not yet, begins with the next.
+
+        Raises:
+            LedgerError: The audit log cannot be read.
+        """
+        newest = self._head if self._is_polled else await run_in_threadpool(self._newest)
+        return newest if known is None or known > newest else known
+
+    async def stream(self, place: int, still_admitted: Callable[[], Awaitable[bool]]) -> AsyncIterator[bytes]:
         """Yield events as they are sent, until the listener goes, may not listen any more, or the server stops.
 
         Args:
-            after: Number of the last event that the listener knows; None begins with the next one.
+            place: Number of the last event that is not sent.
             still_admitted: Asked from time to time whether the listener may still listen.
         """
         self._listeners += 1
         try:
-            head = await self._start()
-            place = head if after is None or after > head else after
+            await self._start()
             checked = spoken = asyncio.get_running_loop().time()
             yield b": listening\n\n"
             while not self._closing:
@@ -98,15 +111,18 @@ class EventFeed:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._poller
 
-    async def _start(self) -> int:
-        """See to it that somebody looks for news; return the number of the newest event."""
-        if self._poller is None or self._poller.done():
+    @property
+    def _is_polled(self) -> bool:
+        return self._poller is not None and not self._poller.done()
+
+    async def _start(self) -> None:
+        """See to it that somebody looks for news."""
+        if not self._is_polled:
             self._recent.clear()
             self._head = await run_in_threadpool(self._newest)
             # Somebody else may have started it meanwhile.
-            if self._poller is None or self._poller.done():
+            if not self._is_polled:
                 self._poller = asyncio.create_task(self._poll())
-        return self._head
 
     async def _poll(self) -> None:
         loop, told = asyncio.get_running_loop(), asyncio.Event()

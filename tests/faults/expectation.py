@@ -145,12 +145,12 @@ class Expectation:
     def withdraw(self, number: int, *, waive: bool) -> None:
         """Withdraw a request: what nobody else asks to be forgotten is known again."""
         wish = self.wishes[number]
-        if wish.state == "reopened":
-            wish.state = "withdrawn"
-            return
-        if wish.state != "fulfilled":
+        if wish.state not in ("fulfilled", "reopened"):
             raise Refused({"TransitionError"})
-        back = (wish.classes & self.live.forgotten) - self.wanted(besides=number)
+        going = wish.classes if wish.state == "fulfilled" else frozenset[int]()
+        back = (going & self.live.forgotten) - self.wanted(besides=number)
+        if waive and not back:
+            raise Refused({"UsageError"})
         if back & self.versions[self.anchor].forgotten:
             raise Refused({"PurgedError"})
         if back:

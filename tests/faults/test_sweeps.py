@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 KINDS = ("kill", "pairs", "EIO", "ENOSPC", "full", "short")
 SAMPLE = 8
 """Places of each kind."""
+NO_CHECKPOINT = "no checkpoint was signed after this change: the checkpoint is issued but cannot be remembered: "
 
 pytestmark = [pytest.mark.slow, pytest.mark.strace]
 
@@ -25,7 +26,9 @@ def swept(strace: str) -> dict[str, dict[str, Any]]:
     assert os.access(strace, os.X_OK)
     command = [sys.executable, "-m", "tests.faults.sweep", *KINDS, "careless", "--sample", str(SAMPLE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=ROOT)
-    assert done.stderr == ""
+    # A change stands where the fault struck only the checkpoint after it; a person is told how to make up for that.
+    warned = [line for line in done.stderr.splitlines() if not line.startswith(NO_CHECKPOINT)]
+    assert warned == []
     return {report["kind"]: report for report in map(json.loads, done.stdout.splitlines())}
 
 

@@ -72,8 +72,9 @@ def test_a_stream_goes_on_where_it_was_left(client: httpx.Client) -> None:
 def test_a_stream_from_now_on_and_one_from_a_place_that_is_not_yet(client: httpx.Client) -> None:
     for headers in ({}, {"Last-Event-ID": "999999"}):
         with client.stream("GET", "/api/v1/events", headers=headers) as stream:
+            # At once: the stream counts from when it was answered, not from when it was first read.
+            number = client.post("/api/v1/models/1/requests", json={"requests": [{"classes": ["robin"]}]})
             lines = stream.iter_lines()
             assert next(lines).startswith(":")
-            number = client.post("/api/v1/models/1/requests", json={"requests": [{"classes": ["robin"]}]})
             (event,) = read(lines, 1)
             assert json.loads(event["data"])["request"] == number.json()["items"][0]["id"]

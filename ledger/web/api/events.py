@@ -52,7 +52,7 @@ async def stream_events(request: Request, after: Place = None, last_event_id: La
             return True
         return True
 
-    known = after if last_event_id is None else last_event_id
+    place = await feed.place(after if last_event_id is None else last_event_id)
     # Proxies must not collect what is meant to arrive at once.
     headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(feed.stream(known, still_admitted), headers=headers, media_type="text/event-stream")
+    return StreamingResponse(feed.stream(place, still_admitted), headers=headers, media_type="text/event-stream")

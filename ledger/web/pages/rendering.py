@@ -72,7 +72,8 @@ def render(
         section: Address of the part of the pages that it belongs to.
         now: What relative times are relative to.
         status: Status of the answer.
-        values: What the template shows.
+        values: What the template shows. With ``place``, the number of the newest event that it shows, the page hears of
+            what happens after that.
     """
     held = frozenset[Scope]() if caller is None else caller.scopes
     text = (

@@ -77,6 +77,8 @@ def _decide(
 
 
 def _page(request: Request, visit: Visit, desk: LocalDesk, number: int, refused: Refusal | None = None) -> Response:
+    # Before the rest: what happens from here on makes the page look again.
+    place = desk.upkeep.facts()["entries"]
     found = desk.requests.show(number)
     version = found["version"]
     stands = found["state"] == RequestState.FULFILLED and version is not None
@@ -87,6 +89,7 @@ def _page(request: Request, visit: Visit, desk: LocalDesk, number: int, refused:
         title=f"Request {number}",
         section="/inbox",
         now=desk.ledger.clock(),
+        place=place,
         status=status_after(refused),
         r=found,
         refused=refused,

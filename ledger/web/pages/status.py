@@ -30,6 +30,8 @@ def status_page(request: Request, visit: SomebodyKnown) -> Response:
         first = next((one.address for one in sections_for(visit.caller)), None)
         return _scopes_page(request, visit) if first is None else RedirectResponse(first, 303)
     with visit.desk() as desk:
+        # Before the rest: what happens from here on makes the page look again.
+        place = desk.upkeep.facts()["entries"]
         found = desk.upkeep.status(most=LISTED)
     models = found["models"]
     listed = sorted((one for model in models for one in model["open"]), key=lambda one: str(one["due_at"]))
@@ -41,6 +43,7 @@ def status_page(request: Request, visit: SomebodyKnown) -> Response:
         title="Status",
         section="/",
         now=found["now"],
+        place=place,
         status_document=found,
         soonest=listed[:SOONEST],
         oldest=min(listed, key=lambda one: str(one["received_at"]), default=None),

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from ledger.domain.access import Scope
 from ledger.domain.states import Action, RequestState
@@ -262,13 +262,34 @@ def test_a_private_address_is_refused_as_a_webhook(open_page: OpenPage, look: Lo
 def test_a_page_hears_what_others_do(open_page: OpenPage, served: Served) -> None:
     request = served.file(CROW, approval=True)
     page = open_page()
-    with page.expect_response("**/api/v1/events"):
+    with page.expect_response("**/api/v1/events?after=*"):
         page.goto(f"/requests/{request.id}")
     page.get_by_label("Reason").fill("half a sent")
     decide(served.ledger, request.id, Action.APPROVE, "the owner called")
     expect(page.locator(".history")).to_contain_text("the owner called")
     expect(page.locator("#request-head")).to_contain_text("queued")
     expect(page.get_by_label("Reason")).to_have_value("half a sent")
+
+
+def test_a_page_hears_what_happened_before_it_began_to_listen(open_page: OpenPage, served: Served) -> None:
+    request = served.file(CROW, approval=True)
+    page = open_page()
+
+    def dawdle(route: Route) -> None:
+        decide(served.ledger, request.id, Action.APPROVE, "the owner called")
+        route.continue_()
+
+    page.route("**/api/v1/events*", dawdle)
+    page.goto(f"/requests/{request.id}")
+    expect(page.locator(".history")).to_contain_text("the owner called")
+
+
+def test_only_pages_that_show_what_happens_listen(open_page: OpenPage, served: Served) -> None:
+    request = served.file(CROW)
+    page = open_page()
+    for address, listens in (("/", 1), (f"/requests/{request.id}", 1), ("/inbox", 0), ("/models", 0), ("/audit", 0)):
+        page.goto(address)
+        expect(page.locator("#events")).to_have_count(listens)
 
 
 def test_decide_with_the_keyboard_alone(open_page: OpenPage, served: Served) -> None:
