@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cached_property
 from typing import TypeVar
 
 from sqlalchemy import Engine, select, update
@@ -18,6 +17,7 @@ from ledger.store.database.news import News
 from ledger.store.database.open_transaction import OpenTransaction, opened
 from ledger.store.database.tables import AuditHeadRow
 from ledger.store.database.waiting import telling_of_a_wait
+from ledger.store.made_once import made_once
 from ledger.store.replay.snapshot import SnapshotPlace
 from ledger.store.replay.trusted_state import TrustedRows, TrustedState, nothing_kept
 from ledger.store.repositories.certificates import Certificates
@@ -40,9 +40,9 @@ from ledger.store.repositories.workers import Workers
 T = TypeVar("T")
 
 
-def _of(repository: Callable[[Session], T]) -> cached_property[T]:
+def _of(repository: Callable[[Session], T]) -> made_once[T]:
     """Return a property that makes a repository when it is first asked for: few transactions need more than some."""
-    return cached_property(lambda tx: repository(tx._open.session))  # noqa: SLF001 - of the class below
+    return made_once(lambda tx: repository(tx._open.session))  # noqa: SLF001 - of the class below
 
 
 class Transaction:
@@ -75,22 +75,22 @@ class Transaction:
     webhooks = _of(Webhooks)
     kept_results = _of(KeptResults)
 
-    @cached_property
+    @made_once
     def leases(self) -> ObjectLeases:
         """Leases on objects."""
         return ObjectLeases(self._open.session, self._holder)
 
-    @cached_property
+    @made_once
     def objects(self) -> Objects:
         """Rows of stored objects."""
         return Objects(self._open.session, self.leases)
 
-    @cached_property
+    @made_once
     def class_spaces(self) -> ClassSpaces:
         """Collected class spaces."""
         return ClassSpaces(self._open.session, self.objects)
 
-    @cached_property
+    @made_once
     def trusted(self) -> TrustedRows:
         """Checks rows against the audit log before something rests on them."""
         return TrustedRows(self._state, self.audit, self.projections)

@@ -187,3 +187,59 @@ def test_a_server_whose_log_somebody_holds_is_busy(
         with database.engine.connect() as connection:
             assert connection.execute(text("SHOW lock_timeout")).scalar_one() == f"{QUICK_MS}ms"
     assert logging.getLogger("unledger.database") is waiting.logger
+
+
+@pytest.mark.usefixtures("held")
+def test_who_holds_writers_up_does_not_wait_for_who_waits_for_them(sqlite_url: str, when: datetime) -> None:
+    ended: list[str] = []
+    beginning = threading.Event()
+
+    def begin_reading(database: Database) -> None:
+        with database.read() as tx:
+            beginning.set()
+            tx.trusted.catch_up()
+        ended.append("new reader")
+
+    def write_one(database: Database) -> None:
+        write(database, when)
+        ended.append("writer")
+
+    with opened(sqlite_url) as reader, opened(sqlite_url) as writer, opened(sqlite_url) as other:
+        # A connection waits for others when it is made, and is kept.
+        read(other, when)
+        with reader.read() as tx:
+            assert tx.models.all() == []
+            writing = threading.Thread(target=write_one, args=(writer,))
+            writing.start()
+            assert eventually(lambda: is_held_up(sqlite_url))
+            # It waits until the writer has written, in the middle of making its first thing.
+            reading = threading.Thread(target=begin_reading, args=(other,))
+            reading.start()
+            assert beginning.wait(5)
+            time.sleep(0.2)
+            began = time.monotonic()
+            tx.trusted.catch_up()
+            assert time.monotonic() - began < 5
+            assert ended == []
+        writing.join(10)
+        reading.join(10)
+    assert sorted(ended) == ["new reader", "writer"]
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Wait for a few seconds until something is so."""
+    for _ in range(250):
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def is_held_up(url: str) -> bool:
+    """Whether a writer waits for readers to end, so that nobody may begin to read."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"), timeout=0)) as connection:
+        try:
+            connection.execute("SELECT 1 FROM sqlite_master").fetchall()
+        except sqlite3.OperationalError:
+            return True
+    return False

@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from itertools import chain
 from typing import Any, cast
 
@@ -23,6 +22,7 @@ from ledger.domain.events.event import Event
 from ledger.errors import NotFoundError
 from ledger.store.database.open_transaction import OpenTransaction
 from ledger.store.database.tables import AuditEventRow, AuditNoteRow
+from ledger.store.made_once import made_once
 
 from .appended import Appended
 from .growth import EventRow, Growth, NoteRow
@@ -100,7 +100,7 @@ class AuditLog:
     def _session(self) -> Session:
         return self._open.session
 
-    @cached_property
+    @made_once
     def _tree(self) -> AuditTree:
         return AuditTree(self._session)
 

@@ -6,12 +6,13 @@ takes about as long as that of a server on the same machine, and a session takes
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+
+from ledger.store.made_once import made_once
 
 
 class OpenTransaction:
@@ -26,7 +27,7 @@ class OpenTransaction:
         self.on_server = connection.dialect.name == "postgresql"
         """Whether the database is a server, and not a file."""
 
-    @cached_property
+    @made_once
     def session(self) -> Session:
         """The session of this transaction. It never ends the transaction by itself, but for undoing it."""
         self._begin()
@@ -84,7 +85,7 @@ class OpenTransaction:
             raise self._as_sqlalchemy_tells(error, statement, values) from error
         return cursor
 
-    @cached_property
+    @made_once
     def _cursor(self) -> Any:
         self._begin()
         return self.connection.connection.cursor()
