@@ -59,13 +59,19 @@ def read_dataset(name: str, root: Path) -> Found:
             f"some that come near: {', '.join(near)}" if near else f"known: {', '.join(sorted(PARTS))}",
         )
     train, test = (_opened(name, root, part) for part in PARTS[name])
-    targets = [_targets(one) for one in (train, test)]
-    labels = _labels(train, 1 + max((max(one, default=0) for one in targets), default=0))
+    where = f"{PREFIX}{name}:{root}"
+    trained, tested = _targets(train), _targets(test)
+    labels, others = _labels(train), _labels(test)
+    if labels and others and labels != others:
+        tested = _renumbered(tested, others, labels, where)
+    if not labels:
+        # Nobody named them.
+        labels = [str(k) for k in range(1 + max(*trained, *tested, 0))]
     return Found(
-        where=f"{PREFIX}{name}:{root}",
+        where=where,
         labels=labels,
-        train=_records("train", train, targets[0]),
-        test=_records("test", test, targets[1]),
+        train=_records("train", train, trained),
+        test=_records("test", test, tested),
         files=sorted(path for path in root.rglob("*") if path.is_file()),
     )
 
@@ -97,16 +103,31 @@ def _targets(opened: Any) -> list[int]:
     return [int(label) for _, label in (opened[k] for k in range(len(opened)))]
 
 
-def _labels(opened: Any, count: int) -> list[str]:
-    """Return the names of classes, or their numbers where there are none, or where some are equal."""
+def _labels(opened: Any) -> list[str]:
+    """Return the names of classes; none where there are none, or where some are equal."""
     for attribute in NAMES:
         found = getattr(opened, attribute, None)
         if found:
             # ImageNet has several names for each class.
             names = [one if isinstance(one, str) else str(one[0]) for one in found]
-            if len(names) >= count and len(set(names)) == len(names):
+            if len(set(names)) == len(names):
                 return names
-    return [str(k) for k in range(count)]
+    return []
+
+
+def _renumbered(targets: Sequence[int], names: Sequence[str], labels: Sequence[str], where: str) -> list[int]:
+    """Return classes of test images as the training images number them.
+
+    Some data sets number the classes of each part by themselves, and a part may lack one.
+    """
+    places = {label: k for k, label in enumerate(labels)}
+    unknown = sorted({names[k] for k in targets} - places.keys())
+    if unknown:
+        raise DataError(
+            f"{where} has test images of {', '.join(unknown[:5])}, and none to train with",
+            "take them away, or add training images",
+        )
+    return [places[names[k]] for k in targets]
 
 
 def _records(split: str, opened: Any, targets: Sequence[int]) -> Records:
