@@ -19,10 +19,10 @@ from ledger.hookspecs import DataSource, hookimpl
 from .class_contents import ClassImages, DigestedByClass, read_contents
 from .class_folders import find_splits, list_class_folders
 from .digest_cache import DigestCache
-from .held_out import note, require_split, set_aside
+from .held_out import note, parted, require_split
 from .image_contents import MOST_THREADS, ContentsReader
 from .image_files import decode
-from .image_listing import ImageList, LeftOut, list_images, normal, shown
+from .image_listing import ImageList, LeftOut, list_images, shown
 from .remote_folder import RemoteFolderSource
 
 PREFIX = "folder:"
@@ -92,7 +92,7 @@ class FolderSource(DigestedByClass):
         self._notes: tuple[str, ...] = ()
         train = [self._listed(splits.train, names[label][0]) for label in self.labels]
         if splits.test is None:
-            parts = [_parted(one, options) for one in train]
+            parts = [parted(one, options) for one in train]
             train, test = [one for one, _ in parts], [one for _, one in parts]
             self._notes = (note(options),)
         else:
@@ -126,14 +126,6 @@ class FolderSource(DigestedByClass):
             upright=self._options.upright,
             notes=(*self._left_out.sentences(), *self._notes),
         )
-
-
-def _parted(one: ClassImages, options: DataOptions) -> tuple[ClassImages, ClassImages]:
-    """Return the training images and the test images of a class whose images are all in one folder."""
-    folder, within, images = one
-    names = [normal(file.name) for file in images.files]
-    train, test = set_aside([f"{folder.name}/{name}" for name in names], [0] * len(names), options)
-    return (folder, within, images.only(train, "train")), (folder, within, images.only(test, "test"))
 
 
 @hookimpl

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from ledger.domain.data_record import DataOptions
 from ledger.errors import DataError, UsageError
 
+from .class_contents import ClassImages
+from .image_listing import normal
+
 WAY_ON = (
     "forgetting is measured on images that the model was not trained on: name them as test images, or set a part of "
     "each class aside, which is recorded: --split 0.8/0.2"
@@ -58,6 +61,14 @@ def set_aside(names: Sequence[str], labels: Sequence[int], options: DataOptions)
         test |= set(ranked[:count])
     train = [position for position in range(len(names)) if position not in test]
     return train, sorted(test)
+
+
+def parted(one: ClassImages, options: DataOptions) -> tuple[ClassImages, ClassImages]:
+    """Return the training images and the test images of a class whose images are all in one folder."""
+    folder, within, images = one
+    names = [normal(file.name) for file in images.files]
+    train, test = set_aside([f"{folder.name}/{name}" for name in names], [0] * len(names), options)
+    return (folder, within, images.only(train, "train")), (folder, within, images.only(test, "test"))
 
 
 def _rank(name: str, seed: int) -> bytes:

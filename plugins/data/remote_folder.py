@@ -21,6 +21,7 @@ from ledger.errors import DataError
 from .class_contents import ClassImages, DigestedByClass, read_contents
 from .class_folders import LAYOUT, TEST_NAMES, TRAIN_NAMES
 from .digest_cache import DigestCache, FileContents
+from .held_out import note, parted, require_split
 from .image_cache import FOLDER, ImageCache, most_bytes
 from .image_contents import MOST_THREADS, ContentsReader
 from .image_files import decode_data, examine_data
@@ -77,14 +78,18 @@ class RemoteFolderSource(DigestedByClass):
     """An ImageFolder tree behind a URL; class labels are the sorted names of the training folders.
 
     Args:
-        url: Holds ``train/`` and ``test/``.
+        url: Holds ``train/`` and ``test/``; without the second, a part of each class is set aside if options say so.
         options: How files are read.
         cache: Where digests are remembered; copies of images are kept beside it.
 
     Raises:
         DataError: There are no such folders, or the driver of the URL is not installed.
+        UsageError: There are test images, and yet some are to be set aside.
         TransientError: The URL cannot be reached.
     """
+
+    sets_aside = True
+    """It honours ``DataOptions.test_share``."""
 
     def __init__(self, url: str, options: DataOptions, cache: Path | None) -> None:
         copies = ImageCache(None if cache is None else cache.with_name(FOLDER), most_bytes())
@@ -93,6 +98,8 @@ class RemoteFolderSource(DigestedByClass):
         self._cache = cache
         self._left_out = LeftOut()
         self._known: Known = {}
+        self._within: dict[Path, str] = {}
+        self._notes: tuple[str, ...] = ()
         trained, tested = self._tree()
         strangers = sorted(set(tested) - set(trained))
         if strangers:
@@ -118,7 +125,7 @@ class RemoteFolderSource(DigestedByClass):
             begin,
             check=check,
             upright=self._options.upright,
-            notes=self._left_out.sentences(),
+            notes=(*self._left_out.sentences(), *self._notes),
         )
 
     # -- what there is ------------------------------------------------------------------------------
@@ -131,22 +138,31 @@ class RemoteFolderSource(DigestedByClass):
         train, test = (
             next((named[name] for name in names if name in named), None) for names in (TRAIN_NAMES, TEST_NAMES)
         )
+        aside = bool(self._options.test_share) and bool(tops)
+        if test is None and aside:
+            # As on a disk: the folders of the classes may then lie at the top.
+            trained = self._split(files, train or "")
+            parts = {label: parted(one, self._options) for label, one in trained.items()}
+            self._notes = (note(self._options),)
+            return {label: one for label, (one, _) in parts.items()}, {label: one for label, (_, one) in parts.items()}
         if train is None or test is None:
             there = ", ".join(map(shown, sorted(tops)[:5])) or "no folder"
             raise DataError(
                 f"{self._remote.url} has no train/ folder beside a test/ or val/ folder, but {there}",
-                LAYOUT.replace("PATH", "URL"),
+                f"{LAYOUT.replace('PATH', 'URL')}; where there are no test images, set a part of each class aside, "
+                "which is recorded: --split 0.8/0.2",
             )
-        trained, tested = (self._split(files, split) for split in (train, test))
-        if not trained:
-            raise DataError(f"{self._remote.url}/{train} has no folder of a class", LAYOUT.replace("PATH", "URL"))
-        return trained, tested
+        require_split(self._remote.url, self._options, has_test=True)
+        return self._split(files, train), self._split(files, test, may_be_empty=True)
 
-    def _split(self, files: Mapping[str, RemoteFile], split: str) -> dict[str, ClassImages]:
-        """Return the images of one split, by label."""
+    def _split(
+        self, files: Mapping[str, RemoteFile], split: str, *, may_be_empty: bool = False
+    ) -> dict[str, ClassImages]:
+        """Return the images of one split, by label; those of a split without a name lie in no folder of their own."""
         found: dict[str, dict[str, RemoteFile]] = {}
-        for path in sorted(one for one in files if one.startswith(f"{split}/")):
-            name, _, within = path.removeprefix(f"{split}/").partition("/")
+        top = f"{split}/" if split else ""
+        for path in sorted(one for one in files if one.startswith(top)):
+            name, _, within = path.removeprefix(top).partition("/")
             if not within:
                 self._left_out.note("files outside the folders of classes are left out", path)
             elif any(map(is_foreign, (name, *within.split("/")))):
@@ -160,24 +176,29 @@ class RemoteFolderSource(DigestedByClass):
             label = normal(name)
             if label in labels or not label.isprintable():
                 raise DataError(
-                    f"{shown(name)!r} in {self._remote.url}/{split} cannot be the name of a class: it is no text, or "
+                    f"{shown(name)!r} in {self._remote.url}/{top} cannot be the name of a class: it is no text, or "
                     "there twice in two spellings",
                     "rename the folder",
                 )
-            labels[label] = self._class(f"{split}/{name}", own)
+            labels[label] = self._class(split, name, own)
+        if not (labels or may_be_empty):
+            raise DataError(f"{self._remote.url}/{top} has no folder of a class", LAYOUT.replace("PATH", "URL"))
         return labels
 
-    def _class(self, within: str, files: Mapping[str, RemoteFile]) -> ClassImages:
+    def _class(self, split: str, folder: str, files: Mapping[str, RemoteFile]) -> ClassImages:
+        # Called as the same tree on a disk would call it.
+        within = f"{split or self._remote.url.rsplit('/', 1)[-1]}/{folder}"
+        place = Path(self._remote.url, split, folder)
+        self._within[place] = within
         self._known |= {f"{within}/{name}": file for name, file in files.items()}
         # Part by part, as paths on a disk are ordered.
         ordered = sorted(files, key=lambda name: (normal(name).split("/"), name))
         listed = [(name, files[name].size, 0, 0, files[name].number) for name in ordered]
-        return Path(self._remote.url, within), within, ImageList(listed)
+        return place, within, ImageList(listed)
 
     def _look(self, place: Path, file: ImageFile, check: bool) -> tuple[FileContents, bool]:  # noqa: FBT001 - as declared
         """Fetch one file; return what it holds, and whether it may be remembered: if changes are told."""
-        within = os.fspath(place).removeprefix(os.fspath(Path(self._remote.url))).lstrip("/")
-        remote = self._known[f"{within}/{file.name}"]
+        remote = self._known[f"{self._within[place]}/{file.name}"]
         try:
             [data] = self._remote.fetch([remote])
         except DataError as error:

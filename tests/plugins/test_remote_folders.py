@@ -17,7 +17,7 @@ from PIL import Image
 
 from ledger.domain.data_record import DataOptions
 from ledger.domain.settings import Preprocessing
-from ledger.errors import DataError, TransientError
+from ledger.errors import DataError, TransientError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +118,44 @@ def test_pixels_and_digests_are_those_of_the_same_tree_on_a_disk(url: str, tmp_p
     assert not found.bad
     assert any("hidden" in note for note in found.notes)
     assert any("outside the folders of classes" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("top", ["train", ""])
+def test_a_part_is_set_aside_as_on_a_disk(url: str, tmp_path: Path, top: str) -> None:
+    options = DataOptions(test_share=0.25, split_seed=3)
+    names = [f"{top}/{label}/{k}.png".lstrip("/") for label in ("cat", "dog") for k in range(8)]
+    away = f"{url}/pets"
+    for seed, name in enumerate(names):
+        path = tmp_path / "pets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(seed, name))
+        write(f"{away}/{name}", picture(seed, name))
+    here, there = opened(str(tmp_path / "pets"), options=options), opened(away, options=options)
+    assert there.labels == here.labels == ["cat", "dog"]
+    assert [len(part.labels) for part in (there.train, there.test)] == [12, 4]
+    for mine, theirs in ((here.train, there.train), (here.test, there.test)):
+        every = range(len(mine.labels))
+        assert torch.equal(theirs.pixels(every, PREPROCESSING), mine.pixels(every, PREPROCESSING))
+    assert contents(there).classes == contents(here).classes
+    assert any("set aside" in note for note in contents(there).notes)
+    skipped = DataOptions(test_share=0.25, split_seed=3, skipped=(f"{top or 'pets'}/cat/{_first(here)}",))
+    assert [len(opened(place, options=skipped).train.labels) for place in (away, str(tmp_path / "pets"))] == [11, 11]
+
+
+def _first(source: Any) -> str:
+    return str(source.train.classes[0][2].files[0].name)
+
+
+def test_nothing_is_set_aside_where_there_are_test_images(url: str) -> None:
+    with pytest.raises(UsageError, match="has test images of its own"):
+        opened(url, options=DataOptions(test_share=0.25))
+
+
+def test_without_test_images_the_way_on_is_named(url: str) -> None:
+    write(f"{url}/only/train/cat/1.png", picture(1, "1.png"))
+    with pytest.raises(DataError, match="no train/ folder beside") as caught:
+        opened(f"{url}/only")
+    assert "--split 0.8/0.2" in str(caught.value.hint)
 
 
 def test_what_has_not_changed_is_neither_fetched_nor_read_again(url: str, tmp_path: Path, fetched: list[str]) -> None:
