@@ -12,9 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import httpx
+import orjson
 from filing import CLASSES
 
 from ledger.config import find_config
@@ -37,19 +36,65 @@ Found = tuple[Times, list[str]]
 
 
 class _Seconds:
-    """Notes how long everything took: alone, and in rounds."""
+    """Notes how long everything took: alone, and in rounds.
 
-    def __init__(self) -> None:
+    A caller wants something from the moment on when all are told to begin, or when it has what it wanted before. That
+    it does not come to asking, because others compute on the same machine or in the same process, is part of its wait.
+    """
+
+    def __init__(self, clients: int) -> None:
         self.times: Times = {kind: [] for kind in (*KINDS, ROUND)}
         self.alone = True
+        self._since = [0.0] * clients
 
-    def note(self, kind: str, begun: float) -> None:
-        """Note the end of something."""
+    def begin(self) -> None:
+        """Tell all to begin."""
+        self._since = [time.perf_counter()] * len(self._since)
+
+    def note(self, kind: str, one: int) -> None:
+        """Note that a caller has what it wanted."""
         if self.alone or kind == ROUND:
-            self.times[kind].append(time.perf_counter() - begun)
+            now = time.perf_counter()
+            self.times[kind].append(now - self._since[one])
+            self._since[one] = now
 
 
 # -- over HTTP ----------------------------------------------------------------------------------------
+
+
+class Connection:
+    """A connection that is kept open, with as little around it as HTTP takes.
+
+    Clients of a server compute on machines of their own. Here they share its cores, and a library for HTTP takes longer
+    for a call than the server does: then their own work would be measured.
+
+    Args:
+        address: Of the server.
+        token: Lets them in.
+    """
+
+    def __init__(self, address: str, token: str) -> None:
+        self._host, _, port = address.partition("//")[2].partition(":")
+        self._port = int(port)
+        self._head = f"Host: {self._host}\r\nAuthorization: Bearer {token}\r\n"
+
+    async def open(self) -> None:
+        """Connect."""
+        self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=2**20)
+
+    async def call(self, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+        """Return status and body of an answer."""
+        sent = b"" if body is None else orjson.dumps(body)
+        length = f"Content-Type: application/json\r\nContent-Length: {len(sent)}\r\n" if sent else ""
+        self._writer.write(f"{method} {path} HTTP/1.1\r\n{self._head}{length}\r\n".encode() + sent)
+        async with asyncio.timeout(PATIENCE):
+            head = await self._reader.readuntil(b"\r\n\r\n")
+            size = int(head.lower().partition(b"\r\ncontent-length:")[2].partition(b"\r\n")[0])
+            return int(head.split(b" ", 2)[1]), await self._reader.readexactly(size)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
 
 
 class Clients:
@@ -64,9 +109,9 @@ class Clients:
     """
 
     def __init__(self, address: str, token: str, clients: int, rounds: int, name: str) -> None:
-        self._address, self._headers = address, {"Authorization": f"Bearer {token}"}
-        self._clients, self._rounds, self._name = clients, rounds, name
-        self._seconds, self._errors = _Seconds(), list[str]()
+        self._connections = [Connection(address, token) for _ in range(clients)]
+        self._rounds, self._name = rounds, name
+        self._seconds, self._errors = _Seconds(clients), list[str]()
         self._numbers: dict[int, int] = {}
 
     def run(self) -> Found:
@@ -75,46 +120,47 @@ class Clients:
         return self._seconds.times, self._errors
 
     async def _all(self) -> None:
-        limits = httpx.Limits(max_connections=self._clients, max_keepalive_connections=self._clients)
-        async with httpx.AsyncClient(
-            base_url=self._address, headers=self._headers, limits=limits, timeout=PATIENCE
-        ) as client:
-            await client.get(f"{API}/caller")
-            for kind in KINDS:
-                await asyncio.gather(*(self._all_of(client, kind, one) for one in range(self._clients)))
-            self._seconds.alone = False
-            await asyncio.gather(*(self._in_rounds(client, one) for one in range(self._clients)))
+        clients = range(len(self._connections))
+        for connection in self._connections:
+            await connection.open()
+            await connection.call("GET", "/healthz")
+        for kind in KINDS:
+            self._seconds.begin()
+            await asyncio.gather(*(self._all_of(kind, one) for one in clients))
+        self._seconds.alone = False
+        self._seconds.begin()
+        await asyncio.gather(*(self._in_rounds(one) for one in clients))
+        for connection in self._connections:
+            connection.close()
 
-    async def _all_of(self, client: httpx.AsyncClient, kind: str, one: int) -> None:
+    async def _all_of(self, kind: str, one: int) -> None:
         for turn in range(self._rounds):
-            await self._act(client, kind, one, str(turn))
+            await self._act(kind, one, str(turn))
 
-    async def _in_rounds(self, client: httpx.AsyncClient, one: int) -> None:
+    async def _in_rounds(self, one: int) -> None:
         for turn in range(self._rounds):
-            begun = time.perf_counter()
             for kind in KINDS:
-                await self._act(client, kind, one, f"{turn}r")
-            self._seconds.note(ROUND, begun)
+                await self._act(kind, one, f"{turn}r")
+            self._seconds.note(ROUND, one)
 
-    async def _act(self, client: httpx.AsyncClient, kind: str, one: int, turn: str) -> None:
+    async def _act(self, kind: str, one: int, turn: str) -> None:
         if kind == "file":
             key = f"{self._name}-{one}-{turn}"
             filed = {"classes": [one % (CLASSES - 3)], "reason": "asked to", "idempotency_key": key}
-            made = await self._timed(client, kind, "POST", "/models/1/requests", {"requests": [filed]})
-            self._numbers[one] = 1 if made is None else made["items"][0]["id"]
+            made = await self._timed(one, kind, "POST", "/models/1/requests", {"requests": [filed]})
+            self._numbers[one] = 1 if made is None else orjson.loads(made)["items"][0]["id"]
         elif kind == "list":
-            await self._timed(client, kind, "GET", f"/requests?limit={LISTED}")
+            await self._timed(one, kind, "GET", f"/requests?limit={LISTED}")
         else:
-            await self._timed(client, kind, "GET", f"/requests/{self._numbers[one]}")
+            await self._timed(one, kind, "GET", f"/requests/{self._numbers[one]}")
 
-    async def _timed(self, client: httpx.AsyncClient, kind: str, method: str, path: str, body: object = None) -> Any:
-        begun = time.perf_counter()
-        answer = await client.request(method, f"{API}{path}", json=body)
-        self._seconds.note(kind, begun)
-        if answer.status_code not in {200, 201}:
-            self._errors.append(f"{answer.status_code} {answer.text[:200]}")
+    async def _timed(self, one: int, kind: str, method: str, path: str, body: object = None) -> bytes | None:
+        status, answer = await self._connections[one].call(method, f"{API}{path}", body)
+        self._seconds.note(kind, one)
+        if status not in {200, 201}:
+            self._errors.append(f"{status} {answer[:200].decode()}")
             return None
-        return answer.json()
+        return answer
 
 
 # -- straight -----------------------------------------------------------------------------------------
@@ -156,7 +202,7 @@ class Straight:
     def __init__(self, folder: Path, clients: int, rounds: int, name: str, *, own: bool) -> None:
         self._folder, self._clients, self._rounds, self._name = folder, clients, rounds, name
         self._lends = owned if own else pooled
-        self._seconds, self._errors = _Seconds(), list[str]()
+        self._seconds, self._errors = _Seconds(clients), list[str]()
         self._numbers: dict[int, int] = {}
 
     def run(self) -> Found:
@@ -170,7 +216,7 @@ class Straight:
 
     def _together(self, lends: list[Lend], call: Callable[[Lend, int], None]) -> None:
         # Nobody is done before the last one begins.
-        ready = threading.Barrier(self._clients)
+        ready = threading.Barrier(self._clients, self._seconds.begin)
 
         def begin(lend: Lend, one: int) -> None:
             ready.wait()
@@ -186,10 +232,9 @@ class Straight:
 
     def _in_rounds(self, lend: Lend, one: int) -> None:
         for turn in range(self._rounds):
-            begun = time.perf_counter()
             for kind in KINDS:
                 self._try(lend, kind, one, f"{turn}r")
-            self._seconds.note(ROUND, begun)
+            self._seconds.note(ROUND, one)
 
     def _try(self, lend: Lend, kind: str, one: int, turn: str) -> None:
         try:
@@ -198,7 +243,6 @@ class Straight:
             self._errors.append(repr(error))
 
     def _act(self, lend: Lend, kind: str, one: int, turn: str) -> None:
-        begun = time.perf_counter()
         with lend(kind == "file") as ledger:
             desk = LocalDesk(ledger, computes=False)
             if kind == "file":
@@ -212,4 +256,4 @@ class Straight:
                 )
             # The document is written out as a server does.
             encoded(done)
-        self._seconds.note(kind, begun)
+        self._seconds.note(kind, one)
