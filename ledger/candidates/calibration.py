@@ -16,6 +16,8 @@ class Batch:
     """int64 (n,): index of the true class."""
     held_out: Tensor | None = None
     """bool (n,): whether an image is held out from the class spaces. None: all are."""
+    indices: tuple[int, ...] | None = None
+    """Of the images in the training split; None where answers to them are kept nowhere."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +30,8 @@ class Calibration:
 
     forgotten: Sequence[Batch]
     retained: Sequence[Batch]
+
+    @property
+    def batches(self) -> tuple[Batch, ...]:
+        """All batches, those of forgotten classes first."""
+        return (*self.forgotten, *self.retained)

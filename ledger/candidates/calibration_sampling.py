@@ -1,6 +1,7 @@
 """Choose calibration images: enough of each class to judge it, few enough to be quick."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -9,6 +10,7 @@ from ledger.hookspecs import Split
 from ledger.images.loading import load_images
 from ledger.images.sampling import ClassSamples
 
+from .answer_blocks import AnswerBlock, wanted_blocks
 from .calibration import Batch, Calibration
 
 FORGOTTEN_IMAGES = 300
@@ -29,6 +31,16 @@ CALIBRATION_BATCH = 32
 """Images in a batch: few, since most candidates are rejected after a batch or two."""
 
 
+@dataclass(frozen=True)
+class SampledCalibration(Calibration):
+    """Calibration images of a data source."""
+
+    blocks: tuple[AnswerBlock, ...]
+    """In what they are answered by the anchor weights: every image is in one, and some of them hold a few more."""
+    load: Callable[[AnswerBlock], Batch]
+    """Loads the images of a block."""
+
+
 def sample_calibration(
     split: Split,
     samples: Callable[[int], ClassSamples],
@@ -37,7 +49,7 @@ def sample_calibration(
     retained: Sequence[int],
     preprocessing: Preprocessing,
     batch_size: int,
-) -> Calibration:
+) -> SampledCalibration:
     """Load the calibration images for a set of forgotten classes.
 
     Args:
@@ -62,19 +74,21 @@ def sample_calibration(
         1,
     )
     size = min(CALIBRATION_BATCH, batch_size)
-    return Calibration(
-        forgotten=tuple(
-            _batches(
-                split,
-                [samples(k).to_be_forgotten[:each_forgotten] for k in forgotten],
-                preprocessing,
-                size,
-                {i for k in forgotten for i in samples(k).calibration},
-            )
-        ),
-        retained=tuple(
-            _batches(split, [samples(k).calibration[:each_retained] for k in retained], preprocessing, size)
-        ),
+    wanted = {
+        **{k: samples(k).to_be_forgotten[:each_forgotten] for k in forgotten},
+        **{k: samples(k).calibration[:each_retained] for k in retained},
+    }
+    held_out = {i for k in forgotten for i in samples(k).calibration}
+
+    def load(block: AnswerBlock) -> Batch:
+        labels = torch.full((len(block.indices),), block.class_index)
+        return Batch(load_images(split, block.indices, preprocessing), labels, indices=block.indices)
+
+    return SampledCalibration(
+        forgotten=tuple(_batches(split, [wanted[k] for k in forgotten], preprocessing, size, held_out)),
+        retained=tuple(_batches(split, [wanted[k] for k in retained], preprocessing, size)),
+        blocks=wanted_blocks(samples, [(k, len(indices)) for k, indices in wanted.items()]),
+        load=load,
     )
 
 
@@ -93,4 +107,4 @@ def _batches(
         part = mixed[start : start + size]
         images = load_images(split, part, preprocessing)
         apart = None if held_out is None else torch.tensor([i in held_out for i in part])
-        yield Batch(images, torch.tensor([int(labels[i]) for i in part]), apart)
+        yield Batch(images, torch.tensor([int(labels[i]) for i in part]), apart, tuple(part))

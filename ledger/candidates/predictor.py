@@ -1,8 +1,6 @@
 """Predict calibration images with candidates, running only the part of the network that a candidate edits."""
 
-import math
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -14,6 +12,8 @@ from torch.func import functional_call
 from ledger.networks.network import Network
 from ledger.networks.partial_forward import ForwardTrace, PartialForward, record_outputs
 
+from .answer_blocks import AnchorAnswers
+from .answering import AnswerReader
 from .calibration import Batch, Calibration
 from .candidate import Candidate
 from .featured_answers import FeaturedAnswers
@@ -21,9 +21,6 @@ from .predictions import Predictions
 
 MAX_RECORDED_BYTES = 1 << 30
 """Memory for recorded activations; depths that would need more run the whole network."""
-
-INNER_SHARE = 0.25
-"""Share of the layers, counted from the output, at whose beginning features are read beside the last ones."""
 
 
 class Predictor(Protocol):
@@ -68,22 +65,25 @@ class CandidatePredictor:
         depths: The numbers of layers, counted from the output, that candidates will edit.
         masked: The classes that the masked original does not answer: everything forgotten, also what the anchor
             weights have forgotten already.
+        anchors: The answers of the anchor weights to all of the images; None where they are answered here, in the
+            batches of the calibration.
     """
 
     def __init__(
-        self, network: Network, calibration: Calibration, depths: Sequence[int], masked: Collection[int]
+        self,
+        network: Network,
+        calibration: Calibration,
+        depths: Sequence[int],
+        masked: Collection[int],
+        anchors: AnchorAnswers | None = None,
     ) -> None:
         self._network = network
         self.calibration = calibration
         self._mask = frozenset(masked)
         self._partial_forwards = self._affordable(depths)
-        self._inner_depth = max(1, math.ceil(len(network.layers) * INNER_SHARE))
-        self._read = [network.layers[-1].module]
-        if self._inner_depth > 1:
-            self._read.append(network.layers[-self._inner_depth].module)
-        self._anchor: dict[int, Predictions] = {}
-        self._masked: dict[int, Predictions] = {}
-        self._anchor_answers: dict[int, FeaturedAnswers] = {}
+        self._anchors = anchors
+        self._reader = AnswerReader(network)
+        self._answered: dict[int, FeaturedAnswers] = {}
         self._records: dict[int, dict[nn.Module, Tensor]] = {}
         # Weak, so that weights nobody else wants any more are not kept.
         self._prepared: WeakKeyDictionary[Candidate, dict[str, Tensor]] = WeakKeyDictionary()
@@ -97,8 +97,7 @@ class CandidatePredictor:
         Raises:
             NonFiniteError: An output is NaN or infinite.
         """
-        self._recorded(batch)
-        return self._anchor[id(batch)]
+        return Predictions.of(self.anchor_answers(batch).logits, batch.labels)
 
     def masked_predictions(self, batch: Batch) -> Predictions:
         """Return the predictions of the masked original for one batch of retained images.
@@ -109,8 +108,7 @@ class CandidatePredictor:
         Raises:
             NonFiniteError: An output is NaN or infinite.
         """
-        self._recorded(batch)
-        return self._masked[id(batch)]
+        return Predictions.of(self.anchor_answers(batch).logits, batch.labels, self._mask)
 
     def predict(self, candidate: Candidate, batch: Batch) -> Predictions:
         """Return a candidate's predictions for one batch.
@@ -122,15 +120,19 @@ class CandidatePredictor:
 
     def answers(self, candidate: Candidate, batch: Batch) -> FeaturedAnswers:
         """Return a candidate's answers to one batch, with the features that they are made of."""
+        answers = self.own_answers(candidate, batch)
+        # Before the first edited layer nothing changed, and a partial pass does not compute it.
+        unchanged = self._reader.inner_depth >= candidate.recipe.depth
+        return replace(answers, inner=self.anchor_answers(batch).inner) if unchanged else answers
+
+    def own_answers(self, candidate: Candidate, batch: Batch) -> FeaturedAnswers:
+        """Return the same, as far as the candidate's own pass tells: without features from before its edit."""
         if candidate.recipe.depth in self._partial_forwards:
             self._recorded(batch)  # now, so that only the candidate's own pass is read
-        with self._inputs() as seen:
+        with self._reader.inputs() as seen:
             logits = self.logits(candidate, batch)
-        last, *inner = (seen[module] for module in self._read)
-        answers = FeaturedAnswers.of(logits, last, batch, *inner)
-        # Before the first edited layer nothing changed, and a partial pass does not compute it.
-        unchanged = self._inner_depth >= candidate.recipe.depth
-        return replace(answers, inner=self.anchor_answers(batch).inner) if unchanged else answers
+        answers = self._reader.answers(logits, seen, batch)
+        return replace(answers, inner=None) if self._reader.inner_depth >= candidate.recipe.depth else answers
 
     def logits(self, candidate: Candidate, batch: Batch) -> Tensor:
         """Return a candidate's logits (n, classes) for one batch, on the device."""
@@ -149,39 +151,24 @@ class CandidatePredictor:
 
     def anchor_answers(self, batch: Batch) -> FeaturedAnswers:
         """Return the answers of the anchor weights to one batch."""
-        self._recorded(batch)
-        return self._anchor_answers[id(batch)]
+        if id(batch) not in self._answered:
+            if self._anchors is not None:
+                self._answered[id(batch)] = self._anchors.of(batch)
+            else:
+                self._recorded(batch)
+        return self._answered[id(batch)]
 
     def _recorded(self, batch: Batch) -> dict[nn.Module, Tensor]:
         """Return the anchor's activations for a batch, by module; recorded on first use."""
         if id(batch) not in self._records:
             reads = [m for partial_forward in self._partial_forwards.values() for m in partial_forward.boundary]
             images = self._network.prepare_images(batch.images)
-            with self._inputs() as seen:
+            with self._reader.inputs() as seen:
                 logits, kept = record_outputs(self._network.module, reads, images)
-            last, *inner = (seen[module] for module in self._read)
-            self._anchor_answers[id(batch)] = FeaturedAnswers.of(logits, last, batch, *inner)
-            self._anchor[id(batch)] = Predictions.of(logits, batch.labels)
-            self._masked[id(batch)] = Predictions.of(logits, batch.labels, self._mask)
+            if self._anchors is None:
+                self._answered[id(batch)] = self._reader.answers(logits, seen, batch)
             self._records[id(batch)] = kept
         return self._records[id(batch)]
-
-    @contextmanager
-    def _inputs(self) -> Iterator[dict[nn.Module, list[Tensor]]]:
-        """Gather what flows into the layers whose features are read, while the block runs the network."""
-        seen: dict[nn.Module, list[Tensor]] = {module: [] for module in self._read}
-
-        def keep(module: nn.Module, inputs: tuple[object, ...]) -> None:
-            if inputs and isinstance(inputs[0], Tensor):
-                # A copy: later layers may work in place.
-                seen[module].append(inputs[0].clone())
-
-        hooks = [module.register_forward_pre_hook(keep) for module in seen]
-        try:
-            yield seen
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def _affordable(self, depths: Sequence[int]) -> dict[int, PartialForward]:
         """Return a partial pass for each depth, shallow depths first, as far as memory for their records goes."""

@@ -10,6 +10,8 @@ class ResultKind(StrEnum):
 
     RETAINED = "retained"
     """What the retained classes amount to at every map."""
+    ANSWERS = "answers"
+    """What the anchor weights answer to calibration images."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class KeptPart:
     """One stored object of a kept result."""
 
     names: tuple[str, ...]
-    """What it holds, in order; of sums, the keys of maps and groups of maps."""
+    """What it holds, in order: of sums, the keys of maps and groups of maps; of answers, blocks of images."""
     object_digest: str
     size: int
     """Bytes of the object."""
@@ -32,7 +34,8 @@ class KeptResult:
     """Number of the version whose weights it was computed from."""
     kind: ResultKind
     members: tuple[tuple[int, str], ...]
-    """The classes in it, ascending, each with the digest of the object that its part was computed from."""
+    """The classes in it, ascending, each with the digest of what its part was computed from: of sums, that of the
+    class space; of answers, one of everything that decides them."""
     parts: tuple[KeptPart, ...]
     created_at: datetime
 

@@ -6,8 +6,12 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ledger.candidates.calibration import Calibration
+from ledger.candidates.answer_blocks import answer_blocks
+from ledger.candidates.answering import AnswerReader
+from ledger.candidates.calibration import Batch
+from ledger.candidates.calibration_sampling import SampledCalibration
 from ledger.candidates.candidate import CandidateBuilder
+from ledger.candidates.featured_answers import FeaturedAnswers
 from ledger.candidates.graded_search import grids
 from ledger.candidates.likeness import Resemblance
 from ledger.candidates.predictor import CandidatePredictor, Predictor
@@ -34,7 +38,7 @@ class PhaseObserver(Protocol):
         ...
 
 
-OpenPredictor = Callable[[Calibration, Sequence[int], Mapping[str, Tensor]], Predictor]
+OpenPredictor = Callable[[SampledCalibration, Sequence[int], Mapping[str, Tensor]], Predictor]
 """From calibration images, the numbers of layers that candidates edit, and the tensors that they share where they do
 not edit them, to what predicts the images."""
 
@@ -64,7 +68,7 @@ def choose_edit(
     task: EditTask,
     retain: RetainedClasses,
     forget: Basis,
-    calibration: Callable[[], Calibration],
+    calibration: Callable[[], SampledCalibration],
     observer: PhaseObserver,
     open_predictor: OpenPredictor | None = None,
 ) -> SearchResult:
@@ -98,16 +102,10 @@ def choose_edit(
         displacement=displacements.of,
     )
     images = calibration()
-    observer.phase("calibration", len(images.retained))
     depths = builder.depths(settings.depths)
     predictor = (
-        CandidatePredictor(network, images, depths, task.masked)
-        if open_predictor is None
-        else open_predictor(images, depths, held)
+        _predictor(task, images, depths, observer) if open_predictor is None else open_predictor(images, depths, held)
     )
-    for batch in images.retained:
-        predictor.anchor_predictions(batch)
-        observer.step()
     observer.phase("alpha search")
     result = RecipeSearch(
         builder,
@@ -121,3 +119,18 @@ def choose_edit(
     ).run()
     tensor_files.require_finite(result.candidate.state, "the edited weights")
     return result
+
+
+def _predictor(
+    task: EditTask, images: SampledCalibration, depths: Sequence[int], observer: PhaseObserver
+) -> CandidatePredictor:
+    """Let the network answer the images here, in the blocks in which a ledger keeps answers."""
+    observer.phase("calibration", len(images.blocks))
+    reader = AnswerReader(task.network)
+
+    def answer(batch: Batch) -> FeaturedAnswers:
+        observer.step()
+        return reader.anchor(batch)
+
+    anchors = answer_blocks(images.blocks, images.load, answer)
+    return CandidatePredictor(task.network, images, depths, task.masked, anchors)

@@ -1,12 +1,9 @@
-"""Units that let a candidate, or the anchor weights, answer one batch of calibration images."""
+"""Units that let a candidate answer one batch of calibration images."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import torch
-from safetensors.torch import load
-from torch import Tensor
 
 from ledger.algebra.strength import Strength
 from ledger.candidates.calibration import Batch, Calibration
@@ -17,13 +14,12 @@ from ledger.digest import json_digest
 from ledger.domain.settings import Preprocessing
 from ledger.weights import tensor_files
 
+from .anchoring import LOGITS, answers_in, written
 from .model_card import ModelCard
 from .packing import PackedBatch, PackedImages
 from .parcels import parcel, unparcel
 from .place import UnitPlace
 from .surroundings import Surroundings
-
-LOGITS, FEATURES, INNER = "logits", "features", "inner"
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ class _Facts:
 
 def packed_calibration(calibration: Calibration, preprocessing: Preprocessing) -> bytes:
     """Return calibration images as bytes that are shared with all workers."""
-    batches = (*calibration.forgotten, *calibration.retained)
+    batches = calibration.batches
     images = PackedImages.of_preprocessed((batch.images for batch in batches), preprocessing)
     facts = _Facts(
         images.parts,
@@ -72,10 +68,10 @@ class JudgingUnit:
     masked: tuple[int, ...]
     batch: int
     """Its place among the batches, those of forgotten classes first."""
-    edits: str | None = None
-    """Digest of the tensors that a candidate edits; None for the anchor weights."""
-    depth: int = 0
-    """Number of layers that the candidate edits."""
+    edits: str
+    """Digest of the tensors that the candidate edits."""
+    depth: int
+    """Number of layers that it edits."""
     featured: bool = True
     """Whether features are read too."""
 
@@ -96,22 +92,17 @@ class JudgingUnit:
     @property
     def needs(self) -> tuple[str, ...]:
         """Digests of the shared bytes that it needs."""
-        return tuple(one for one in (self.card.weights, self.calibration, self.edits) if one is not None)
+        return (self.card.weights, self.calibration, self.edits)
 
     def run(self, place: UnitPlace) -> bytes:
         """Answer it."""
         predictor = place.kept("predictor", f"{self.card.digest} {self._predictor}", lambda: self._open(place))
-        batches: Sequence[Batch] = (*predictor.calibration.forgotten, *predictor.calibration.retained)
-        batch = batches[self.batch]
-        if self.edits is None:
-            return _written(predictor.anchor_answers(batch))
+        batch = predictor.calibration.batches[self.batch]
         candidate = place.kept(
-            "candidate",
-            f"{self.card.digest} {self.edits} {self.depth}",
-            lambda: self._candidate(place, self.edits or ""),
+            "candidate", f"{self.card.digest} {self.edits} {self.depth}", lambda: self._candidate(place)
         )
         if self.featured:
-            return _written(predictor.answers(candidate, batch))
+            return written(predictor.own_answers(candidate, batch))
         return tensor_files.serialise({LOGITS: predictor.logits(candidate, batch)})
 
     @property
@@ -122,19 +113,13 @@ class JudgingUnit:
         calibration = unpacked_calibration(place.fetch(self.calibration), self.card.preprocessing)
         return CandidatePredictor(place.network, calibration, self.depths, self.masked)
 
-    def _candidate(self, place: UnitPlace, edits: str) -> Candidate:
+    def _candidate(self, place: UnitPlace) -> Candidate:
         # What it is called plays no part: its weights are given.
         recipe = Recipe("", self.depth, Strength(1.0, 1.0, 1))
-        return Candidate(recipe, place.network.state() | place.state(edits), ())
+        return Candidate(recipe, place.network.state() | place.state(self.edits), ())
 
 
 def answers_of(data: bytes, batch: Batch) -> FeaturedAnswers:
     """Return what a unit answered to a batch."""
-    found = {name: tensor.clone() for name, tensor in load(data).items()}
-    held_out = torch.ones(len(batch.labels), dtype=torch.bool) if batch.held_out is None else batch.held_out
-    return FeaturedAnswers(found[LOGITS], found.get(FEATURES), batch.labels, held_out, found.get(INNER))
-
-
-def _written(answers: FeaturedAnswers) -> bytes:
-    named: dict[str, Tensor | None] = {LOGITS: answers.logits, FEATURES: answers.features, INNER: answers.inner}
-    return tensor_files.serialise({name: tensor for name, tensor in named.items() if tensor is not None})
+    answers = answers_in(data, batch.labels.tolist())
+    return answers if batch.held_out is None else replace(answers, held_out=batch.held_out)

@@ -43,11 +43,12 @@ def close_window(desk: Desk, older_than: timedelta = NOW) -> list[str]:
 
 
 def objects(desk: Desk) -> dict[str, str]:
-    """Return the digest of every version's weights and of every class space."""
+    """Return the digest of every version's weights, of every class space and of every part of what is kept."""
     with desk.ledger.database.read() as tx:
         model = tx.models.get(MODEL)
         spaces = {f"space {s.class_index} {len(s.samples)}": s.object_digest for s in tx.class_spaces.all(model)}
-    return {f"version {v.number}": v.weights for v in desk.versions()} | spaces
+        kept = {f"kept {p.object_digest}": p.object_digest for one in tx.kept_results.all(model) for p in one.parts}
+    return {f"version {v.number}": v.weights for v in desk.versions()} | spaces | kept
 
 
 def windows(tensors: dict[str, Any]) -> set[bytes]:
@@ -120,7 +121,7 @@ def test_no_window_of_a_tensor_is_left_anywhere(two_forgotten: Desk) -> None:
     tensors = set[bytes]()
     for name, digest in objects(desk).items():
         stored = tensor_files.parse(desk.ledger.objects.get(digest), name)
-        assert name.startswith("version") or {"#means", "#prediction"} <= stored.keys()
+        assert name.startswith(("version", "kept")) or {"#means", "#prediction"} <= stored.keys()
         tensors |= windows(stored)
     assert len(tensors) > 1000
     close_window(desk)

@@ -36,14 +36,16 @@ def keep_result(
     kind: ResultKind,
     members: Sequence[tuple[int, str]],
     parts: Iterable[tuple[Sequence[str], bytes]],
+    beside: Sequence[KeptPart] = (),
 ) -> KeptResult | None:
-    """Store a result; return it, or None if the model was purged meanwhile.
+    """Store a result; return it, or None if meanwhile the model was purged, or something else was kept.
 
     Args:
         workbench: The model.
         kind: What it is.
         members: The classes in it, ascending, each with the digest of what its part was computed from.
         parts: Names and bytes of each object; one at a time is held.
+        beside: Parts of what was kept before that are parts of this, and come first.
 
     Raises:
         LedgerError: It cannot be stored.
@@ -51,11 +53,14 @@ def keep_result(
     ledger = workbench.ledger
     stored = tuple(KeptPart(tuple(names), store_object(ledger, data), len(data)) for names, data in parts)
     now = ledger.clock()
-    result = KeptResult(workbench.model.id, workbench.anchor.number, kind, tuple(members), stored, now)
+    own = (*beside, *stored)
+    result = KeptResult(workbench.model.id, workbench.anchor.number, kind, tuple(members), own, now)
     with ledger.database.write() as tx:
         if tx.models.by_id(workbench.model.id).anchor != result.anchor:
             return None
         before = tx.kept_results.find(workbench.model, result.anchor, kind)
+        if not set(beside) <= set(() if before is None else before.parts):
+            return None
         append_kept_result(tx, workbench.model.name, result, actor=ledger.actor)
     if before is not None:
         destroy_unused(ledger)

@@ -3,9 +3,12 @@
 import weakref
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
+from ledger.candidates.answer_blocks import AnchorAnswers
+from ledger.candidates.answering import inner_depth
 from ledger.candidates.calibration import Batch, Calibration
 from ledger.candidates.candidate import Candidate
 from ledger.candidates.featured_answers import FeaturedAnswers
@@ -19,9 +22,6 @@ from ledger.weights import tensor_files
 from .model_cards import card_of, surroundings_of
 from .workbench import Workbench
 
-ANCHOR = ""
-"""Stands for the anchor weights among the digests of edits."""
-
 
 def open_predictor(
     workbench: Workbench,
@@ -29,6 +29,7 @@ def open_predictor(
     depths: Sequence[int],
     masked: Collection[int],
     held: Mapping[str, Tensor],
+    anchors: AnchorAnswers,
 ) -> Predictor:
     """Return what predicts calibration images with candidates.
 
@@ -38,10 +39,11 @@ def open_predictor(
         depths: The numbers of layers, counted from the output, that candidates will edit.
         masked: The classes that the masked original does not answer.
         held: The tensors that candidates share where they do not edit them.
+        anchors: The answers of the anchor weights to all of the images.
     """
     if workbench.ledger.engine.in_process:
-        return CandidatePredictor(workbench.network, calibration, depths, masked)
-    return UnitPredictor(workbench, calibration, depths, masked, held)
+        return CandidatePredictor(workbench.network, calibration, depths, masked, anchors)
+    return UnitPredictor(workbench, calibration, depths, masked, held, anchors)
 
 
 class UnitPredictor:
@@ -53,6 +55,7 @@ class UnitPredictor:
         depths: The numbers of layers, counted from the output, that candidates will edit.
         masked: The classes that the masked original does not answer.
         held: The tensors that candidates share where they do not edit them.
+        anchors: The answers of the anchor weights to all of the images.
     """
 
     def __init__(
@@ -62,15 +65,17 @@ class UnitPredictor:
         depths: Sequence[int],
         masked: Collection[int],
         held: Mapping[str, Tensor],
+        anchors: AnchorAnswers,
     ) -> None:
         self.calibration = calibration
+        self._anchors = anchors
+        self._inner_depth = inner_depth(workbench.network)
         self._engine = workbench.ledger.engine
         self._held = held
         self._masked = frozenset(masked)
         self._card, self._surroundings = card_of(workbench), surroundings_of(workbench)
         self._depths = tuple(depths)
-        batches = (*calibration.forgotten, *calibration.retained)
-        self._places = {id(batch): place for place, batch in enumerate(batches)}
+        self._places = {id(batch): place for place, batch in enumerate(calibration.batches)}
         packed = packed_calibration(calibration, workbench.model.preprocessing)
         self._images = sha256_hex(packed)
         self._engine.offer(self._images, lambda: packed)
@@ -79,8 +84,6 @@ class UnitPredictor:
         self._alike: Counter[str] = Counter()
         """Candidates that edit the same in the same way, by digest: one may be built twice."""
         self._flights: dict[tuple[str, int, bool], Flight] = {}
-        for batch in (*calibration.retained, *calibration.forgotten):
-            self._submit(None, batch, featured=True)
 
     def expect(self, candidate: Candidate, batches: Sequence[Batch], *, featured: bool) -> None:
         """Let a candidate answer batches that will be asked for."""
@@ -105,7 +108,7 @@ class UnitPredictor:
 
     def anchor_answers(self, batch: Batch) -> FeaturedAnswers:
         """Return the answers of the anchor weights to one batch."""
-        return self._asked(None, batch, featured=True)
+        return self._anchors.of(batch)
 
     def predict(self, candidate: Candidate, batch: Batch) -> Predictions:
         """Return a candidate's predictions for one batch.
@@ -117,15 +120,18 @@ class UnitPredictor:
 
     def answers(self, candidate: Candidate, batch: Batch) -> FeaturedAnswers:
         """Return a candidate's answers to one batch, with the features that they are made of."""
-        return self._asked(candidate, batch, featured=True)
+        answers = self._asked(candidate, batch, featured=True)
+        # Before the first edited layer nothing changed, and a unit does not tell.
+        unchanged = self._inner_depth >= candidate.recipe.depth
+        return replace(answers, inner=self.anchor_answers(batch).inner) if unchanged else answers
 
-    def _asked(self, candidate: Candidate | None, batch: Batch, *, featured: bool) -> FeaturedAnswers:
+    def _asked(self, candidate: Candidate, batch: Batch, *, featured: bool) -> FeaturedAnswers:
         flight = self._submit(candidate, batch, featured=featured)
         self._engine.until(flight, self._flights.values())
         return answers_of(self._engine.result(flight), batch)
 
-    def _submit(self, candidate: Candidate | None, batch: Batch, *, featured: bool) -> Flight:
-        edits = ANCHOR if candidate is None else self._edits_of(candidate)
+    def _submit(self, candidate: Candidate, batch: Batch, *, featured: bool) -> Flight:
+        edits = self._edits_of(candidate)
         key = edits, self._places[id(batch)], featured
         if key not in self._flights:
             unit = JudgingUnit(
@@ -135,8 +141,8 @@ class UnitPredictor:
                 self._depths,
                 tuple(sorted(self._masked)),
                 self._places[id(batch)],
-                edits or None,
-                0 if candidate is None else candidate.recipe.depth,
+                edits,
+                candidate.recipe.depth,
                 featured,
             )
             self._flights[key] = self._engine.submit(unit, keep=True)

@@ -7,8 +7,10 @@ withdrawing one gives back the same bytes.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ledger.candidates.calibration import Calibration
-from ledger.candidates.calibration_sampling import sample_calibration
+from torch import Tensor
+
+from ledger.candidates.calibration_sampling import SampledCalibration, sample_calibration
+from ledger.candidates.predictor import Predictor
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
 from ledger.domain.command_lines import RETRY_FAILED
@@ -25,6 +27,7 @@ from ledger.weights import tensor_files
 
 from .class_space_cache import CollectedSpace
 from .environment import computation_environment
+from .kept_answers import KeptAnswers
 from .pinning import pin_threads
 from .retained_sums import Bases, BasisGathering, DamagedSumError
 from .unit_predictor import open_predictor
@@ -83,7 +86,7 @@ def search_stored(
         workbench: The model.
         forgotten: All classes to forget.
         progress: Follows the work.
-        store: Store the class spaces that the ledger lacks, and their sums.
+        store: Store the class spaces that the ledger lacks, their sums, and answers to calibration images.
 
     Raises:
         NonFiniteError: The chosen weights hold NaN or infinity.
@@ -91,11 +94,11 @@ def search_stored(
     gathering = BasisGathering(workbench, forgotten, store=store)
     try:
         bases = gathering.gather(progress)
-        return _search(workbench, bases, forgotten, progress), bases.seen
+        return _search(workbench, bases, forgotten, progress, store=store), bases.seen
     except DamagedSumError as error:
         workbench.ledger.tell(f"{error.message}: the class spaces of all classes are added up again")
         bases = gathering.gather(progress, use_kept=False)
-        return _search(workbench, bases, forgotten, progress), bases.seen
+        return _search(workbench, bases, forgotten, progress, store=store), bases.seen
 
 
 def search(
@@ -110,10 +113,12 @@ def search(
         NonFiniteError: The chosen weights hold NaN or infinity.
     """
     gathering = BasisGathering(workbench, forgotten, store=False)
-    return _search(workbench, gathering.from_collected(collected), forgotten, progress)
+    return _search(workbench, gathering.from_collected(collected), forgotten, progress, store=False)
 
 
-def _search(workbench: Workbench, bases: Bases, forgotten: frozenset[int], progress: Progress) -> SearchResult:
+def _search(
+    workbench: Workbench, bases: Bases, forgotten: frozenset[int], progress: Progress, *, store: bool
+) -> SearchResult:
     masked = forgotten | workbench.anchor.forgotten
     forgotten -= workbench.anchor.forgotten
     task = EditTask(
@@ -126,17 +131,22 @@ def _search(workbench: Workbench, bases: Bases, forgotten: frozenset[int], progr
         settings=workbench.settings,
         solvers=workbench.ledger.plugins.solvers(workbench.settings.solvers),
     )
+
+    def opened(images: SampledCalibration, depths: Sequence[int], held: Mapping[str, Tensor]) -> Predictor:
+        anchors = KeptAnswers(workbench).gather(images, progress, store=store)
+        return open_predictor(workbench, images, depths, masked, held, anchors)
+
     return choose_edit(
         task,
         bases.retain,
         bases.forget,
         lambda: _calibration(workbench, forgotten),
         progress,
-        lambda images, depths, held: open_predictor(workbench, images, depths, masked, held),
+        opened,
     )
 
 
-def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> Calibration:
+def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> SampledCalibration:
     judged = sorted(forgotten - workbench.gone)
     # What an earlier version was measured to have forgotten stays so; of the rest nobody may say it.
     unknown = (forgotten & workbench.gone) - workbench.measured

@@ -1,8 +1,9 @@
 """Check a whole ledger: database, history, and every stored object; quarantine the versions that are affected.
 
 What is found is named; nothing is repaired. A version whose weights are not what was recorded is *quarantined*:
-nobody gets it until its object is restored and a later check finds it whole. A damaged class space, or a damaged sum of
-class spaces, quarantines nothing, because no version is served from it: the next request computes it again.
+nobody gets it until its object is restored and a later check finds it whole. A damaged class space, a damaged sum of
+class spaces or a damaged answer quarantines nothing, because no version is served from it: the next request computes it
+again.
 """
 
 from collections import defaultdict
@@ -22,6 +23,7 @@ from ledger.service.progress import Progress
 from ledger.store.unit_of_work import Transaction
 
 from .garbage import find_garbage
+from .kept_answers import differing_answers
 from .kept_sums import differing_parts
 
 REPAIR = "restore it from a backup and check again"
@@ -81,10 +83,10 @@ class _Uses:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Versions, class spaces and kept sums, in words."""
+        """Versions, class spaces, kept sums and kept answers, in words."""
         versions = [f"{model.name}:{version.number}" for model, version in self.versions]
         spaces = [f"class space of {m.labels[s.class_index]} ({m.name})" for m, s in self.spaces]
-        return (*versions, *spaces, *(f"kept sums ({m.name})" for m, _ in self.results))
+        return (*versions, *spaces, *(_told_kept(m, one.kind) for m, one in self.results))
 
 
 @disk_errors()
@@ -131,7 +133,7 @@ def fsck(ledger: Ledger, progress: Progress, *, model_name: str | None = None, r
             elif read:
                 proven.add(digest)
         progress.step()
-    findings += _sums(ledger, models if read_data and obstacle is None else [], problems)
+    findings += _kept(ledger, models if read_data and obstacle is None else [], problems)
     if model_name is None:
         findings += _left_over(ledger, there, referred, destroyed, leased)
     if obstacle is not None:
@@ -190,19 +192,41 @@ def _uses(tx: Transaction, models: list[Model]) -> dict[str, _Uses]:
     return dict(uses)
 
 
-def _sums(ledger: Ledger, models: list[Model], problems: Collection[str]) -> Iterator[Finding]:
-    """Yield kept sums that are not what the class spaces in them add up to; those of damaged objects are left out."""
+def _kept(ledger: Ledger, models: list[Model], problems: Collection[str]) -> Iterator[Finding]:
+    """Yield kept results that are not what comes out when they are computed again; damaged ones are left out."""
     for model in models:
         with ledger.database.read() as tx:
-            kept = tx.kept_results.find(model, model.anchor, ResultKind.RETAINED)
-        if kept is None or {*(d for _, d in kept.members), *(p.object_digest for p in kept.parts)} & {*problems}:
-            continue
-        name = (f"kept sums ({model.name})",)
-        try:
-            for digest in differing_parts(ledger, model, kept):
-                yield Finding("wrong sum", digest, "it is not what the class spaces in it add up to", name)
-        except LedgerError as error:
-            yield Finding("wrong sum", model.name, f"it cannot be computed again: {error.message}", name)
+            results = [tx.kept_results.find(model, model.anchor, kind) for kind in ResultKind]
+        for kept in results:
+            if kept is not None and not {*(d for _, d in kept.members), *(p.object_digest for p in kept.parts)} & {
+                *problems
+            }:
+                yield from (_sums if kept.kind is ResultKind.RETAINED else _answers)(ledger, model, kept)
+
+
+def _sums(ledger: Ledger, model: Model, kept: KeptResult) -> Iterator[Finding]:
+    """Yield sums that are not what the class spaces in them add up to."""
+    name = (_told_kept(model, kept.kind),)
+    try:
+        for digest in differing_parts(ledger, model, kept):
+            yield Finding("wrong sum", digest, "it is not what the class spaces in it add up to", name)
+    except LedgerError as error:
+        yield Finding("wrong sum", model.name, f"it cannot be computed again: {error.message}", name)
+
+
+def _answers(ledger: Ledger, model: Model, kept: KeptResult) -> Iterator[Finding]:
+    """Yield answers that are not the network's; where network or images are missing, say that nobody can tell."""
+    name = (_told_kept(model, kept.kind),)
+    try:
+        for digest in differing_answers(ledger, model, kept):
+            yield Finding("wrong answers", digest, "it is not what the network answers to the images in it", name)
+    except LedgerError as error:
+        detail = f"kept answers cannot be given again here: {error.message}"
+        yield Finding("not judged", model.name, detail, name, severe=False)
+
+
+def _told_kept(model: Model, kind: ResultKind) -> str:
+    return f"kept {'sums' if kind is ResultKind.RETAINED else 'answers'} ({model.name})"
 
 
 def _problem(ledger: Ledger, digest: str, used: _Uses, destroyed: frozenset[str], *, read: bool) -> ObjectError | None:

@@ -1,0 +1,37 @@
+"""Let the anchor weights answer again what is kept of their answers, and compare, bit for bit."""
+
+from collections.abc import Iterator
+
+from ledger.digest import sha256_hex
+from ledger.domain.kept_results import KeptResult
+from ledger.domain.models import Model
+from ledger.errors import DataError
+from ledger.service.ledger import Ledger
+
+
+def differing_answers(ledger: Ledger, model: Model, kept: KeptResult) -> Iterator[str]:
+    """Yield the digest of each part that is not what the anchor weights answer to the images in it.
+
+    Args:
+        ledger: The ledger.
+        model: Whose answers they are.
+        kept: The answers.
+
+    Raises:
+        DataError: They are answers to other images, or were given by another kind of machine: nothing can be compared.
+        LedgerError: The network or the images cannot be opened here.
+    """
+    # Imported here: looking at sizes and keys alone does not need torch.
+    from ledger.service.computation.kept_answers import KeptAnswers
+    from ledger.service.computation.workbench import open_workbench
+
+    answers = KeptAnswers(open_workbench(ledger, model.name))
+    classes = frozenset(k for k, _ in kept.members)
+    if answers.valid(kept, classes) != classes:
+        raise DataError(
+            "they are answers to other images, or were given by another kind of machine or release",
+            "the next request of the model gives them again",
+        )
+    for part in kept.parts:
+        if sha256_hex(answers.again(part)) != part.object_digest:
+            yield part.object_digest
