@@ -240,9 +240,10 @@ class AuditLog:
 
     def count(self, *, model: str | None = None, after: int = 0) -> int:
         """Return how many events :meth:`events` yields without a limit."""
-        query = select(func.count()).where(AuditEventRow.seq > after)
-        if model is not None:
-            query = query.where(AuditEventRow.model == model)
+        if model is None:
+            # They are numbered without gaps.
+            return max(0, (self._session.scalar(select(func.max(AuditEventRow.seq))) or 0) - after)
+        query = select(func.count()).where(AuditEventRow.seq > after, AuditEventRow.model == model)
         return self._session.scalar(query) or 0
 
     def entries(self, after: int = 0) -> Iterator[Entry]:

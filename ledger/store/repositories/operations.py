@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from ledger.domain.events.event import EventKind
 from ledger.domain.states import OPEN_STATES, RequestState
 from ledger.domain.webhooks import DeliveryState
-from ledger.store.database.tables import AuditEventRow, RequestRow, WebhookDeliveryRow
+from ledger.store.database.tables import AuditEventRow, ModelRow, RequestRow, WebhookDeliveryRow
 from ledger.store.repositories import convert
 
 OPEN = sorted(state.value for state in OPEN_STATES)
@@ -41,7 +41,8 @@ class Operations:
         """Return how many open requests of each model are past their due dates."""
         query = (
             select(RequestRow.model_id, func.count())
-            .where(RequestRow.state.in_(OPEN), RequestRow.due_at < now)
+            # Naming the models lets the database use the index that begins with them.
+            .where(RequestRow.model_id.in_(select(ModelRow.id)), RequestRow.state.in_(OPEN), RequestRow.due_at < now)
             .group_by(RequestRow.model_id)
         )
         return dict(self._session.execute(query).all())

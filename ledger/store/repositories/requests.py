@@ -134,7 +134,14 @@ class Requests:
 
     def count(self, model: Model | None, states: Collection[RequestState] | None, *, after: int) -> int:
         """Return how many requests :meth:`all` returns without a limit."""
-        return self._session.scalar(select(func.count()).where(*_listed(model, states, after))) or 0
+        if model is None and states is None:
+            # They are numbered without gaps.
+            return max(0, (self._session.scalar(select(func.max(COLUMNS.id))) or 0) - after)
+        query = select(func.count()).where(*_listed(model, states, after))
+        if model is None:
+            # Naming the models lets the database use the index that begins with them.
+            query = query.where(COLUMNS.model_id.in_(select(ModelRow.id)))
+        return self._session.scalar(query) or 0
 
     def waiting(self, model: Model, *, due_before: datetime | None = None, limit: int | None = None) -> list[Request]:
         """Return a model's open requests, the earliest due first: those due before a moment, at most ``limit``."""
@@ -209,14 +216,23 @@ class Requests:
             model: Only this model's requests.
             avoid: Ids of models whose requests are left alone.
         """
-        waiting, rival = aliased(RequestRow), aliased(RequestRow)
-        ahead = exists().where(
-            rival.model_id == waiting.model_id,
-            # Nobody overtakes a running request, be its lease live or not, nor an older one that waits.
-            (rival.state == RUNNING) | ((rival.state == QUEUED) & (rival.id < waiting.id)),
+        waiting, queued, running = aliased(RequestRow), aliased(RequestRow), aliased(RequestRow)
+        # Model by model, so that a queue is not gone through for the sake of its first request. Nobody overtakes a
+        # running request, be its lease live or not.
+        first = (
+            select(queued.id)
+            .where(queued.model_id == ModelRow.id, queued.state == QUEUED)
+            .order_by(queued.id)
+            .limit(1)
+            .correlate(ModelRow)
+            .scalar_subquery()
         )
-        vanished = _vanished(waiting) if attempts is None else _vanished(waiting) & (waiting.attempts < attempts)
-        offered = select(waiting.id).where(vanished | ((waiting.state == QUEUED) & ~ahead))
+        free = ~exists().where(running.model_id == ModelRow.id, running.state == RUNNING).correlate(ModelRow)
+        heads = select(first).select_from(ModelRow).where(free)
+        vanished = _vanished(waiting) & waiting.model_id.in_(select(ModelRow.id))
+        if attempts is not None:
+            vanished &= waiting.attempts < attempts
+        offered = select(waiting.id).where(vanished | waiting.id.in_(heads))
         if model is not None:
             offered = offered.where(waiting.model_id == model.id)
         if avoid:
@@ -287,9 +303,11 @@ class Requests:
 
     def leases(self, model: Model | None = None) -> list[Lease]:
         """Return the leases on running requests, those that ran out included, in the order of the requests."""
-        query = select(RequestRow, RequestRow.lease_expires - database_time()).where(RequestRow.state == RUNNING)
-        if model is not None:
-            query = query.where(RequestRow.model_id == model.id)
+        # As for counting.
+        models = select(ModelRow.id) if model is None else [model.id]
+        query = select(RequestRow, RequestRow.lease_expires - database_time()).where(
+            RequestRow.model_id.in_(models), RequestRow.state == RUNNING
+        )
         return [
             Lease(convert.request(row), row.lease_owner or "", row.lease_epoch, remaining or 0.0)
             for row, remaining in self._session.execute(query.order_by(RequestRow.id))
@@ -298,7 +316,6 @@ class Requests:
     def leased(self) -> set[int]:
         """Return the ids of the models that a worker holds a live lease on."""
         query = select(RequestRow.model_id).where(
-            # Naming the models lets the database use the index that begins with them.
             RequestRow.model_id.in_(select(ModelRow.id)),
             RequestRow.state == RUNNING,
             RequestRow.lease_expires > database_time(),
