@@ -20,8 +20,8 @@ from ledger.hookspecs import hookimpl
 
 PREFIX = "dask:"
 CONNECT_SECONDS = 20
-LONELY_SECONDS = 120.0
-"""Time without a single worker after which the engine counts as lost."""
+AWAY_SECONDS, LONELY_SECONDS = 30.0, 120.0
+"""Time without a connection, and without a single worker, after which the engine counts as lost."""
 _PROVIDED: ContextVar[Mapping[str, bytes]] = ContextVar("provided", default=MappingProxyType({}))
 
 
@@ -46,6 +46,7 @@ class DaskExecutor(Executor):
                 f"the Dask scheduler cannot be reached: {type(error).__name__}: {str(error)[:300]}",
                 "see that it runs, with the same release of Dask, and that this process has its certificates",
             ) from error
+        self._away_since: float | None = None
         self._lonely_since: float | None = None
         # It is meant: a scheduler that holds weights and images can give them to a worker that comes later.
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
@@ -79,13 +80,15 @@ class DaskExecutor(Executor):
 
     def alive(self) -> bool:
         """Whether the scheduler is there, and has had a worker lately."""
-        if self._client.status != "running":
+        status, now = self._client.status, time.monotonic()
+        if status in ("closing", "closed"):
             return False
-        if self._present():
-            self._lonely_since = None
-            return True
-        self._lonely_since = self._lonely_since or time.monotonic()
-        return time.monotonic() - self._lonely_since < LONELY_SECONDS
+        # On a busy machine a connection may break off; the client makes another one, and what it lost runs again.
+        connected = status == "running"
+        self._away_since = None if connected else self._away_since or now
+        self._lonely_since = None if connected and self._present() else self._lonely_since or now
+        away, lonely = (0.0 if since is None else now - since for since in (self._away_since, self._lonely_since))
+        return away < AWAY_SECONDS and lonely < LONELY_SECONDS
 
     def _present(self) -> int:
         """Return how many workers the scheduler has; a client that lost it knows of none."""

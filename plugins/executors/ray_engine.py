@@ -16,11 +16,11 @@ from urllib.parse import parse_qsl
 from ledger.errors import EngineLostError, NotInstalledError, UsageError
 from ledger.hookspecs import hookimpl
 
+from .ray_driver import DriverGoneError, RayDriver
+
 PREFIX = "ray:"
 LOCAL = "local"
 """Address of a cluster of one's own on this machine, which ends with this process."""
-TRIES = 8
-"""Times that Ray runs a call again whose worker died."""
 LOOK_SECONDS, AWAY_SECONDS = 3.0, 10.0
 """Time for the head to answer, and time without an answer after which the engine counts as lost."""
 NEEDS = {"cpus": 1.0, "gpus": 0.0, "memory": 0.0}
@@ -41,60 +41,41 @@ class RayExecutor(Executor):
     def __init__(self, address: str, needs: dict[str, float]) -> None:
         # Without a word to anybody: Ray reports how it is used unless it is told not to.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-
-        self._ray: Any = ray
         try:
             # Ray itself would ask for minutes whether somebody is there by now.
             if "://" not in address and ":" in address:
                 _knock(address)
-            ray.init(
-                address=address,
-                namespace="unledger",
-                log_to_driver=False,
-                configure_logging=False,
-                include_dashboard=False if address == LOCAL else None,
-                ignore_reinit_error=True,
-            )
-        except Exception as error:
+            self._driver = RayDriver(address, needs, own=address == LOCAL)
+        except (OSError, ValueError, DriverGoneError) as error:
             raise EngineLostError(
-                f"the Ray cluster cannot be reached: {type(error).__name__}: {str(error)[:300]}",
+                f"the Ray cluster cannot be reached: {str(error)[:300]}",
                 "see that it runs, with the same release of Ray, and that this process has its token",
             ) from error
-        run = ray.remote(_run)
-        self._run = run.options(
-            num_cpus=needs["cpus"], num_gpus=needs["gpus"], memory=needs["memory"] or None, max_retries=TRIES
-        )
-        self._needs = needs
-        self._head = str(ray.get_runtime_context().gcs_address)
         self._away_since: float | None = None
 
     @property
     def workers(self) -> int:
         """Number of calls that the cluster runs at the same time, as far as it is known now."""
-        there = self._ray.cluster_resources()
-        pairs = (("CPU", self._needs["cpus"]), ("GPU", self._needs["gpus"]))
-        return max(1, min((int(there.get(name, 0) // need) for name, need in pairs if need), default=1))
+        return self._driver.workers
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """Submit a call as a task."""
-        future: Future[Any] = self._run.remote(call, args, kwargs).future()
-        return future
+        """Submit a call as a task.
+
+        Raises:
+            DriverGoneError: The connection was lost.
+        """
+        return self._driver.submit(call, args, kwargs)
 
     def share(self, data: bytes) -> Callable[[], bytes]:
         """Put bytes into the cluster's object store; they are dropped when nobody holds what this returns."""
-        return _Stored(self._ray.put(data))
+        return self._driver.share(data)
 
     def alive(self) -> bool:
-        """Whether this process is connected, and the head answers.
-
-        Ray itself ends the process that is connected, without an exception, when its head was away for a minute. So it
-        is left before.
-        """
-        if not self._ray.is_initialized():
+        """Whether somebody is connected, and the head answers."""
+        if not self._driver.is_there:
             return False
         try:
-            _knock(self._head)
+            _knock(self._driver.head)
         except OSError:
             self._away_since = self._away_since or time.monotonic()
             return time.monotonic() - self._away_since < AWAY_SECONDS
@@ -103,7 +84,7 @@ class RayExecutor(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001 - as declared
         """Leave the cluster; what still runs there is dropped."""
-        self._ray.shutdown()
+        self._driver.close()
 
 
 def _knock(address: str) -> None:
@@ -114,24 +95,6 @@ def _knock(address: str) -> None:
     """
     host, _, port = address.rpartition(":")
     socket.create_connection((host.strip("[]"), int(port)), timeout=LOOK_SECONDS).close()
-
-
-def _run(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """In a worker of the cluster: run a call."""
-    return call(*args, **kwargs)
-
-
-class _Stored:
-    """Bytes in the object store of the cluster."""
-
-    def __init__(self, reference: Any) -> None:
-        self._reference = reference
-
-    def __call__(self) -> bytes:
-        import ray
-
-        data: bytes = ray.get(self._reference)
-        return data
 
 
 def _parsed(said: str) -> tuple[str, dict[str, float]]:
