@@ -8,7 +8,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # The tests start hundreds of processes: without stored bytecode each would compile torch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test engines quick lint fix bench clean
+.PHONY: demo test engines docs quick lint fix bench clean
 
 demo: $(STAMP)
 	rm -rf demo
@@ -21,6 +21,10 @@ test: $(STAMP) lint
 # Requests on a Ray and on a Dask cluster of this machine, with workers killed: minutes. Installs both first, 300 MB.
 engines: $(VENV)/.engines
 	OMP_NUM_THREADS=1 ENGINES=required timeout 480 $(BIN)/python -m pytest -q tests/engines
+
+# The documentation as a site, build/docs/index.html. A link that leads nowhere fails it.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -c docs -d build/doctrees . build/docs
 
 # A fast sample, for every push: lint, and the tests that take no more than seconds.
 quick: $(STAMP) lint
@@ -60,6 +64,14 @@ ifdef UV
 	VIRTUAL_ENV=$(VENV) uv pip install --quiet --group engines
 else
 	$(BIN)/python -m pip install --quiet --group engines
+endif
+	touch $@
+
+$(VENV)/.docs: $(STAMP)
+ifdef UV
+	VIRTUAL_ENV=$(VENV) uv pip install --quiet --group docs
+else
+	$(BIN)/python -m pip install --quiet --group docs
 endif
 	touch $@
 

@@ -51,16 +51,18 @@ class Config:
 
     root: Path
     database: str
-    """SQLAlchemy URL; a relative SQLite path counts from ``root``."""
+    """SQLAlchemy URL; a relative SQLite path counts from the ledger's folder."""
     store: str
-    """A folder, relative to ``root``, or a URL that fsspec knows."""
+    """A folder, relative to that of the ledger, or a URL that fsspec knows: where weights and class spaces are."""
     keys: str = "keys"
+    """A folder, relative to that of the ledger: the signing key, and the keys of stored objects."""
     plugins: PluginPolicy = DEFAULT_POLICY
     """What installed plugins may do."""
     threads: int | None = None
     """Number of threads that compute; None where an earlier release created the ledger."""
     checkpoint_to: str | None = None
-    """A folder, relative to ``root``, or a URL that fsspec knows: where every checkpoint is kept. None for nowhere."""
+    """A folder, relative to that of the ledger, or a URL that fsspec knows: where every checkpoint is kept. None for
+    nowhere."""
     time_zone: str = UTC_NAME
     """Name of the time zone in which days begin and end, and in which times are shown."""
     executor: str = "local"

@@ -1,5 +1,7 @@
 """The error tree: every failure a caller may meet, each with a stable exit code.
 
+Class, exit code where it is another than above, and meaning::
+
     LedgerError                      1   something failed
     |-- UsageError                   2   the request cannot be understood, or a file that it names cannot be read
     |   |-- UnknownClassError            no such class label or index

@@ -1,6 +1,6 @@
 """The extension points. Every hook is prefixed ``unledger_``; built-ins use these same hooks.
 
-A plugin is a module (or object) with functions of these names, decorated with :data:`hookimpl`, and
+A plugin is a module (or object) with functions of these names, decorated with ``hookimpl``, and
 announced through the entry-point group ``unledger``. All hooks are asked when a command needs them,
 never at import. Importing this module does not import torch.
 

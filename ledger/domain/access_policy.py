@@ -19,6 +19,7 @@ class OidcPolicy:
     issuer: str
     """URL of the provider."""
     client_id: str
+    """What the provider calls the server."""
     scopes: Mapping[str, frozenset[Scope]]
     """What the values of ``scope_claim`` allow. Whoever has none of them gets nowhere."""
     scope_claim: str = "groups"

@@ -54,6 +54,7 @@ class GatePolicy:
     own_train_per_class: int | None = None
     """Most training images of a class; None for what the evaluators need."""
     retrained: tuple[RetrainedReference, ...] = ()
+    """Weights of networks that never saw some classes: what is forgotten is compared with them. Of a model alone."""
 
     @property
     def train_per_class(self) -> int:

@@ -25,11 +25,17 @@ class Preprocessing:
     """How an image becomes the model's input."""
 
     channels: int = 3
+    """1 or 3; images are converted."""
     height: int = 32
+    """In pixels."""
     width: int = 32
+    """In pixels."""
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """Per channel, of pixels in [0, 1]: what is subtracted."""
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    """Per channel: what is divided by."""
     interpolation: str = "bicubic"
+    """How images are resized."""
     crop_fraction: float = 1.0
     """Share of the resized image that the centre crop keeps."""
     crop_mode: CropMode | None = None
@@ -60,6 +66,7 @@ class Settings:
     """How classes are unlearned from a model. Defaults follow the paper's CIFAR-10 protocol where it gives values."""
 
     seed: int = 0
+    """What every choice of images follows from."""
     retain_samples: int = 100
     """Images per retained class that estimate the retain space."""
     forget_samples: int = 900
@@ -78,7 +85,9 @@ class Settings:
     depths: tuple[int, ...] = ()
     """Numbers of layers to try, counted from the output. Empty: a default ladder."""
     alpha_r: tuple[float, ...] = (100.0, 300.0, 1000.0, 1e5)
+    """Strengths to try by which the retain space is protected: larger protects more. Not of graded solvers."""
     alpha_f: tuple[float, ...] = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 50.0, 100.0, 300.0, 1e3, 3e3, 1e4, 1e5)
+    """Strengths to try by which the forget space is removed: larger removes more. Not of graded solvers."""
     retained_bar: float = 0.01
     """Largest loss of calibration confidence on the retained classes against the masked original, as a difference of
     shares, up to which an edit is preferred by how well it forgets: what costs more is used only if nothing costs
@@ -91,6 +100,7 @@ class Settings:
     min_retained: int = 2
     """Smallest number of classes that must be retained."""
     batch_size: int = 64
+    """Images that pass through the network at once."""
 
     def passes_forgotten(self, accuracy: float) -> bool:
         """Whether this calibration accuracy on a forgotten class (a share) passes the gate."""

@@ -4,11 +4,7 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -23,54 +19,16 @@ from typer.testing import CliRunner
 
 from ledger import hookspecs
 from ledger.hookspecs import EvaluationInput, Outputs
+from tests.fixtures.doc_blocks import BLOCK, PAGES, ROOT, Block, blocks, run_in
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LANGUAGES = {"python", "toml", "json", "console", "text"}
 """``text`` is for drawings, formulas and file layouts."""
-BLOCK = re.compile(
-    r"(?:<!-- (?P<comment>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
-)
-
-
-@dataclass(frozen=True)
-class Block:
-    """One fenced block of a page."""
-
-    page: Path
-    line: int
-    language: str
-    text: str
-    not_run: str | None
-    """Why the block is not run, as the comment before it says."""
-
-    @property
-    def place(self) -> str:
-        """Where the block begins."""
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
-
-    @property
-    def commands(self) -> list[str]:
-        """The commands of a console block: lines behind a prompt, continued after a backslash."""
-        joined = self.text.replace("\\\n", " ")
-        return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    """Yield the fenced blocks of a page."""
-    text = page.read_text()
-    for match in BLOCK.finditer(text):
-        comment = match["comment"] or ""
-        reason = comment.removeprefix("not run: ") if comment.startswith("not run: ") else None
-        yield Block(page, text[: match.start("language")].count("\n") + 1, match["language"], match["text"], reason)
-
-
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 CONSOLE = [block for block in BLOCKS if block.language == "console"]
-RUN = [
-    page for page in PAGES if any(b.page == page and b.not_run is None for b in CONSOLE) and page.name != "README.md"
-]
-"""Pages whose commands run here; those of README.md run in ``test_docs.py``, on the demonstration's weights."""
+ELSEWHERE = {ROOT / "README.md", ROOT / "docs" / "tutorial.md", *ROOT.glob("docs/how-to/*.md")}
+"""Pages whose commands run in ``test_docs.py``, on the demonstration's weights, and in ``test_tutorial.py``."""
+RUN = [page for page in PAGES if any(b.page == page and b.not_run is None for b in CONSOLE) and page not in ELSEWHERE]
+"""Pages whose commands run here."""
 
 
 def identify(value: Block | Path) -> str:
@@ -185,9 +143,14 @@ def check_spelling(command: str) -> None:
         if arguments[0] == "-m" and arguments[1].startswith("tests."):
             arguments = [arguments[1].replace(".", "/") + ".py", *arguments[2:]]
             options.discard("-m")
-        scripts = [ROOT / word for word in arguments if word.endswith(".py")]
+        shown = {block.file for block in BLOCKS}
+        # The tutorial and the pages after it are read beside the clone.
+        named_here = [
+            word.removeprefix("unledger/") for word in arguments if word.endswith(".py") and word not in shown
+        ]
+        scripts = [ROOT / word for word in named_here]
         assert [script for script in scripts if not script.is_file()] == [], command
-        if arguments[0].endswith(".py"):
+        if scripts and arguments[0].endswith(".py"):
             said = "".join(path.read_text() for path in scripts[0].parent.glob("*.py"))
             assert {option for option in options if f'"{option}"' not in said} == set(), command
 
@@ -225,27 +188,6 @@ def ledger_folder(trained_digits: Any, tmp_path_factory: pytest.TempPathFactory)
             result = CliRunner().invoke(app, list(words))
             assert result.exit_code == 0, f"{words}\n{result.output}"
     return folder
-
-
-def run_in(folder: Path, command: str) -> None:
-    """Run a documented command in a folder, and do for its shell: ``$(cat FILE)`` and ``> FILE``."""
-    command = re.sub(r"\$\(cat (\S+?)\)", lambda match: (folder / match[1]).read_text().strip(), command)
-    line, _, target = shlex.join(shlex.split(command, comments=True)).replace("'>'", ">").partition(" > ")
-    program, *arguments = shlex.split(line)
-    if program == "python":
-        script = ROOT / arguments[0]
-        done = subprocess.run(
-            [sys.executable, script, *arguments[1:]], cwd=folder, capture_output=True, text=True, check=False
-        )
-        code, said, told = done.returncode, done.stdout, done.stderr
-    else:
-        assert program == "unledger", command
-        # In this process: a new one would spend most of its time importing torch.
-        result = CliRunner().invoke(app, arguments)
-        code, said, told = result.exit_code, result.stdout, f"{result.stderr}{result.exception or ''}"
-    assert code == 0, f"{command}\n{said}{told}"
-    if target:
-        (folder / target).write_text(said)
 
 
 @pytest.mark.slow

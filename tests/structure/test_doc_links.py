@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from ledger.domain.events.event import EventKind
+from tests.fixtures.doc_blocks import PAGES, ROOT, blocks
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 FOLDERS = ("benchmarks", "cli", "docs", "ledger", "migrations", "plugins", "tests")
 PLACEHOLDER = re.compile(r"NNNN|\*")
 LOCAL_LINK = re.compile(r"\]\((?!https?:)([^)\s]+)\)")
@@ -66,7 +65,7 @@ def test_named_files_exist(page: Path) -> None:
 def test_scripts_named_without_a_folder_exist(page: Path) -> None:
     files = {path.name for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
     named = {span.split()[0] for span in spans(page) if re.fullmatch(r"[a-z_]+\.py", span.split()[0])}
-    assert named <= files
+    assert named <= files | {block.file for block in blocks(page)}
 
 
 def resolve(name: str) -> Any:
