@@ -38,6 +38,7 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["html_image"]
 nb_execution_mode = "off"
 
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 

@@ -1,5 +1,6 @@
 """Docstrings as they are shown: Google style, references by last name, and the exit code of each error."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,8 +58,11 @@ def rewrite(_app: Sphinx, what: Any, _name: str, shown: Any, _options: Any, line
 def sign(
     _app: Sphinx, _what: str, _name: str, _shown: Any, _options: Any, signature: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
-    """Write a default that a dataclass makes anew as Python can be read: it has no value to show."""
-    return (signature and signature.replace("<factory>", "..."), returned)
+    """Write defaults as Python can be read: functions by name, and nothing for what is made anew each time."""
+    if signature is not None:
+        signature = re.sub(r"<function (\w+)[^<>]*>", r"\1", signature)
+        signature = re.sub(r"<\w[^<>]*(<lambda>[^<>]*)?>", "...", signature)
+    return signature, returned
 
 
 def find(app: Sphinx, _environment: BuildEnvironment, wanted: addnodes.pending_xref, text: nodes.Element) -> Any:

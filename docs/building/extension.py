@@ -26,12 +26,15 @@ SOURCES: Mapping[str, Callable[[list[str]], str]] = {
     "settings": lambda _: settings_page(TABLES),
     "settings by model": lambda _: settings_page(MODEL_TABLES),
 }
+OFF_SITE = re.compile(r"<!-- off the site -->\n(?:.+\n)+\n?")
+"""A paragraph for readers of the page elsewhere: it says where to find what is read from the program."""
 INDEX = "docs/index"
 log = logging.getLogger(__name__)
 
 
 def complete(text: str) -> str:
     """Return a page's text with what is read from the program in its places."""
+    text = OFF_SITE.sub("", text)
     return PLACE.sub(lambda place: SOURCES[place["what"]]((place["names"] or "").split()), text)
 
 

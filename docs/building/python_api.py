@@ -15,6 +15,5 @@ def _section(name: str) -> str:
 ```{{eval-rst}}
 .. automodule:: {name}
    :members:
-   :show-inheritance:
 ```
 """

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -59,8 +60,14 @@ def _section(table: Table) -> Iterator[str]:
     for field in dataclasses.fields(table.holder):
         if not field.name.startswith("_") and field.name not in table.omitted:
             name = table.renamed.get(field.name, field.name)
-            yield f"| {code(name)} | {_default(field)} | {from_docstring(flat(told.get(field.name, '')))} |"
+            yield f"| {code(name)} | {_default(field)} | {_meaning(told.get(field.name, ''))} |"
     yield ""
+
+
+def _meaning(told: str) -> str:
+    # A file of settings has no None: what is not said is left out.
+    said = re.sub(r"(^|[.:] )None\b", r"\1Left out", flat(told))
+    return from_docstring(re.sub(r"\bNone\b", "left out", said))
 
 
 def meanings(holder: type[Any]) -> dict[str, str]:
