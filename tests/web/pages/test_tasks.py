@@ -284,6 +284,19 @@ def test_a_page_hears_what_happened_before_it_began_to_listen(open_page: OpenPag
     expect(page.locator(".history")).to_contain_text("the owner called")
 
 
+@pytest.mark.parametrize("late", ["hx-sse", "htmx"])
+def test_a_page_listens_whichever_script_comes_last(open_page: OpenPage, served: Served, late: str) -> None:
+    request = served.file(CROW, approval=True)
+    page = open_page()
+    held: list[Route] = []
+    page.route(f"**/{late}.min.js*", lambda route: held.append(route))  # noqa: PLW0108 - a method of a list it refuses
+    page.goto(f"/requests/{request.id}", wait_until="commit")
+    expect(page.locator("footer")).to_be_visible()
+    page.wait_for_timeout(300)
+    with page.expect_response("**/api/v1/events?after=*"):
+        held[0].continue_()
+
+
 def test_only_pages_that_show_what_happens_listen(open_page: OpenPage, served: Served) -> None:
     request = served.file(CROW)
     page = open_page()
