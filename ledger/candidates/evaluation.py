@@ -14,6 +14,7 @@ from ledger.domain.registered_accuracy import Count
 from ledger.domain.settings import Settings
 from ledger.errors import NonFiniteError
 
+from .bar_test import BarTest
 from .calibration import Batch
 from .candidate import Candidate, Recipe
 from .featured_answers import FeaturedAnswers
@@ -21,6 +22,11 @@ from .likeness import Likeness, Resemblance, measure_likeness
 from .predictions import Predictions, Scores
 from .predictor import Predictor
 from .tally import DOUBT_STANDARD_ERRORS, ForgettingLimits, ForgettingTally
+
+FIRST_LOOK = 96
+"""Retained images that a candidate is shown before it can be taken for one that keeps the bar."""
+LOOKED_AHEAD = 2
+"""Batches that an engine may answer at the same time while it is not clear whether they are needed."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,18 @@ class RetentionFinding:
     what the edit does to the others: against the mask they lose whatever a forgotten class still takes."""
     error: float = 0.0
     """Standard error of the loss."""
+
+
+@dataclass(frozen=True)
+class BarFinding:
+    """Whether a candidate keeps the retained bar, told from as many images as it took."""
+
+    keeps: bool
+    loss: float
+    """Mean confidence lost on all retained images, as far as those that were shown tell; infinite if an output is NaN
+    or infinite."""
+    confidence: float
+    """What the loss leaves of the masked original's confidence; 0 if an output is NaN or infinite."""
 
 
 class CandidateEvaluator:
@@ -88,6 +106,7 @@ class CandidateEvaluator:
         self._predictions: dict[tuple[Recipe, int], Predictions] = {}
         self._compared = frozenset(compared)
         self._answers: dict[tuple[Recipe, int], FeaturedAnswers] = {}
+        self._dropped: set[Recipe] = set()
 
     def forgetting(self, candidate: Candidate, at_least: int | None = None) -> ForgettingFinding:
         """Measure whether every forgotten class stays within its limits.
@@ -124,6 +143,27 @@ class CandidateEvaluator:
             return RetentionFinding(math.inf, 0.0, math.inf)
         return RetentionFinding(loss, self.masked_retained.confidence - loss, plain, error)
 
+    def bar(self, candidate: Candidate) -> BarFinding:
+        """Show a candidate retained images, in their order, until it is clear whether it keeps the bar.
+
+        See :class:`~ledger.candidates.bar_test.BarTest`; the error is that of the settings.
+        """
+        try:
+            test = self._bar_test(candidate)
+        except NonFiniteError:
+            return BarFinding(keeps=False, loss=math.inf, confidence=0.0)
+        return BarFinding(bool(test.verdict), test.loss, self.masked_retained.confidence - test.loss)
+
+    def retained_shown(self, candidate: Candidate) -> int:
+        """Return how many retained images a candidate was shown so far."""
+        known = self._predictions
+        return sum(len(b.labels) for b in self._calibration.retained if (candidate.recipe, id(b)) in known)
+
+    @property
+    def retained_images(self) -> int:
+        """Number of retained calibration images."""
+        return sum(len(batch.labels) for batch in self._calibration.retained)
+
     def scores(self, candidate: Candidate) -> tuple[dict[int, Scores], Scores]:
         """Return the scores of each forgotten class and of the retained ones, on all calibration images.
 
@@ -148,10 +188,14 @@ class CandidateEvaluator:
         Raises:
             NonFiniteError: An output is NaN or infinite.
         """
-        self.scores(candidate)
+        shown = self._calibration.forgotten, self._calibration.compared_batches
+        for batches in shown:
+            self._expect(candidate, batches)
+            for batch in batches:
+                self._predict(candidate, batch)
         forgotten, retained = (
             FeaturedAnswers.joined([self._answers[candidate.recipe, id(batch)] for batch in batches])
-            for batches in (self._calibration.forgotten, self._calibration.retained)
+            for batches in shown
         )
         self.drop_answers(candidate)
         return measure_likeness(forgotten, retained, resemblance)
@@ -160,13 +204,14 @@ class CandidateEvaluator:
         """Measure the same for the anchor weights, which have seen the forgotten classes."""
         forgotten, retained = (
             FeaturedAnswers.joined([self._predictor.anchor_answers(batch) for batch in batches])
-            for batches in (self._calibration.forgotten, self._calibration.retained)
+            for batches in (self._calibration.forgotten, self._calibration.compared_batches)
         )
         return measure_likeness(forgotten, retained, resemblance)
 
     def drop_answers(self, candidate: Candidate) -> None:
         """Forget the answers of a candidate, which take more memory than what is predicted from them."""
-        for batch in (*self._calibration.forgotten, *self._calibration.retained):
+        self._dropped.add(candidate.recipe)
+        for batch in self._calibration.batches:
             self._answers.pop((candidate.recipe, id(batch)), None)
 
     def passes_gates(self, candidate: Candidate) -> bool:
@@ -203,6 +248,43 @@ class CandidateEvaluator:
                 break
         return ForgettingFinding(passed, tally.accuracy, tally.revealed)
 
+    def _bar_test(self, candidate: Candidate) -> BarTest:
+        """Show a candidate retained images until the bar is decided.
+
+        Raises:
+            NonFiniteError: An output is NaN or infinite.
+        """
+        calibration = self._calibration
+        drawn, alike = calibration.drawn_batches, calibration.alike_batches
+        masked = dict(zip(map(id, calibration.retained), self._masked, strict=True))
+        most = [masked[id(batch)].confidence.double() for batch in alike]
+        test = BarTest(
+            self._settings.retained_bar,
+            self._settings.early_error,
+            sum(len(batch.labels) for batch in drawn),
+            known=sum(len(batch.labels) for batch in alike),
+            # Who answers an image best gains what the masked original's confidence lacks.
+            least_known=-float(sum((1 - one).sum() for one in most)),
+            first=FIRST_LOOK,
+        )
+
+        def losses(batch: Batch) -> list[float]:
+            lost = masked[id(batch)].confidence - self._predict(candidate, batch).confidence
+            return [float(one) for one in lost.double()]
+
+        self._expect(candidate, drawn, FIRST_LOOK)
+        place = 0
+        while test.verdict is None:
+            if test.wants_known:
+                self._expect(candidate, alike)
+                test.add_known([loss for batch in alike for loss in losses(batch)])
+            else:
+                # An engine computes a few ahead; what is not needed then is not lost, if the candidate is chosen.
+                self._expect(candidate, drawn[place : place + LOOKED_AHEAD])
+                test.add(losses(drawn[place]))
+                place += 1
+        return test
+
     def _losses(self, candidate: Candidate, at_least: int | None, *, until_clear: bool) -> tuple[float, float, float]:
         """Return the mean loss against the masked original, that against the anchor weights, and the first's error."""
         self._expect(candidate, self._calibration.retained, at_least)
@@ -233,15 +315,19 @@ class CandidateEvaluator:
             images += len(batch.labels)
             if (candidate.recipe, id(batch)) not in self._predictions:
                 shown.append(batch)
-        self._predictor.expect(candidate, shown, featured=candidate.recipe.solver in self._compared)
+        self._predictor.expect(candidate, shown, featured=self._featured(candidate))
 
     def _predict(self, candidate: Candidate, batch: Batch) -> Predictions:
         """Return a candidate's predictions for a batch; all are remembered, at a few bytes an image."""
         known = candidate.recipe, id(batch)
         if known not in self._predictions:
-            if candidate.recipe.solver in self._compared:
+            if self._featured(candidate):
                 answers = self._answers[known] = self._predictor.answers(candidate, batch)
                 self._predictions[known] = Predictions.of(answers.logits, batch.labels)
             else:
                 self._predictions[known] = self._predictor.predict(candidate, batch)
         return self._predictions[known]
+
+    def _featured(self, candidate: Candidate) -> bool:
+        """Whether a candidate's features are read: once it is compared, only its predictions are of interest."""
+        return candidate.recipe.solver in self._compared and candidate.recipe not in self._dropped

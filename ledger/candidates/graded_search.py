@@ -1,9 +1,10 @@
 """Choose among graded candidates: those of solvers that forget at any strength, so that strength is a matter of degree.
 
 Deeper and stronger edits leave less of a class in the features and cost the retained classes more. Candidates are
-screened on few images, from the last layer down and from weak to strong, until one costs too much. Those that keep the
-bar are measured on all calibration images. The one that looks most as if it had never seen the forgotten classes is
-chosen; ties go to the deepest, and then to the smallest edit.
+shown images from the last layer down and from weak to strong, until one costs too much; of retained images each is
+shown no more than it takes to tell whether it keeps the bar. The one that looks most as if it had never seen the
+forgotten classes is chosen, if it keeps the bar on all calibration images; ties go to the deepest, and then to the
+smallest edit.
 """
 
 import math
@@ -16,8 +17,9 @@ from ledger.errors import PluginError
 from ledger.hookspecs import GradedSolver, Solver
 
 from .candidate import Candidate, CandidateBuilder, Recipe
+from .evaluation import RetentionFinding
 from .likeness import Resemblance
-from .screening import SCREENED_FORGOTTEN_IMAGES, SCREENED_RETAINED_IMAGES, Contender
+from .screening import SCREENED_FORGOTTEN_IMAGES, Contender
 from .trials import TrialRecorder
 
 Grid = tuple[tuple[float, float], ...]
@@ -31,8 +33,8 @@ STRENGTH_TIE = 0.002
 
 
 @dataclass(frozen=True)
-class _Verified:
-    """A candidate that forgets and keeps the bar on all calibration images."""
+class _Judged:
+    """A candidate that forgets, and keeps the bar as far as the images that it was shown tell."""
 
     recipe: Recipe
     size: float
@@ -98,31 +100,34 @@ class GradedSearch:
         self._grids = grids
         self._resemblance = resemblance
         self.beaten: list[Contender] = []
-        """Candidates that forget the screened images but lose more than the bar."""
+        """Candidates that forget the screened images but lose more than the bar, or seem to."""
 
     def run(self) -> Candidate | None:
         """Return the chosen candidate; None if none forgets and keeps the bar."""
-        verified = [one for solver in self._grids for one in self._verified_of(solver)]
-        if not verified:
-            return None
-        # A shallow edit that looks as good as a deep one has left the class in the layers before it.
-        near = _within(verified, DEPTH_TIE)
-        deepest = max(one.recipe.depth for one in near)
-        same = _within([one for one in near if one.recipe.depth == deepest], STRENGTH_TIE)
-        return self._builder.build(min(same, key=lambda one: (one.size, one.recipe)).recipe)
+        judged = [one for solver in self._grids for one in self._judged_of(solver)]
+        while judged:
+            best = _best_of(judged)
+            judged.remove(best)
+            candidate = self._builder.build(best.recipe)
+            finding = self._trials.verify_retention(candidate)
+            if self._keeps_bar(finding):
+                return candidate
+            # It was taken for one that keeps the bar by the images that it was shown first.
+            self.beaten.append(Contender(candidate.recipe, candidate.size, finding.loss))
+        return None
 
-    def _verified_of(self, solver: str) -> list[_Verified]:
-        found: list[_Verified] = []
+    def _judged_of(self, solver: str) -> list[_Judged]:
+        found: list[_Judged] = []
         for depth in sorted(self._builder.depths(self._settings.depths)):
-            own, forgot = self._verified_at(solver, depth)
+            own, forgot = self._judged_at(solver, depth)
             found += own
             if forgot and not own and found:
                 break  # deeper edits only cost more
         return found
 
-    def _verified_at(self, solver: str, depth: int) -> tuple[list[_Verified], bool]:
-        """Return the candidates of one depth that keep the bar, and whether any forgot."""
-        found: list[_Verified] = []
+    def _judged_at(self, solver: str, depth: int) -> tuple[list[_Judged], bool]:
+        """Return the candidates of one depth that seem to keep the bar, and whether any forgot."""
+        found: list[_Judged] = []
         forgot = False
         costly: list[tuple[float, float]] = []
         for alphas in self._grids[solver]:
@@ -133,35 +138,41 @@ class GradedSearch:
                 self._trials.drop_answers(candidate)
                 continue
             forgot = True
-            screened = self._trials.measure_retention(candidate, SCREENED_RETAINED_IMAGES, until_clear=True)
-            if screened.loss > self._settings.retained_bar:
-                self.beaten.append(Contender(candidate.recipe, candidate.size, screened.loss))
+            finding = self._trials.measure_bar(candidate)
+            if not finding.keeps:
+                self.beaten.append(Contender(candidate.recipe, candidate.size, finding.loss))
                 self._trials.drop_answers(candidate)
                 costly.append(alphas)
                 continue
-            found += self._verified(candidate)
+            found += self._compared(candidate)
         return found, forgot
 
-    def _verified(self, candidate: Candidate) -> list[_Verified]:
-        """Measure a candidate on all images."""
+    def _compared(self, candidate: Candidate) -> list[_Judged]:
+        """Measure a candidate on all images of forgotten classes, and by what the candidates are compared."""
         if not self._trials.measure_forgetting(candidate).passed:
             self._trials.drop_answers(candidate)
             return []
-        finding = self._trials.measure_retention(candidate)
-        # The bar has to be kept beyond the calibration images: with few of them, the loss is known less well.
-        if finding.loss + finding.error > self._settings.retained_bar:
-            self.beaten.append(Contender(candidate.recipe, candidate.size, finding.loss))
-            self._trials.drop_answers(candidate)
-            return []
         likeness = self._trials.measure_likeness(candidate, self._resemblance)
-        return [_Verified(candidate.recipe, candidate.size, likeness.unlikeness)]
+        return [_Judged(candidate.recipe, candidate.size, likeness.unlikeness)]
+
+    def _keeps_bar(self, finding: RetentionFinding) -> bool:
+        # The bar has to be kept beyond the calibration images: with few of them, the loss is known less well.
+        return finding.loss + finding.error <= self._settings.retained_bar
 
     @property
     def _classes(self) -> int:
         return max(1, len(self._resemblance.mixtures))
 
 
-def _within(candidates: Sequence[_Verified], tie: float) -> list[_Verified]:
+def _best_of(judged: Sequence[_Judged]) -> _Judged:
+    # A shallow edit that looks as good as a deep one has left the class in the layers before it.
+    near = _within(judged, DEPTH_TIE)
+    deepest = max(one.recipe.depth for one in near)
+    same = _within([one for one in near if one.recipe.depth == deepest], STRENGTH_TIE)
+    return min(same, key=lambda one: (one.size, one.recipe))
+
+
+def _within(candidates: Sequence[_Judged], tie: float) -> list[_Judged]:
     """Return the candidates that look as good as the best of them."""
     least = min(one.unlikeness for one in candidates)
     return [one for one in candidates if one.unlikeness <= least + tie]

@@ -57,6 +57,12 @@ class Resemblance:
     mixtures: Mapping[int, Tensor]
     """Of each forgotten class: its shares of the retained ones, float32, in their order; they sum to 1."""
 
+    @property
+    def shares(self) -> dict[int, float]:
+        """The mean share of each retained class, by index."""
+        mean = torch.stack([mixture.double().cpu() for mixture in self.mixtures.values()]).mean(0)
+        return dict(zip(self.retained, mean.tolist(), strict=True))
+
 
 def measure_likeness(forgotten: FeaturedAnswers, retained: FeaturedAnswers, resemblance: Resemblance) -> Likeness:
     """Measure a candidate by its answers to forgotten and to retained calibration images.

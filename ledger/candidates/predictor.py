@@ -1,6 +1,6 @@
 """Predict calibration images with candidates, running only the part of the network that a candidate edits."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -20,7 +20,7 @@ from .featured_answers import FeaturedAnswers
 from .predictions import Predictions
 
 MAX_RECORDED_BYTES = 1 << 30
-"""Memory for recorded activations; depths that would need more run the whole network."""
+"""Memory for recorded activations; candidates of depths that would need more run more of the network, or all of it."""
 
 
 class Predictor(Protocol):
@@ -127,7 +127,7 @@ class CandidatePredictor:
 
     def own_answers(self, candidate: Candidate, batch: Batch) -> FeaturedAnswers:
         """Return the same, as far as the candidate's own pass tells: without features from before its edit."""
-        if candidate.recipe.depth in self._partial_forwards:
+        if self._start(candidate, batch) is not None:
             self._recorded(batch)  # now, so that only the candidate's own pass is read
         with self._reader.inputs() as seen:
             logits = self.logits(candidate, batch)
@@ -140,7 +140,7 @@ class CandidatePredictor:
             self._prepared[candidate] = self._network.prepare_weights(candidate.state)
         weights = self._prepared[candidate]
         images = self._network.prepare_images(batch.images)
-        partial_forward = self._partial_forwards.get(candidate.recipe.depth)
+        partial_forward = self._start(candidate, batch)
         if partial_forward is None:
             with torch.inference_mode():
                 logits: Tensor = functional_call(self._network.module, weights, (images,), tie_weights=False)
@@ -148,6 +148,10 @@ class CandidatePredictor:
             kept = self._recorded(batch)
             logits = partial_forward.run(weights, [kept[m] for m in partial_forward.boundary], images)
         return logits
+
+    def _start(self, candidate: Candidate, batch: Batch) -> PartialForward | None:
+        """Return from where on a candidate runs on a batch; None for the whole network."""
+        return self._partial_forwards.get(candidate.recipe.depth) if batch.frequent else None
 
     def anchor_answers(self, batch: Batch) -> FeaturedAnswers:
         """Return the answers of the anchor weights to one batch."""
@@ -161,7 +165,7 @@ class CandidatePredictor:
     def _recorded(self, batch: Batch) -> dict[nn.Module, Tensor]:
         """Return the anchor's activations for a batch, by module; recorded on first use."""
         if id(batch) not in self._records:
-            reads = [m for partial_forward in self._partial_forwards.values() for m in partial_forward.boundary]
+            reads = [m for start in dict.fromkeys(self._partial_forwards.values()) for m in start.boundary]
             images = self._network.prepare_images(batch.images)
             with self._reader.inputs() as seen:
                 logits, kept = record_outputs(self._network.module, reads, images)
@@ -171,17 +175,50 @@ class CandidatePredictor:
         return self._records[id(batch)]
 
     def _affordable(self, depths: Sequence[int]) -> dict[int, PartialForward]:
-        """Return a partial pass for each depth, shallow depths first, as far as memory for their records goes."""
+        """Return from where on candidates of each depth run, as far as memory for what is recorded there goes.
+
+        A candidate may start before its first edited layer. So of the places that memory is enough for, those are
+        chosen that leave least to run to candidates of all depths together.
+        """
         layers = self._network.layers
         trace = ForwardTrace(
             self._network.module, self._network.prepare_images(self.calibration.retained[0].images[:2])
         )
-        images = sum(len(b.labels) for b in (*self.calibration.forgotten, *self.calibration.retained))
-        found: dict[int, PartialForward] = {}
-        spent = 0
-        for depth in sorted(depths):
-            partial_forward = PartialForward(trace, layers[-depth].module)
-            spent += trace.bytes_per_image(partial_forward.boundary) * images
-            if partial_forward.boundary and spent <= MAX_RECORDED_BYTES:
-                found[depth] = partial_forward
-        return found
+        images = sum(len(batch.labels) for batch in self.calibration.batches if batch.frequent)
+        places: dict[int, PartialForward] = {}
+        room: dict[int, int] = {}
+        for depth in sorted(set(depths)):
+            place = PartialForward(trace, layers[-depth].module)
+            room[depth] = trace.bytes_per_image(place.boundary) * images
+            if place.boundary:
+                places[depth] = place
+        chosen = cheapest_starts(sorted(set(depths)), {depth: room[depth] for depth in places}, len(layers))
+        return {depth: places[start] for depth, start in chosen.items()}
+
+
+def cheapest_starts(depths: Sequence[int], room: Mapping[int, int], layers: int) -> dict[int, int]:
+    """Choose where to record activations; return for each depth at which depth its candidates start.
+
+    The place that saves most is added until no other fits. Depths that are left out run the whole network.
+
+    Args:
+        depths: The numbers of layers, counted from the output, that candidates edit.
+        room: Bytes that recording takes, for each depth where it is possible.
+        layers: Number of layers of the network: what a candidate runs counts by its layers.
+    """
+    chosen: set[int] = set()
+
+    def starts(recorded: Collection[int]) -> dict[int, int]:
+        return {depth: min(one for one in recorded if one >= depth) for depth in depths if depth <= max(recorded)}
+
+    def run(recorded: Collection[int]) -> int:
+        own = starts(recorded) if recorded else {}
+        return sum(own.get(depth, layers) for depth in depths)
+
+    while True:
+        spent = sum(room[depth] for depth in chosen)
+        fitting = [depth for depth in room if depth not in chosen and spent + room[depth] <= MAX_RECORDED_BYTES]
+        best = min(fitting, key=lambda depth: (run({*chosen, depth}), depth), default=None)
+        if best is None or run({*chosen, best}) >= run(chosen):
+            return starts(chosen) if chosen else {}
+        chosen.add(best)

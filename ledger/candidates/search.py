@@ -174,6 +174,8 @@ class RecipeSearch:
             trials,
             None if self._resemblance is None else self._evaluator.anchor_likeness(self._resemblance),
             self._trials.likeness.get(candidate.recipe),
+            self._evaluator.retained_images,
+            None if self._graded is None else self._settings.early_error,
         )
 
 

@@ -33,6 +33,11 @@ class SearchResult:
     """How much the anchor weights tell of the forgotten classes; None where it was not measured."""
     likeness: Likeness | None = None
     """The same of the candidate."""
+    retained_images: int | None = None
+    """Number of retained calibration images."""
+    early_error: float | None = None
+    """With which probability a candidate was judged wrongly before it was shown all of them; None where none was
+    judged so."""
 
     @property
     def lost(self) -> float:
@@ -49,6 +54,8 @@ class SearchResult:
             base_forgotten=self.anchor_forgotten,
             likeness=_likeness(self.likeness),
             base_likeness=_likeness(self.anchor_likeness),
+            retained_images=self.retained_images,
+            early_error=self.early_error,
             trials=[RecordedTrial(**asdict(trial)) for trial in self.trials],
         )
 

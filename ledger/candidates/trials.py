@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from .candidate import Candidate, Recipe
-from .evaluation import CandidateEvaluator, ForgettingFinding, RetentionFinding
+from .evaluation import BarFinding, CandidateEvaluator, ForgettingFinding, RetentionFinding
 from .likeness import Likeness, Resemblance
 
 
@@ -31,6 +31,9 @@ class Trial:
     :class:`~ledger.candidates.likeness.Likeness` has it; None if it was not measured."""
     divergence: float | None = None
     """How far answers to forgotten images are from what these resemble; None likewise."""
+    shown: int | None = None
+    """Retained images that it was shown before it was judged, or compared with others; None if none. What is chosen is
+    shown all in the end."""
 
 
 class TrialRecorder:
@@ -76,21 +79,40 @@ class TrialRecorder:
     ) -> RetentionFinding:
         """Measure and record what a candidate loses; see :meth:`CandidateEvaluator.retention`."""
         finding = self._evaluator.retention(candidate, at_least, until_clear=until_clear)
-        trial = self._trial(candidate)
-        self._trials[candidate.recipe] = replace(trial, retained=finding.confidence)
+        self._note_retained(candidate, finding.confidence)
+        return finding
+
+    def measure_bar(self, candidate: Candidate) -> BarFinding:
+        """Measure and record whether a candidate keeps the retained bar; see :meth:`CandidateEvaluator.bar`."""
+        finding = self._evaluator.bar(candidate)
+        self._note_retained(candidate, finding.confidence)
+        return finding
+
+    def verify_retention(self, candidate: Candidate) -> RetentionFinding:
+        """Measure on all retained images what a candidate loses that was judged by fewer."""
+        finding = self._evaluator.retention(candidate)
+        self._trials[candidate.recipe] = replace(self._trial(candidate), retained=finding.confidence)
         return finding
 
     def measure_likeness(self, candidate: Candidate, resemblance: Resemblance) -> Likeness:
         """Measure and record whether a candidate looks as if it had never seen the forgotten classes."""
         found = self._evaluator.likeness(candidate, resemblance)
         self.likeness[candidate.recipe] = found
-        trial = self._trial(candidate)
-        self._trials[candidate.recipe] = replace(trial, separability=found.separability, divergence=found.divergence)
+        self._trials[candidate.recipe] = replace(
+            self._trial(candidate),
+            separability=found.separability,
+            divergence=found.divergence,
+            shown=self._evaluator.retained_shown(candidate),
+        )
         return found
 
     def drop_answers(self, candidate: Candidate) -> None:
         """Free what is kept of a candidate for :meth:`measure_likeness`."""
         self._evaluator.drop_answers(candidate)
+
+    def _note_retained(self, candidate: Candidate, confidence: float) -> None:
+        shown = self._evaluator.retained_shown(candidate)
+        self._trials[candidate.recipe] = replace(self._trial(candidate), retained=confidence, shown=shown)
 
     def _trial(self, candidate: Candidate) -> Trial:
         """Return the trial recorded of a candidate, a new one if it is the first."""

@@ -57,12 +57,15 @@ class RecordedTrial:
     """As :class:`~ledger.domain.recorded_likeness.RecordedLikeness` has it; None if the search did not need it."""
     divergence: float | None = None
     """Likewise."""
+    shown: int | None = None
+    """Retained calibration images that it was shown before it was judged, or compared with others; None if the search
+    did not need any, or an earlier release searched."""
     chosen: bool = False
     """Whether the version was computed this way. Not recorded: found by comparing."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain JSON values; a likeness only where it was measured."""
-        unmeasured = {name for name in ("separability", "divergence") if getattr(self, name) is None}
+        """Return plain JSON values; a likeness, and how many images were shown, only where there is one."""
+        unmeasured = {name for name in ("separability", "divergence", "shown") if getattr(self, name) is None}
         return {name: value for name, value in vars(self).items() if name not in {"chosen", *unmeasured}}
 
 
@@ -341,7 +344,7 @@ class VersionRecipe:
         edit, forgotten = finite_number(item.get("edit")), finite_number(item.get("forgotten"))
         if edit is None or forgotten is None:
             return None
-        depth = finite_number(item.get("depth"))
+        depth, shown = finite_number(item.get("depth")), finite_number(item.get("shown"))
         return RecordedTrial(
             solver=str(item["solver"]) if "solver" in item else None,
             depth=None if depth is None else int(depth),
@@ -353,6 +356,7 @@ class VersionRecipe:
             retained=finite_number(item.get("retained")),
             separability=finite_number(item.get("separability")),
             divergence=finite_number(item.get("divergence")),
+            shown=None if shown is None else int(shown),
             # Trials with the same alphas may differ in something that this release does not know; then their sizes do.
             chosen=all(item.get(name) == self.document.get(name) for name in ("alpha_r", "alpha_f", "edit")),
         )
@@ -368,6 +372,8 @@ def search_record(
     base_forgotten: Mapping[int, Count] | None = None,
     likeness: RecordedLikeness | None = None,
     base_likeness: RecordedLikeness | None = None,
+    retained_images: int | None = None,
+    early_error: float | None = None,
 ) -> dict[str, Any]:
     """Return what a recipe holds of the search that chose it, as plain JSON values.
 
@@ -381,7 +387,10 @@ def search_record(
             computation started from.
         likeness: What still tells forgotten classes apart under the chosen candidate.
         base_likeness: The same under the weights that the computation started from.
+        retained_images: Number of retained calibration images.
+        early_error: With which probability a candidate was judged wrongly before it was shown all of them.
     """
+    looks = {"retained_images": retained_images, "early_error": early_error}
     alike = {"likeness": likeness, "base_likeness": base_likeness}
     before = {} if base_forgotten is None else {str(k): list(count) for k, count in base_forgotten.items()}
     return {
@@ -392,6 +401,7 @@ def search_record(
         "trials": [trial.to_json() for trial in trials],
         **({"base_forgotten": before} if before else {}),
         **{name: value.to_json() for name, value in alike.items() if value is not None},
+        **{name: value for name, value in looks.items() if value is not None},
     }
 
 

@@ -92,6 +92,9 @@ class Settings:
     """Largest loss of calibration confidence on the retained classes against the masked original, as a difference of
     shares, up to which an edit is preferred by how well it forgets: what costs more is used only if nothing costs
     less."""
+    early_error: float = 0.05
+    """Probability with which a candidate that breaks the retained bar is taken for one that keeps it, or the other way
+    round, before it was shown all retained calibration images. What is chosen is shown all. 0: every candidate is."""
     max_forgotten_accuracy: float = 0.01
     """Gate: largest calibration accuracy on any forgotten class, as a share."""
     max_retained_drop: float = 0.05

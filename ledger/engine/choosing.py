@@ -68,7 +68,7 @@ def choose_edit(
     task: EditTask,
     retain: RetainedClasses,
     forget: Basis,
-    calibration: Callable[[], SampledCalibration],
+    calibration: Callable[[Mapping[int, float] | None], SampledCalibration],
     observer: PhaseObserver,
     open_predictor: OpenPredictor | None = None,
 ) -> SearchResult:
@@ -78,7 +78,8 @@ def choose_edit(
         task: What shall be forgotten.
         retain: What the retained classes amount to, at every map that may be edited; may be read only when asked.
         forget: The forgotten classes, at the same maps.
-        calibration: Returns the images that candidates are judged on.
+        calibration: Returns the images that candidates are judged on; told how much the forgotten classes resemble
+            each retained one, where that is known.
         observer: Told about phases.
         open_predictor: Returns what predicts the images with candidates, elsewhere perhaps; None predicts them here.
 
@@ -101,7 +102,8 @@ def choose_edit(
         held=held,
         displacement=displacements.of,
     )
-    images = calibration()
+    resemblance = Resemblance(displacements.retained, displacements.mixtures) if displacements.known else None
+    images = calibration(None if resemblance is None else resemblance.shares)
     depths = builder.depths(settings.depths)
     predictor = (
         _predictor(task, images, depths, observer) if open_predictor is None else open_predictor(images, depths, held)
@@ -114,7 +116,7 @@ def choose_edit(
         forgotten=task.judged,
         settings=settings,
         grids=grids(task.solvers, settings),
-        resemblance=Resemblance(displacements.retained, displacements.mixtures) if displacements.known else None,
+        resemblance=resemblance,
         on_trial=observer.step,
     ).run()
     tensor_files.require_finite(result.candidate.state, "the edited weights")

@@ -121,13 +121,15 @@ def forget(
         ),
         bases.retain,
         bases.forget,
-        lambda: sample_calibration(
+        lambda shares: sample_calibration(
             images,
             samples.__getitem__,
             forgotten=sorted(wanted),
             retained=[k for k in samples if k not in wanted],
             preprocessing=images.preprocessing,
             batch_size=chosen.batch_size,
+            seed=chosen.seed,
+            shares=shares,
         ),
         told,
     )

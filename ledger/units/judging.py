@@ -27,6 +27,7 @@ class _Facts:
     parts: tuple[PackedBatch, ...]
     labels: tuple[tuple[int, ...], ...]
     held_out: tuple[tuple[bool, ...] | None, ...]
+    frequent: tuple[bool, ...]
     forgotten: int
     """Number of batches of forgotten classes, which come first."""
 
@@ -39,6 +40,7 @@ def packed_calibration(calibration: Calibration, preprocessing: Preprocessing) -
         images.parts,
         tuple(tuple(batch.labels.tolist()) for batch in batches),
         tuple(None if batch.held_out is None else tuple(batch.held_out.tolist()) for batch in batches),
+        tuple(batch.frequent for batch in batches),
         len(calibration.forgotten),
     )
     return parcel(facts, [images.data])
@@ -49,8 +51,8 @@ def unpacked_calibration(data: bytes, preprocessing: Preprocessing) -> Calibrati
     facts, [pixels] = unparcel(_Facts, data)
     images = PackedImages(facts.parts, pixels).batches(preprocessing)
     batches = tuple(
-        Batch(one, torch.tensor(labels), None if held_out is None else torch.tensor(held_out))
-        for one, labels, held_out in zip(images, facts.labels, facts.held_out, strict=True)
+        Batch(one, torch.tensor(labels), None if held_out is None else torch.tensor(held_out), frequent=frequent)
+        for one, labels, held_out, frequent in zip(images, facts.labels, facts.held_out, facts.frequent, strict=True)
     )
     return Calibration(batches[: facts.forgotten], batches[facts.forgotten :])
 

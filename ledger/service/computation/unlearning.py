@@ -140,13 +140,15 @@ def _search(
         task,
         bases.retain,
         bases.forget,
-        lambda: _calibration(workbench, forgotten),
+        lambda shares: _calibration(workbench, forgotten, shares),
         progress,
         opened,
     )
 
 
-def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> SampledCalibration:
+def _calibration(
+    workbench: Workbench, forgotten: frozenset[int], shares: Mapping[int, float] | None
+) -> SampledCalibration:
     judged = sorted(forgotten - workbench.gone)
     # What an earlier version was measured to have forgotten stays so; of the rest nobody may say it.
     unknown = (forgotten & workbench.gone) - workbench.measured
@@ -166,6 +168,8 @@ def _calibration(workbench: Workbench, forgotten: frozenset[int]) -> SampledCali
         retained=retained,
         preprocessing=workbench.model.preprocessing,
         batch_size=workbench.model.settings.batch_size,
+        seed=workbench.model.settings.seed,
+        shares=shares,
     )
 
 

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -198,6 +199,44 @@ def test_memory_goes_to_shallow_edits_first(
     predictor.predict(candidate(edited(network, 2), 2), shown.retained[0])
     assert counting.passes == before + 1
     check(network, shown, predictor)
+
+
+def test_what_few_candidates_are_shown_is_not_recorded(network: Network, shown: Calibration) -> None:
+    counting = network.module.counting
+    assert isinstance(counting, Counting)
+    seldom = replace(shown, retained=(shown.retained[0], replace(shown.retained[1], frequent=False)))
+    predictor = CandidatePredictor(network, seldom, DEPTHS, MASKED)
+    check(network, seldom, predictor)
+    before = counting.passes
+    for images in seldom.retained:
+        predictor.predict(candidate(edited(network, 1), 1), images)
+    assert counting.passes == before + 1
+
+
+@given(
+    depths=st.sets(st.integers(1, 40), min_size=1, max_size=8),
+    data=st.data(),
+)
+def test_starts_fit_into_memory_and_save_what_they_can(depths: set[int], data: st.DataObject) -> None:
+    layers = max(depths)
+    room = {depth: data.draw(st.integers(0, predictor_module.MAX_RECORDED_BYTES * 2)) for depth in depths}
+    starts = predictor_module.cheapest_starts(sorted(depths), room, layers)
+    assert all(start >= depth for depth, start in starts.items())
+    assert sum(room[start] for start in set(starts.values())) <= predictor_module.MAX_RECORDED_BYTES
+    saved = sum(layers - start for start in starts.values())
+    for depth in depths:
+        if room[depth] <= predictor_module.MAX_RECORDED_BYTES:
+            alone = sum(layers - depth for other in depths if other <= depth)
+            assert saved >= alone, "it saves at least what any one place saves"
+
+
+def test_a_deep_place_serves_shallow_candidates_too() -> None:
+    most = predictor_module.MAX_RECORDED_BYTES
+    # Two of the large ones fit. Shallow ones first would leave three depths to whole passes.
+    room = {1: 1000, 2: most // 3, 4: most // 3, 7: most // 3, 13: most // 3, 25: most // 3}
+    starts = predictor_module.cheapest_starts([1, 2, 4, 7, 13, 25, 50], room, 50)
+    assert starts[7] in (7, 13)
+    assert sum(starts.get(depth, 50) for depth in (1, 2, 4, 7, 13, 25, 50)) <= 135
 
 
 def test_answers_that_are_no_numbers_are_an_error(network: Network, shown: Calibration) -> None:

@@ -12,6 +12,7 @@ from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.strength import Strength
 from ledger.candidates.calibration import Calibration
 from ledger.candidates.candidate import CandidateBuilder, Recipe
+from ledger.candidates.evaluation import BarFinding, CandidateEvaluator
 from ledger.candidates.graded_search import DEPTH_TIE, STRENGTH_TIE, grids
 from ledger.candidates.likeness import Likeness, Resemblance
 from ledger.candidates.search_result import SearchResult
@@ -384,3 +385,54 @@ def test_the_order_of_calibration_images_does_not_matter_where_all_are_looked_at
     likes = [one.likeness for one in found if one.likeness is not None]
     assert likes[0].separability == pytest.approx(likes[1].separability, abs=1e-9)
     assert likes[0].divergence == pytest.approx(likes[1].divergence, abs=1e-9)
+
+
+# -- how many images ------------------------------------------------------------------------------------
+
+
+def many(count: int = 300) -> Calibration:
+    """Return calibration images of which 128 are known before others, and by which and 64 more all are compared."""
+    return Calibration(batches([2], features, 40), batches([0, 1, FAVOURED], features, count), alike=8, compared=4)
+
+
+def chosen_shown(result: SearchResult) -> int:
+    shown = trial_of(result).shown
+    assert shown is not None
+    return shown
+
+
+def test_few_retained_images_decide_where_it_is_clear_and_what_is_chosen_is_shown_all() -> None:
+    shown = many()
+    case, result = search(Mover(), shown=shown, settings=Settings(retained_bar=0.05))
+    everything = sum(len(batch.labels) for batch in shown.retained)
+    assert result.retained_images == everything == 900
+    assert all((t.shown or 0) < everything for t in result.trials)
+    assert 128 + 64 <= chosen_shown(result) < 600
+    # Recorded is what all of them tell.
+    assert result.retained.confidence == pytest.approx(case.confidence(result.candidate.state), abs=1e-6)
+    assert trial_of(result).retained == pytest.approx(result.retained.confidence, abs=1e-6)
+    document = json.loads(json.dumps(result.to_json()))
+    assert (document["retained_images"], document["early_error"]) == (900, 0.05)
+    assert chosen_shown(result) in [trial["shown"] for trial in document["trials"]]
+
+
+def test_without_an_error_every_candidate_that_keeps_the_bar_is_shown_all() -> None:
+    shown = many()
+    settings = Settings(retained_bar=0.05)
+    _, early = search(Mover(), shown=shown, settings=settings)
+    _, late = search(Mover(), shown=shown, settings=replace(settings, early_error=0.0))
+    assert late.candidate.recipe == early.candidate.recipe
+    assert chosen_shown(late) == 900
+    assert torch.equal(*(torch.cat([t.flatten() for t in one.candidate.state.values()]) for one in (late, early)))
+
+
+def test_what_was_taken_for_keeping_the_bar_and_breaks_it_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, plain = search(CostlyWhereStrong(1.0), shown=many(), settings=Settings(depths=(1,), retained_bar=BAR))
+    costly = [t for t in plain.trials if t.alpha_f > 1.0]
+    assert costly
+    assert all((t.retained or 0.0) < plain.masked_retained.confidence - BAR for t in costly)
+    # A test that errs each time: all candidates are taken for such that keep the bar.
+    monkeypatch.setattr(CandidateEvaluator, "bar", lambda self, _: BarFinding(keeps=True, loss=0.0, confidence=1.0))
+    _, fooled = search(CostlyWhereStrong(1.0), shown=many(), settings=Settings(depths=(1,), retained_bar=BAR))
+    assert fooled.candidate.recipe == plain.candidate.recipe
+    assert fooled.candidate.recipe.strength.alpha_f == 1.0

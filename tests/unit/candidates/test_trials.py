@@ -32,6 +32,9 @@ class Told:
         assert not until_clear
         return self.retention_findings.pop(0)
 
+    def retained_shown(self, _candidate: Candidate) -> int:
+        return 96
+
 
 def candidate(alpha_f: float = 1.0, change: float = 0.5) -> Candidate:
     return Candidate(Recipe("any", 2, Strength(10.0, alpha_f)), {}, (MapChange("map", change, 1, 1),))
@@ -55,6 +58,7 @@ def test_a_trial_says_how_the_candidate_was_made_and_what_was_found() -> None:
     assert trials.trials == {made.recipe: expected}
     assert trials.measure_retention(made) == RetentionFinding(0.1, 0.8, 0.0)
     assert trials.trials[made.recipe].retained == 0.8
+    assert trials.trials[made.recipe].shown == 96
     assert len(reports) == 1
 
 
