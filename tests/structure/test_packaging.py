@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MAPPED = {"ledger": "ledger", "cli": "ledger.cli", "plugins": "ledger.plugins", "migrations": "ledger.migrations"}
+
+CORE = {
+    *("alembic", "cryptography", "fsspec", "httpx", "jinja2", "markupsafe", "msgspec", "orjson", "pluggy"),
+    *("rfc8785", "rich", "sqlalchemy", "typer"),
+}
 
 PLUGIN = {
     "pyproject.toml": """
@@ -61,6 +67,12 @@ def run(*command: str | Path, cwd: Path | str = "/", **env: str) -> str:
     )
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
+
+
+def test_the_core_needs_no_more_packages_than_it_did() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[<>=\[]", each)[0] for each in project["dependencies"]}
+    assert needed == CORE, "whoever only keeps a ledger installs these; what computes or serves belongs to an extra"
 
 
 def test_every_package_is_declared() -> None:
