@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 import orjson
-from filing import CLASSES
 
 from ledger.config import find_config
 from ledger.desk.asked import FiledRequest
@@ -27,6 +26,8 @@ from ledger.web.settings import WebSettings
 
 API = "/api/v1"
 LISTED = 50
+ASKED = 4
+"""Classes that requests ask for."""
 PATIENCE = 120.0
 KINDS = ("file", "list", "show")
 ROUND = "round of all three"
@@ -146,7 +147,7 @@ class Clients:
     async def _act(self, kind: str, one: int, turn: str) -> None:
         if kind == "file":
             key = f"{self._name}-{one}-{turn}"
-            filed = {"classes": [one % (CLASSES - 3)], "reason": "asked to", "idempotency_key": key}
+            filed = {"classes": [one % ASKED], "reason": "asked to", "idempotency_key": key}
             made = await self._timed(one, kind, "POST", "/models/1/requests", {"requests": [filed]})
             self._numbers[one] = 1 if made is None else orjson.loads(made)["items"][0]["id"]
         elif kind == "list":
@@ -247,7 +248,7 @@ class Straight:
             desk = LocalDesk(ledger, computes=False)
             if kind == "file":
                 key = f"{self._name}-{one}-{turn}"
-                filed = FiledRequest([f"index:{one % (CLASSES - 3)}"], reason="asked to", idempotency_key=key)
+                filed = FiledRequest([f"index:{one % ASKED}"], reason="asked to", idempotency_key=key)
                 done = desk.requests.file(1, [filed])
                 self._numbers[one] = done["items"][0]["id"]
             else:

@@ -1,11 +1,13 @@
 """The server under load, beside the same transactions straight through the service layer.
 
-    python benchmarks/server_load.py --clients 50 --rounds 20 --requests 100000 --streams 200
+    python benchmarks/server_load.py --clients 50 --rounds 1 --turns 6 --requests 100000 --streams 200
+    python benchmarks/server_load.py --worker --streams 0 --requests 0 --megabytes 0
 
 One server process, SQLite, on this machine; clients in a process of their own. Straight through the service layer, as
 many threads of one process do the same: once over the pool of ledgers that a server has, once each with an opened
-ledger of its own. The sides take turns, so that other work on the machine meets all alike. Afterwards every key must be
-there once, and the log must verify.
+ledger of its own. The sides take turns, so that other work on the machine meets all alike. With ``--worker``, the
+requests are about a small network, and a worker carries them out meanwhile, whichever side files.
+Afterwards every key must be there once, and the log must verify.
 """
 
 import argparse
@@ -29,8 +31,11 @@ import httpx
 from filing import fresh_ledger, requests
 from server_callers import API, KINDS, PATIENCE, ROUND, Clients, Found, Straight, Times
 
+from ledger.config import find_config
 from ledger.domain.access import ALL_SCOPES
+from ledger.domain.states import RequestState
 from ledger.service.access.tokens import create_token
+from ledger.service.ledger import Ledger, open_ledger
 from ledger.service.requests.filing import enqueue
 
 SINGLE = 15
@@ -52,6 +57,27 @@ def served(folder: Path) -> Iterator[tuple[str, int]]:
             process.terminate()
 
 
+@contextmanager
+def attended(folder: Path) -> Iterator[Ledger]:
+    """Make a ledger with a small network, and keep a worker at it that carries requests out."""
+    # Torch is for whoever computes.
+    from long_life import Plan, found
+
+    found(folder.parent, "sqlite:///ledger.db", Plan(1, 0, 1, 0, 0.0, 0, seed=0))
+    command = [sys.executable, "-m", "ledger.cli", "-L", str(folder), "work", "--forever"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    with (
+        subprocess.Popen(  # noqa: S603 - ourselves
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+        ) as worker,
+        closing(open_ledger(find_config(folder), "bench")) as ledger,
+    ):
+        try:
+            yield ledger
+        finally:
+            worker.terminate()
+
+
 def in_process(call: Callable[[], Found], answer: "Queue[tuple[Times, list[str], float]]") -> None:
     """Run something where nothing else of ours runs; tell of the processor time, too."""
     found = call()
@@ -70,10 +96,11 @@ def apart(call: Callable[[], Found]) -> tuple[Times, list[str], float]:
     return found
 
 
-def load(clients: int, rounds: int, turns: int) -> None:
+def load(clients: int, rounds: int, turns: int, *, worker: bool) -> None:
     """Compare the sides."""
-    with tempfile.TemporaryDirectory() as place, fresh_ledger(Path(place)) as ledger:
-        folder = Path(place)
+    opener = attended if worker else fresh_ledger
+    with tempfile.TemporaryDirectory() as place, opener(Path(place) / "made" / "ledger") as ledger:
+        folder = Path(place) / "made" / "ledger"
         token = create_token(ledger, "bench", ALL_SCOPES)[1]
         sides: dict[str, Times] = {"pool": {}, "own": {}, "HTTP": {}}
         errors: dict[str, list[str]] = {side: [] for side in sides}
@@ -107,6 +134,9 @@ def load(clients: int, rounds: int, turns: int) -> None:
         )
         with ledger.database.read() as tx:
             tx.audit.verify()
+            carried_out = sum(one.state is RequestState.FULFILLED for one in tx.requests.all())
+        if worker:
+            print(f"{carried_out} requests were carried out meanwhile")
         require_once(
             folder, [f"{side}-{turn}" for side in sides if not errors[side] for turn in range(turns)], clients, rounds
         )
@@ -115,7 +145,8 @@ def load(clients: int, rounds: int, turns: int) -> None:
 def require_once(folder: Path, names: list[str], clients: int, rounds: int) -> None:
     """Say how many keys are there, and how often."""
     with closing(sqlite3.connect(folder / "ledger.db")) as connection:
-        there = Counter(key for (key,) in connection.execute("SELECT idempotency_key FROM requests"))
+        keys = connection.execute("SELECT idempotency_key FROM requests WHERE idempotency_key IS NOT NULL")
+        there = Counter(key for (key,) in keys)
     turns = [f"{turn}{kind}" for turn in range(rounds) for kind in ("", "r")]
     sent = {f"{name}-{one}-{turn}" for name in names for one in range(clients) for turn in turns}
     lost, doubled = len(sent - there.keys()), there.total() - len(there)
@@ -131,7 +162,9 @@ ADDRESSES = (
     *(f"{API}/models", f"{API}/models/1", f"{API}/models/1/versions", f"{API}/requests?limit=100"),
     *(f"{API}/requests?limit=100&after=50000", f"{API}/requests?limit=100&state=queued", f"{API}/requests/50000"),
     *(f"{API}/status?most=50", f"{API}/audit?limit=100", f"{API}/audit?limit=100&after=50000"),
-    *(f"{API}/certificates", f"{API}/tokens", f"{API}/ledger", "/readyz", "/metrics"),
+    *(f"{API}/certificates", f"{API}/tokens", f"{API}/ledger", f"{API}/caller", f"{API}/sessions"),
+    *(f"{API}/webhooks", f"{API}/models/1/spaces", f"{API}/models/1/versions/0", f"{API}/models/1/live"),
+    *(f"{API}/models/1/report", "/healthz", "/readyz", "/metrics"),
 )
 
 
@@ -177,7 +210,13 @@ def pages_of(client: httpx.Client) -> list[str]:
         "/models",
         "/models/1",
         "/audit",
+        "/models/1/versions/0",
+        "/models/1/report",
+        "/models/1/report.html",
+        "/models/1/preview",
         "/certificates",
+        "/tokens",
+        "/webhooks",
     )
     return [path for path in wanted if client.get(path).status_code == 200]
 
@@ -257,15 +296,16 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=50)
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--streams", type=int, default=200)
     parser.add_argument("--megabytes", type=int, default=14)
+    parser.add_argument("--worker", action="store_true", help="a worker carries requests out meanwhile")
     said = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     if said.clients:
-        load(said.clients, said.rounds, said.turns)
+        load(said.clients, said.rounds, said.turns, worker=said.worker)
     if said.streams:
         streams(said.streams)
     if said.megabytes:
