@@ -6,10 +6,10 @@ The tree of the site is that of the repository, so a link means the same in both
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+import ledger
 
-import ledger  # noqa: E402 - from this tree
+# Behind `import ledger`: what is installed is described, which need not be the tree.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 project = "unledger"
 author = "the authors of unledger"
