@@ -51,11 +51,14 @@ def practised(tmp_path_factory: pytest.TempPathFactory) -> Practised:
     """Type the tutorial, beside a fresh clone. Nothing is downloaded: what pip would fetch lies on its path already."""
     folder = tmp_path_factory.mktemp("tutorial")
     shutil.copytree(ROOT, folder / "unledger", ignore=CLONED)
+    tools = tmp_path_factory.mktemp("tools")
+    # Another Python than this one could not load what lies there.
+    (tools / "python3").symlink_to(Path(sys.executable).resolve())
     installed = [path for path in sys.path if path.endswith("site-packages")]
     here = Practised(
         folder,
         {
-            "PATH": os.environ["PATH"],
+            "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(folder),
             "PYTHONPATH": os.pathsep.join(installed),
             "PIP_CONFIG_FILE": os.devnull,
