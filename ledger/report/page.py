@@ -27,7 +27,7 @@ def render(report: ModelReport) -> str:
     sections = version_sections(report)
     unmeasured = tuple(v.number for v in report.history.versions if not report.evidence_on(v).measured)
     live = next(section for section in sections if section.live)
-    waiting, closed = deadlines(report)
+    waiting, closed = deadlines(report, MOST_ROWS)
     nodes = timeline_nodes(report)
     return render_template(
         TEMPLATE,

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import closing
+from datetime import timedelta
 from html.parser import HTMLParser
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,12 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from ledger.domain.events.requests import RequestFulfilled
+from ledger.domain.requests import NewRequest
 from ledger.domain.states import RequestState
 from ledger.errors import LedgerError, NotFoundError, RefusedError
 from ledger.report.data.gathering import gather
-from ledger.report.page import render
+from ledger.report.page import MOST_ROWS, page_tables, render
+from ledger.service.requests.filing import enqueue
 from tests.ledgers.reports import write_report
 
 if TYPE_CHECKING:
@@ -549,3 +552,24 @@ def test_nothing_is_replaced_unasked_and_permissions_stay(sample: Sample, tmp_pa
     write_report(sample.ledger, sample.name, output, force=True)
     assert output.read_bytes() != before
     assert stat.S_IMODE(output.stat().st_mode) == 0o600
+
+
+def test_very_many_requests_are_counted_and_the_first_of_them_shown(sample: Sample) -> None:
+    due = sample.now[0] + timedelta(days=40)
+    new = [NewRequest(frozenset({5}), "bob", due_at=due + timedelta(days=n)) for n in range(MOST_ROWS + 5)]
+    numbers = [receipt.request.id for receipt in enqueue(sample.ledger, sample.name, new)]
+    report = gather(sample.ledger, sample.name)
+    text = render(report)
+    many = len(report.open_requests)
+    assert many >= MOST_ROWS
+    assert f"{many} open" in Page(text).text
+    rows = [int(number) for number in re.findall(r'<tr id="request-([0-9]+)"', text)]
+    shown = [one for one in rows if one not in {request.id for request in report.requests if not request.is_open}]
+    assert len(shown) == MOST_ROWS
+    assert f"{many - MOST_ROWS} later ones are left out" in Page(text).text
+    # Those that a rollback reopened come first, then the earliest due.
+    states = {request.id: request.state for request in report.requests}
+    assert states[shown[0]] is RequestState.REOPENED
+    assert numbers[-1] not in rows
+    (table,) = [one for one in page_tables(report) if one.name == "requests"]
+    assert len(table.rows) == len(report.requests)

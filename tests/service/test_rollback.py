@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import text
 
 from ledger.domain.events.event import Event
 from ledger.domain.requests import NewRequest
 from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import VersionKind
-from ledger.errors import ConflictError, NotFoundError, ObjectError
+from ledger.errors import ConflictError, NotFoundError, ObjectError, RowError
 from ledger.service.requests.filing import enqueue
 from ledger.service.versions.model_history import read_model_history
 from ledger.service.versions.rollback import plan_rollback, roll_back
@@ -183,3 +184,33 @@ def test_what_was_live_when_is_answered_across_a_rollback(two_forgotten: Desk) -
     assert known.live_at(start + timedelta(days=1)) == 3
     assert known.live_at(start + timedelta(days=99)) == 4 == known.live.number
     assert [(m.previous, m.version) for m in known.moves] == [(None, 0), (0, 1), (1, 2), (2, 3), (3, 4)]
+
+
+@pytest.mark.parametrize(
+    "change", ["classes = '[5]'", "state = 'denied'", "due_at = '2031-01-01 00:00:00.000000'"], ids=str
+)
+def test_what_it_would_reopen_is_compared_with_the_log_before_it_is_shown(two_forgotten: Desk, change: str) -> None:
+    alter(two_forgotten, change, 2)
+    with pytest.raises(RowError, match=r"request.* 2"):
+        plan_rollback(two_forgotten.ledger, MODEL, 1)
+
+
+def test_a_request_that_only_its_row_calls_fulfilled_is_not_shown(two_forgotten: Desk) -> None:
+    waiting = two_forgotten.file(1).id
+    alter(two_forgotten, "state = 'fulfilled'", waiting)
+    with pytest.raises(RowError, match=f"request.* {waiting}"):
+        plan_rollback(two_forgotten.ledger, MODEL, 1)
+
+
+def test_nothing_is_rolled_back_while_any_request_of_the_model_is_not_what_the_log_says(two_forgotten: Desk) -> None:
+    waiting = two_forgotten.file(1).id
+    alter(two_forgotten, "classes = '[5]'", waiting)
+    plan = plan_rollback(two_forgotten.ledger, MODEL, 1)
+    with two_forgotten.unchanged(), pytest.raises(RowError, match=f"request.* {waiting}"):
+        roll_back(two_forgotten.ledger, plan, "second thoughts")
+
+
+def alter(desk: Desk, change: str, number: int) -> None:
+    """Change the row of a request behind the audit log."""
+    with desk.ledger.database.write() as tx:
+        tx.audit._session.execute(text(f"UPDATE requests SET {change} WHERE id = {number}"))

@@ -40,11 +40,32 @@ class Deadline:
     bar: Markup
 
 
-def deadlines(report: ModelReport) -> tuple[tuple[Deadline, ...], tuple[Deadline, ...]]:
-    """Return open requests (reopened ones first, then by due date) and closed ones (newest first)."""
+@dataclass(frozen=True)
+class Deadlines:
+    """Some rows of the table of requests, the first ones."""
+
+    rows: tuple[Deadline, ...]
+    count: int
+    """Requests that there are, those without a row included."""
+    reopened: int
+    """Those of them that a rollback reopened."""
+
+    @property
+    def left_out(self) -> int:
+        """Requests without a row."""
+        return self.count - len(self.rows)
+
+
+def deadlines(report: ModelReport, most: int) -> tuple[Deadlines, Deadlines]:
+    """Return open requests (reopened ones first, then by due date) and closed ones (newest first).
+
+    Args:
+        report: The report.
+        most: Rows to return of either.
+    """
     waiting = sorted(report.open_requests, key=lambda r: r.state is not RequestState.REOPENED)
     closed = [request for request in reversed(report.requests) if not request.is_open]
-    return _deadlines(report, waiting), _deadlines(report, closed)
+    return _deadlines(report, waiting, most), _deadlines(report, closed, most)
 
 
 def deadlines_table(report: ModelReport) -> Table:
@@ -65,8 +86,9 @@ def deadlines_table(report: ModelReport) -> Table:
     return Table("requests", columns, rows)
 
 
-def _deadlines(report: ModelReport, requests: Sequence[Request]) -> tuple[Deadline, ...]:
-    return tuple(_deadline(report, request) for request in requests)
+def _deadlines(report: ModelReport, requests: Sequence[Request], most: int) -> Deadlines:
+    rows = tuple(_deadline(report, request) for request in requests[:most])
+    return Deadlines(rows, len(requests), sum(request.state is RequestState.REOPENED for request in requests))
 
 
 def _deadline(report: ModelReport, request: Request) -> Deadline:

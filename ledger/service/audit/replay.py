@@ -3,8 +3,8 @@
 from ledger.errors import LedgerError
 from ledger.service.ledger import Ledger
 from ledger.store.replay.differences import Difference, compare
+from ledger.store.replay.rebuilt import rebuild
 from ledger.store.replay.replayed import KEYS
-from ledger.store.replay.trusted_state import rebuild
 from ledger.store.unit_of_work import Transaction
 
 

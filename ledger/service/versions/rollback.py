@@ -65,6 +65,8 @@ def plan_rollback(ledger: Ledger, model_name: str, number: int) -> RollbackPlan:
         ObjectError: The version's bytes are missing or altered.
     """
     with ledger.database.read() as tx:
+        # Many requests are compared one by one with the log when it is carried out, not for showing what it would do.
+        tx.trusted.requests_in(model_name, RequestState.FULFILLED)
         plan = _plan(tx, ledger, model_name, number)
     ledger.objects.get(plan.target.weights)
     return plan
@@ -78,6 +80,7 @@ def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
     """
     size = len(ledger.objects.get(plan.target.weights))
     with ledger.database.write() as tx:
+        tx.trusted.requests(plan.model.name)
         current = _plan(tx, ledger, plan.model.name, plan.target.number)
         current.require(plan.confirmation)
         model, target, now = current.model, current.target, current.now
@@ -123,7 +126,6 @@ def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
 def _plan(tx: Transaction, ledger: Ledger, model_name: str, number: int) -> RollbackPlan:
     model = tx.models.get(model_name)
     tx.trusted.covered(model_name)
-    tx.trusted.requests(model_name)
     live, target = tx.versions.live(model), tx.versions.get(model, number)
     require_available(model, target)
     if target.weights == live.weights and target.forgotten == live.forgotten:

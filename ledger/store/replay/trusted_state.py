@@ -312,6 +312,16 @@ class TrustedRows:
         """Check all requests of a model."""
         _require(compare(self._replayed(), self._projections, "requests", model_id=model))
 
+    def requests_in(self, model: str, state: RequestState) -> None:
+        """Check the requests of a model that are in a state, as the log or as their rows say.
+
+        That is enough to show who is among them. Whoever acts on that calls :meth:`requests`.
+        """
+        recorded = self._replayed().rows["requests"]
+        wanted = {key for key, row in recorded.items() if row["state"] == state and row["model_id"] == model}
+        numbers = {number for (number,) in wanted} | self._projections.requests_in(model, state)
+        self.requests_of(frozenset(numbers))
+
     def class_space(self, model: str, class_index: int, spec_digest: str) -> None:
         """Check a class space."""
         replayed = self._replayed()
@@ -438,17 +448,6 @@ class TrustedRows:
     def webhook(self, number: int) -> None:
         """Check a webhook: where messages go to, and about what."""
         _require(compare(self._replayed(), self._projections, "webhooks", id=number))
-
-
-def rebuild(log: AuditLog) -> tuple[Replayed, list[AuditEvent]]:
-    """Return the rows that a log amounts to, and the entries that make no sense; the log is taken as it is."""
-    replayed, odd = Replayed(), []
-    for entry in log.events():
-        try:
-            replayed.apply(entry)
-        except (KeyError, ValueError, AuditError):
-            odd.append(entry)
-    return replayed, odd
 
 
 def _require(differences: Iterator[Difference]) -> None:

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
 from ledger.audit.row_digests import basis_digest, row_digest
+from ledger.domain.states import RequestState
 from ledger.errors import RowError
 from ledger.store.database.tables import (
     AliasMoveRow,
@@ -179,6 +180,12 @@ class Projections:
         """Return how many requests are in each state; states without any are left out."""
         state = TABLES["requests"].c.state
         return Counter(dict(self._session.execute(select(state, func.count()).group_by(state)).all()))
+
+    def requests_in(self, model: str, state: RequestState) -> frozenset[int]:
+        """Return the numbers of a model's requests that are in a state."""
+        columns = TABLES["requests"].c
+        query = select(columns.id).where(columns.model_id == self._number(model), columns.state == state.value)
+        return frozenset(self._session.scalars(query))
 
     def digest(self, table: str, **where: object) -> str:
         """Return the digest of the last of the rows that :meth:`rows` yields: what the log records of a new row.
