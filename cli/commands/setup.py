@@ -7,6 +7,7 @@ import typer
 
 from ledger import installation
 from ledger.documents import upkeep as documents
+from ledger.domain.command_lines import quoted
 from ledger.errors import ConflictError, NotFoundError
 
 from ..answers import answer
@@ -38,8 +39,9 @@ def init(
     if json:
         answer(ctx, documents.created_document(config.root))
     say(f"created a ledger in {config.root}")
-    add = "model add NAME --arch ... --weights ... --data ..."
-    say(f"next: {add}")
+    # Elsewhere, later commands would look in the current folder.
+    there = "" if folder == Path() else f" -L {quoted(str(folder))}"
+    say(f"next: unledger{there} model add NAME --arch ... --weights FILE --data SPEC")
 
 
 def doctor(ctx: typer.Context, json: Json = False) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -429,3 +430,23 @@ def test_colour_is_for_terminals_that_want_it(pets: Cli) -> None:
     assert not COLOUR.search(plain)
     assert "there is no request 7" in plain
     assert "\x1b" not in on_a_terminal(*command, TERM="dumb")
+
+
+# -- the first command --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("named", "begins"),
+    [([], "unledger model add "), (["."], "unledger model add "), (["my pets"], "unledger -L 'my pets' model add ")],
+)
+def test_what_follows_init_is_a_command_that_finds_the_ledger(
+    named: list[str], begins: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ledger.cli.main import app
+    from typer.testing import CliRunner
+
+    monkeypatch.chdir(tmp_path)
+    (said,) = re.findall(r"^next: (.*)$", CliRunner().invoke(app, ["init", *named]).stderr, re.MULTILINE)
+    assert said.startswith(begins)
+    before_add = shlex.split(said.partition("model add")[0])
+    assert CliRunner().invoke(app, [*before_add[1:], "model", "list"]).exit_code == 0
