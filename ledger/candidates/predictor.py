@@ -80,7 +80,7 @@ class CandidatePredictor:
         self._network = network
         self.calibration = calibration
         self._mask = frozenset(masked)
-        self._partial_forwards = self._affordable(depths)
+        self._starts = self._affordable(depths)
         self._anchors = anchors
         self._reader = AnswerReader(network)
         self._answered: dict[int, FeaturedAnswers] = {}
@@ -151,7 +151,7 @@ class CandidatePredictor:
 
     def _start(self, candidate: Candidate, batch: Batch) -> PartialForward | None:
         """Return from where on a candidate runs on a batch; None for the whole network."""
-        return self._partial_forwards.get(candidate.recipe.depth) if batch.frequent else None
+        return self._starts[batch.frequent].get(candidate.recipe.depth)
 
     def anchor_answers(self, batch: Batch) -> FeaturedAnswers:
         """Return the answers of the anchor weights to one batch."""
@@ -165,7 +165,7 @@ class CandidatePredictor:
     def _recorded(self, batch: Batch) -> dict[nn.Module, Tensor]:
         """Return the anchor's activations for a batch, by module; recorded on first use."""
         if id(batch) not in self._records:
-            reads = [m for start in dict.fromkeys(self._partial_forwards.values()) for m in start.boundary]
+            reads = [m for start in dict.fromkeys(self._starts[batch.frequent].values()) for m in start.boundary]
             images = self._network.prepare_images(batch.images)
             with self._reader.inputs() as seen:
                 logits, kept = record_outputs(self._network.module, reads, images)
@@ -174,29 +174,31 @@ class CandidatePredictor:
             self._records[id(batch)] = kept
         return self._records[id(batch)]
 
-    def _affordable(self, depths: Sequence[int]) -> dict[int, PartialForward]:
+    def _affordable(self, depths: Sequence[int]) -> dict[bool, dict[int, PartialForward]]:
         """Return from where on candidates of each depth run, as far as memory for what is recorded there goes.
 
         A candidate may start before its first edited layer. So of the places that memory is enough for, those are
-        chosen that leave least to run to candidates of all depths together.
+        chosen that leave least to run to candidates of all depths together: for frequent batches first, and with the
+        memory that is left for the others.
         """
         layers = self._network.layers
         trace = ForwardTrace(
             self._network.module, self._network.prepare_images(self.calibration.retained[0].images[:2])
         )
-        images = sum(len(batch.labels) for batch in self.calibration.batches if batch.frequent)
-        places: dict[int, PartialForward] = {}
-        room: dict[int, int] = {}
-        for depth in sorted(set(depths)):
-            place = PartialForward(trace, layers[-depth].module)
-            room[depth] = trace.bytes_per_image(place.boundary) * images
-            if place.boundary:
-                places[depth] = place
-        chosen = cheapest_starts(sorted(set(depths)), {depth: room[depth] for depth in places}, len(layers))
-        return {depth: places[start] for depth, start in chosen.items()}
+        ordered = sorted(set(depths))
+        places = {depth: PartialForward(trace, layers[-depth].module) for depth in ordered}
+        memory = MAX_RECORDED_BYTES
+        found: dict[bool, dict[int, PartialForward]] = {}
+        for frequent in (True, False):
+            images = sum(len(batch.labels) for batch in self.calibration.batches if batch.frequent == frequent)
+            room = {d: trace.bytes_per_image(place.boundary) * images for d, place in places.items() if place.boundary}
+            starts = cheapest_starts(ordered, room, len(layers), memory)
+            memory -= sum(room[start] for start in set(starts.values()))
+            found[frequent] = {depth: places[start] for depth, start in starts.items()}
+        return found
 
 
-def cheapest_starts(depths: Sequence[int], room: Mapping[int, int], layers: int) -> dict[int, int]:
+def cheapest_starts(depths: Sequence[int], room: Mapping[int, int], layers: int, memory: int) -> dict[int, int]:
     """Choose where to record activations; return for each depth at which depth its candidates start.
 
     The place that saves most is added until no other fits. Depths that are left out run the whole network.
@@ -205,6 +207,7 @@ def cheapest_starts(depths: Sequence[int], room: Mapping[int, int], layers: int)
         depths: The numbers of layers, counted from the output, that candidates edit.
         room: Bytes that recording takes, for each depth where it is possible.
         layers: Number of layers of the network: what a candidate runs counts by its layers.
+        memory: Bytes that there are.
     """
     chosen: set[int] = set()
 
@@ -217,7 +220,7 @@ def cheapest_starts(depths: Sequence[int], room: Mapping[int, int], layers: int)
 
     while True:
         spent = sum(room[depth] for depth in chosen)
-        fitting = [depth for depth in room if depth not in chosen and spent + room[depth] <= MAX_RECORDED_BYTES]
+        fitting = [depth for depth in room if depth not in chosen and spent + room[depth] <= memory]
         best = min(fitting, key=lambda depth: (run({*chosen, depth}), depth), default=None)
         if best is None or run({*chosen, best}) >= run(chosen):
             return starts(chosen) if chosen else {}

@@ -74,6 +74,7 @@ class KeptAnswers:
     def __init__(self, workbench: Workbench) -> None:
         self._workbench = workbench
         self._damaged: set[str] = set()
+        self._orders: dict[int, tuple[int, ...]] = {}
 
     def gather(self, images: SampledCalibration, progress: Progress, *, store: bool) -> AnchorAnswers:
         """Return the answers to calibration images.
@@ -107,7 +108,7 @@ class KeptAnswers:
         """
         model = self._workbench.model
         content = model.data.classes[class_index].train if model.data.classes else model.data_digest
-        indices = self._workbench.samples(class_index).to_be_forgotten[:stop]
+        indices = self._order(class_index)[:stop]
         return json_digest([*self._deciding, class_index, content, list(indices)])
 
     def valid(self, kept: KeptResult, classes: Iterable[int]) -> frozenset[int]:
@@ -125,8 +126,7 @@ class KeptAnswers:
             DataError: An image cannot be read.
         """
         places = [_place(name) for name in part.names]
-        orders = {k: self._workbench.samples(k).to_be_forgotten for k, _, _ in places}
-        blocks = tuple(AnswerBlock(k, start, orders[k][start:stop]) for k, start, stop in places)
+        blocks = tuple(AnswerBlock(k, start, self._order(k)[start:stop]) for k, start, stop in places)
         return written(AnchorTask(self._workbench, blocks).here())
 
     @cached_property
@@ -160,9 +160,14 @@ class KeptAnswers:
 
     def _blocks(self, part: KeptPart, valid: frozenset[int]) -> list[AnswerBlock | None]:
         """Return the blocks of a part, in order; None for those of other classes."""
-        orders = {k: self._workbench.samples(k).to_be_forgotten for k in valid}
         places = [_place(name) for name in part.names]
-        return [AnswerBlock(k, start, orders[k][start:stop]) if k in valid else None for k, start, stop in places]
+        return [AnswerBlock(k, start, self._order(k)[start:stop]) if k in valid else None for k, start, stop in places]
+
+    def _order(self, class_index: int) -> tuple[int, ...]:
+        """Return the images of a class in the order in which they are used; finding them takes a look at all labels."""
+        if class_index not in self._orders:
+            self._orders[class_index] = self._workbench.samples(class_index).to_be_forgotten
+        return self._orders[class_index]
 
     def _read_part(self, part: KeptPart, blocks: Sequence[AnswerBlock | None]) -> Answered:
         """Return the answers in a part; none if it is missing or damaged: they can be given again."""

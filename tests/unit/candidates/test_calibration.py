@@ -201,16 +201,23 @@ def test_memory_goes_to_shallow_edits_first(
     check(network, shown, predictor)
 
 
-def test_what_few_candidates_are_shown_is_not_recorded(network: Network, shown: Calibration) -> None:
+def test_what_few_candidates_are_shown_is_recorded_only_where_memory_is_left(
+    network: Network, shown: Calibration, monkeypatch: pytest.MonkeyPatch
+) -> None:
     counting = network.module.counting
     assert isinstance(counting, Counting)
     seldom = replace(shown, retained=(shown.retained[0], replace(shown.retained[1], frequent=False)))
-    predictor = CandidatePredictor(network, seldom, DEPTHS, MASKED)
-    check(network, seldom, predictor)
-    before = counting.passes
-    for images in seldom.retained:
-        predictor.predict(candidate(edited(network, 1), 1), images)
-    assert counting.passes == before + 1
+    for memory, passes in ((predictor_module.MAX_RECORDED_BYTES, 0), (6 * 4 * 15, 1)):
+        # What squeeze puts out, 6 numbers of 4 bytes, for each of the 15 images of the others.
+        monkeypatch.setattr(predictor_module, "MAX_RECORDED_BYTES", memory)
+        predictor = CandidatePredictor(network, seldom, DEPTHS, MASKED)
+        for images in seldom.retained:
+            predictor.anchor_predictions(images)
+        before = counting.passes
+        for images in seldom.retained:
+            predictor.predict(candidate(edited(network, 1), 1), images)
+        assert counting.passes == before + passes
+        check(network, seldom, predictor)
 
 
 @given(
@@ -220,12 +227,13 @@ def test_what_few_candidates_are_shown_is_not_recorded(network: Network, shown: 
 def test_starts_fit_into_memory_and_save_what_they_can(depths: set[int], data: st.DataObject) -> None:
     layers = max(depths)
     room = {depth: data.draw(st.integers(0, predictor_module.MAX_RECORDED_BYTES * 2)) for depth in depths}
-    starts = predictor_module.cheapest_starts(sorted(depths), room, layers)
+    most = predictor_module.MAX_RECORDED_BYTES
+    starts = predictor_module.cheapest_starts(sorted(depths), room, layers, most)
     assert all(start >= depth for depth, start in starts.items())
-    assert sum(room[start] for start in set(starts.values())) <= predictor_module.MAX_RECORDED_BYTES
+    assert sum(room[start] for start in set(starts.values())) <= most
     saved = sum(layers - start for start in starts.values())
     for depth in depths:
-        if room[depth] <= predictor_module.MAX_RECORDED_BYTES:
+        if room[depth] <= most:
             alone = sum(layers - depth for other in depths if other <= depth)
             assert saved >= alone, "it saves at least what any one place saves"
 
@@ -234,7 +242,7 @@ def test_a_deep_place_serves_shallow_candidates_too() -> None:
     most = predictor_module.MAX_RECORDED_BYTES
     # Two of the large ones fit. Shallow ones first would leave three depths to whole passes.
     room = {1: 1000, 2: most // 3, 4: most // 3, 7: most // 3, 13: most // 3, 25: most // 3}
-    starts = predictor_module.cheapest_starts([1, 2, 4, 7, 13, 25, 50], room, 50)
+    starts = predictor_module.cheapest_starts([1, 2, 4, 7, 13, 25, 50], room, 50, most)
     assert starts[7] in (7, 13)
     assert sum(starts.get(depth, 50) for depth in (1, 2, 4, 7, 13, 25, 50)) <= 135
 
