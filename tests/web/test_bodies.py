@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from starlette.concurrency import run_in_threadpool
 
 from ledger.domain.access import Scope
 from ledger.web.api.values import PREFIX
@@ -134,3 +135,24 @@ def test_only_where_files_of_requests_are_sent_bodies_may_be_large(served: Serve
     large = b'{"text": "' + b" " * 2**20 + b'"}'
     assert served.client.post(path, content=large, headers=headers).status_code == 413
     assert served.client.post(BULK, content=large, headers=headers).status_code != 413
+
+
+def test_who_was_let_in_is_asked_once_and_a_thread_is_taken_for_it_and_for_the_answer(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[str] = []
+
+    def counted(call: Any, *args: Any, **kwargs: Any) -> Any:
+        taken.append(call.__name__)
+        return run_in_threadpool(call, *args, **kwargs)
+
+    for where in ("ledger.web.security.scopes", "fastapi.routing", "fastapi.dependencies.utils"):
+        monkeypatch.setattr(f"{where}.run_in_threadpool", counted)
+    body = {"requests": [{"classes": [1], "reason": "asked to"}]}
+    headers = served.headers(Scope.READ, Scope.FILE)
+    assert served.client.post(f"{PREFIX}/models/1/requests", json=body, headers=headers).status_code == 201
+    assert len(taken) == 2
+    assert taken[0] == "admit"
+    taken.clear()
+    assert served.client.get("/healthz").status_code == 200
+    assert taken == []

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from ledger.domain.access import Scope
@@ -44,7 +43,7 @@ async def stream_events(request: Request, after: Place = None, last_event_id: La
 
     async def still_admitted() -> bool:
         try:
-            await run_in_threadpool(check, request)
+            await check(request)
         except (AuthenticationError, ForbiddenError):
             return False
         except LedgerError:

@@ -34,8 +34,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             if check is not None:
-                # Asks the database, so it does not belong on the thread that all requests share.
-                request.state.admitted = (check, await run_in_threadpool(check, request))
+                request.state.admitted = (check, await check(request))
             return await answered(CountedRequest(request.scope, request.receive))
 
         return guarded

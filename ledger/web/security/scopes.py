@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import Depends
 from fastapi.routing import RouteContext
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from ledger.desk.asked import FiledRequest, ModelKey
@@ -66,7 +67,7 @@ class ScopeCheck:
         self.scopes = scopes
         self.every = every
 
-    def __call__(self, request: Request) -> Visit:
+    async def __call__(self, request: Request) -> Visit:
         """Find out who asks, and let them in.
 
         Raises:
@@ -77,6 +78,16 @@ class ScopeCheck:
         if known is not None and known[0] is self:
             # They were let in before what they sent was read.
             return known[1]
+        # Asks the database, so it does not belong on the thread that all requests share.
+        return await run_in_threadpool(self.admit, request)
+
+    def admit(self, request: Request) -> Visit:
+        """Do so now, in this thread.
+
+        Raises:
+            AuthenticationError: Nobody knows who asks.
+            ForbiddenError: They may not, or the request comes from another site.
+        """
         pool: LedgerPool = request.app.state.ledgers
         with pool.borrow() as ledger:
             caller = authenticated(request, ledger)
@@ -96,7 +107,7 @@ class ScopeCheck:
 class OpenToAll:
     """Marks a route that answers everybody, logged in or not."""
 
-    def __call__(self) -> None:
+    async def __call__(self) -> None:
         """Let in."""
 
 
