@@ -151,7 +151,8 @@ def test_fsck_tells_a_key_that_it_may_not_read_from_a_damaged_one(
     assert "quarantined" not in answer.err
     assert two_forgotten.live().quarantined is None
     result = fsck(two_forgotten.ledger, Silent(), read_data=True)
-    assert {finding.fault for finding in result.findings} == {"no access"}
+    # What the network answered cannot be compared without its weights, which says nothing about the answers.
+    assert {finding.fault for finding in result.findings if finding.severe} == {"no access"}
     live = next(finding for finding in result.findings if finding.what == two_forgotten.live().weights)
     assert str(two_forgotten.root / "keys" / "objects" / live.what) in live.detail
     # Nor is a key that cannot be read replaced by a new one.
