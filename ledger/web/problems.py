@@ -206,11 +206,23 @@ async def _validation_problem(request: Request, error: Exception) -> Response:
     found = error.errors()
     if any(one["type"] == "json_invalid" for one in found):
         return _told(request, plain_problem(400, "the body of the request is not JSON", "send JSON, encoded as UTF-8"))
+    kind = request.headers.get("content-type", "")
+    if any(tuple(one["loc"]) == ("body",) for one in found) and not _is_json(kind):
+        body = plain_problem(
+            422, "the body of the request is not announced as JSON", "send the header Content-Type: application/json"
+        )
+        return _told(request, body)
     # What was sent is not repeated: it may name classes.
     faults = [{"at": _place(one, error.body), "problem": _said(one)} for one in found[:MOST_FAULTS]]
     told = "; ".join(f"{one['at']}: {one['problem']}" for one in faults[:3])
     body = plain_problem(422, told, "the description of the API is at /api/v1/openapi.json")
     return _told(request, {**body, "faults": faults})
+
+
+def _is_json(kind: str) -> bool:
+    """Whether a Content-Type is one of JSON."""
+    essence = kind.partition(";")[0].strip().lower()
+    return essence == "application/json" or essence.endswith("+json")
 
 
 async def _overflow_problem(request: Request, _error: Exception) -> Response:

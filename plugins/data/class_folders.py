@@ -60,7 +60,11 @@ def find_splits(root: Path, options: DataOptions = DEFAULT_DATA_OPTIONS) -> Spli
             "is recorded: --split 0.8/0.2",
         )
     if root.name.lower() in (*TRAIN_NAMES, *TEST_NAMES):
-        raise DataError(said, f"name the folder above it: {quoted(f'folder:{root.parent}')}")
+        raise DataError(
+            said,
+            f"name the folder above it: {quoted(f'folder:{root.parent}')}; or set a part of each class in this one "
+            "aside: --split 0.8/0.2",
+        )
     raise DataError(said, _of_layout(root))
 
 

@@ -74,6 +74,29 @@ def photos(tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ({}, ["std 0.5,0.5,0.5, interpolation bilinear, crop 0.95, of the architecture"]),
+        ({"std": [0.5] * 3, "crop_pct": 1.0}, ["interpolation bilinear, of the architecture"]),
+        ({"std": [0.5] * 3, "crop_pct": 1.0, "interpolation": "bicubic"}, []),
+    ],
+)
+def test_a_crop_that_nobody_named_is_told(
+    empty: Cli, tmp_path: Path, photos: Path, named: dict[str, object], told: list[str]
+) -> None:
+    module = build_plugins().load_model("timm/test_resnet", {}, 3).module
+    weights, file = tmp_path / "net.safetensors", tmp_path / "said.json"
+    weights.write_bytes(tensor_files.serialise(module.state_dict()))
+    file.write_text(json.dumps({"mean": [0.5] * 3, **named}))
+    options = ("--arch", "timm/test_resnet", "--data", f"folder:{photos}", "--input-size", "3x32x32", *ACCEPTED)
+    said = empty("model", "add", "net", *options, "--weights", str(weights), "--preprocessing", str(file)).err
+    assumed = [
+        line.removeprefix("preprocessing: ") for line in said.splitlines() if line.endswith("of the architecture")
+    ]
+    assert assumed == told
+
+
 @pytest.mark.parametrize("mode", list(CropMode))
 def test_an_export_gives_the_same_answers_in_timm_and_is_registered_as_it_was(
     empty: Cli, tmp_path: Path, photos: Path, mode: CropMode

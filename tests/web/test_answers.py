@@ -140,6 +140,20 @@ def test_a_key_that_can_be_none_is_refused_by_a_problem_of_its_own(served: Serve
         assert refused.status_code == 422
         assert refused.json()["type"] == "urn:unledger:problem:IdempotencyKeyError"
         assert "1 to 190 characters" in refused.json()["detail"]
+        assert refused.json()["hint"] == ("use a shorter one" if key else "send one, or do without")
+
+
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded", "text/plain"])
+def test_a_body_that_is_not_announced_as_json_is_told_so(served: Served, kind: str | None) -> None:
+    headers = served.headers(Scope.FILE) | ({} if kind is None else {"Content-Type": kind})
+    body = b'{"requests": [{"classes": [5]}]}'
+    refused = served.client.post("/api/v1/models/1/requests", content=body, headers=headers)
+    assert (refused.status_code, refused.headers["content-type"]) == (422, PROBLEM)
+    assert "Content-Type: application/json" in refused.json()["hint"]
+    taken = served.client.post(
+        "/api/v1/models/1/requests", content=body, headers={**headers, "Content-Type": "application/json"}
+    )
+    assert taken.status_code == 201
 
 
 @pytest.mark.parametrize("due", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "1800-01-01T00:00:00Z"])

@@ -292,6 +292,8 @@ def _applied(ledger: Ledger, registration: Registration, expected: Preprocessing
     applied = split.applied(wanted) if isinstance(split, FittingSplit) else wanted
     said = registration.preprocessing.keys()
     names = {"height": "input size", "mean": "mean", "std": "std"}
+    if not isinstance(split, FittingSplit):
+        names |= {"interpolation": "interpolation", "crop_fraction": "crop"}
     assumed = [f"{name} {_shown(applied, field)}" for field, name in names.items() if field not in said]
     if assumed:
         whose = "the architecture says no other" if expected is None else "of the architecture"
@@ -307,6 +309,8 @@ def _applied(ledger: Ledger, registration: Registration, expected: Preprocessing
 def _shown(preprocessing: Preprocessing, field: str) -> str:
     if field == "height":
         return f"{preprocessing.channels}x{preprocessing.height}x{preprocessing.width}"
+    if field in ("interpolation", "crop_fraction"):
+        return str(getattr(preprocessing, field))
     return ",".join(f"{value:g}" for value in getattr(preprocessing, field))
 
 

@@ -43,7 +43,8 @@ class Call:
         if len(requests) > most:
             raise IdempotencyKeyError(f"one idempotency key stands for at most {most:,} requests", "give each its own")
         if not self.key or len(self.key) > LONGEST:
-            raise IdempotencyKeyError(f"an idempotency key has 1 to {LONGEST} characters", "use a shorter one")
+            way = "use a shorter one" if self.key else "send one, or do without"
+            raise IdempotencyKeyError(f"an idempotency key has 1 to {LONGEST} characters", way)
         if any(request.idempotency_key is not None for request in requests):
             raise IdempotencyKeyError(
                 "one key for all of these requests, and a key for one of them, contradict each other",
