@@ -81,7 +81,7 @@ def ray_cluster(workers: int = 2) -> Iterator[Cluster]:
     with _running([command]) as processes:
         _wait_for(port)
         try:
-            yield Cluster(f"ray:127.0.0.1:{port}", processes, lambda one: one.cmdline()[0].startswith("ray::"))
+            yield Cluster(f"ray:127.0.0.1:{port}", processes, _is_ray_worker)
         finally:
             for process in processes:
                 process.terminate()
@@ -99,6 +99,12 @@ def dask_cluster(workers: int = 2) -> Iterator[Cluster]:
         _wait_for(port)
         with _running([[*worker, "--local-directory", folder]]) as second:
             yield Cluster(f"dask:{address}", [*first, *second], _is_dask_worker)
+
+
+def _is_ray_worker(process: psutil.Process) -> bool:
+    name = process.cmdline()[0]
+    # A node ends with its agents, which are called much like its workers.
+    return name.startswith("ray::") and not name.endswith("Agent")
 
 
 def _is_dask_worker(process: psutil.Process) -> bool:

@@ -198,8 +198,9 @@ def _drive(pipe: Connection, address: str, needs: dict[str, float], own: bool) -
     except Exception as error:  # noqa: BLE001 - told to whoever waits
         pipe.send((False, f"{type(error).__name__}: {str(error)[:300]}"))
         return
-    # From here on, what Ray writes to the terminal is in its log files too.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    # From here on, what Ray writes to the terminal is in its log files too; and output may be read by a program.
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     pipe.send((True, head, workers))
     lock, stop = threading.Lock(), threading.Event()
 
