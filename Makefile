@@ -65,19 +65,11 @@ else
 endif
 	touch $@
 
-$(VENV)/.engines: $(STAMP)
+$(VENV)/.engines $(VENV)/.docs: $(VENV)/.%: $(STAMP)
 ifdef UV
-	VIRTUAL_ENV=$(VENV) uv pip install --quiet --group engines
+	VIRTUAL_ENV=$(VENV) uv pip install --quiet --group $*
 else
-	$(BIN)/python -m pip install --quiet --group engines
-endif
-	touch $@
-
-$(VENV)/.docs: $(STAMP)
-ifdef UV
-	VIRTUAL_ENV=$(VENV) uv pip install --quiet --group docs
-else
-	$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python -m pip install --quiet --group $*
 endif
 	touch $@
 

@@ -138,8 +138,7 @@ class RemoteFolderSource(DigestedByClass):
         train, test = (
             next((named[name] for name in names if name in named), None) for names in (TRAIN_NAMES, TEST_NAMES)
         )
-        aside = bool(self._options.test_share) and bool(tops)
-        if test is None and aside:
+        if test is None and tops and self._options.test_share:
             # As on a disk: the folders of the classes may then lie at the top.
             trained = self._split(files, train or "")
             parts = {label: parted(one, self._options) for label, one in trained.items()}

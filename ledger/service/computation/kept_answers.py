@@ -6,7 +6,7 @@ they are the same to the last bit, kept or not. An answer goes by everything tha
 its class, and the kind of machine. Where any of it is another, it is answered again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -23,15 +23,12 @@ from ledger.service.progress import Progress, counted
 from ledger.units.anchoring import IMAGES, AnchorUnit, answer_anchor, answers_in, written
 from ledger.units.packing import PackedImages
 
-from .kept_results import find_kept_result, keep_result
+from .kept_results import PART_BYTES, cut, find_kept_result, keep_result
 from .model_cards import card_of, surroundings_of
 from .workbench import Workbench
 
 MOST_PARTS = 8
 """Each request adds an object with the answers to its own images. Beyond so many, all are put together again."""
-PART_BYTES = 32 << 20
-"""A stored part ends with the block that reaches this size."""
-
 Answered = Mapping[AnswerBlock, FeaturedAnswers]
 """The answers to each block."""
 
@@ -113,10 +110,7 @@ class KeptAnswers:
 
     def valid(self, kept: KeptResult, classes: Iterable[int]) -> frozenset[int]:
         """Return those of some classes whose kept answers are what would be answered now."""
-        stops: dict[int, int] = {}
-        for k, _, stop in (_place(name) for part in kept.parts for name in part.names):
-            stops[k] = max(stop, stops.get(k, 0))
-        members = dict(kept.members)
+        stops, members = _stops(kept.parts), dict(kept.members)
         return frozenset(k for k in classes if k in members and members[k] == self.digest_of(k, stops.get(k, 0)))
 
     def again(self, part: KeptPart) -> bytes:
@@ -125,8 +119,7 @@ class KeptAnswers:
         Raises:
             DataError: An image cannot be read.
         """
-        places = [_place(name) for name in part.names]
-        blocks = tuple(AnswerBlock(k, start, self._order(k)[start:stop]) for k, start, stop in places)
+        blocks = tuple(self._block(*_place(name)) for name in part.names)
         return written(AnchorTask(self._workbench, blocks).here())
 
     @cached_property
@@ -137,7 +130,7 @@ class KeptAnswers:
     # -- answer -----------------------------------------------------------------------------------
 
     def _answer(self, blocks: Sequence[AnswerBlock], progress: Progress) -> dict[AnswerBlock, FeaturedAnswers]:
-        chunks = list(_cut(blocks, IMAGES))
+        chunks = list(cut(blocks, lambda block: len(block.indices), IMAGES))
         progress.phase("calibration", len(chunks))
         tasks = (AnchorTask(self._workbench, tuple(chunk)) for chunk in chunks)
         found: dict[AnswerBlock, FeaturedAnswers] = {}
@@ -161,7 +154,10 @@ class KeptAnswers:
     def _blocks(self, part: KeptPart, valid: frozenset[int]) -> list[AnswerBlock | None]:
         """Return the blocks of a part, in order; None for those of other classes."""
         places = [_place(name) for name in part.names]
-        return [AnswerBlock(k, start, self._order(k)[start:stop]) if k in valid else None for k, start, stop in places]
+        return [self._block(*place) if place[0] in valid else None for place in places]
+
+    def _block(self, class_index: int, start: int, stop: int) -> AnswerBlock:
+        return AnswerBlock(class_index, start, self._order(class_index)[start:stop])
 
     def _order(self, class_index: int) -> tuple[int, ...]:
         """Return the images of a class in the order in which they are used; finding them takes a look at all labels."""
@@ -190,7 +186,7 @@ class KeptAnswers:
     def _keep(self, kept: KeptResult | None, fresh: Answered) -> None:
         """Keep new answers beside those that are kept; all together in new parts, where some of these are of no use."""
         old = () if kept is None else kept.parts
-        classes = {_place(name)[0] for part in old for name in part.names}
+        classes = _stops(old).keys()
         available = classes - self._workbench.anchor.forgotten - self._workbench.gone
         valid = frozenset() if kept is None else self.valid(kept, available)
         whole = valid == classes and not self._damaged and len(old) < MOST_PARTS
@@ -200,27 +196,20 @@ class KeptAnswers:
                 answered |= self._read_part(part, self._blocks(part, valid))
             old = ()
         answered = _without_gaps(answered, old)
-        stops = dict.fromkeys(valid, 0) if whole else {}
-        for k, _, stop in (_place(name) for part in old for name in part.names):
-            stops[k] = max(stop, stops.get(k, 0))
+        stops = _stops(old)
         for block in answered:
             stops[block.class_index] = max(block.stop, stops.get(block.class_index, 0))
         members = [(k, self.digest_of(k, stop)) for k, stop in sorted(stops.items())]
-        size = max(1, sum(len(block.indices) for block in answered))
-        each = max(1, sum(_bytes(answers) for answers in answered.values()) // size)
         parts = (
             ([_name(block) for block in chunk], written(FeaturedAnswers.joined([answered[block] for block in chunk])))
-            for chunk in _cut(sorted(answered), max(1, PART_BYTES // each))
+            for chunk in cut(sorted(answered), lambda block: _bytes(answered[block]), PART_BYTES)
         )
         keep_result(self._workbench, ResultKind.ANSWERS, members, parts, beside=old)
 
 
 def _without_gaps(answered: Answered, old: Sequence[KeptPart]) -> dict[AnswerBlock, FeaturedAnswers]:
     """Leave out what does not continue the beginning of its class: something before it was damaged."""
-    stops: dict[int, int] = {}
-    for k, _, stop in (_place(name) for part in old for name in part.names):
-        stops[k] = max(stop, stops.get(k, 0))
-    found = {}
+    stops, found = _stops(old), {}
     for block in sorted(answered):
         if block.start == stops.get(block.class_index, 0):
             stops[block.class_index] = block.stop
@@ -228,16 +217,12 @@ def _without_gaps(answered: Answered, old: Sequence[KeptPart]) -> dict[AnswerBlo
     return found
 
 
-def _cut(blocks: Sequence[AnswerBlock], images: int) -> Iterator[list[AnswerBlock]]:
-    """Yield blocks in chunks that end with the block that reaches a number of images."""
-    chunk: list[AnswerBlock] = []
-    for block in blocks:
-        chunk.append(block)
-        if sum(len(one.indices) for one in chunk) >= images:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def _stops(parts: Sequence[KeptPart]) -> dict[int, int]:
+    """Return of each class in some parts the place after its last image in them."""
+    stops: dict[int, int] = {}
+    for k, _, stop in (_place(name) for part in parts for name in part.names):
+        stops[k] = max(stop, stops.get(k, 0))
+    return stops
 
 
 def _parted(blocks: Sequence[AnswerBlock], answers: FeaturedAnswers) -> Answered:

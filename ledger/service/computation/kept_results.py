@@ -5,8 +5,9 @@ any more and that the next purge, or the next result, destroys. What is kept dec
 takes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from typing import TypeVar
 
 from ledger.domain.events.ledgers import ObjectDestroyed
 from ledger.domain.events.models import ResultKept
@@ -17,6 +18,25 @@ from ledger.service.objects import store_object
 from ledger.store.unit_of_work import Transaction
 
 from .workbench import Workbench
+
+T = TypeVar("T")
+
+PART_BYTES = 32 << 20
+"""A stored part ends with the map, or the block of images, that reaches this size. A part is read as a whole."""
+
+
+def cut(items: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Yield items in chunks, each ending with the item that reaches a size."""
+    chunk: list[T] = []
+    reached = 0
+    for item in items:
+        chunk.append(item)
+        reached += size(item)
+        if reached >= most:
+            yield chunk
+            chunk, reached = [], 0
+    if chunk:
+        yield chunk
 
 
 def find_kept_result(workbench: Workbench, kind: ResultKind) -> KeptResult | None:

@@ -5,7 +5,7 @@ are forgotten since, and adds those that came back; it reads the class spaces of
 classes. The sums are exact, so the result is the same, to the last bit, as from the class spaces of all classes.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -32,13 +32,11 @@ from ledger.spaces.statistics import ClassStatistics
 from ledger.weights import tensor_files
 
 from .class_space_cache import ClassSpaceCache, CollectedSpace, FoundSpace
-from .kept_results import find_kept_result, keep_result
+from .kept_results import PART_BYTES, cut, find_kept_result, keep_result
 from .workbench import Workbench
 
 MOST_CHANGES = 8
 """Classes by which kept sums may differ from what a request needs. Beyond, new ones are kept in their place."""
-PART_BYTES = 32 << 20
-"""A stored part ends with the map that reaches this size. Maps of one part are read together."""
 LEAST_SAVING = 2
 """Sums are kept if they take so many times fewer bytes than the class spaces in them."""
 
@@ -114,7 +112,7 @@ class BasisGathering:
 
     def _keep_all(self, retain: RetainBasis, seen: Sequence[NewClassSpace]) -> None:
         """Keep the sums, if that saves anything."""
-        parts = list(_cut([(key, one.tensor_bytes) for key, one in retain.maps.items()]))
+        parts = list(cut(retain.maps, lambda key: retain.maps[key].tensor_bytes, PART_BYTES))
         own = sum(one.tensor_bytes for one in retain.maps.values())
         if own * LEAST_SAVING <= sum(r.size for r in seen if r.class_index not in self._forgotten):
             self._keep(retain.head, seen, parts, retain.maps.__getitem__)
@@ -249,17 +247,3 @@ class KeptParts:
 
 def _held(held: Mapping[int, str], one: FoundSpace) -> bool:
     return one.record is not None and held.get(one.class_index) == one.record.object_digest
-
-
-def _cut(sizes: Sequence[tuple[str, int]]) -> Iterator[list[str]]:
-    """Yield the keys of each part."""
-    keys: list[str] = []
-    size = 0
-    for key, own in sizes:
-        keys.append(key)
-        size += own
-        if size >= PART_BYTES:
-            yield keys
-            keys, size = [], 0
-    if keys:
-        yield keys

@@ -9,6 +9,7 @@ from ledger.documents.document import Document
 from ledger.documents.jobs import is_withdrawal_job
 from ledger.domain.states import PERSONAL_ACTIONS, TRANSITIONS, Action, RequestState
 from ledger.errors import LedgerError, UsageError
+from ledger.service.audit.listing import count_events
 from ledger.service.requests.decisions import require_nothing_computed
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
@@ -78,7 +79,7 @@ def _decide(
 
 def _page(request: Request, visit: Visit, desk: LocalDesk, number: int, refused: Refusal | None = None) -> Response:
     # Before the rest: what happens from here on makes the page look again.
-    place = desk.upkeep.facts()["entries"]
+    place = count_events(desk.ledger)
     found = desk.requests.show(number)
     version = found["version"]
     stands = found["state"] == RequestState.FULFILLED and version is not None

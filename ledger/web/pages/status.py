@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ledger.domain.access import sorted_scopes
+from ledger.service.audit.listing import count_events
 from ledger.web.security.guarded_routes import GuardedRoute
 from ledger.web.security.scopes import Visit
 
@@ -31,7 +32,7 @@ def status_page(request: Request, visit: SomebodyKnown) -> Response:
         return _scopes_page(request, visit) if first is None else RedirectResponse(first, 303)
     with visit.desk() as desk:
         # Before the rest: what happens from here on makes the page look again.
-        place = desk.upkeep.facts()["entries"]
+        place = count_events(desk.ledger)
         found = desk.upkeep.status(most=LISTED)
     models = found["models"]
     listed = sorted((one for model in models for one in model["open"]), key=lambda one: str(one["due_at"]))
