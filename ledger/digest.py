@@ -8,6 +8,8 @@ import rfc8785
 
 from ledger.domain.numbers import LARGEST_WHOLE
 
+_PLAIN = frozenset({str, bool, type(None)})
+
 
 def canonical_json(value: Any) -> bytes:
     """Return the RFC 8785 (JSON Canonicalization Scheme) bytes of plain JSON data."""
@@ -23,13 +25,13 @@ def canonical_json(value: Any) -> bytes:
 def _plainly_ordered(value: Any) -> bool:
     """Whether a value needs none of what sets RFC 8785 apart: its numbers with fractions, its order of odd keys."""
     kind = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind in _PLAIN:
         return True
     if kind is int:
         return bool(-LARGEST_WHOLE <= value <= LARGEST_WHOLE)
     if kind is dict:
         for key, item in value.items():
-            if type(key) is not str or not key.isascii() or not (type(item) is str or _plainly_ordered(item)):
+            if type(key) is not str or not key.isascii() or not (type(item) in _PLAIN or _plainly_ordered(item)):
                 return False
         return True
     return (kind is list or kind is tuple) and all(map(_plainly_ordered, value))

@@ -13,6 +13,7 @@ from ledger.store.audit.log import AuditLog
 from ledger.store.database.engine import WRITER, database_time, translated
 from ledger.store.database.erasure import erasing
 from ledger.store.database.integrity import database_problems
+from ledger.store.database.kept_connection import KeptConnection
 from ledger.store.database.news import News
 from ledger.store.database.open_transaction import OpenTransaction, opened
 from ledger.store.database.tables import AuditHeadRow
@@ -131,6 +132,8 @@ class Database:
         # SQLite readers see one state anyway; PostgreSQL would show each statement the newest.
         self._server = engine.dialect.name == "postgresql"
         self._reader = engine.execution_options(isolation_level="REPEATABLE READ") if self._server else engine
+        self._kept = KeptConnection(self._writer)
+        self._begun = self._kept.begun if self._server else self._begun_on_file
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -145,7 +148,7 @@ class Database:
         Args:
             guarded: Ask the guard first. Only what makes, upgrades, imports or recovers a ledger does without.
         """
-        with translated(), self._writer.begin() as connection, opened(connection) as begun:
+        with translated(), self._begun() as begun:
             transaction = Transaction(begun, self.holder, self._state)
             # One lock, taken first and always: writers queue up here instead of deadlocking later.
             with telling_of_a_wait() if self._server else nullcontext():
@@ -154,6 +157,11 @@ class Database:
                 self._guard(transaction)
             yield transaction
         self.written.add(transaction.audit.appended)
+
+    @contextmanager
+    def _begun_on_file(self) -> Iterator[OpenTransaction]:
+        with self._writer.begin() as connection, opened(connection) as transaction:
+            yield transaction
 
     def catch_up(self) -> None:
         """Verify the entries of the audit log that are new, so that the next transaction to need that finds it done.
@@ -207,4 +215,5 @@ class Database:
 
     def close(self) -> None:
         """Close every connection."""
+        self._kept.close()
         self.engine.dispose()

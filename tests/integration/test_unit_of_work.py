@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime
 
 import pytest
@@ -33,8 +33,7 @@ def impatient(database: Database, database_url: str) -> Iterator[Database]:
         else:
             url = make_url(database_url).update_query_dict({"options": "-c lock_timeout=100ms"})
             engine = open_engine(url.render_as_string(hide_password=False))
-        stack.callback(engine.dispose)
-        yield Database(engine)
+        yield stack.enter_context(closing(Database(engine)))
 
 
 def test_a_block_that_raises_leaves_nothing(

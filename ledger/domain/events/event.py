@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, ClassVar
 
 _KEY = "json key"
+_PLAIN = frozenset({str, int, bool, float, type(None)})
 
 
 class EventKind(StrEnum):
@@ -70,8 +72,13 @@ class Event:
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as plain JSON values, by key."""
-        values = ((one, getattr(self, one.name)) for one in fields(self))
-        return {json_key(one): _plain(value) for one, value in values if not is_optional(one) or value != one.default}
+        said: dict[str, Any] = {}
+        # mypy takes the method by which events are hashed for the one by which their classes are.
+        for name, written, default in _written(type(self)):  # type: ignore[arg-type]
+            value = getattr(self, name)
+            if default is MISSING or value != default:
+                said[written] = value if type(value) in _PLAIN else _plain(value)
+        return said
 
 
 def key(name: str) -> Mapping[str, str]:
@@ -94,11 +101,17 @@ def json_keys(event: type[Event]) -> Iterator[tuple[str, bool]]:
     return ((json_key(one), is_optional(one)) for one in fields(event))
 
 
+@cache
+def _written(event: type[Event]) -> tuple[tuple[str, str, Any], ...]:
+    """Return name, JSON key and default of each field: looking them up takes longer than writing an event does."""
+    return tuple((one.name, json_key(one), one.default) for one in fields(event))
+
+
 def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, StrEnum):
-        return value.value
+        return str(value)
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
     if is_dataclass(value):

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -167,7 +167,8 @@ def _database(place: Place, manifest: Manifest, config: Config) -> Iterator[Data
             else:
                 put_back(fetched, manifest.database.form, manifest.schema, engine)
             fetched.unlink()
-            yield Database(engine)
+            with closing(Database(engine)) as database:
+                yield database
         except BaseException:
             with suppress(LedgerError, OSError):
                 if file is None:

@@ -59,14 +59,10 @@ class Growth:
         for rows in (self.events, self.notes, self.subtrees):
             if rows:
                 values += rows[0] if len(rows) == 1 else [list(column) for column in zip(*rows, strict=True)]
-        statement = _statement(_some(self.events), _some(self.notes), _some(self.subtrees))
+        # Several rows of a table make another statement than one, however many they are.
+        statement = _statement(min(len(self.events), 2), min(len(self.notes), 2), min(len(self.subtrees), 2))
         kinds = told(str(event[3]) for event in self.events)
         return transaction.change(statement, (*values, *self._moved_head(), kinds))
-
-
-def _some(rows: Sequence[object]) -> int:
-    """Return 0, 1, or 2 for several rows."""
-    return min(len(rows), 2)
 
 
 @cache

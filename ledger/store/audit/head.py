@@ -1,6 +1,5 @@
 """The head of the audit log: one row that says how far it reaches, locked by whoever appends."""
 
-import json
 from dataclasses import dataclass
 
 from ledger.audit.chain import Head
@@ -25,7 +24,8 @@ class Recorded:
     @classmethod
     def of(cls, head: Head, frontier: Frontier) -> "Recorded":
         """Return what the row says of an audit log."""
-        return cls(head, frontier.root.hex(), json.dumps([peak.hex() for peak in frontier.peaks]))
+        peaks = ", ".join([f'"{peak.hex()}"' for peak in frontier.peaks])
+        return cls(head, frontier.root.hex(), f"[{peaks}]")
 
     @property
     def frontier(self) -> Frontier:

@@ -3,11 +3,11 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import URL, Connection, Engine, Float, create_engine, event
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoResultFound, NoSuchModuleError
@@ -26,6 +26,7 @@ from ledger.errors import (
 )
 
 from .address import database_file, read_url
+from .prepared_cursor import forget_prepared
 from .sqlite_limits import check_file_system, check_journal
 from .tables import unreadable
 from .waiting import PATIENCE_MS, wait_for_lock
@@ -101,6 +102,8 @@ def open_engine(url: str | URL) -> Engine:
         engine.dialect.do_commit = _commit_sqlite  # type: ignore[assignment]
     else:
         event.listen(engine, "connect", _prepare_postgres)
+        # Not an event either: whoever listens makes every transaction ask who does.
+        engine.dialect.do_rollback_to_savepoint = partial(_undo_on_server, engine.dialect.do_rollback_to_savepoint)  # type: ignore[method-assign]
     return engine
 
 
@@ -181,36 +184,46 @@ def _prepare_postgres(connection: Any, _record: object) -> None:
     connection.autocommit = before
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn driver errors into the ledger's own."""
-    try:
-        yield
-    except NoResultFound as error:
-        raise RowError(
-            "a row of the database refers to one that is not there",
-            "see all differences with: unledger fsck, and restore the row or the database",
+def _undo_on_server(undo: Callable[[Connection, str], None], connection: Connection, name: str) -> None:
+    forget_prepared(connection)
+    undo(connection, name)
+
+
+class translated:  # noqa: N801 - used as a function is
+    """Turns driver errors into the ledger's own."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        """Raise what an error means, if it is the database's."""
+        if isinstance(error, NoResultFound):
+            raise RowError(
+                "a row of the database refers to one that is not there",
+                "see all differences with: unledger fsck, and restore the row or the database",
+            ) from error
+        if isinstance(error, DBAPIError):
+            _raise_translated(error)
+
+
+def _raise_translated(error: DBAPIError) -> NoReturn:
+    text = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
+    lowered = text.lower()
+    state = getattr(error.orig, "sqlstate", None) or ""
+    if "locked" in lowered or state in BUSY_STATES:
+        raise BusyError(f"the database is busy: {text}", "try again; PostgreSQL suits many writers") from error
+    if error.connection_invalidated or state.startswith(GONE_STATES) or (not state and "connection" in lowered):
+        raise UnreachableError(f"the database cannot be opened: {text}", "see: unledger doctor") from error
+    if "readonly" in lowered or "read-only" in lowered:
+        raise LedgerError(
+            f"the database cannot be written: {text}", "check permissions of the ledger's folder"
         ) from error
-    except DBAPIError as error:
-        text = (str(error.orig).strip() or type(error.orig).__name__).splitlines()[0]
-        lowered = text.lower()
-        state = getattr(error.orig, "sqlstate", None) or ""
-        if "locked" in lowered or state in BUSY_STATES:
-            raise BusyError(f"the database is busy: {text}", "try again; PostgreSQL suits many writers") from error
-        if error.connection_invalidated or state.startswith(GONE_STATES) or (not state and "connection" in lowered):
-            raise UnreachableError(f"the database cannot be opened: {text}", "see: unledger doctor") from error
-        if "readonly" in lowered or "read-only" in lowered:
-            raise LedgerError(
-                f"the database cannot be written: {text}", "check permissions of the ledger's folder"
-            ) from error
-        if "disk is full" in lowered or "no space" in lowered or "disk i/o" in lowered:
-            raise LedgerError(
-                f"the database cannot be written: {text}", "free some disk space and try again"
-            ) from error
-        if "malformed" in lowered or "not a database" in lowered:
-            raise IntegrityError(f"the database is damaged: {text}", "restore it from a backup") from error
-        if "no such table" in lowered or state == "42P01":
-            raise SchemaVersionError(f"the database has no ledger in it: {text}", "run: unledger db upgrade") from error
-        if "unable to open" in lowered:
-            raise LedgerError(f"the database cannot be opened: {text}", "see: unledger doctor") from error
-        raise LedgerError(f"the database refused: {text}") from error
+    if "disk is full" in lowered or "no space" in lowered or "disk i/o" in lowered:
+        raise LedgerError(f"the database cannot be written: {text}", "free some disk space and try again") from error
+    if "malformed" in lowered or "not a database" in lowered:
+        raise IntegrityError(f"the database is damaged: {text}", "restore it from a backup") from error
+    if "no such table" in lowered or state == "42P01":
+        raise SchemaVersionError(f"the database has no ledger in it: {text}", "run: unledger db upgrade") from error
+    if "unable to open" in lowered:
+        raise LedgerError(f"the database cannot be opened: {text}", "see: unledger doctor") from error
+    raise LedgerError(f"the database refused: {text}") from error

@@ -14,16 +14,21 @@ from sqlalchemy.orm import Session
 
 from ledger.store.made_once import made_once
 
+from .prepared_cursor import PreparedCursor
+
 
 class OpenTransaction:
     """A transaction on a connection. Whoever opened it commits it or undoes it.
 
     Args:
         connection: Where it is open.
+        prepared: Carries out statements in the driver's own words instead of a cursor of the driver's, and begins the
+            transaction with the first one; SQLAlchemy knows of it as soon as it has to.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, prepared: PreparedCursor | None = None) -> None:
         self.connection = connection
+        self._prepared = prepared
         self.on_server = connection.dialect.name == "postgresql"
         """Whether the database is a server, and not a file."""
 
@@ -41,7 +46,27 @@ class OpenTransaction:
     @property
     def innermost(self) -> object:
         """The savepoint that statements are carried out under; the transaction where there is none."""
-        return self.connection.get_nested_transaction() or self.connection.get_transaction()
+        return self.connection.get_nested_transaction() or self
+
+    def write_out(self) -> None:
+        """Write what the session has left to write. Nothing is committed: the transaction is not the session's."""
+        if (session := self.begun_session) is not None:
+            session.commit()
+
+    def commit(self) -> None:
+        """Commit a transaction that nobody else commits.
+
+        Raises:
+            DBAPIError: As SQLAlchemy raises it.
+        """
+        self.write_out()
+        if self._prepared is None or self.connection.in_transaction():
+            self.connection.commit()
+            return
+        try:
+            self._prepared.commit()
+        except self.connection.dialect.loaded_dbapi.Error as error:
+            raise self._as_sqlalchemy_tells(error, "COMMIT", ()) from error
 
     def close(self) -> None:
         """Give up what was used of the connection."""
@@ -87,6 +112,8 @@ class OpenTransaction:
 
     @made_once
     def _cursor(self) -> Any:
+        if self._prepared is not None:
+            return self._prepared
         self._begin()
         return self.connection.connection.cursor()
 
@@ -112,8 +139,6 @@ def opened(connection: Connection) -> Iterator[OpenTransaction]:
     transaction = OpenTransaction(connection)
     try:
         yield transaction
-        if (session := transaction.begun_session) is not None:
-            # Writes what is left to write. Nothing is committed: the transaction is not the session's.
-            session.commit()
+        transaction.write_out()
     finally:
         transaction.close()

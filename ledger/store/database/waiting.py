@@ -5,8 +5,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError
@@ -106,11 +105,13 @@ _WATCH = _Watch()
 os.register_at_fork(after_in_child=_WATCH.start_afresh)
 
 
-@contextmanager
-def telling_of_a_wait() -> Iterator[None]:
-    """Tell of it if the block takes long, for a server that waits on its own side."""
-    wait = _WATCH.begin()
-    try:
-        yield
-    finally:
-        _WATCH.end(wait)
+class telling_of_a_wait:  # noqa: N801 - used as a function is
+    """Tells of it if the block takes long, for a server that waits on its own side."""
+
+    def __enter__(self) -> None:
+        """Watch."""
+        self._wait = _WATCH.begin()
+
+    def __exit__(self, *_: object) -> None:
+        """Watch no more."""
+        _WATCH.end(self._wait)
