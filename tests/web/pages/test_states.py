@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from ledger.config import create_config, find_config
 from ledger.desk.local.jobs import JOB_DOCUMENTS
@@ -148,6 +148,19 @@ def test_a_page_that_tells_of_trouble_is_accessible(open_page: OpenPage, trouble
     page = open_page(of=troubled.served)
     page.goto(troubled.pages[state])
     require_accessible_everywhere(page)
+
+
+@pytest.mark.parametrize("state", ["four eyes", "blocked"])
+def test_a_page_stays_legible_while_it_asks_for_news(open_page: OpenPage, troubled: Troubled, state: str) -> None:
+    page = open_page(of=troubled.served)
+    page.goto(troubled.pages[state])
+    held: list[Route] = []
+    page.route(page.url, lambda route: held.append(route))  # noqa: PLW0108 - a method of a list it refuses
+    page.evaluate("address => { htmx.trigger(document.querySelector('.live'), 'htmx:sse:after:message') }", page.url)
+    expect(page.locator(".live.htmx-request")).to_be_visible()
+    require_accessible_everywhere(page)
+    held[0].continue_()
+    expect(page.locator(".live.htmx-request")).to_have_count(0)
 
 
 @pytest.mark.parametrize(
