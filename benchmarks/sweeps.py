@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from itertools import product
-from math import ceil, sqrt
+from math import sqrt
 from pathlib import Path
 
 import torch
@@ -182,7 +182,7 @@ class Comparison:
         return collect_spaces(
             part,
             self.bench.batches(self.bench.source.train, wanted),
-            PositionSampler(settings.seed, class_index, ceil(settings.rows_per_class / len(wanted))),
+            PositionSampler(settings.seed, class_index, settings.positions(len(wanted))),
             max_rank=settings.max_rank,
             tolerance=settings.space_tolerance,
         ).spaces

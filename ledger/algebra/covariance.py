@@ -48,17 +48,24 @@ class CovarianceAccumulator:
             rows: Finite values, shape (n, i), any floating dtype.
         """
         self.rows += rows.shape[0]
-        buffer = self._buffer
-        if buffer is None:
-            buffer = self._buffer = torch.empty(CHUNK_ROWS, self.width, device=rows.device)
         start = 0
         while start < rows.shape[0]:
             if self._filled == CHUNK_ROWS:
                 self._fold()
             stop = min(rows.shape[0], start + CHUNK_ROWS - self._filled)
-            buffer[self._filled : self._filled + stop - start] = rows[start:stop]
-            self._filled += stop - start
-            start = stop
+            filled = self._filled + stop - start
+            self._room_for(filled, rows.device)[self._filled : filled] = rows[start:stop]
+            self._filled, start = filled, stop
+
+    def _room_for(self, rows: int, device: torch.device) -> Tensor:
+        """Return the buffer, with room for so many rows: a network's buffers of full size are hundreds of megabytes."""
+        if self._buffer is None:
+            self._buffer = torch.empty(rows, self.width, device=device)
+        elif len(self._buffer) < rows:
+            grown = torch.empty(min(CHUNK_ROWS, max(rows, 2 * len(self._buffer))), self.width, device=device)
+            grown[: self._filled] = self._buffer[: self._filled]
+            self._buffer = grown
+        return self._buffer
 
     def _fold(self) -> None:
         """Empty the buffer into the Gram matrix or the factor."""
@@ -82,13 +89,18 @@ class CovarianceAccumulator:
         compressed = compress(stacked, self.max_rank)
         self._factor, self._cut = compressed.factor, self._cut + compressed.cut
 
-    def space(self, *, tolerance: float = 0.0) -> Space:
+    def space(self, *, tolerance: float = 0.0, as_they_are: bool = False) -> Space:
         """Return the accumulated rows' space, normalised to trace 1.
 
         Args:
             tolerance: Drop trailing eigenvalues at or below this share of the trace, even where
                 ``max_rank`` would keep them.
+            as_they_are: Where there are no more rows than ``max_rank``, take them for the factor, weak ones too: to
+                decompose them would only turn them.
         """
+        folded = self._gram is not None or self._factor is not None
+        if as_they_are and self._buffer is not None and not folded and self._filled <= self.max_rank:
+            return self._space_of(self._buffer[: self._filled])
         self._fold()
         floor = tolerance * self._trace
         if self._gram is not None:
@@ -104,6 +116,13 @@ class CovarianceAccumulator:
             error_bound=(final.cut + self._cut) / self._trace,
             mean=(self._sum / self.rows).float(),
         )
+
+    def _space_of(self, rows: Tensor) -> Space:
+        trace = energy(rows)
+        if trace == 0.0:
+            return Space.empty(self.width, rows=self.rows)
+        factor = (rows / trace**0.5).T
+        return Space(factor, self.rows, trace, error_bound=0.0, mean=(_sum_of_rows(rows) / self.rows).float())
 
 
 def _sum_of_rows(rows: Tensor) -> Tensor:

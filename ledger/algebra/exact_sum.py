@@ -19,7 +19,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from .grouped import GroupedSpace, unpacked
+from .grouped import GroupedSpace
+from .moment_forms import form_of
 from .spaces import Space
 from .summed_moments import SummedMoments
 
@@ -119,7 +120,7 @@ class GroupedExactSum:
     Args:
         groups: Number of groups ``g``.
         width: Number of inputs ``i`` of each.
-        bands: int64 (g, i * (i + 1) / 2 + 1): lower triangles and, last, the energy, as :meth:`bands` returned them.
+        bands: int64 (g, m + 1): the entries of the classes' form and, last, the energy, as :meth:`bands` returned them.
     """
 
     def __init__(self, groups: int, width: int, bands: Mapping[int, Tensor] | None = None) -> None:
@@ -140,7 +141,7 @@ class GroupedExactSum:
         self._bands[band] += whole.long() if sign > 0 else -whole.long()
 
     def bands(self, traces: Mapping[int, float]) -> dict[int, Tensor]:
-        """Return the matrix of each band, int64 (g, i * (i + 1) / 2 + 1).
+        """Return the matrix of each band, int64 (g, m + 1).
 
         Args:
             traces: Energy of each class that is in the sum, all groups together.
@@ -158,13 +159,15 @@ class GroupedExactSum:
         bands = self.bands(traces)
 
         def matrix() -> Tensor:
-            size = self.width * (self.width + 1) // 2 + 1
-            packed = torch.zeros(self.groups, size, dtype=torch.float64, device=device)
+            if not bands:
+                return torch.zeros(self.groups, self.width, self.width, dtype=torch.float64, device=device)
+            packed = torch.zeros(next(iter(bands.values())).shape, dtype=torch.float64, device=device)
             for band, whole in bands.items():
                 packed += whole.to(device).double() * 2.0 ** (GROUPED_BAND * band - GROUPED_GRID)
             energy = packed[:, -1:]
             tiny = torch.finfo(torch.float64).tiny
-            return unpacked(torch.where(energy > 0, packed[:, :-1] / energy.clamp_min(tiny), 0.0), self.width)
+            shares = torch.where(energy > 0, packed[:, :-1] / energy.clamp_min(tiny), 0.0)
+            return form_of(self.width, shares.shape[1]).moments(shares)
 
         return SummedMoments(self.width, matrix, self.groups)
 

@@ -1,8 +1,8 @@
 """Spaces of many narrow maps at once: the groups of a convolution, ``g`` of them, in batched tensors.
 
 A depthwise convolution of a thousand channels is a thousand maps of 9 or 49 inputs. One by one, each would need an
-accumulator, an eigenproblem and a stored tensor. Instead, a class space keeps the whole second moment of every group,
-as the lower triangle of ``G / tr(G)``, and the mean row. Nothing is cut off, no class needs an eigenproblem, and spaces
+accumulator, an eigenproblem and a stored tensor. Instead, a class space keeps the second moment ``G / tr(G)`` of every
+group, in one of the :mod:`~ledger.algebra.moment_forms`, and the mean row. No class needs an eigenproblem, and spaces
 of several classes are added entry by entry. Only the sum over all classes of a role is decomposed, once for a request.
 """
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .eigen import symmetric_eigen
+from .moment_forms import MomentForm, Triangle, form_of
 
 CHUNK_ROWS = 1024
 """Rows of each group that are multiplied in single precision before the products are added in double precision."""
@@ -26,7 +27,7 @@ class GroupedSpace:
     """Second moments of a class's (or several classes') input rows at every group of a layer, each of trace 1."""
 
     packed: Tensor
-    """(g, i * (i + 1) / 2): the lower triangle of ``width * G / tr(G)``, row by row. Its mean diagonal is 1."""
+    """(g, m): what its form keeps of ``width * G / tr(G)``, whose mean diagonal is 1."""
     width: int
     """Number of inputs ``i`` of each group."""
     rows: int
@@ -49,12 +50,23 @@ class GroupedSpace:
         return replace(self, packed=self.packed.to(device), trace=self.trace.to(device), mean=mean)
 
     def moments(self) -> Tensor:
-        """Return ``G / tr(G)``, float64 (g, i, i)."""
-        return unpacked(self.packed.double() / self.width, self.width)
+        """Return ``G / tr(G)``, float64 (g, i, i), as far as its form keeps it."""
+        return self.form.moments(self.packed.double() / self.width)
+
+    @property
+    def form(self) -> MomentForm:
+        """What is kept of the moments."""
+        return form_of(self.width, self.packed.shape[1])
+
+    def kept_in(self, form: MomentForm) -> "GroupedSpace":
+        """Return the same space in another form, which may keep less."""
+        if form == self.form:
+            return self
+        return replace(self, packed=form.of_moments(self.form.moments(self.packed.double())).float())
 
     @classmethod
     def of(cls, moments: Tensor, rows: int, trace: Tensor | None = None, mean: Tensor | None = None) -> "GroupedSpace":
-        """Return the space of second moments ``G`` (g, i, i), not yet normalised.
+        """Return the space of second moments ``G`` (g, i, i), not yet normalised, as whole triangles.
 
         Args:
             moments: Symmetric; only the lower triangles are read.
@@ -62,13 +74,18 @@ class GroupedSpace:
             trace: float64 (g,), what they are normalised by; if not given, their own traces.
             mean: (g, i), the mean rows.
         """
-        width = moments.shape[-1]
+        form = Triangle(moments.shape[-1])
+        return cls.of_entries(form, form.of_moments(moments), rows, trace, mean)
+
+    @classmethod
+    def of_entries(
+        cls, form: MomentForm, entries: Tensor, rows: int, trace: Tensor | None = None, mean: Tensor | None = None
+    ) -> "GroupedSpace":
+        """Return the space of second moments of which a form keeps ``entries`` (g, m); else as :meth:`of`."""
         if trace is None:
-            trace = moments.diagonal(dim1=1, dim2=2).sum(1).double()
-        scale = torch.where(trace > 0, width / trace.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
-        row, column = torch.tril_indices(width, width, device=moments.device)
-        packed = (moments * scale[:, None, None]).float().flatten(1).index_select(1, row * width + column)
-        return cls(packed, width, rows, trace, mean=mean)
+            trace = form.trace(entries).double()
+        scale = torch.where(trace > 0, form.width / trace.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
+        return cls((entries * scale[:, None]).float(), form.width, rows, trace, mean=mean)
 
 
 class GroupedAccumulator:
@@ -80,30 +97,41 @@ class GroupedAccumulator:
     Args:
         groups: Number of groups ``g``.
         width: Number of inputs ``i`` of each.
+        form: What is kept of the moments; if not given, all.
     """
 
-    def __init__(self, groups: int, width: int) -> None:
+    def __init__(self, groups: int, width: int, form: MomentForm | None = None) -> None:
         self.groups = groups
         self.width = width
         self.rows = 0
-        self._moments: Tensor | None = None
+        self._form = form or Triangle(width)
+        self._entries: Tensor | None = None
         self._sum: Tensor | None = None
 
     def update(self, rows: Tensor) -> None:
         """Fold in finite input rows, float32 (g, n, i)."""
         self.rows += rows.shape[1]
         for chunk in torch.split(rows, CHUNK_ROWS, dim=1):
-            product = (chunk.mT @ chunk).double()
-            self._moments = product if self._moments is None else self._moments.add_(product)
-            total = chunk.sum(1).double()
+            entries = self._form.of_rows(chunk).double()
+            self._entries = entries if self._entries is None else self._entries.add_(entries)
+            total = _sum_of_rows(chunk).double()
             self._sum = total if self._sum is None else self._sum.add_(total)
 
     def space(self) -> GroupedSpace:
         """Return the accumulated rows' space."""
-        if self._moments is None or self._sum is None:
+        if self._entries is None or self._sum is None:
             mean = torch.zeros(self.groups, self.width)
-            return GroupedSpace.of(torch.zeros(*mean.shape, self.width, dtype=torch.float64), 0, mean=mean)
-        return GroupedSpace.of(self._moments, self.rows, mean=(self._sum / max(1, self.rows)).float())
+            nothing = torch.zeros(self.groups, self._form.entries, dtype=torch.float64)
+            return GroupedSpace.of_entries(self._form, nothing, 0, mean=mean)
+        mean = (self._sum / max(1, self.rows)).float()
+        return GroupedSpace.of_entries(self._form, self._entries, self.rows, mean=mean)
+
+
+def _sum_of_rows(rows: Tensor) -> Tensor:
+    """Return the sum of rows (g, n, i) of each group, (g, i)."""
+    # Rows of a depthwise convolution lie in memory with the groups last. Read in another order, they take fifty times
+    # as long.
+    return rows.permute(1, 2, 0).sum(0).T if rows.stride(0) == 1 else rows.sum(1)
 
 
 def grouped_retain_weights(spaces: Sequence[GroupedSpace]) -> list[Tensor]:
@@ -146,12 +174,3 @@ def grouped_stack(spaces: Sequence[GroupedSpace], weights: Sequence[Tensor]) -> 
     values, vectors = symmetric_eigen(grouped_mean(spaces, weights).moments())
     factor: Tensor = vectors.flip(2) * values.flip(1).clamp_min(0.0).sqrt()[:, None]
     return factor.float()
-
-
-def unpacked(packed: Tensor, width: int) -> Tensor:
-    """Return symmetric matrices (g, i, i) from their lower triangles (g, i * (i + 1) / 2)."""
-    row, column = torch.tril_indices(width, width, device=packed.device)
-    full = packed.new_empty(packed.shape[0], width, width)
-    full[:, row, column] = packed
-    full[:, column, row] = packed
-    return full

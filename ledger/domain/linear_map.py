@@ -52,6 +52,8 @@ class LinearMap:
     form: WeightForm | None = field(default=None, compare=False)
     grouped: bool = field(default=False, compare=False)
     """Whether it is one group of a layer. All groups read the same positions, so they have equally many rows."""
+    window: int | None = field(default=None, compare=False)
+    """Side of the square of one channel's pixels that its inputs are, row by row; None if they are something else."""
     aliases: tuple[tuple[str, str], ...] = field(default=(), compare=False)
     """Pairs of an edited parameter's name and another name of the same tensor in the state dict."""
 

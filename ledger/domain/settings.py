@@ -73,6 +73,8 @@ class Settings:
     """Images per forgotten class that estimate the forget space."""
     rows_per_class: int = 512
     """Target number of input rows per class and linear map; decides how many positions of a feature map are sampled."""
+    rows_per_image: int = 64
+    """Most positions of one feature map that are read, however few images there are: neighbouring patches are alike."""
     max_rank: int = 64
     """Largest rank of one class space."""
     space_tolerance: float = 1e-4
@@ -118,6 +120,7 @@ class Settings:
             "retain_samples",
             "forget_samples",
             "rows_per_class",
+            "rows_per_image",
             "max_rank",
             "calibration_samples",
             "min_retained",
@@ -136,14 +139,22 @@ class Settings:
         if not self.alpha_r or not self.alpha_f or not all(1 <= a < math.inf for a in self.alpha_r + self.alpha_f):
             raise UsageError("every alpha must be at least 1", "1 means no importance scaling")
 
+    def positions(self, images: int) -> int:
+        """Return how many positions of each feature map are read where a class has so many images."""
+        return min(self.rows_per_image, math.ceil(self.rows_per_class / images))
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Settings":
-        """Rebuild settings from the values of :meth:`to_json`."""
-        return cls(**_tuples(cls, values))
+        """Rebuild settings from the values of :meth:`to_json`.
+
+        Models of earlier releases, which know no ``rows_per_image``, go on without such a limit.
+        """
+        unlimited = {"rows_per_image": values["rows_per_class"]} if "rows_per_class" in values else {}
+        return cls(**_tuples(cls, unlimited | values))
 
 
 def preprocessing_from_json(values: dict[str, Any]) -> Preprocessing:

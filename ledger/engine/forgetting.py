@@ -4,7 +4,6 @@ Nothing is recorded, and nobody is asked: whoever has to account for what was fo
 """
 
 import copy
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -242,7 +241,7 @@ def _collected(
             collect_spaces(
                 network,
                 loading.iterate(images, chosen, images.preprocessing, settings.batch_size),
-                PositionSampler(settings.seed, k, math.ceil(settings.rows_per_class / len(chosen))),
+                PositionSampler(settings.seed, k, settings.positions(len(chosen))),
                 max_rank=settings.max_rank,
                 tolerance=settings.space_tolerance,
                 class_index=k,

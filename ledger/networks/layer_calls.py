@@ -3,6 +3,8 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
+from types import MethodType
 from typing import Any
 
 from torch import Tensor, nn
@@ -72,13 +74,21 @@ def arguments(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
 
     What its forward takes by keyword only is left out.
     """
+    forward: Any = module.forward
+    function, itself = (forward.__func__, (forward.__self__,)) if isinstance(forward, MethodType) else (forward, ())
     try:
-        bound = inspect.signature(module.forward).bind(*args, **kwargs)
+        bound = _signature(function).bind(*itself, *args, **kwargs)
     # The call itself will fail, and say so better; or the signature is not Python's.
     except (TypeError, ValueError):
         return args
     bound.apply_defaults()
-    return bound.args
+    return bound.args[len(itself) :]
+
+
+@lru_cache(maxsize=256)
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return a function's signature: layers of one kind share it, and each is asked once a batch."""
+    return inspect.signature(function)
 
 
 class _LaterCall:

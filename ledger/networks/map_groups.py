@@ -42,6 +42,11 @@ class MapGroup:
         return self.maps[0].width
 
     @property
+    def window(self) -> int | None:
+        """Side of the square of one channel's pixels that the inputs of each map are; None if they are not."""
+        return self.maps[0].window if self.stacked else None
+
+    @property
     def form(self) -> WeightForm | None:
         """How the parameter holds them, if not simply row by row."""
         return self.maps[0].form

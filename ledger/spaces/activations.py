@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import GroupedAccumulator, GroupedSpace
+from ledger.algebra.moment_forms import moment_form
 from ledger.algebra.spaces import Space
 from ledger.errors import NonFiniteError, UnsupportedLayerError
 from ledger.hookspecs import GroupedRows, RowSampler
@@ -52,6 +53,7 @@ def collect_spaces(
     accumulators = _accumulators(network, max_rank)
     predictions = None if class_index is None else MaskedPredictions(class_index)
     image_means = ImageMeans()
+    images = 0
     groups = {m.key: group for group in network.map_groups for m in group.maps}
 
     def fold(layer: str, rows: Mapping[str, Tensor]) -> None:
@@ -64,11 +66,12 @@ def collect_spaces(
 
     with capture_rows(network, sampler, fold), torch.inference_mode():
         for batch in batches:
+            images += len(batch)
             answer = network.module(network.prepare_images(batch))
             if predictions is not None:
                 predictions.update(answer)
                 image_means.end_batch(len(batch))
-    spaces = _spaces(accumulators, tolerance)
+    spaces = _spaces(accumulators, tolerance, one_image=images == 1)
     if predictions is None:
         return ClassStatistics(spaces)
     each = predictions.each()
@@ -83,7 +86,7 @@ def collect_spaces(
 
 def _accumulators(network: Network, max_rank: int) -> dict[str, CovarianceAccumulator | GroupedAccumulator]:
     return {
-        group.key: GroupedAccumulator(group.size, group.width)
+        group.key: GroupedAccumulator(group.size, group.width, moment_form(group.width, group.window))
         if group.stacked
         else CovarianceAccumulator(group.width, max_rank=max_rank)
         for group in network.map_groups
@@ -91,7 +94,7 @@ def _accumulators(network: Network, max_rank: int) -> dict[str, CovarianceAccumu
 
 
 def _spaces(
-    accumulators: Mapping[str, CovarianceAccumulator | GroupedAccumulator], tolerance: float
+    accumulators: Mapping[str, CovarianceAccumulator | GroupedAccumulator], tolerance: float, *, one_image: bool
 ) -> dict[str, Space | GroupedSpace]:
     silent = [key for key, accumulator in accumulators.items() if accumulator.rows == 0]
     if silent:
@@ -99,7 +102,10 @@ def _spaces(
             f"the forward pass never called {', '.join(silent[:3])}", "see unledger model coverage"
         )
     return {
-        key: acc.space(tolerance=tolerance) if isinstance(acc, CovarianceAccumulator) else acc.space()
+        # The positions of one image are few, and there may be a thousand classes of one image.
+        key: acc.space(tolerance=tolerance, as_they_are=one_image)
+        if isinstance(acc, CovarianceAccumulator)
+        else acc.space()
         for key, acc in accumulators.items()
     }
 
@@ -122,5 +128,7 @@ def _rows_of(group: MapGroup, rows: Mapping[str, Tensor]) -> Tensor:
 
 def _require_finite(values: Tensor, layer: str) -> None:
     # Minimum and maximum are NaN or infinite if any value is; this takes one pass and no second tensor of that size.
-    if values.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(values))).all()):
+    # It is fast in the order in which values lie in memory.
+    lying = values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))
+    if values.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(lying))).all()):
         raise NonFiniteError(f"the input of {layer} holds NaN or infinity", "check the weights and the images")

@@ -1,13 +1,15 @@
-"""Class statistics as stored bytes: one tensor for each map, three for each group, and two for all maps together.
+"""Class statistics as stored bytes: one tensor for each map, a few for each group, and two for all maps together.
 
 Under a map's key lies its factor ``F`` (i, r) in half precision. For a group there are ``KEY#moments``, half precision
-(g, i * (i + 1) / 2), and ``KEY#trace``, float64 (g,), as :class:`~ledger.algebra.grouped.GroupedSpace` describes them.
+(g, i * (i + 1) / 2), and ``KEY#trace``, float64 (g,), as :class:`~ledger.algebra.grouped.GroupedSpace` describes them;
+of groups of windows, ``KEY#spectrum`` and ``KEY#couplings`` in place of the moments (:mod:`.stored_spectra`).
 
 Mean rows are stored so that they take little beside that (``docs/adr/0006-class-spaces.md``). Those of single maps are
 one tensor, ``#means``, half precision, in the order of the record; each is divided by the root mean squared length of
 its rows, which the record knows, so that neither large nor small activations leave the range of half precision. Those
-of a group are ``KEY#mean``, int8 or int16 (g, i), as a share of the root mean square of each input, which the moments
-know and which no mean exceeds. ``#prediction``, float32 (classes,), is the class's mean masked prediction.
+of a group are ``KEY#mean``, int8 or int16 (g, i), as a share of the root mean square of each input, or, beside a
+spectrum, of the whole row; the moments know both, and no mean exceeds them. ``#prediction``, float32 (classes,), is the
+class's mean masked prediction.
 
 Of the class's j look-alike groups there are ``#look-alikes``, int64 (j,), with ``.shares``, float32 (j,), and
 ``.predictions``, float32 (classes, j), and what places them at every single map: ``#deviations``, half precision, the
@@ -24,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ledger.algebra.grouped import HALF_PRECISION_ROUNDING, GroupedSpace
+from ledger.algebra.moment_forms import Spectrum, moment_form
 from ledger.algebra.spaces import Space
 from ledger.domain.class_spaces import MapSummary, NewClassSpace
 from ledger.errors import UnsupportedLayerError
@@ -33,8 +36,9 @@ from ledger.weights import tensor_files
 from .look_alikes import LookAlikes
 from .statistics import ClassStatistics, MapSpaces
 from .stored_means import from_half, from_steps, half_mean, steps_of_mean
+from .stored_spectra import codes_of, entries_of
 
-MOMENTS, TRACE, MEAN = "#moments", "#trace", "#mean"
+MOMENTS, SPECTRUM, COUPLINGS, TRACE, MEAN = "#moments", "#spectrum", "#couplings", "#trace", "#mean"
 MEANS, DEVIATIONS, PREDICTION = "#means", "#deviations", "#prediction"
 GROUP_CLASSES, GROUP_SHARES, GROUP_PREDICTIONS = "#look-alikes", "#look-alikes.shares", "#look-alikes.predictions"
 
@@ -50,8 +54,14 @@ def serialise(statistics: ClassStatistics) -> bytes:
     deviations: list[Tensor] = []
     for key, space in statistics.spaces.items():
         if isinstance(space, GroupedSpace):
-            stored = replace(space, packed=space.packed.half())
-            tensors += [(key + MOMENTS, stored.packed), (key + TRACE, stored.trace)]
+            if isinstance(space.form, Spectrum):
+                spectrum, couplings = codes_of(space.form, space.packed)
+                stored = space
+                tensors += [(key + SPECTRUM, spectrum), (key + COUPLINGS, couplings)]
+            else:
+                stored = replace(space, packed=space.packed.half())
+                tensors.append((key + MOMENTS, stored.packed))
+            tensors.append((key + TRACE, stored.trace))
             if space.mean is not None and statistics.prediction is not None:
                 tensors.append((key + MEAN, steps_of_mean(stored, space.mean)))
         else:
@@ -136,20 +146,31 @@ def _space(
         space = Space(tensors[m.key], m.rows, m.trace, m.error_bound)
         return replace(space, mean=from_half(space, means[m.key])) if m.key in means else space
     if group.key in known:
-        moments, trace = tensors[group.key + MOMENTS], tensors[group.key + TRACE]
-        grouped = GroupedSpace(moments, group.width, known[group.key].rows, trace)
+        grouped = GroupedSpace(
+            _stored_entries(group, tensors), group.width, known[group.key].rows, tensors[group.key + TRACE]
+        )
         steps = tensors.get(group.key + MEAN) if PREDICTION in tensors else None
-        return grouped if steps is None else replace(grouped, mean=from_steps(grouped, steps))
+        whole = grouped if steps is None else replace(grouped, mean=from_steps(grouped, steps))
+        return whole.kept_in(moment_form(group.width, group.window))
     members = [known[m.key] for m in group.maps]
     factors = [tensors[m.key].double() for m in group.maps]
     moments = torch.stack([m.trace * factor @ factor.T for m, factor in zip(members, factors, strict=True)])
     # The recorded trace, not that of the product: it includes what the rank cut off.
     trace = torch.tensor([m.trace for m in members], dtype=torch.float64)
-    return GroupedSpace.of(moments, members[0].rows, trace)
+    return GroupedSpace.of(moments, members[0].rows, trace).kept_in(moment_form(group.width, group.window))
+
+
+def _stored_entries(group: MapGroup, tensors: Mapping[str, Tensor]) -> Tensor:
+    """Return what is kept of a group's moments (g, m); an earlier release kept whole triangles of windows too."""
+    if group.key + SPECTRUM not in tensors:
+        return tensors[group.key + MOMENTS]
+    return entries_of(tensors[group.key + SPECTRUM], tensors[group.key + COUPLINGS])
 
 
 def _summary(key: str, space: Space | GroupedSpace) -> MapSummary:
     if isinstance(space, GroupedSpace):
         trace = float(space.trace.sum())
-        return MapSummary(key, space.width, space.width, space.rows, trace, HALF_PRECISION_ROUNDING, space.groups)
+        # Two positive matrices of trace 1 are at most 1 apart; how far those of a spectrum are is not worked out.
+        error = 1.0 if isinstance(space.form, Spectrum) else HALF_PRECISION_ROUNDING
+        return MapSummary(key, space.width, space.width, space.rows, trace, error, space.groups)
     return MapSummary(key, space.width, space.rank, space.rows, space.trace, space.error_bound)

@@ -58,7 +58,8 @@ def deviations(space: Space, image_means: Tensor, predictions: Tensor, groups: L
         float32 (r, j), as :attr:`~ledger.algebra.spaces.Space.deviations` describes it.
     """
     length = space.length
-    if space.rank == 0 or not length:
+    # One image is its class's mean, and so are its groups.
+    if space.rank == 0 or not length or len(predictions) == 1:
         return torch.zeros(space.rank, len(groups.classes))
     weights = _weights(predictions, groups.classes) - 1 / len(predictions)
     apart = image_means.double().mT @ weights.to(image_means.device) / length

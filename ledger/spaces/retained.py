@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ledger.algebra.exact_sum import ExactSum, GroupedExactSum, grouped_trace
 from ledger.algebra.grouped import GroupedSpace
+from ledger.algebra.moment_forms import MomentForm, Spectrum, form_of, moment_form
 from ledger.algebra.spaces import Space
 from ledger.algebra.summed_moments import SummedMoments
 from ledger.errors import WeightsError
@@ -41,6 +42,13 @@ class MapShape:
     """Number of maps in the group ``g``; None for a single map."""
     summed: bool
     """Whether second moments are summed, and not factors kept."""
+    window: int | None = None
+    """Side of the square of one channel's pixels that the inputs of a group are; None if they are something else."""
+
+    @property
+    def form(self) -> MomentForm:
+        """What is kept of the second moments."""
+        return moment_form(self.width, self.window)
 
     @classmethod
     def of(cls, group: MapGroup, known_classes: int, max_rank: int) -> "MapShape":
@@ -53,7 +61,7 @@ class MapShape:
         """
         # A column takes two bytes an input, and half a matrix of 64-bit integers four bytes an input and input.
         summed = group.stacked or known_classes * min(max_rank, group.width) > 2 * group.width
-        return cls(group.key, group.width, group.size if group.stacked else None, summed)
+        return cls(group.key, group.width, group.size if group.stacked else None, summed, group.window)
 
 
 class RetainedMap:
@@ -105,7 +113,7 @@ class RetainedMap:
     def tensor_bytes(self) -> int:
         """About how many bytes :meth:`tensors` has."""
         shape = self.shape
-        whole = (shape.groups or 1) * shape.width * (shape.width + 1) // 2 * 8 * self._sum.bands_in(self._traces)
+        whole = (shape.groups or 1) * shape.form.entries * 8 * self._sum.bands_in(self._traces)
         factors = sum(2 * factor.numel() for factor in self._factors.values())
         means = sum(2 * stored.numel() for stored, _ in self._means.values())
         return whole + factors + means
@@ -343,9 +351,25 @@ def shapes_of_part(tensors: Mapping[str, Tensor], groups: Sequence[MapGroup]) ->
         groups: Its maps, and groups of maps, in order.
     """
     return [
-        MapShape(group.key, group.width, group.size if group.stacked else None, f"{place}.{BANDS}" in tensors)
+        MapShape(
+            group.key,
+            group.width,
+            group.size if group.stacked else None,
+            f"{place}.{BANDS}" in tensors,
+            _window(tensors, place, group),
+        )
         for place, group in enumerate(groups)
     ]
+
+
+def _window(tensors: Mapping[str, Tensor], place: int, group: MapGroup) -> int | None:
+    """Return the side of the windows of a group whose sum is one of spectra."""
+    for band in tensors.get(f"{place}.{BANDS}", torch.zeros(0)).tolist() if group.stacked else ():
+        # The last column is the energy.
+        form = form_of(group.width, tensors[f"{place}.{BANDS}.{band}"].shape[1] - 1)
+        if isinstance(form, Spectrum):
+            return form.side
+    return None
 
 
 def read_part(tensors: Mapping[str, Tensor], shapes: Sequence[MapShape], place: int) -> RetainedMap:

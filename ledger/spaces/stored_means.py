@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ledger.algebra.grouped import GroupedSpace
+from ledger.algebra.moment_forms import Spectrum
 from ledger.algebra.spaces import Space
 
 WIDE = 40
@@ -27,29 +28,33 @@ def from_half(space: Space, stored: Tensor) -> Tensor:
 
 
 def steps_of_mean(space: GroupedSpace, mean: Tensor) -> Tensor:
-    """Return a group's mean rows (g, i) in steps of which the root mean square of an input has 127, or 32,767.
+    """Return a group's mean rows (g, i) in steps of which the largest that they could be has 127, or 32,767.
 
     Args:
-        space: As it is stored: its moments are in half precision.
+        space: As it is stored: its moments are in half precision, or a spectrum.
         mean: (g, i).
 
     Returns:
-        int8, or int16 from :data:`WIDE` inputs on.
+        int8, or int16 from :data:`WIDE` inputs on and beside a spectrum.
     """
-    kind = torch.int16 if space.width >= WIDE else torch.int8
+    wide = space.width >= WIDE or isinstance(space.form, Spectrum)
+    kind = torch.int16 if wide else torch.int8
     steps = torch.iinfo(kind).max
-    largest = _root_mean_squares(space)
+    largest = _largest(space)
     share = torch.where(largest > 0, mean.double() / largest.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
     return (steps * share).round().clamp(-steps, steps).to(kind)
 
 
 def from_steps(space: GroupedSpace, stored: Tensor) -> Tensor:
     """Return the mean rows, float32 (g, i), that :func:`steps_of_mean` made ``stored`` of."""
-    return (stored.double() / torch.iinfo(stored.dtype).max * _root_mean_squares(space)).float()
+    return (stored.double() / torch.iinfo(stored.dtype).max * _largest(space)).float()
 
 
-def _root_mean_squares(space: GroupedSpace) -> Tensor:
-    """Return the root mean square of each input, float64 (g, i)."""
-    place = torch.arange(space.width, device=space.packed.device)
-    diagonal = space.packed[:, place * (place + 3) // 2].double() / space.width
-    return (diagonal * space.trace[:, None] / max(1, space.rows)).clamp_min(0.0).sqrt()
+def _largest(space: GroupedSpace) -> Tensor:
+    """Return the root mean square of each input, float64 (g, i); of a spectrum, which is not exact, of rows (g, 1)."""
+    shares = (
+        torch.ones(space.groups, 1, dtype=torch.float64, device=space.packed.device)
+        if isinstance(space.form, Spectrum)
+        else space.form.diagonal(space.packed).double() / space.width
+    )
+    return (shares * space.trace[:, None] / max(1, space.rows)).clamp_min(0.0).sqrt()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's customary name
@@ -35,13 +36,10 @@ class Conv2dHandler:
         conv = _conv(module)
         images = inputs[0] if inputs[0].ndim == 4 else inputs[0].unsqueeze(0)
         count, channels, height, width = images.shape
-        # Numbers of pixels, padded as the images are: however many channels those have, to pad one map is enough.
-        numbers = torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width)
-        pixels = self._padded(numbers, conv)[0, 0].long() - 1
-        corners, offsets = _patch_indices(conv, *pixels.shape)
+        pixels, corners, offsets = self._patches(conv, height, width)
         positions = sampler.positions(maps[0].parameter, count, len(corners))
         corners = corners.expand(count, -1) if positions is None else corners[positions]
-        index = pixels.flatten()[corners.unsqueeze(-1) + offsets].flatten(1).to(images.device)
+        index = pixels[corners.unsqueeze(-1) + offsets].flatten(1).to(images.device)
         # All channels of a pixel at once: in a map that lies channels last they are neighbours.
         flat = images.permute(0, 2, 3, 1).flatten(1, 2)
         patches = flat[torch.arange(count, device=images.device).unsqueeze(1), index.clamp_min(0)]
@@ -50,6 +48,16 @@ class Conv2dHandler:
         patches = patches.view(count, -1, len(offsets), conv.groups, channels // conv.groups)
         grouped = patches.permute(3, 0, 1, 4, 2).flatten(3).flatten(1, 2)
         return group_rows(maps, grouped)
+
+    def _patches(self, conv: nn.Conv2d, height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return where patches lie in a padded image: the number of each of its pixels, or -1; corners; offsets."""
+        known = _PATCHES.setdefault(conv, {})
+        if (height, width) not in known:
+            # Numbers, padded as the images are: however many channels those have, to pad one map is enough.
+            numbers = torch.arange(1, height * width + 1, dtype=torch.float64).view(1, 1, height, width)
+            pixels = self._padded(numbers, conv)[0, 0].long() - 1
+            known[height, width] = (pixels.flatten(), *_patch_indices(conv, *pixels.shape))
+        return known[height, width]
 
     @staticmethod
     def _padded(images: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -60,6 +68,10 @@ class Conv2dHandler:
             return images
         mode = "constant" if conv.padding_mode == "zeros" else conv.padding_mode
         return F.pad(images, amounts, mode=mode)
+
+
+_PATCHES: WeakKeyDictionary[nn.Conv2d, dict[tuple[int, int], tuple[Tensor, Tensor, Tensor]]] = WeakKeyDictionary()
+"""Where the patches of a layer lie, for images of each height and width: many classes ask for it in turn."""
 
 
 def _conv(module: nn.Module) -> nn.Conv2d:

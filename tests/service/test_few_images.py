@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +10,9 @@ from PIL import Image
 
 from ledger.domain.registered_accuracy import Count
 from ledger.domain.settings import Preprocessing
+from ledger.service.computation.class_space_collection import Specs, class_space_specs
 from ledger.service.computation.unlearning import missed_by_figures
-from ledger.service.computation.workbench import open_workbench
+from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.evidence.evaluation import evaluate
 from ledger.service.progress import Silent
 
@@ -60,3 +62,19 @@ def test_a_class_of_one_image_is_forgotten_and_the_little_it_shows_is_told(desk:
     assert figures["base_train"]["per_class"][3] == 1.0
     assert figures["train"]["per_class"][3] == 0.0
     assert f"note: test images: 3 1; {ONE_EACH}" in told
+
+
+def test_few_images_are_read_at_fewer_positions_and_found_by_another_specification(desk: Desk) -> None:
+    desk.register("cars")
+    bench = open_workbench(desk.ledger, "cars")
+    rows = bench.model.settings.rows_per_class
+
+    def spec(most: int, count: int) -> Specs:
+        other = replace(bench.model, settings=replace(bench.model.settings, rows_per_image=most))
+        return class_space_specs(Workbench(bench.ledger, other, bench.anchor), 3, range(count))
+
+    assert bench.model.settings.positions(1) == min(64, rows)
+    # Where it limits nothing, class spaces of releases without it are found.
+    assert spec(64, 40) == spec(8, 40) == spec(10**6, 40)
+    assert spec(8, 2) != spec(64, 2)
+    assert spec(rows, 1) == spec(rows + 1, 1) != spec(rows - 1, 1)

@@ -7,14 +7,20 @@ from typing import Any
 import pytest
 import torch
 
+from ledger.algebra.summed_moments import SummedMoments
 from ledger.config import create_config
+from ledger.domain.kept_results import ResultKind
 from ledger.domain.models import Architecture
 from ledger.domain.settings import Settings
 from ledger.networks.opening import build_network
+from ledger.service.computation import retained_sums
+from ledger.service.computation.kept_results import find_kept_result
+from ledger.service.computation.retained_sums import BasisGathering
 from ledger.service.computation.unlearning import propose
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.ledger import Ledger, create_ledger
 from ledger.service.models.registration import Registration, register
+from ledger.service.upkeep.fsck import fsck
 from ledger.service.versions.integrity import verify
 from ledger.spaces.activations import collect_spaces
 from ledger.weights import tensor_files
@@ -28,6 +34,8 @@ def build(num_classes):
         nn.ReLU(),
         nn.Conv2d(8, 8, 3, groups=8),
         nn.ReLU(),
+        nn.Conv2d(8, 8, 5, groups=8, padding=2),
+        nn.ReLU(),
         nn.Flatten(),
         nn.Linear(128, num_classes),
     )
@@ -37,7 +45,7 @@ SETTINGS = Settings(
     forget_samples=8,
     calibration_samples=5,
     solvers=("projection",),
-    depths=(3,),
+    depths=(4,),
     alpha_r=(100.0,),
     alpha_f=(10.0,),
 )
@@ -80,19 +88,39 @@ def test_groups_are_recorded_as_one_map(ledger: Ledger) -> None:
     proposal = propose(bench, frozenset({3}), Noted())
     first, grouped, last = (
         next(m for m in proposal.recipe.document["maps"] if m["key"] == key)
-        for key in ("0.weight", "2.weight", "5.weight")
+        for key in ("0.weight", "2.weight", "7.weight")
     )
-    assert len(proposal.recipe.document["maps"]) == 3
+    assert len(proposal.recipe.document["maps"]) == 4
     assert (grouped["groups"], grouped["most"] >= grouped["change"] > 0) == (8, True)
     assert not {"groups", "most"} & (first.keys() | last.keys())
     with ledger.database.read() as tx:
         spaces = tx.class_spaces.all(bench.model)
     assert all(
-        [(m.key, m.groups) for m in s.maps] == [("0.weight", 1), ("2.weight", 8), ("5.weight", 1)] for s in spaces
+        [(m.key, m.groups) for m in s.maps] == [("0.weight", 1), ("2.weight", 8), ("4.weight", 8), ("7.weight", 1)]
+        for s in spaces
     )
     assert {problem for _, problem in verify(ledger, "any")} == {""}
     edited = tensor_files.parse(ledger.objects.get(proposal.weights), "the proposal")
-    assert not torch.equal(edited["2.weight"], bench.anchor_state["2.weight"])
+    for key in ("2.weight", "4.weight"):
+        assert not torch.equal(edited[key], bench.anchor_state[key])
+
+
+def test_kept_sums_of_triangles_and_spectra_are_those_of_all_class_spaces(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retained_sums, "LEAST_SAVING", 0)
+    first = propose(open_workbench(ledger, "any"), frozenset({3}), Noted())
+    bench = open_workbench(ledger, "any")
+    assert find_kept_result(bench, ResultKind.RETAINED) is not None
+    assert list(fsck(ledger, Noted(), read_data=True).findings) == []
+    kept = BasisGathering(bench, frozenset({3, 5}), store=False).gather(Noted()).retain
+    anew = BasisGathering(bench, frozenset({3, 5}), store=False).gather(Noted(), use_kept=False).retain
+    for key in ("2.weight", "4.weight"):
+        one, other = kept.spaces(key), anew.spaces(key)
+        assert isinstance(one, SummedMoments)
+        assert isinstance(other, SummedMoments)
+        assert torch.equal(one.matrix(), other.matrix())
+    assert first.weights != propose(bench, frozenset({3, 5}), Noted()).weights
 
 
 def test_interrupted_work_goes_on_where_it_stopped_and_ends_in_the_same_bytes(

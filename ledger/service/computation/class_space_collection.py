@@ -52,7 +52,7 @@ def content_specs(workbench: Workbench, content: str, places: Sequence[int]) -> 
         content: The digest.
         places: Which of the class's training images, in collection order.
     """
-    return _specs(workbench, {"class_data": content, "samples": list(places)})
+    return _specs(workbench, {"class_data": content, "samples": list(places)}, len(places))
 
 
 def combined_specs(workbench: Workbench, data: str, images: Sequence[int]) -> Specs:
@@ -63,11 +63,13 @@ def combined_specs(workbench: Workbench, data: str, images: Sequence[int]) -> Sp
         data: The digest.
         images: Indices into the training split, in collection order.
     """
-    return _specs(workbench, {"data": data, "samples": list(images)})
+    return _specs(workbench, {"data": data, "samples": list(images)}, len(images))
 
 
-def _specs(workbench: Workbench, images: Mapping[str, object]) -> Specs:
+def _specs(workbench: Workbench, images: Mapping[str, object], count: int) -> Specs:
     settings, anchor, code = workbench.model.settings, workbench.anchor, workbench.model.code_digest
+    # Earlier releases read every position of a few images; where that is what happens, they are found by the same.
+    limited = settings.positions(count) < math.ceil(settings.rows_per_class / count)
     facts = (
         {
             "weights": anchor.weights,
@@ -78,6 +80,7 @@ def _specs(workbench: Workbench, images: Mapping[str, object]) -> Specs:
             "batch_size": settings.batch_size,
         }
         | dict(images)
+        | ({"rows_per_image": settings.rows_per_image} if limited else {})
         | ({"anchor": anchor.number} if anchor.number else {})
         | ({"code": code} if code else {})
     )
@@ -112,7 +115,7 @@ def collection_plan(workbench: Workbench, class_index: int, images: Sequence[int
     return CollectionPlan(
         class_index=class_index,
         seed=settings.seed,
-        per_image=math.ceil(settings.rows_per_class / len(images)),
+        per_image=settings.positions(len(images)),
         max_rank=settings.max_rank,
         tolerance=settings.space_tolerance,
         bare=bare,

@@ -33,7 +33,7 @@ def differing_parts(ledger: Ledger, model: Model, kept: KeptResult) -> Iterator[
     from ledger.spaces.retained import MapShape, RetainBasis, part_tensors, shapes_of_part
     from ledger.weights import tensor_files
 
-    def group(name: str, record: NewClassSpace) -> MapGroup:
+    def group(name: str, record: NewClassSpace, window: int | None = None) -> MapGroup:
         known = [one for one in record.maps if one.key == name]
         # An earlier release recorded each group of a convolution by itself.
         members = [one for one in record.maps if one.key.startswith(f"{name}[")]
@@ -41,8 +41,10 @@ def differing_parts(ledger: Ledger, model: Model, kept: KeptResult) -> Iterator[
         width = (known or members)[0].width
         if known and count == 1:
             return MapGroup(name, (LinearMap(name, name, 0, 1, width),))
-        maps = tuple(LinearMap(f"{name}[{j}]", name, j, j + 1, width, grouped=True) for j in range(count))
-        return MapGroup(name, maps)
+        return MapGroup(
+            name,
+            tuple(LinearMap(f"{name}[{j}]", name, j, j + 1, width, grouped=True, window=window) for j in range(count)),
+        )
 
     records = [_record(ledger, model, *member) for member in kept.members]
     shapes: list[MapShape] = []
@@ -51,7 +53,7 @@ def differing_parts(ledger: Ledger, model: Model, kept: KeptResult) -> Iterator[
         shapes += shapes_of_part(tensors, [group(name, records[0]) for name in part.names])
     basis = RetainBasis(shapes, torch.device("cpu"))
     for record in records:
-        groups = [group(shape.key, record) for shape in shapes]
+        groups = [group(shape.key, record, shape.window) for shape in shapes]
         basis.add(record.class_index, files.parse(ledger.objects.get(record.object_digest), record, groups))
     for part in kept.parts:
         again = tensor_files.serialise(part_tensors(basis.head, [basis.maps[name] for name in part.names]))

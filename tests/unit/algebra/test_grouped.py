@@ -15,10 +15,10 @@ from ledger.algebra.grouped import (
     grouped_mean,
     grouped_retain_weights,
     grouped_stack,
-    unpacked,
 )
 from ledger.algebra.least_squares import least_squares_delta
 from ledger.algebra.map_factors import MapFactors
+from ledger.algebra.moment_forms import Triangle
 from ledger.algebra.projection import projection_delta
 from ledger.algebra.spaces import Space, forget_weights, retain_weights, stack
 from ledger.algebra.strength import Strength
@@ -165,7 +165,7 @@ def test_packing_keeps_a_symmetric_matrix() -> None:
     space = GroupedSpace.of(moments, 9, torch.ones(2, dtype=torch.float64))
     torch.testing.assert_close(space.moments(), moments, rtol=1e-6, atol=1e-6)
     assert space.packed.shape == (2, 15)
-    assert unpacked(torch.arange(3.0)[None], 2)[0].tolist() == [[0.0, 1.0], [1.0, 2.0]]
+    assert Triangle(2).moments(torch.arange(3.0)[None])[0].tolist() == [[0.0, 1.0], [1.0, 2.0]]
 
 
 @pytest.mark.parametrize("device", ["cpu"])

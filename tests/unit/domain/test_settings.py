@@ -117,6 +117,14 @@ def test_settings_written_before_there_were_solvers_can_be_read() -> None:
     assert Settings.from_json(json.loads(json.dumps(written))) == Settings(seed=3)
 
 
+def test_models_registered_before_positions_of_an_image_were_limited_go_on_without_a_limit() -> None:
+    written = Settings(rows_per_class=100).to_json()
+    assert Settings.from_json(written).positions(1) == 64
+    del written["rows_per_image"]
+    before = Settings.from_json(written)
+    assert [before.positions(images) for images in (1, 3, 200)] == [100, 34, 1]
+
+
 def test_refused_json_is_refused_on_reading_too() -> None:
     with pytest.raises(UsageError):
         Settings.from_json({"max_rank": 0})

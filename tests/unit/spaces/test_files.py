@@ -1,4 +1,4 @@
-"""Class statistics as bytes: groups in three tensors, means in few bytes, and what earlier releases stored."""
+"""Class statistics as bytes: groups in a few tensors, means in few bytes, and what earlier releases stored."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from torch import nn
 
 from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.grouped import GroupedAccumulator, GroupedSpace
+from ledger.algebra.moment_forms import Spectrum, Triangle
 from ledger.algebra.spaces import Space
 from ledger.domain.class_spaces import MapSummary, NewClassSpace
 from ledger.errors import UnsupportedLayerError
@@ -195,8 +196,8 @@ def test_means_are_not_read_from_maps_that_are_called_like_them() -> None:
 
 def test_means_take_little_beside_the_spaces() -> None:
     torch.manual_seed(0)
-    depthwise = nn.Conv2d(64, 64, 5, groups=64)
-    module = nn.Sequential(nn.Conv2d(4, 64, 3), nn.ReLU(), depthwise, nn.Flatten(), nn.Linear(576, 10))
+    grouped = nn.Conv2d(64, 64, 5, groups=32)
+    module = nn.Sequential(nn.Conv2d(4, 64, 3), nn.ReLU(), grouped, nn.Flatten(), nn.Linear(576, 10))
     net = Network.of(module, build_plugins().layer_handlers())
     images = torch.randn(40, 4, 9, 9)
     found = collect_spaces(net, [images], PositionSampler(0, 0, 9), max_rank=64, class_index=0)
@@ -218,3 +219,69 @@ def test_what_earlier_releases_stored_is_read() -> None:
     torch.testing.assert_close(read.trace, new.trace, rtol=1e-5, atol=0)
     # Factors were stored in half precision.
     torch.testing.assert_close(read.moments(), new.moments(), rtol=0, atol=1e-3)
+
+
+def windowed(kernel: int = 5) -> Network:
+    torch.manual_seed(0)
+    depthwise = nn.Conv2d(4, 4, kernel, groups=4, padding=kernel // 2)
+    module = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), depthwise, nn.Flatten(), nn.Linear(144, 3))
+    return Network.of(module, build_plugins().layer_handlers())
+
+
+def test_windows_are_stored_as_spectra_and_read_again() -> None:
+    net = windowed()
+    statistics = collected(net)
+    data, summaries = files.serialise(statistics), files.summaries(statistics.spaces)
+    tensors = load(data)
+    assert {name for name in tensors if name.startswith("2.weight")} == {
+        *("2.weight#spectrum", "2.weight#couplings", "2.weight#trace", "2.weight#mean"),
+    }
+    assert tensors["2.weight#spectrum"].dtype == torch.uint8
+    assert [m.error_bound for m in summaries if m.key == "2.weight"] == [1.0]
+    read = files.parse(data, record(summaries), net.map_groups).spaces["2.weight"]
+    kept = statistics.spaces["2.weight"]
+    assert isinstance(read, GroupedSpace)
+    assert isinstance(kept, GroupedSpace)
+    assert read.form == kept.form == Spectrum(5)
+    assert torch.equal(read.trace, kept.trace)
+    off = torch.linalg.matrix_norm(read.moments() - kept.moments(), ord=2, dim=(1, 2))
+    assert float(off.max()) < 0.05
+    assert kept.mean is not None
+    assert read.mean is not None
+    assert float((read.mean - kept.mean).norm()) < 1e-3 * float(kept.mean.norm())
+
+
+def test_whole_triangles_of_windows_that_an_earlier_release_stored_are_read_as_spectra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = windowed()
+    with monkeypatch.context() as patch:
+        patch.setattr("ledger.spaces.activations.moment_form", lambda width, _: Triangle(width))
+        before = collected(net)
+    old = files.serialise(before)
+    assert "2.weight#moments" in load(old)
+    read = files.parse(old, record(files.summaries(before.spaces)), net.map_groups).spaces["2.weight"]
+    new = collected(net).spaces["2.weight"]
+    assert isinstance(read, GroupedSpace)
+    assert isinstance(new, GroupedSpace)
+    assert read.form == Spectrum(5)
+    # Half precision.
+    torch.testing.assert_close(read.packed, new.packed, rtol=2e-3, atol=2e-2)
+    torch.testing.assert_close(read.mean, new.mean, rtol=1e-2, atol=1e-2)
+
+
+def test_the_rows_of_a_single_image_are_kept_as_they_are() -> None:
+    net = network()
+    one = collect_spaces(net, [IMAGES[:1]], PositionSampler(0, 0, 7), max_rank=64, tolerance=1e-4, class_index=0)
+    space = one.spaces["1.weight"]
+    assert isinstance(space, Space)
+    assert (space.rank, space.rows, space.error_bound) == (7, 7, 0.0)
+    with torch.inference_mode():
+        inputs = net.module[0](IMAGES[:1]).flatten(2)[0].T  # type: ignore[index]
+    shares = space.factor.T * space.trace**0.5
+    nearest = torch.cdist(shares, inputs).amin(1)
+    assert float(nearest.max()) < 1e-5
+    data = files.serialise(one)
+    read = files.parse(data, record(files.summaries(one.spaces)), net.map_groups).spaces["1.weight"]
+    assert isinstance(read, Space)
+    torch.testing.assert_close(read.factor.float(), space.factor, rtol=1e-3, atol=1e-4)
