@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's customary name
 from torch import Tensor, nn
 
 from ledger.algebra.grouped import GroupedSpace
+from ledger.algebra.moment_forms import moment_form
 from ledger.algebra.spaces import Space
 from ledger.hookspecs import LayerHandler
 from ledger.networks.map_weights import Edit, MapWeights
@@ -104,7 +105,7 @@ def check_layer(
         moment, count = read[key]
         if count != len(rows):
             raise AssertionError(f"{key}: the handler reads {count} rows, the layer written out has {len(rows)}")
-        torch.testing.assert_close(moment, second_moment(rows), rtol=0, atol=MOMENT_TOLERANCE)
+        torch.testing.assert_close(moment, kept_moment(network, key, rows), rtol=0, atol=MOMENT_TOLERANCE)
     removed = {key: _some_directions(rows).float() for key, rows in rows_of.items()}
     with torch.no_grad():
         expected = explicit(layer, given, lambda key, rows: rows - rows @ removed[f"{LAYER}.{key}"].T)
@@ -148,6 +149,13 @@ def read_moments(network: Network) -> dict[str, tuple[Tensor, int]]:
         else:
             each[group.key] = (space.factor @ space.factor.T).double(), space.rows
     return each
+
+
+def kept_moment(network: Network, key: str, rows: Tensor) -> Tensor:
+    """Return as much of the second moment of rows (n, i) as is kept of a map: of windows, the spectrum."""
+    [group] = [group for group in network.map_groups if any(m.key == key for m in group.maps)]
+    form = moment_form(group.width, group.window)
+    return form.moments(form.of_moments(second_moment(rows)[None]))[0]
 
 
 def second_moment(rows: Tensor) -> Tensor:

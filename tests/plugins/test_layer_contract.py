@@ -366,6 +366,26 @@ def test_conv2d(data: st.DataObject) -> None:
     check(conv2d, layer, (images,))
 
 
+@pytest.mark.parametrize("side", [5, 6, 7])
+@pytest.mark.parametrize(
+    ("kind", "explicit"), [(nn.Conv2d, conv2d), (Conv2dSame, conv2d_same), (ScaledStdConv2d, std_conv)]
+)
+def test_windows_of_one_channel_are_read_as_spectra(kind: Any, explicit: Explicit, side: int) -> None:
+    torch.manual_seed(side)
+    layer, images = kind(3, 6, side, padding=side // 2, groups=3, stride=2), torch.randn(2, 3, 9, 8)
+    if kind is Conv2dSame:
+        layer = kind(3, 6, side, groups=3, stride=2)
+    check(explicit, layer, (images,))
+    network = Network.of(OneLayer(layer.eval(), (images,)), HANDLERS).observed(IMAGES)
+    assert [group.window for group in network.map_groups] == [side]
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 3)])
+def test_other_kernels_of_one_channel_are_read_whole(shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    check(conv2d, nn.Conv2d(3, 3, shape, groups=3), (torch.randn(2, 3, 9, 8),))
+
+
 def any_conv2d(data: st.DataObject, kind: Any) -> tuple[Any, Tensor]:
     draw = data.draw
     groups, depthwise = draw(SMALL), draw(st.booleans())
