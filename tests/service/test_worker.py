@@ -336,12 +336,12 @@ def test_a_failure_after_the_lease_was_lost_is_not_recorded_as_one(desk: Desk, m
 
 def test_a_heartbeat_keeps_the_lease_while_work_takes_longer(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(bench: Workbench, *arguments: Any) -> Proposal:
-        time.sleep(4)
+        time.sleep(7)
         return propose(bench, *arguments)
 
     monkeypatch.setattr(unlearning, "propose", slow)
     desk.file(3)
-    [done] = work(desk.ledger, Silent(), lease=3.0)
+    [done] = work(desk.ledger, Silent(), lease=6.0)
     assert done.version is not None
     assert (done.version.number, done.request.lease_epoch) == (1, 1)
 
