@@ -10,26 +10,21 @@ is known of early feature maps matters as much as it can. *Loss* is against the 
 classes masked, in points; each line is the mean over forgotten classes, each forgotten alone.
 """
 
-import argparse
 import statistics
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
 import torch
 from accuracy import class_accuracies
-from imagenet_twenty import ARCHITECTURE, NORMALISATION, cut_weights, spaced
-from later_request import MODEL, make_images
+from imagenet_twenty import cut_weights, spaced
+from later_request import argument_parser, make_images, registered, with_settings
 from tables import markdown
 
-from ledger.config import create_config
 from ledger.domain.settings import Settings
 from ledger.service.computation.unlearning import search_stored
-from ledger.service.computation.workbench import Workbench, open_workbench
-from ledger.service.ledger import create_ledger
-from ledger.service.models.registration import Registration, register
+from ledger.service.computation.workbench import Workbench
 from ledger.service.progress import Silent
 
 EVERYWHERE, LARGE = 512, 10**6
@@ -44,31 +39,6 @@ WAYS = {
 STRENGTHS = {"least-squares": (1000.0, 5.0), "projection": (1000.0, 1.0)}
 
 
-def opened(folder: Path, images: Path, weights: Path, side: int) -> Workbench:
-    """Return a workbench with the network and its crops."""
-    ledger = create_ledger(create_config(folder, "sqlite:///ledger.db", "objects"), "bench")
-    registration = Registration(
-        name=MODEL,
-        architecture=ARCHITECTURE,
-        weights=weights,
-        data_spec=f"folder:{images}",
-        labels=None,
-        preprocessing={**NORMALISATION, "height": side, "width": side},
-        settings=Settings(retain_samples=1, forget_samples=FORGET_SAMPLES, max_forgotten_accuracy=1.0),
-        accept_accuracy=True,
-    )
-    register(ledger, registration)
-    return open_workbench(ledger, MODEL)
-
-
-def with_settings(bench: Workbench, **changed: object) -> Workbench:
-    """Return the same workbench under other settings."""
-    model = replace(bench.model, settings=replace(bench.model.settings, **changed))  # type: ignore[arg-type]
-    other = Workbench(bench.ledger, model, bench.anchor)
-    other.network, other.source = bench.network, bench.source
-    return other
-
-
 def judged(bench: Workbench) -> list[int]:
     """Return crops of every class that no space is made of, by index."""
     found = []
@@ -81,19 +51,15 @@ def judged(bench: Workbench) -> list[int]:
 
 def main() -> int:
     """Measure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("photographs", type=Path)
-    parser.add_argument("weights", type=Path)
-    parser.add_argument("--classes", type=int, default=25)
+    parser = argument_parser(__doc__.splitlines()[0], classes=25)
     parser.add_argument("--forgotten", type=int, default=2)
-    parser.add_argument("--pixels", type=int, default=128)
-    parser.add_argument("--work", type=Path, help="keep images and weights here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.work or Path(scratch)
         images = make_images(options.photographs, folder, options.classes, 0, options.pixels)
         weights = cut_weights(options.weights, folder, spaced(options.classes))
-        bench = opened(Path(scratch) / "ledger", images, weights, options.pixels)
+        settings = Settings(retain_samples=1, forget_samples=FORGET_SAMPLES, max_forgotten_accuracy=1.0)
+        bench = registered(Path(scratch) / "ledger", images, weights, options.pixels, settings)
         indices = judged(bench)
         pixels = list(bench.batches(bench.source.train, indices))
         labels = torch.as_tensor(bench.train_labels)[indices]

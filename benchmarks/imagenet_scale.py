@@ -183,7 +183,6 @@ def measure(folder: Path, arch: str, classes: int, compared: int, *, requests: b
         statistics.median(mine[clock] / theirs[clock] for mine, theirs in rounds) for clock in (0, 1)
     )
     found["pass"] = statistics.median(theirs[1] for _, theirs in rounds) / compared * classes
-    found["memory"] = peak_memory()
     if not requests:
         bench = open_workbench(ledger, MODEL)
         found["bytes"] = collect_class_space(bench, 0, bench.samples(0).retain, "benchmark")[0].size

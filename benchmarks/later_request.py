@@ -77,8 +77,8 @@ def make_images(archive: Path, folder: Path, classes: int, rounds: int, side: in
     return images
 
 
-def prepared(folder: Path, images: Path, weights: Path, rounds: int, side: int) -> None:
-    """Make a ledger that holds the class spaces and sums that all requests need."""
+def registered(folder: Path, images: Path, weights: Path, side: int, settings: Settings) -> Workbench:
+    """Make a ledger with the network and its crops; return a workbench."""
     ledger = create_ledger(create_config(folder, "sqlite:///ledger.db", "objects"), "bench")
     registration = Registration(
         name=MODEL,
@@ -87,15 +87,28 @@ def prepared(folder: Path, images: Path, weights: Path, rounds: int, side: int) 
         data_spec=f"folder:{images}",
         labels=None,
         preprocessing={**NORMALISATION, "height": side, "width": side},
-        settings=Settings(retain_samples=10, forget_samples=MORE_CROPS),
+        settings=settings,
         accept_accuracy=True,
     )
     register(ledger, registration)
-    bench = open_workbench(ledger, MODEL)
+    return open_workbench(ledger, MODEL)
+
+
+def with_settings(bench: Workbench, **changed: Any) -> Workbench:
+    """Return a workbench of the same model under other settings."""
+    settings = replace(bench.model.settings, **changed)
+    other = Workbench(bench.ledger, replace(bench.model, settings=settings), bench.anchor)
+    other.network, other.source = bench.network, bench.source
+    return other
+
+
+def prepared(folder: Path, images: Path, weights: Path, rounds: int, side: int) -> None:
+    """Make a ledger that holds the class spaces and sums that all requests need."""
+    bench = registered(folder, images, weights, side, Settings(retain_samples=10, forget_samples=MORE_CROPS))
     for k in range(rounds + 1):
         BasisGathering(bench, frozenset({FIRST, k}), store=True).gather(Silent())
         print(f"class spaces: {k + 1} of {rounds + 1}", file=sys.stderr, flush=True)
-    ledger.close()
+    bench.ledger.close()
 
 
 def opened(folder: Path) -> Ledger:
@@ -105,12 +118,7 @@ def opened(folder: Path) -> Ledger:
 
 def with_error(bench: Workbench, error: float) -> Workbench:
     """Return a workbench whose candidates are judged with another error."""
-    if not ADAPTIVE:
-        return bench
-    settings = replace(bench.model.settings, early_error=error)
-    other = Workbench(bench.ledger, replace(bench.model, settings=settings), bench.anchor)
-    other.network, other.source = bench.network, bench.source
-    return other
+    return with_settings(bench, early_error=error) if ADAPTIVE else bench
 
 
 def plain_pass(bench: Workbench, images: int) -> float:
@@ -192,15 +200,21 @@ def table(rounds: list[dict[str, Any]]) -> str:
     return markdown(heads, rows)
 
 
-def main() -> int:
-    """Measure; return 1 if kept answers changed what was computed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def argument_parser(description: str, classes: int) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark on crops is told; ``classes`` unless somebody says another number."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("weights", type=Path)
-    parser.add_argument("--classes", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--classes", type=int, default=classes)
     parser.add_argument("--pixels", type=int, default=128)
     parser.add_argument("--work", type=Path, help="keep images and weights here")
+    return parser
+
+
+def main() -> int:
+    """Measure; return 1 if kept answers changed what was computed."""
+    parser = argument_parser(__doc__.splitlines()[0], classes=100)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write every figure here")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:

@@ -21,7 +21,7 @@ class CovarianceAccumulator:
     ``F^T F`` close to ``G``: each time the buffer is full, the factor and the buffer are compressed
     together. What is cut off is added to the error bound. The sum of the rows is kept whole, in float64.
 
-    Rows pass through a buffer of fixed size, so the result does not depend on how they were batched,
+    Rows pass through a buffer that is emptied at a fixed size, so the result does not depend on how they were batched,
     to the last bit, and memory does not grow with their number.
 
     Args:

@@ -141,7 +141,11 @@ class Settings:
 
     def positions(self, images: int) -> int:
         """Return how many positions of each feature map are read where a class has so many images."""
-        return min(self.rows_per_image, math.ceil(self.rows_per_class / images))
+        return min(self.rows_per_image, self.positions_wanted(images))
+
+    def positions_wanted(self, images: int) -> int:
+        """Return how many it would be if the positions of one image were not limited."""
+        return math.ceil(self.rows_per_class / images)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values."""

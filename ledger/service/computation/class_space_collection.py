@@ -1,6 +1,5 @@
 """Collect the space of one class from a model's images. Nothing is stored."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -69,7 +68,7 @@ def combined_specs(workbench: Workbench, data: str, images: Sequence[int]) -> Sp
 def _specs(workbench: Workbench, images: Mapping[str, object], count: int) -> Specs:
     settings, anchor, code = workbench.model.settings, workbench.anchor, workbench.model.code_digest
     # Earlier releases read every position of a few images; where that is what happens, they are found by the same.
-    limited = settings.positions(count) < math.ceil(settings.rows_per_class / count)
+    limited = settings.positions(count) < settings.positions_wanted(count)
     facts = (
         {
             "weights": anchor.weights,
