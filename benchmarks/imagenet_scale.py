@@ -2,11 +2,13 @@
 
     python benchmarks/imagenet_scale.py [--arch vit_base_patch16_224 ...] [--classes 1000] [--collection] [--work DIR]
 
-Weights are random and images made by seed (noise with the spectrum of photographs, tinted by class), since cost hardly
-depends on either; JPEG files in one folder per class, two for training and one for testing. Each architecture runs in
-a process of its own: ``model add``, a request to forget class 0, a request to forget class 1. Peak memory is the
-process's, images and weights included. ``--classes`` below 1,000 makes a network with fewer outputs: whoever wants
-1,000 extrapolates.
+Images are made by seed: noise with the spectrum of photographs, over a texture of each class; JPEG files in one folder
+per class, two for training and one for testing. Weights are random but for the classifier, which is fitted to the
+training images in closed form: a network that recognises nothing makes a search go through every candidate, so cost
+does depend on it. Each architecture runs in a process of its own: ``model add``, a request to forget class 0, a
+request to forget class 1. Nothing is evaluated on test images (level 0 of the gates), since that takes as long as a
+policy wants. Peak memory is the process's, images and weights included. ``--classes`` below 1,000 makes a network with
+fewer outputs: whoever wants 1,000 extrapolates.
 
 Seconds are given by the clock and, in brackets, of processor time, all threads together: with ``OMP_NUM_THREADS=1``
 and on a machine shared with other work, the second is what an idle core would take. The ratio compares collecting
@@ -23,16 +25,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
+from fitted_network import fitted_network
 from PIL import Image
 from tables import markdown
 
 from ledger.config import create_config
+from ledger.domain.gate_policy import GatePolicies, GatePolicy
+from ledger.domain.levels import EvidenceLevel
 from ledger.domain.models import Architecture
 from ledger.domain.requests import NewRequest
 from ledger.domain.settings import Settings
@@ -46,7 +51,7 @@ from ledger.service.requests.worker import work
 from ledger.weights import tensor_files
 
 ARCHITECTURES = ("vit_base_patch16_224", "resnet50", "convnext_base")
-PIXELS, SEED, TRAIN, TEST, BATCH, ROUNDS = 256, 0, 2, 1, 32, 3
+PIXELS, TILE, SEED, TRAIN, TEST, BATCH, ROUNDS = 256, 16, 0, 2, 1, 32, 3
 MODEL = "any"
 MOST_COLLECTION = 3.0
 """Times a plain forward pass that collection may take."""
@@ -100,9 +105,11 @@ def make_images(root: Path, classes: int) -> Path:
     falling = 1 / np.maximum(1, np.hypot(rows[:, None], columns))
     for k in range(classes):
         tint = rng.uniform(64, 192, (1, 1, 3))
+        tile = rng.uniform(-48, 48, (TILE // 4, TILE // 4, 3)).repeat(4, 0).repeat(4, 1)
+        texture = np.tile(tile, (PIXELS // TILE, PIXELS // TILE, 1)) + tint
         for n in range(TRAIN + TEST):
             noise = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((3, PIXELS, PIXELS))) * falling)
-            pixels = noise.transpose(1, 2, 0) / noise.std() * 40 + tint
+            pixels = noise.transpose(1, 2, 0) / noise.std() * 40 + texture
             folder = root / ("train" if n < TRAIN else "test") / f"{k:04d}"
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{n}.jpg", quality=90)
@@ -110,11 +117,11 @@ def make_images(root: Path, classes: int) -> Path:
     return root
 
 
-def registered(ledger: Ledger, arch: str, images: Path, weights: Path, classes: int) -> None:
-    """Register an untrained network."""
+def registered(ledger: Ledger, arch: str, images: Path, weights: Path) -> None:
+    """Register a network."""
     if not weights.exists():
-        torch.manual_seed(SEED)
-        weights.write_bytes(tensor_files.serialise(timm.create_model(arch, num_classes=classes).state_dict()))
+        network = fitted_network(arch, images / "train", SEED)
+        weights.write_bytes(tensor_files.serialise(network.state_dict()))
     settings = Settings(retain_samples=1, forget_samples=1)
     registration = Registration(
         name=MODEL,
@@ -124,35 +131,39 @@ def registered(ledger: Ledger, arch: str, images: Path, weights: Path, classes: 
         labels=None,
         preprocessing={},
         settings=settings,
-        accept_accuracy=True,
     )
     register(ledger, registration)
 
 
-def forget(ledger: Ledger, label: str) -> tuple[Stopwatch, Seconds]:
-    """Carry out one request; a missed gate is no failure here: an untrained network answers nothing right before it."""
-    model = open_workbench(ledger, MODEL).model
-    enqueue(ledger, MODEL, [NewRequest(classes=model.labels.resolve_all([label]), actor="bench")])
+def forget(ledger: Ledger, label: str, name: str = MODEL) -> tuple[Stopwatch, Seconds]:
+    """Carry out one request; a missed gate is no failure here: one test image of a class says little."""
+    model = open_workbench(ledger, name).model
+    enqueue(ledger, name, [NewRequest(classes=model.labels.resolve_all([label]), actor="bench")])
     watch, began = Stopwatch(), now()
-    for outcome in work(ledger, watch, model_name=MODEL):
+    for outcome in work(ledger, watch, model_name=name):
         if outcome.error is not None and not isinstance(outcome.error, GateError):
             raise outcome.error
     watch.end()
     return watch, since(began)
 
 
+def plain_pass(bench: Workbench, classes: int) -> Seconds:
+    """Return the seconds of a plain forward pass over the images that class spaces are collected from."""
+    every = [index for k in range(classes) for index in bench.samples(k).retain]
+    began = now()
+    with torch.inference_mode():
+        for start in range(0, len(every), BATCH):
+            for batch in bench.batches(bench.source.train, every[start : start + BATCH]):
+                bench.network.module(bench.network.prepare_images(batch))
+    return since(began)
+
+
 def ratios(bench: Workbench, classes: int) -> list[tuple[Seconds, Seconds]]:
     """Return seconds of collection and of a plain forward pass over the same images, round by round."""
     wanted = {k: bench.samples(k).retain for k in range(classes)}
-    every = [index for indices in wanted.values() for index in indices]
     found = []
     for _ in range(ROUNDS):
-        began = now()
-        with torch.inference_mode():
-            for start in range(0, len(every), BATCH):
-                for batch in bench.batches(bench.source.train, every[start : start + BATCH]):
-                    bench.network.module(bench.network.prepare_images(batch))
-        plain, began = since(began), now()
+        plain, began = plain_pass(bench, classes), now()
         for k, indices in wanted.items():
             collect_class_space(bench, k, indices, "benchmark")
         found.append((since(began), plain))
@@ -171,10 +182,13 @@ def peak_memory() -> float:
 
 def measure(folder: Path, arch: str, classes: int, compared: int, *, requests: bool) -> dict[str, Any]:
     """Do everything once with one architecture, in this process."""
-    ledger = create_ledger(create_config(folder / f"{arch}-{classes}", "sqlite:///ledger.db", "objects"), "bench")
+    config = create_config(folder / f"{arch}-{classes}", "sqlite:///ledger.db", "objects")
+    # What a request computes is measured; what evaluators look at besides is a matter of policy.
+    gates = GatePolicies(GatePolicy(level=EvidenceLevel.APPLIED))
+    ledger = create_ledger(replace(config, gates=gates), "bench")
     weights = folder / f"{arch}-{classes}.safetensors"
     began = now()
-    registered(ledger, arch, folder / f"images-{classes}", weights, classes)
+    registered(ledger, arch, folder / f"images-{classes}", weights)
     compared = min(compared, classes)
     found: dict[str, Any] = {"arch": arch, "classes": classes, "compared": compared, "registration": since(began)}
     rounds = ratios(open_workbench(ledger, MODEL), compared)
@@ -182,14 +196,17 @@ def measure(folder: Path, arch: str, classes: int, compared: int, *, requests: b
     found["ratio"], found["processor ratio"] = (
         statistics.median(mine[clock] / theirs[clock] for mine, theirs in rounds) for clock in (0, 1)
     )
-    found["pass"] = statistics.median(theirs[1] for _, theirs in rounds) / compared * classes
     if not requests:
         bench = open_workbench(ledger, MODEL)
         found["bytes"] = collect_class_space(bench, 0, bench.samples(0).retain, "benchmark")[0].size
         return found
+    passes = [theirs for _, theirs in rounds]
     for name, label in (("first", "0000"), ("later", "0001")):
         watch, found[name] = forget(ledger, label)
         found[f"{name} phases"] = watch.phases
+        passes.append(plain_pass(open_workbench(ledger, MODEL), compared))
+    # As slow as the machine was then: the two around the later request.
+    found["pass"] = statistics.mean(one[1] for one in passes[-2:]) / compared * classes
     with ledger.database.read() as tx:
         sizes = [space.size for space in tx.class_spaces.all(tx.models.get(MODEL))]
     found["bytes"] = statistics.mean(sizes)

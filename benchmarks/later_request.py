@@ -58,9 +58,9 @@ def crop(photograph: Image.Image, side: int, rng: random.Random) -> Image.Image:
     return ImageOps.mirror(cut) if rng.random() < 0.5 else cut
 
 
-def make_images(archive: Path, folder: Path, classes: int, rounds: int, side: int) -> Path:
-    """Write the crops, unless they are there; return their folder."""
-    images = folder / f"crops-{classes}-{rounds}-{side}"
+def make_images(archive: Path, folder: Path, classes: int, rounds: int, side: int, each: int = CROPS) -> Path:
+    """Write the crops, ``each`` of most classes, unless they are there; return their folder."""
+    images = folder / f"crops-{classes}-{rounds}-{side}-{each}"
     if (images / "done").exists():
         return images
     rng = random.Random(SEED)  # noqa: S311 - crops
@@ -68,7 +68,7 @@ def make_images(archive: Path, folder: Path, classes: int, rounds: int, side: in
         names = sorted(name for name in packed.namelist() if name.endswith(".jpg"))
         for place, k in enumerate(spaced(classes)):
             photograph = Image.open(BytesIO(packed.read(names[k]))).convert("RGB")
-            crops = MORE_CROPS if place <= rounds else CROPS
+            crops = MORE_CROPS if place <= rounds else each
             for n in range(crops + 1):
                 target = images / ("train" if n < crops else "test") / Path(names[k]).parent.name
                 target.mkdir(parents=True, exist_ok=True)

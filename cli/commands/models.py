@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledger.documents import models as documents
+from ledger.domain.class_spaces import largest_error
 from ledger.domain.command_lines import command
 from ledger.domain.data_record import BadImages
 from ledger.domain.states import RequestState
@@ -232,10 +233,16 @@ def spaces(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
                 len(s["samples"]),
                 len(s["maps"]),
                 max(m["rank"] for m in s["maps"]),
-                f"{max(m['error_bound'] for m in s['maps']):.1e}",
+                _error([m["error_bound"] for m in s["maps"]]),
                 size(s["size"]),
                 minute(s["created_at"]),
             )
             for s in found["items"]
         ),
     )
+
+
+def _error(bounds: list[float]) -> str:
+    largest, unknown = largest_error(bounds)
+    known = "" if largest is None else f"{largest:.1e}"
+    return known if not unknown else f"{known} ({unknown} unknown)".strip()

@@ -33,9 +33,10 @@ class Table:
     """Fields that are no settings, or tables of their own."""
 
 
+GATE_KEYS = {f"own_{key}": key for key in ("test_per_class", "train_per_class", "test_images", "train_images")}
 TABLES = (
     Table("Of a ledger", Config, omitted=frozenset({"root", "plugins", "gates", "access", "webhooks"})),
-    Table("`[gates]` and `[gates.models.NAME]`", GatePolicy, {"own_train_per_class": "train_per_class"}),
+    Table("`[gates]` and `[gates.models.NAME]`", GatePolicy, GATE_KEYS),
     Table("`[[gates.models.NAME.retrained]]`", RetrainedReference),
     Table("`[access]`", AccessPolicy, omitted=frozenset({"oidc"})),
     Table("`[access.oidc]`", OidcPolicy),

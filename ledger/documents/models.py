@@ -120,6 +120,8 @@ def gates_part(value: ModelGates, digest: str) -> Document:
         "conditions": [str(condition) for condition in value.policy.conditions],
         "test_per_class": value.policy.test_per_class,
         "train_per_class": value.policy.train_per_class,
+        "test_images": value.policy.test_images,
+        "train_images": value.policy.train_images,
         "max_forgotten_accuracy": value.max_forgotten_accuracy,
         "max_retained_drop": value.max_retained_drop,
         "retrained": [

@@ -1,8 +1,13 @@
 """Class spaces as the ledger stores them, and the bases of a version that are made of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+NO_BOUND = 1.0
+"""The error bound of a map of which nobody worked out how far it is off: two positive matrices of trace 1 are at most
+that far apart."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +24,15 @@ class MapSummary:
     trace: float
     """Trace of the second moment; for several groups the sum."""
     error_bound: float
-    """Bound on the error of compression; for several groups one that holds for each."""
+    """Bound on the error of compression; for several groups one that holds for each. :data:`NO_BOUND` if unknown."""
     groups: int = 1
     """Number of maps that this summary covers."""
+
+
+def largest_error(bounds: Sequence[float]) -> tuple[float | None, int]:
+    """Return the largest of some error bounds that say something, if any does, and how many do not."""
+    known = [bound for bound in bounds if bound < NO_BOUND]
+    return max(known, default=None), len(bounds) - len(known)
 
 
 @dataclass(frozen=True)

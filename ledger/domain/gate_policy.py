@@ -23,7 +23,10 @@ the search; more would multiply the time of a request on large data sets, and ``
 TRAIN_PER_CLASS, LEARNING_TRAIN_PER_CLASS = 20, 100
 """Training images of a class that are measured: few where the policy asks for outputs only, more where evaluators
 attack them or learn from them."""
-_OWN_KEYS = ("level", "conditions", "test_per_class", "train_per_class")
+FEW_TEST_IMAGES, FEW_TRAIN_IMAGES = 2000, 1000
+"""Images of all classes together that are measured where nothing is asked of the figures: about as many as the search
+looks at. At a thousand classes a hundred of each would take fifty times as long as all else."""
+_OWN_KEYS = ("level", "conditions", "test_per_class", "train_per_class", "test_images", "train_images")
 _GENERAL_KEYS = (*_OWN_KEYS, "models")
 _MODEL_KEYS = (*_OWN_KEYS, "retrained")
 _RETRAINED_KEYS = ("weights", "without", "by")
@@ -49,12 +52,22 @@ class GatePolicy:
     """How much is tested before a version is made."""
     conditions: tuple[Condition, ...] = ()
     """What has to hold, beside the gates on calibration images in the model's settings."""
-    test_per_class: int = DEFAULT_TEST_PER_CLASS
-    """Most test images of a class that are measured before a version is made."""
+    own_test_per_class: int | None = None
+    """Most test images of a class; None for 100."""
     own_train_per_class: int | None = None
     """Most training images of a class; None for what the evaluators need."""
+    own_test_images: int | None = None
+    """Most test images of all classes together, but at least one of each, and of those to be forgotten as many as of
+    few classes. None for 2,000 where nothing is asked but level 1 and no number for each class; else for no limit."""
+    own_train_images: int | None = None
+    """Likewise of training images; None for 1,000, or for no limit."""
     retrained: tuple[RetrainedReference, ...] = ()
     """Weights of networks that never saw some classes: what is forgotten is compared with them. Of a model alone."""
+
+    @property
+    def test_per_class(self) -> int:
+        """Most test images of a class that are measured before a version is made."""
+        return DEFAULT_TEST_PER_CLASS if self.own_test_per_class is None else self.own_test_per_class
 
     @property
     def train_per_class(self) -> int:
@@ -63,6 +76,21 @@ class GatePolicy:
             return self.own_train_per_class
         enough = self.evaluators <= EvidenceLevel.OUTPUTS.required
         return TRAIN_PER_CLASS if enough else LEARNING_TRAIN_PER_CLASS
+
+    @property
+    def test_images(self) -> int | None:
+        """Most test images of all classes together, at least one of each; None for no limit."""
+        return self._limit(self.own_test_images, self.own_test_per_class, FEW_TEST_IMAGES)
+
+    @property
+    def train_images(self) -> int | None:
+        """Most training images of all classes together, at least one of each; None for no limit."""
+        return self._limit(self.own_train_images, self.own_train_per_class, FEW_TRAIN_IMAGES)
+
+    def _limit(self, own: int | None, per_class: int | None, few: int) -> int | None:
+        # A condition, or what a level above 1 asks, may hang on single classes, of which few images say nothing.
+        asked = per_class is not None or self.conditions or self.level > EvidenceLevel.OUTPUTS
+        return own if own is not None or asked else few
 
     @property
     def evaluators(self) -> frozenset[str]:
@@ -74,11 +102,13 @@ class GatePolicy:
 
         Retrained weights are left out: what is compared with them records their digest itself.
         """
+        limits = {"test_images": self.test_images, "train_images": self.train_images}
         return {
             "level": self.level.value,
             "conditions": sorted(str(condition) for condition in self.conditions),
             "test_per_class": self.test_per_class,
             "train_per_class": self.train_per_class,
+            **{name: limit for name, limit in limits.items() if limit is not None},
         }
 
 
@@ -106,6 +136,8 @@ class _Section:
     conditions: tuple[Condition, ...] = ()
     test_per_class: int | None = None
     train_per_class: int | None = None
+    test_images: int | None = None
+    train_images: int | None = None
     retrained: tuple[RetrainedReference, ...] = ()
 
     def over(self, general: GatePolicy) -> GatePolicy:
@@ -115,8 +147,10 @@ class _Section:
         return GatePolicy(
             general.level if self.level is None else self.level,
             (*kept, *self.conditions),
-            general.test_per_class if self.test_per_class is None else self.test_per_class,
+            general.own_test_per_class if self.test_per_class is None else self.test_per_class,
             general.own_train_per_class if self.train_per_class is None else self.train_per_class,
+            general.own_test_images if self.test_images is None else self.test_images,
+            general.own_train_images if self.train_images is None else self.train_images,
             self.retrained,
         )
 
@@ -166,6 +200,8 @@ def _section(table: Mapping[str, Any], where: str) -> _Section:
         conditions=_conditions(table.get("conditions", []), where),
         test_per_class=_count(table, "test_per_class", where),
         train_per_class=_count(table, "train_per_class", where),
+        test_images=_count(table, "test_images", where),
+        train_images=_count(table, "train_images", where),
         retrained=tuple(_retrained(entry, where) for entry in _list(table.get("retrained", []), "retrained", where)),
     )
 

@@ -12,6 +12,8 @@ class ResultKind(StrEnum):
     """What the retained classes amount to at every map."""
     ANSWERS = "answers"
     """What the anchor weights answer to calibration images."""
+    EVALUATION = "evaluation"
+    """What the anchor weights answer to the images that new versions are measured on."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class KeptPart:
     """One stored object of a kept result."""
 
     names: tuple[str, ...]
-    """What it holds, in order: of sums, the keys of maps and groups of maps; of answers, blocks of images."""
+    """What it holds, in order: of sums, the keys of maps and groups of maps; of answers, blocks or
+    chunks of images."""
     object_digest: str
     size: int
     """Bytes of the object."""

@@ -4,7 +4,7 @@ The choice is a function of the seed and the class alone, so every request makes
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +68,39 @@ def evaluation_samples(labels: Sequence[int], per_class: int | None, seed: int) 
     everything = np.asarray(labels)
     if per_class is None:
         return list(range(len(everything)))
+    return _evaluated(everything, dict.fromkeys(np.unique(everything).tolist(), per_class), seed)
+
+
+def bounded_evaluation_samples(
+    labels: Sequence[int], per_class: int | None, most: int | None, whole: Collection[int], seed: int
+) -> tuple[list[int], list[int]]:
+    """Choose images of every class, at most ``most`` in all but at least one of each, and more of some classes.
+
+    Args:
+        labels: Class index of every image.
+        per_class: Most images of a class; None for all.
+        most: Most images of all classes together; None for no limit.
+        whole: Classes of which as many are chosen as if there were no limit.
+        seed: Decides which.
+
+    Returns:
+        Images that do not depend on ``whole``, in index order; and those of ``whole`` that are not among them.
+    """
+    everything = np.asarray(labels)
+    classes = np.unique(everything).tolist()
+    each = None if most is None else max(1, most // len(classes))
+    if each is None or (per_class is not None and per_class <= each):
+        return evaluation_samples(labels, per_class, seed), []
+    common = _evaluated(everything, dict.fromkeys(classes, each), seed)
+    own = [k for k in classes if k in whole]
+    more = _evaluated(everything, dict.fromkeys(own, len(everything) if per_class is None else per_class), seed)
+    return common, sorted(set(more) - set(common))
+
+
+def _evaluated(labels: "np.ndarray", each: Mapping[int, int], seed: int) -> list[int]:
+    """Return so many images of each class, the same ones whoever asks for more of them, in index order."""
     chosen = [
-        seeded_generator("evaluation", seed, k).permutation(np.flatnonzero(everything == k))[:per_class]
-        for k in np.unique(everything)
+        seeded_generator("evaluation", seed, k).permutation(np.flatnonzero(labels == k))[:most]
+        for k, most in each.items()
     ]
-    return sorted(int(i) for i in np.concatenate(chosen))
+    return sorted(int(i) for part in chosen for i in part)

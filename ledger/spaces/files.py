@@ -28,7 +28,7 @@ from torch import Tensor
 from ledger.algebra.grouped import HALF_PRECISION_ROUNDING, GroupedSpace
 from ledger.algebra.moment_forms import Spectrum, moment_form
 from ledger.algebra.spaces import Space
-from ledger.domain.class_spaces import MapSummary, NewClassSpace
+from ledger.domain.class_spaces import NO_BOUND, MapSummary, NewClassSpace
 from ledger.errors import UnsupportedLayerError
 from ledger.networks.map_groups import MapGroup
 from ledger.weights import tensor_files
@@ -170,7 +170,6 @@ def _stored_entries(group: MapGroup, tensors: Mapping[str, Tensor]) -> Tensor:
 def _summary(key: str, space: Space | GroupedSpace) -> MapSummary:
     if isinstance(space, GroupedSpace):
         trace = float(space.trace.sum())
-        # Two positive matrices of trace 1 are at most 1 apart; how far those of a spectrum are is not worked out.
-        error = 1.0 if isinstance(space.form, Spectrum) else HALF_PRECISION_ROUNDING
+        error = NO_BOUND if isinstance(space.form, Spectrum) else HALF_PRECISION_ROUNDING
         return MapSummary(key, space.width, space.width, space.rows, trace, error, space.groups)
     return MapSummary(key, space.width, space.rank, space.rows, space.trace, space.error_bound)

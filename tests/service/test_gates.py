@@ -16,6 +16,7 @@ from ledger.domain.states import Action, RequestState
 from ledger.errors import GateError, UnknownClassError, UsageError
 from ledger.service.computation import unlearning
 from ledger.service.computation.compute import open_unlearning
+from ledger.service.computation.workbench import open_workbench
 from ledger.service.evidence.certificates import issue
 from ledger.service.evidence.evaluation import evaluate
 from ledger.service.evidence.gating import open_gated
@@ -245,6 +246,31 @@ def test_another_policy_has_another_digest_and_each_request_tells_under_which_it
     with gated.ledger.database.read() as tx:
         found = tx.versions.weights_evidence(gated.live()).standing
     assert {one.samples["test images"] for one in found.values()} == {70}
+
+
+def test_at_level_0_nothing_is_measured(gated: Desk) -> None:
+    set_policy(gated, "level = 0")
+    before = evaluations(gated)
+    version = gated.forget(3)
+    assert gated.live() == version
+    assert level(gated, version) is EvidenceLevel.APPLIED
+    assert evaluations(gated) == before
+    set_policy(gated, "level = 0", 'conditions = ["forgotten_accuracy <= 0.05"]')
+    assert evaluations(gated) == before
+    gated.forget(8)
+    assert len(evaluations(gated)) == len(before) + 1
+
+
+def test_a_limit_of_all_classes_spares_those_to_be_forgotten(gated: Desk) -> None:
+    set_policy(gated, "test_images = 30", "train_images = 20")
+    version = gated.forget(3)
+    with gated.ledger.database.read() as tx:
+        found = tx.versions.weights_evidence(version).standing["accuracy"]
+    bench = open_workbench(gated.ledger, MODEL)
+    own = min(100, sum(1 for k in bench.source.test.labels if k == 3))
+    assert own > 3
+    assert found.samples == {"train images": 2 * 9 + 20, "test images": 3 * 9 + own}
+    assert found.metrics["test"]["forgotten"] < 0.1
 
 
 def test_what_is_not_there_fails_before_anything_is_computed(gated: Desk) -> None:

@@ -126,7 +126,7 @@ class ResultKept(Event):
 
     kind: ClassVar[str] = EventKind.RESULT_KEPT
     result: str
-    """What it is: ``retained`` for the sums of the retained classes."""
+    """What it is: a :class:`~ledger.domain.kept_results.ResultKind`."""
     anchor: int
     """The version whose weights it was computed from."""
     classes: int

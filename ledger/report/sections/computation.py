@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ledger.domain.class_spaces import Role
+from ledger.domain.class_spaces import Role, largest_error
 from ledger.domain.recipe import VersionRecipe
 from ledger.domain.retained_accuracy import RetainedAccuracy
 from ledger.domain.settings import Settings
@@ -118,9 +118,14 @@ def class_space_rows(report: ModelReport, version: Version) -> Iterator[tuple[st
             str(len(found)),
             _range([len(space.samples) for space in found]),
             f"{ranks[len(ranks) // 2]} (most {ranks[-1]})" if ranks else "–",
-            number(max((summary.error_bound for summary in maps), default=None)),
+            _error([summary.error_bound for summary in maps]),
             size(sum(space.size for space in found)),
         )
+
+
+def _error(bounds: Sequence[float]) -> str:
+    largest, unknown = largest_error(bounds)
+    return number(largest) if not unknown else f"{number(largest)} ({unknown} of {len(bounds)} unknown)"
 
 
 def _range(values: Sequence[int]) -> str:

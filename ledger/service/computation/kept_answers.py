@@ -113,6 +113,11 @@ class KeptAnswers:
         stops, members = _stops(kept.parts), dict(kept.members)
         return frozenset(k for k in classes if k in members and members[k] == self.digest_of(k, stops.get(k, 0)))
 
+    def holds(self, kept: KeptResult) -> bool:
+        """Return whether all kept answers are what would be answered now."""
+        classes = frozenset(k for k, _ in kept.members)
+        return self.valid(kept, classes) == classes
+
     def again(self, part: KeptPart) -> bytes:
         """Return the bytes of a part whose classes are all valid, answered anew.
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from ledger.evaluator_input import Depth, EvaluationInput, NetworkRole, Outputs, SplitName
 from ledger.hookspecs import Split
 from ledger.images import loading
-from ledger.images.sampling import evaluation_samples
+from ledger.images.sampling import bounded_evaluation_samples
 from ledger.networks.opening import build_network
+from ledger.service.computation.kept_evaluation import KeptEvaluation
 from ledger.service.computation.workbench import Workbench
 from ledger.service.progress import Progress, counted
 from ledger.units.answering import AnsweredImages, Features, chunks, joined
@@ -35,10 +36,15 @@ class NamedWeights:
 
 @dataclass(frozen=True)
 class ImageBounds:
-    """Most images of a class that are looked at; None for all."""
+    """Most images that are looked at: of a class, and of all classes together; None for all."""
 
     train: int | None = 200
     test: int | None = None
+    all_train: int | None = None
+    """At least one of each class."""
+    all_test: int | None = None
+    whole: frozenset[int] = frozenset()
+    """Classes that the limits of all together do not hold for."""
 
 
 class Examination:
@@ -49,6 +55,7 @@ class Examination:
         weights: The weights, by role. Several roles may have the same.
         bounds: How many images.
         progress: Told about phases.
+        keep: Whether the anchor's answers are taken from what is kept of them, and kept. Bounds are those of the gates.
     """
 
     def __init__(
@@ -57,16 +64,22 @@ class Examination:
         weights: Mapping[NetworkRole, NamedWeights],
         bounds: ImageBounds,
         progress: Progress,
+        *,
+        keep: bool = False,
     ) -> None:
         self.bench = bench
         self._progress = progress
         source, seed = bench.source, bench.model.settings.seed
-        self.samples: dict[SplitName, list[int]] = {
-            SplitName.TRAIN: evaluation_samples(source.train.labels, bounds.train, seed),
-            SplitName.TEST: evaluation_samples(source.test.labels, bounds.test, seed),
-        }
         self._splits: dict[SplitName, Split] = {SplitName.TRAIN: source.train, SplitName.TEST: source.test}
+        most = {SplitName.TRAIN: (bounds.train, bounds.all_train), SplitName.TEST: (bounds.test, bounds.all_test)}
+        self._parts = {
+            name: bounded_evaluation_samples(split.labels, *most[name], bounds.whole, seed)
+            for name, split in self._splits.items()
+        }
+        self.samples: dict[SplitName, list[int]] = {name: [*both, *own] for name, (both, own) in self._parts.items()}
         self._weights = {one.digest: one for one in weights.values()}
+        common = {name: both for name, (both, _) in self._parts.items()}
+        self._kept = KeptEvaluation(bench, common) if keep and bench.anchor.weights in self._weights else None
         self.networks = {role: WeightsUnderExamination(self, one.digest) for role, one in weights.items()}
 
     @property
@@ -171,17 +184,31 @@ class Examination:
             features: Whether to read features as well.
         """
         states = {digest: one.state for digest, one in self._weights.items()}
-        size = self.bench.model.settings.batch_size
-        some = {name: list(chunks(indices, size)) for name, indices in self.samples.items()}
-        self._progress.phase(phase, sum(map(len, some.values())))
-        prepared = Prepared(self.bench, states)
+        anchor, size = self.bench.anchor.weights, self.bench.model.settings.batch_size
+        kept = None if features or self._kept is None else self._kept.find()
+        every = Prepared(self.bench, states)
+        others = Prepared(self.bench, {digest: state for digest, state in states.items() if digest != anchor})
+        # Images of every request apart from those of one, so that kept answers are to the same batches.
+        tasks = {
+            name: [
+                AnsweringTask(others if common and kept is not None else every, split, chunk, features=features)
+                for common, indices in zip((True, False), self._parts[name], strict=True)
+                for chunk in chunks(indices, size)
+                if others.states or not common or kept is None
+            ]
+            for name, split in self._splits.items()
+        }
+        self._progress.phase(phase, sum(map(len, tasks.values())))
         found: dict[str, dict[SplitName, AnsweredImages]] = {digest: {} for digest in states}
-        with prepared.offered():
-            for name, split in self._splits.items():
-                tasks = (AnsweringTask(prepared, split, indices, features=features) for indices in some[name])
-                parts = list(counted(self._progress, self.bench.ledger.engine.each(tasks, keep=True)))
+        with every.offered(), others.offered():
+            for name, own in tasks.items():
+                parts = list(counted(self._progress, self.bench.ledger.engine.each(own, keep=True)))
                 for digest in states:
-                    found[digest][name] = joined([part[digest] for part in parts])
+                    before = [AnsweredImages(kept[name], None)] if kept is not None and digest == anchor else []
+                    found[digest][name] = joined([*before, *(part[digest] for part in parts if digest in part)])
+        if self._kept is not None and kept is None and not features:
+            lengths = {name: len(both) for name, (both, _) in self._parts.items()}
+            self._kept.keep({name: one.logits[: lengths[name]] for name, one in found[anchor].items()})
         return found
 
 

@@ -74,9 +74,10 @@ def judged(workbench: "Workbench", proposal: Proposal, evaluators: "Offered", pr
 def _evaluators(workbench: "Workbench") -> "Offered":
     from .evaluators import chosen_evaluators
 
-    policy = gates_of(workbench.ledger, workbench.model).policy
-    # Not what else runs by default: a plugin's evaluator should not decide whether a request can be carried out.
-    return chosen_evaluators(workbench.ledger.plugins.evaluators(), sorted(policy.evaluators))
+    names = sorted(gates_of(workbench.ledger, workbench.model).policy.evaluators)
+    # Not what else runs by default: a plugin's evaluator should not decide whether a request can be carried out. At
+    # level 0 without conditions, nothing is asked for.
+    return chosen_evaluators(workbench.ledger.plugins.evaluators(), names) if names else {}
 
 
 def _known(workbench: "Workbench", proposal: Proposal) -> tuple[Evidence, ...]:
@@ -118,8 +119,10 @@ def _measured(
     declared = _declared(workbench, policy, proposal.forgotten)
     if declared is not None:
         weights[NetworkRole.RETRAINED] = read_retrained(workbench, declared)
-    bounds = ImageBounds(policy.train_per_class, policy.test_per_class)
-    examination = Examination(workbench, weights, bounds, progress)
+    bounds = ImageBounds(
+        policy.train_per_class, policy.test_per_class, policy.train_images, policy.test_images, proposal.forgotten
+    )
+    examination = Examination(workbench, weights, bounds, progress, keep=True)
     # Gates look at what stands, the newest. Where somebody measured fewer images since, it is measured anew.
     standing = WeightsEvidence(known, workbench.anchor.number).standing
     needed = {

@@ -226,7 +226,8 @@ def _answers(ledger: Ledger, model: Model, kept: KeptResult) -> Iterator[Finding
 
 
 def _told_kept(model: Model, kind: ResultKind) -> str:
-    return f"kept {'sums' if kind is ResultKind.RETAINED else 'answers'} ({model.name})"
+    what = {ResultKind.RETAINED: "sums", ResultKind.ANSWERS: "answers", ResultKind.EVALUATION: "answers of evaluations"}
+    return f"kept {what[kind]} ({model.name})"
 
 
 def _problem(ledger: Ledger, digest: str, used: _Uses, destroyed: frozenset[str], *, read: bool) -> ObjectError | None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ledger.digest import sha256_hex
-from ledger.domain.kept_results import KeptResult
+from ledger.domain.kept_results import KeptResult, ResultKind
 from ledger.domain.models import Model
 from ledger.errors import DataError
 from ledger.service.ledger import Ledger
@@ -23,13 +23,15 @@ def differing_answers(ledger: Ledger, model: Model, kept: KeptResult) -> Iterato
     """
     # Imported here: looking at sizes and keys alone does not need torch.
     from ledger.service.computation.kept_answers import KeptAnswers
+    from ledger.service.computation.kept_evaluation import KeptEvaluation
     from ledger.service.computation.workbench import open_workbench
 
-    answers = KeptAnswers(open_workbench(ledger, model.name))
-    classes = frozenset(k for k, _ in kept.members)
-    if answers.valid(kept, classes) != classes:
+    workbench = open_workbench(ledger, model.name)
+    calibration = kept.kind is ResultKind.ANSWERS
+    answers = KeptAnswers(workbench) if calibration else KeptEvaluation.of_gates(workbench)
+    if not answers.holds(kept):
         raise DataError(
-            "they are answers to other images, or were given by another kind of machine or release",
+            "they are answers to other images, or were given by another kind of machine or release, or for other gates",
             "the next request of the model gives them again",
         )
     for part in kept.parts:

@@ -67,6 +67,24 @@ def test_a_model_adds_conditions_and_replaces_those_that_bound_the_same() -> Non
     assert policies.of("digits").evaluators >= EvidenceLevel.MEMBERSHIP.required
 
 
+def limits(text: str, model: str = "digits") -> tuple[int | None, int | None]:
+    policy = read(text).of(model)
+    return policy.test_images, policy.train_images
+
+
+def test_few_images_are_measured_of_many_classes_unless_more_is_asked() -> None:
+    assert limits("") == limits("[gates]\nlevel = 0") == (2000, 1000)
+    assert limits("[gates]\nlevel = 2") == (None, None)
+    assert limits('[gates]\nconditions = ["worst_class_loss <= 0.05"]') == (None, None)
+    # Who says how many of each class means it; who says a limit too.
+    assert limits("[gates]\ntest_per_class = 50") == (None, 1000)
+    assert limits("[gates]\ntrain_per_class = 50") == (2000, None)
+    assert limits("[gates]\nlevel = 3\ntest_images = 500\ntest_per_class = 50") == (500, None)
+    own = "[gates]\ntest_images = 500\n[gates.models.faces]\ntest_images = 7\ntrain_per_class = 3"
+    assert (limits(own, "faces"), limits(own)) == ((7, None), (500, 1000))
+    assert GatePolicy().to_json() != read("[gates]\ntest_per_class = 100").general.to_json()
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
@@ -83,6 +101,8 @@ def test_a_model_adds_conditions_and_replaces_those_that_bound_the_same() -> Non
         ("[gates]\ntest_per_class = 0", "test_per_class", ""),
         ("[gates]\ntest_per_class = 9007199254740992", "test_per_class", "means all of them"),
         ("[gates]\ntrain_per_class = 1" + "0" * 400, "train_per_class", ""),
+        ("[gates]\ntest_images = 0", "test_images", "means all of them"),
+        ("[gates]\ntrain_images = true", "train_images", ""),
         ("[gates]\nretrained = []", "holds retrained", ""),
         ("[gates.models]\nfaces = 3", "is no table", ""),
         ("[gates.models.faces]\nmodels = {}", r"\[gates.models.faces\] .* holds models", ""),
@@ -103,7 +123,16 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
-KEYS = ("level", "conditions", "test_per_class", "train_per_class", "models", "retrained")
+KEYS = (
+    "level",
+    "conditions",
+    "test_per_class",
+    "train_per_class",
+    "test_images",
+    "train_images",
+    "models",
+    "retrained",
+)
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), JSON, max_size=4))

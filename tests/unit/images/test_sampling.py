@@ -10,7 +10,12 @@ from torch import Tensor
 
 from ledger.domain.settings import Settings
 from ledger.errors import DataError
-from ledger.images.sampling import ClassSamples, choose_samples, evaluation_samples
+from ledger.images.sampling import (
+    ClassSamples,
+    bounded_evaluation_samples,
+    choose_samples,
+    evaluation_samples,
+)
 from ledger.spaces.positions import PositionSampler
 
 LABELS = [k % 3 for k in range(300)]
@@ -112,6 +117,35 @@ def test_evaluation_takes_everything_where_no_number_is_given_or_there_are_too_f
     assert evaluation_samples(LABELS, None, seed=0) == list(range(300))
     assert evaluation_samples(LABELS, 1000, seed=0) == list(range(300))
     assert evaluation_samples([2, 0, 2], 1, seed=0)[0] in (0, 1)
+
+
+@given(
+    counts=st.lists(st.integers(1, 12), min_size=1, max_size=9),
+    per_class=st.none() | st.integers(1, 14),
+    most=st.none() | st.integers(1, 60),
+    data=st.data(),
+)
+def test_a_limit_of_all_classes_leaves_one_of_each_and_spares_some(
+    counts: list[int], per_class: int | None, most: int | None, data: st.DataObject
+) -> None:
+    labels = [k for k, count in enumerate(counts) for _ in range(count)]
+    whole = data.draw(st.sets(st.sampled_from(range(len(counts)))))
+    common, more = bounded_evaluation_samples(labels, per_class, most, whole, seed=1)
+    unlimited = evaluation_samples(labels, per_class, seed=1)
+    assert set(common) | set(more) <= set(unlimited)
+    assert not set(common) & set(more)
+    assert common == bounded_evaluation_samples(labels, per_class, most, (), seed=1)[0]
+    own = Counter(labels[i] for i in common)
+    assert own.keys() == set(range(len(counts)))
+    assert most is None or len(common) <= max(most, len(counts))
+    wanted = {i for i in unlimited if labels[i] in whole}
+    assert {i for i in (*common, *more) if labels[i] in whole} == wanted
+    assert {labels[i] for i in more} <= whole
+    # As many of each as another, as far as there are.
+    each = max(own.values())
+    assert all(own[k] == min(each, count) for k, count in enumerate(counts))
+    if most is None:
+        assert (common, more) == (unlimited, [])
 
 
 # -- positions ----------------------------------------------------------------------------------------
