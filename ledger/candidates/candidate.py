@@ -66,6 +66,10 @@ class Candidate:
         """Root mean square of the relative changes: how large the whole edit is."""
         return math.sqrt(sum(c.relative**2 for c in self.changes) / max(1, len(self.changes)))
 
+    def has_weights_of(self, other: "Candidate") -> bool:
+        """Whether another candidate has the same weights, so that it answers everything the same."""
+        return all(torch.equal(tensor, other.state[name]) for name, tensor in self.state.items())
+
 
 class CandidateBuilder:
     """Builds candidates. What all recipes share is computed once, so one more candidate costs little.

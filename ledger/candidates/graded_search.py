@@ -130,10 +130,14 @@ class GradedSearch:
         found: list[_Judged] = []
         forgot = False
         costly: list[tuple[float, float]] = []
+        before: Candidate | None = None
         for alphas in self._grids[solver]:
             if any(alphas[0] <= alpha_r and alphas[1] >= alpha_f for alpha_r, alpha_f in costly):
                 continue  # what is stronger, or protects less, only costs more
             candidate = self._builder.build(Recipe(solver, depth, Strength(*alphas, self._classes)))
+            if before is not None and candidate.has_weights_of(before):
+                continue  # as where a class has too few images for groups, so that nothing hangs on a strength
+            before = candidate
             if not self._trials.measure_forgetting(candidate, SCREENED_FORGOTTEN_IMAGES).passed:
                 self._trials.drop_answers(candidate)
                 continue

@@ -63,6 +63,16 @@ class Mover:
         return change
 
 
+class Louder(Mover):
+    """Silences class 2 by a little more than it takes, the more so the weaker it is."""
+
+    name = "louder"
+
+    def delta(self, factors: MapFactors, strength: Strength) -> Tensor:
+        change = super().delta(factors, strength)
+        return change * (1 + 1e-4 / strength.alpha_f) if len(change) == CLASSES else change
+
+
 class CostlyWhereStrong(Mover):
     """The same, and takes certainty from classes 0 and 1 above a strength."""
 
@@ -147,7 +157,8 @@ def test_the_stubs_are_graded_and_the_other_solvers_are_not() -> None:
 
 def test_what_looks_least_as_if_it_had_seen_the_class_is_chosen_and_of_those_the_deepest() -> None:
     case, result = search(Mover())
-    assert {(t.depth, t.alpha_f) for t in result.trials} == {(d, f) for d in (1, 2, 3) for f in (1.0, 2.0, 4.0)}
+    deeper = {(d, f) for d in (2, 3) for f in (1.0, 2.0, 4.0)}
+    assert {(t.depth, t.alpha_f) for t in result.trials} == {(1, 1.0), *deeper}
     # Moved as a whole before the classifier, images of class 2 become images of the favoured one.
     assert result.candidate.recipe == Recipe("mover", 3, Strength(10.0, 4.0, 1))
     assert case.forgets(result.candidate.state)
@@ -164,13 +175,22 @@ def test_what_looks_least_as_if_it_had_seen_the_class_is_chosen_and_of_those_the
     assert result.anchor_likeness.divergence > 0.01 > result.likeness.divergence
 
 
-def test_where_only_the_classifier_is_edited_all_strengths_look_the_same_and_the_smallest_edit_wins() -> None:
-    _, result = search(Mover(), settings=Settings(depths=(1,), retained_bar=BAR))
+def test_where_all_strengths_look_the_same_the_smallest_edit_wins() -> None:
+    _, result = search(Louder(), settings=Settings(depths=(1,), retained_bar=BAR))
     found = [unlikeness(t) for t in result.trials]
     assert max(found) - min(found) <= STRENGTH_TIE
     assert max(found) > 0.6
-    assert len({t.edit for t in result.trials}) == 1
+    assert len({t.edit for t in result.trials}) == len(Louder.strengths)
+    assert result.candidate.recipe == Recipe("louder", 1, Strength(10.0, 4.0, 1))
+
+
+def test_a_strength_that_gives_the_weights_of_the_one_before_is_shown_nothing() -> None:
+    _, result = search(Mover(), settings=Settings(depths=(1,), retained_bar=BAR))
+    assert tried(result) == [("mover", 1, 10.0, 1.0)]
     assert result.candidate.recipe == Recipe("mover", 1, Strength(10.0, 1.0, 1))
+    # Nor is one that does not forget.
+    _, idle = search(Idle(), settings=Settings(depths=(1,), solvers=("idle",), retained_bar=BAR))
+    assert tried(idle) == [("idle", 1, 10.0, 1.0)]
 
 
 def test_the_bar_goes_before_looks() -> None:
