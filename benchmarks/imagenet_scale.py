@@ -117,6 +117,13 @@ def make_images(root: Path, classes: int) -> Path:
     return root
 
 
+def bare_ledger(folder: Path) -> Ledger:
+    """Create a ledger whose gates have nothing evaluated: what a request computes is measured, and no policy."""
+    config = create_config(folder, "sqlite:///ledger.db", "objects")
+    gates = GatePolicies(GatePolicy(level=EvidenceLevel.APPLIED))
+    return create_ledger(replace(config, gates=gates), "bench")
+
+
 def registered(ledger: Ledger, arch: str, images: Path, weights: Path) -> None:
     """Register a network."""
     if not weights.exists():
@@ -182,10 +189,7 @@ def peak_memory() -> float:
 
 def measure(folder: Path, arch: str, classes: int, compared: int, *, requests: bool) -> dict[str, Any]:
     """Do everything once with one architecture, in this process."""
-    config = create_config(folder / f"{arch}-{classes}", "sqlite:///ledger.db", "objects")
-    # What a request computes is measured; what evaluators look at besides is a matter of policy.
-    gates = GatePolicies(GatePolicy(level=EvidenceLevel.APPLIED))
-    ledger = create_ledger(replace(config, gates=gates), "bench")
+    ledger = bare_ledger(folder / f"{arch}-{classes}")
     weights = folder / f"{arch}-{classes}.safetensors"
     began = now()
     registered(ledger, arch, folder / f"images-{classes}", weights)

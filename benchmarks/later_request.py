@@ -28,18 +28,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from imagenet_scale import Stopwatch, now, since
+from imagenet_scale import Stopwatch, bare_ledger, now, since
 from imagenet_twenty import ARCHITECTURE, NORMALISATION, cut_weights, spaced
 from PIL import Image, ImageOps
 from tables import markdown
 
-from ledger.config import create_config, find_config
+from ledger.config import find_config
 from ledger.digest import sha256_hex
 from ledger.domain.settings import Settings
 from ledger.service.computation.retained_sums import BasisGathering
 from ledger.service.computation.unlearning import search_stored
 from ledger.service.computation.workbench import Workbench, open_workbench
-from ledger.service.ledger import Ledger, create_ledger, open_ledger
+from ledger.service.ledger import Ledger, open_ledger
 from ledger.service.models.registration import Registration, register
 from ledger.service.progress import Silent
 from ledger.weights import tensor_files
@@ -79,7 +79,7 @@ def make_images(archive: Path, folder: Path, classes: int, rounds: int, side: in
 
 def registered(folder: Path, images: Path, weights: Path, side: int, settings: Settings) -> Workbench:
     """Make a ledger with the network and its crops; return a workbench."""
-    ledger = create_ledger(create_config(folder, "sqlite:///ledger.db", "objects"), "bench")
+    ledger = bare_ledger(folder)
     registration = Registration(
         name=MODEL,
         architecture=ARCHITECTURE,
