@@ -190,7 +190,7 @@ def _execute(path: Path, name: str, own_name: str | None, finder: _Finder) -> Mo
 @contextmanager
 def _importing(finder: _Finder) -> Iterator[None]:
     """Let modules be found for a while; what had their names before is back afterwards."""
-    hidden = {name: module for name, module in sys.modules.items() if finder.ours(name)}
+    hidden = {name: module for name, module in sys.modules.copy().items() if finder.ours(name)}
     for name in hidden:
         del sys.modules[name]
     sys.meta_path.insert(0, finder)
@@ -207,7 +207,7 @@ def _importing(finder: _Finder) -> Iterator[None]:
 
 def _files() -> list[tuple[str, str]]:
     """Return the names and files of all loaded modules but the executed ones."""
-    named = [(name, getattr(module, "__file__", None)) for name, module in list(sys.modules.items())]
+    named = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.copy().items()]
     return [(name, file) for name, file in named if isinstance(file, str) and not _is_alias(name)]
 
 
