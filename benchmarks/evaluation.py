@@ -18,8 +18,9 @@ from tables import markdown
 
 from ledger.domain.settings import Settings
 from ledger.evaluator_input import NetworkRole, SplitName
+from ledger.service.computation.measured_images import ImageBounds
 from ledger.service.evidence.evaluation import evaluate, original_weights
-from ledger.service.evidence.examination import Examination, ImageBounds
+from ledger.service.evidence.examination import Examination
 from ledger.service.progress import Silent
 
 CLASS = 3

@@ -25,6 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -154,13 +155,12 @@ def forget(ledger: Ledger, label: str, name: str = MODEL) -> tuple[Stopwatch, Se
     return watch, since(began)
 
 
-def plain_pass(bench: Workbench, classes: int) -> Seconds:
-    """Return the seconds of a plain forward pass over the images that class spaces are collected from."""
-    every = [index for k in range(classes) for index in bench.samples(k).retain]
+def plain_pass(bench: Workbench, indices: Sequence[int]) -> Seconds:
+    """Return the seconds of a plain forward pass over training images."""
     began = now()
     with torch.inference_mode():
-        for start in range(0, len(every), BATCH):
-            for batch in bench.batches(bench.source.train, every[start : start + BATCH]):
+        for start in range(0, len(indices), BATCH):
+            for batch in bench.batches(bench.source.train, indices[start : start + BATCH]):
                 bench.network.module(bench.network.prepare_images(batch))
     return since(began)
 
@@ -168,9 +168,10 @@ def plain_pass(bench: Workbench, classes: int) -> Seconds:
 def ratios(bench: Workbench, classes: int) -> list[tuple[Seconds, Seconds]]:
     """Return seconds of collection and of a plain forward pass over the same images, round by round."""
     wanted = {k: bench.samples(k).retain for k in range(classes)}
+    every = [index for indices in wanted.values() for index in indices]
     found = []
     for _ in range(ROUNDS):
-        plain, began = plain_pass(bench, classes), now()
+        plain, began = plain_pass(bench, every), now()
         for k, indices in wanted.items():
             collect_class_space(bench, k, indices, "benchmark")
         found.append((since(began), plain))
@@ -195,22 +196,23 @@ def measure(folder: Path, arch: str, classes: int, compared: int, *, requests: b
     registered(ledger, arch, folder / f"images-{classes}", weights)
     compared = min(compared, classes)
     found: dict[str, Any] = {"arch": arch, "classes": classes, "compared": compared, "registration": since(began)}
-    rounds = ratios(open_workbench(ledger, MODEL), compared)
+    bench = open_workbench(ledger, MODEL)
+    rounds = ratios(bench, compared)
     found["rounds"] = rounds
     found["ratio"], found["processor ratio"] = (
         statistics.median(mine[clock] / theirs[clock] for mine, theirs in rounds) for clock in (0, 1)
     )
     if not requests:
-        bench = open_workbench(ledger, MODEL)
         found["bytes"] = collect_class_space(bench, 0, bench.samples(0).retain, "benchmark")[0].size
         return found
-    passes = [theirs for _, theirs in rounds]
+    shown, passes = [bench.samples(k).retain[0] for k in range(compared)], []
+    del bench  # its weights would count as memory of requests
     for name, label in (("first", "0000"), ("later", "0001")):
         watch, found[name] = forget(ledger, label)
         found[f"{name} phases"] = watch.phases
-        passes.append(plain_pass(open_workbench(ledger, MODEL), compared))
-    # As slow as the machine was then: the two around the later request.
-    found["pass"] = statistics.mean(one[1] for one in passes[-2:]) / compared * classes
+        passes.append(plain_pass(open_workbench(ledger, MODEL), shown)[1])
+    # As slow as the machine was then: one before the later request, and one after it.
+    found["pass"] = statistics.mean(passes) / compared * classes
     with ledger.database.read() as tx:
         sizes = [space.size for space in tx.class_spaces.all(tx.models.get(MODEL))]
     found["bytes"] = statistics.mean(sizes)

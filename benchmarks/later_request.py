@@ -27,8 +27,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import torch
-from imagenet_scale import Stopwatch, bare_ledger, now, since
+from imagenet_scale import Stopwatch, bare_ledger, now, plain_pass, since
 from imagenet_twenty import ARCHITECTURE, NORMALISATION, cut_weights, spaced
 from PIL import Image, ImageOps
 from tables import markdown
@@ -44,7 +43,7 @@ from ledger.service.models.registration import Registration, register
 from ledger.service.progress import Silent
 from ledger.weights import tensor_files
 
-MODEL, SEED, CROPS, MORE_CROPS, BATCH = "lite0", 0, 60, 320, 32
+MODEL, SEED, CROPS, MORE_CROPS = "lite0", 0, 60, 320
 FIRST = 0
 ADAPTIVE = any(field.name == "early_error" for field in fields(Settings))
 """False for releases that showed every candidate that kept the bar all retained images."""
@@ -119,16 +118,6 @@ def opened(folder: Path) -> Ledger:
 def with_error(bench: Workbench, error: float) -> Workbench:
     """Return a workbench whose candidates are judged with another error."""
     return with_settings(bench, early_error=error) if ADAPTIVE else bench
-
-
-def plain_pass(bench: Workbench, images: int) -> float:
-    """Return the processor time of a pass over so many images."""
-    began = now()
-    with torch.inference_mode():
-        for batch in bench.batches(bench.source.train, range(images)):
-            for start in range(0, len(batch), BATCH):
-                bench.network.module(bench.network.prepare_images(batch[start : start + BATCH]))
-    return since(began)[1]
 
 
 def measure(bench: Workbench, forgotten: set[int]) -> dict[str, Any]:
@@ -232,7 +221,7 @@ def main() -> int:
             found: dict[str, Any] = {name: measure(bench, {FIRST, k}) for name, bench in benches.items()}
             first = next(iter(found.values()))
             count = first["images"] + first["record"].get("retained_images", 990)
-            found["pass"] = plain_pass(next(iter(benches.values())), count)
+            found["pass"] = plain_pass(next(iter(benches.values())), range(count))[1]
             rounds.append(found)
             brief = {n: {w: v for w, v in m.items() if w != "record"} for n, m in found.items() if n != "pass"}
             print(json.dumps({**brief, "pass": found["pass"]}), file=sys.stderr, flush=True)

@@ -17,9 +17,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from imagenet_scale import forget
+from imagenet_scale import forget, plain_pass
 from imagenet_twenty import cut_weights, spaced
-from later_request import MODEL, argument_parser, make_images, plain_pass, registered
+from later_request import MODEL, argument_parser, make_images, registered
 from tables import markdown
 
 from ledger.domain.settings import Settings
@@ -68,7 +68,7 @@ def main() -> int:
         labels, rounds, passes = bench.model.labels.labels[: options.requests], [], {}
         for number, label in enumerate(labels, 1):
             if number in {2, options.requests}:
-                passes[number] = plain_pass(open_workbench(bench.ledger, MODEL), seen)
+                passes[number] = plain_pass(open_workbench(bench.ledger, MODEL), range(seen))[1]
             rounds.append(measure(bench.ledger, label))
             print(json.dumps(rounds[-1]), file=sys.stderr, flush=True)
     print(table(rounds))

@@ -16,10 +16,10 @@ from ledger.service.computation import kept_answers, kept_results
 from ledger.service.computation.compute import open_unlearning_afresh
 from ledger.service.computation.kept_answers import AnchorTask, KeptAnswers
 from ledger.service.progress import Silent
-from ledger.service.upkeep.fsck import fsck
 from ledger.service.upkeep.purge import plan_purge, purge
 from ledger.units.anchoring import written
 from tests.ledgers.desk import MODEL
+from tests.ledgers.kept import found, kept_of
 
 if TYPE_CHECKING:
     from ledger.candidates.featured_answers import FeaturedAnswers
@@ -46,19 +46,13 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def kept(desk: Desk) -> KeptResult | None:
-    with desk.ledger.database.read() as tx:
-        model = tx.models.get(MODEL)
-        return tx.kept_results.find(model, model.anchor, ResultKind.ANSWERS)
+    return kept_of(desk, ResultKind.ANSWERS)
 
 
 def parts(desk: Desk) -> tuple[KeptPart, ...]:
     found = kept(desk)
     assert found is not None
     return found.parts
-
-
-def found(desk: Desk) -> list[str]:
-    return [f"{one.fault} {one.what}" for one in fsck(desk.ledger, Silent(), read_data=True).findings]
 
 
 def told(version: Version) -> tuple[Any, ...]:

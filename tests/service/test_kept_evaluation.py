@@ -14,9 +14,9 @@ from ledger.service.computation.kept_evaluation import KeptEvaluation
 from ledger.service.evidence.answering_tasks import AnsweringTask
 from ledger.service.evidence.gating import open_gated
 from ledger.service.progress import Silent
-from ledger.service.upkeep.fsck import fsck
 from ledger.service.upkeep.purge import plan_purge, purge
 from tests.ledgers.desk import MODEL, Desk
+from tests.ledgers.kept import found, kept_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     original = AnsweringTask.here
 
     def here(task: AnsweringTask) -> dict[str, AnsweredImages]:
-        for digest in task.weights.states:
+        for digest in task.asked:
             seen[digest] = seen.get(digest, 0) + len(task.indices)
         return original(task)
 
@@ -52,9 +52,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
 
 
 def kept(desk: Desk) -> KeptResult | None:
-    with desk.ledger.database.read() as tx:
-        model = tx.models.get(MODEL)
-        return tx.kept_results.find(model, model.anchor, ResultKind.EVALUATION)
+    return kept_of(desk, ResultKind.EVALUATION)
 
 
 def limit(desk: Desk, text: str) -> None:
@@ -62,10 +60,6 @@ def limit(desk: Desk, text: str) -> None:
     file = desk.root / "unledger.toml"
     file.write_text(f"{file.read_text().split('[gates]')[0]}[gates]\n{text}\n")
     desk.ledger = desk.open_again()
-
-
-def found(desk: Desk) -> list[str]:
-    return [f"{one.fault} {one.what}" for one in fsck(desk.ledger, Silent(), read_data=True).findings]
 
 
 def told(desk: Desk, version: Version) -> list[Any]:

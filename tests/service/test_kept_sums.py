@@ -21,9 +21,9 @@ from ledger.service.computation.class_space_cache import ClassSpaceCache
 from ledger.service.computation.retained_sums import BasisGathering, DamagedSumError
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.progress import Silent
-from ledger.service.upkeep.fsck import fsck
 from ledger.service.upkeep.purge import plan_purge, purge
 from tests.ledgers.desk import MODEL
+from tests.ledgers.kept import found, kept_of
 
 if TYPE_CHECKING:
     from ledger.domain.class_spaces import ClassSpace
@@ -45,13 +45,7 @@ def _kept_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def kept(desk: Desk) -> KeptResult | None:
-    with desk.ledger.database.read() as tx:
-        model = tx.models.get(MODEL)
-        return tx.kept_results.find(model, model.anchor, ResultKind.RETAINED)
-
-
-def found(desk: Desk) -> list[str]:
-    return [f"{finding.fault} {finding.what}" for finding in fsck(desk.ledger, Silent(), read_data=True).findings]
+    return kept_of(desk, ResultKind.RETAINED)
 
 
 def gathered(bench: Workbench, forgotten: set[int], *, store: bool = True, use_kept: bool = True) -> Bases:

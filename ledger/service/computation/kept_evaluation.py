@@ -17,13 +17,12 @@ from ledger.digest import json_digest
 from ledger.domain.kept_results import KeptPart, KeptResult, ResultKind
 from ledger.errors import ObjectError
 from ledger.evaluator_input import SplitName
-from ledger.hookspecs import Split
-from ledger.images.sampling import bounded_evaluation_samples
 from ledger.service.gates import gates_of
 from ledger.units.answering import answer, chunks
 from ledger.weights import tensor_files
 
 from .kept_results import PART_BYTES, cut, find_kept_result, keep_result
+from .measured_images import ImageBounds, splits_of
 from .model_cards import card_of, surroundings_of
 from .workbench import Workbench
 
@@ -44,16 +43,8 @@ class KeptEvaluation:
     def of_gates(cls, workbench: Workbench) -> "KeptEvaluation":
         """Return the answers to the images that the gates of now measure, whatever a request forgets."""
         policy = gates_of(workbench.ledger, workbench.model).policy
-        bounds = {
-            SplitName.TRAIN: (policy.train_per_class, policy.train_images),
-            SplitName.TEST: (policy.test_per_class, policy.test_images),
-        }
-        seed = workbench.model.settings.seed
-        samples = {
-            name: bounded_evaluation_samples(split.labels, *bounds[name], (), seed)[0]
-            for name, split in _splits(workbench).items()
-        }
-        return cls(workbench, samples)
+        samples = ImageBounds.of_gates(policy).samples(workbench.source, workbench.model.settings.seed)
+        return cls(workbench, {name: common for name, (common, _) in samples.items()})
 
     def find(self) -> dict[SplitName, Tensor] | None:
         """Return the logits (n, classes) by split; None if they are not kept, or not what would be answered now.
@@ -110,7 +101,7 @@ class KeptEvaluation:
         found = {}
         for name, split, indices in self._chunks():
             if name in part.names:
-                batches = bench.batches(_splits(bench)[split], indices)
+                batches = bench.batches(splits_of(bench.source)[split], indices)
                 found[name] = answer(bench.network, prepared, batches, features=False)[""].logits
         return tensor_files.serialise(found)
 
@@ -127,12 +118,8 @@ class KeptEvaluation:
         common = ["evaluation", card_of(bench).digest, asdict(surroundings_of(bench)), bench.anchor.weights]
         common += [json_digest([[name, list(chunk)] for name, _, chunk in self._chunks()])]
         content = bench.model.data.classes
-        seen = {int(split.labels[i]) for name, split in _splits(bench).items() for i in self._samples[name]}
+        seen = {int(split.labels[i]) for name, split in splits_of(bench.source).items() for i in self._samples[name]}
         return [
             (k, json_digest([*common, k, asdict(content[k]) if content else bench.model.data_digest]))
             for k in sorted(seen)
         ]
-
-
-def _splits(workbench: Workbench) -> dict[SplitName, Split]:
-    return {SplitName.TRAIN: workbench.source.train, SplitName.TEST: workbench.source.test}

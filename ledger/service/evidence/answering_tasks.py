@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, partial
+from dataclasses import dataclass, field
+from functools import partial
 
 from torch import Tensor
 
@@ -24,20 +24,22 @@ class Prepared:
     states: Mapping[str, Mapping[str, Tensor]]
     """By what the weights are known as, which may be the digest of a file of another format."""
 
-    @cached_property
-    def here(self) -> dict[str, dict[str, Tensor]]:
-        """What a functional call in this process takes."""
-        return {known: self.bench.network.prepare_weights(state) for known, state in self.states.items()}
+    _here: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    _files: dict[str, str] = field(default_factory=dict)
 
-    @cached_property
-    def files(self) -> dict[str, str]:
-        """Digests of the files that are sent in their place, once the engine can have them."""
-        found = {}
-        for known, state in self.states.items():
-            give = partial(tensor_files.serialise, state)
-            found[known] = sha256_hex(give())
-            self.bench.ledger.engine.offer(found[known], give)
-        return found
+    def here(self, known: str) -> dict[str, Tensor]:
+        """Return what a functional call in this process takes."""
+        if known not in self._here:
+            self._here[known] = self.bench.network.prepare_weights(self.states[known])
+        return self._here[known]
+
+    def file(self, known: str) -> str:
+        """Return the digest of the file that is sent in the place of weights; the engine can have it."""
+        if known not in self._files:
+            give = partial(tensor_files.serialise, self.states[known])
+            self._files[known] = sha256_hex(give())
+            self.bench.ledger.engine.offer(self._files[known], give)
+        return self._files[known]
 
     @contextmanager
     def offered(self) -> Iterator[None]:
@@ -45,7 +47,7 @@ class Prepared:
         try:
             yield
         finally:
-            for digest in vars(self).get("files", {}).values():
+            for digest in self._files.values():
                 self.bench.ledger.engine.withdraw(digest)
 
 
@@ -54,6 +56,8 @@ class AnsweringTask:
     """Some images to be answered."""
 
     weights: Prepared
+    asked: Sequence[str]
+    """Which of the weights answer."""
     split: Split
     indices: Sequence[int]
     features: bool
@@ -61,7 +65,8 @@ class AnsweringTask:
     def here(self) -> dict[str, AnsweredImages]:
         """Answer them in this process."""
         bench = self.weights.bench
-        return answer(bench.network, self.weights.here, bench.batches(self.split, self.indices), features=self.features)
+        weights = {known: self.weights.here(known) for known in self.asked}
+        return answer(bench.network, weights, bench.batches(self.split, self.indices), features=self.features)
 
     def unit(self) -> AnsweringUnit:
         """Return it as a unit, with the pixels of the images.
@@ -73,13 +78,13 @@ class AnsweringTask:
         return AnsweringUnit(
             card_of(bench),
             surroundings_of(bench),
-            tuple(dict.fromkeys(self.weights.files.values())),
+            tuple(dict.fromkeys(map(self.weights.file, self.asked))),
             PackedImages.read(self.split, self.indices, model.preprocessing, model.settings.batch_size),
             self.features,
         )
 
     def read(self, data: bytes) -> dict[str, AnsweredImages]:
         """Return what a unit answered."""
-        files = self.weights.files
+        files = {known: self.weights.file(known) for known in self.asked}
         found = AnsweringUnit.read(data, files.values(), features=self.features)
         return {known: found[digest] for known, digest in files.items()}

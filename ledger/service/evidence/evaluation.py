@@ -12,6 +12,7 @@ from ledger.domain.versions import Version, not_known_before
 from ledger.errors import ConflictError
 from ledger.evaluator_input import NetworkRole
 from ledger.service.computation.environment import computation_environment
+from ledger.service.computation.measured_images import ImageBounds
 from ledger.service.computation.workbench import Workbench, open_workbench
 from ledger.service.few_images import measurement_note
 from ledger.service.ledger import Ledger
@@ -19,7 +20,7 @@ from ledger.service.progress import Progress, counted
 from ledger.service.versions.recording import append_evidence
 
 from .evaluators import Offered, chosen_evaluators, needs_features
-from .examination import Examination, ImageBounds, NamedWeights
+from .examination import Examination, NamedWeights
 from .measuring import measure
 from .retrained import DeclaredRetrained, own_version, read_retrained, read_weights, require_unknown
 

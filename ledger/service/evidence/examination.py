@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ledger.evaluator_input import Depth, EvaluationInput, NetworkRole, Outputs, SplitName
-from ledger.hookspecs import Split
 from ledger.images import loading
-from ledger.images.sampling import bounded_evaluation_samples
 from ledger.networks.opening import build_network
 from ledger.service.computation.kept_evaluation import KeptEvaluation
+from ledger.service.computation.measured_images import ImageBounds, splits_of
 from ledger.service.computation.workbench import Workbench
 from ledger.service.progress import Progress, counted
 from ledger.units.answering import AnsweredImages, Features, chunks, joined
@@ -32,19 +31,6 @@ class NamedWeights:
 
     digest: str
     state: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True)
-class ImageBounds:
-    """Most images that are looked at: of a class, and of all classes together; None for all."""
-
-    train: int | None = 200
-    test: int | None = None
-    all_train: int | None = None
-    """At least one of each class."""
-    all_test: int | None = None
-    whole: frozenset[int] = frozenset()
-    """Classes that the limits of all together do not hold for."""
 
 
 class Examination:
@@ -70,12 +56,8 @@ class Examination:
         self.bench = bench
         self._progress = progress
         source, seed = bench.source, bench.model.settings.seed
-        self._splits: dict[SplitName, Split] = {SplitName.TRAIN: source.train, SplitName.TEST: source.test}
-        most = {SplitName.TRAIN: (bounds.train, bounds.all_train), SplitName.TEST: (bounds.test, bounds.all_test)}
-        self._parts = {
-            name: bounded_evaluation_samples(split.labels, *most[name], bounds.whole, seed)
-            for name, split in self._splits.items()
-        }
+        self._splits = splits_of(source)
+        self._parts = bounds.samples(source, seed)
         self.samples: dict[SplitName, list[int]] = {name: [*both, *own] for name, (both, own) in self._parts.items()}
         self._weights = {one.digest: one for one in weights.values()}
         common = {name: both for name, (both, _) in self._parts.items()}
@@ -186,21 +168,21 @@ class Examination:
         states = {digest: one.state for digest, one in self._weights.items()}
         anchor, size = self.bench.anchor.weights, self.bench.model.settings.batch_size
         kept = None if features or self._kept is None else self._kept.find()
-        every = Prepared(self.bench, states)
-        others = Prepared(self.bench, {digest: state for digest, state in states.items() if digest != anchor})
+        prepared, others = Prepared(self.bench, states), tuple(digest for digest in states if digest != anchor)
         # Images of every request apart from those of one, so that kept answers are to the same batches.
         tasks = {
             name: [
-                AnsweringTask(others if common and kept is not None else every, split, chunk, features=features)
-                for common, indices in zip((True, False), self._parts[name], strict=True)
-                for chunk in chunks(indices, size)
-                if others.states or not common or kept is None
+                AnsweringTask(prepared, asked, split, chunk, features=features)
+                for indices, asked in zip(
+                    self._parts[name], (tuple(states) if kept is None else others, tuple(states)), strict=True
+                )
+                for chunk in (chunks(indices, size) if asked else ())
             ]
             for name, split in self._splits.items()
         }
         self._progress.phase(phase, sum(map(len, tasks.values())))
         found: dict[str, dict[SplitName, AnsweredImages]] = {digest: {} for digest in states}
-        with every.offered(), others.offered():
+        with prepared.offered():
             for name, own in tasks.items():
                 parts = list(counted(self._progress, self.bench.ledger.engine.each(own, keep=True)))
                 for digest in states:

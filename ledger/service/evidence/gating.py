@@ -105,10 +105,11 @@ def _measured(
 ) -> tuple[Evidence, ...]:
     """Ask those evaluators that have not said yet what they are asked now."""
     from ledger.evaluator_input import NetworkRole
+    from ledger.service.computation.measured_images import ImageBounds
     from ledger.weights import tensor_files
 
     from .evaluation import measurements, original_counterpart, original_weights
-    from .examination import Examination, ImageBounds, NamedWeights
+    from .examination import Examination, NamedWeights
     from .retrained import read_retrained
 
     state = tensor_files.parse(workbench.ledger.objects.get(proposal.weights), "the new weights")
@@ -119,9 +120,7 @@ def _measured(
     declared = _declared(workbench, policy, proposal.forgotten)
     if declared is not None:
         weights[NetworkRole.RETRAINED] = read_retrained(workbench, declared)
-    bounds = ImageBounds(
-        policy.train_per_class, policy.test_per_class, policy.train_images, policy.test_images, proposal.forgotten
-    )
+    bounds = ImageBounds.of_gates(policy, proposal.forgotten)
     examination = Examination(workbench, weights, bounds, progress, keep=True)
     # Gates look at what stands, the newest. Where somebody measured fewer images since, it is measured anew.
     standing = WeightsEvidence(known, workbench.anchor.number).standing

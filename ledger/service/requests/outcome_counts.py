@@ -5,8 +5,9 @@ import numpy as np
 from ledger.domain.models import Model
 from ledger.domain.registered_accuracy import Count
 from ledger.evaluator_input import NetworkRole
+from ledger.service.computation.measured_images import ImageBounds
 from ledger.service.computation.workbench import open_workbench
-from ledger.service.evidence.examination import Examination, ImageBounds, NamedWeights
+from ledger.service.evidence.examination import Examination, NamedWeights
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
 from ledger.weights import tensor_files

@@ -10,11 +10,12 @@ from ledger.domain.chance import was_known
 from ledger.domain.models import Model
 from ledger.domain.previews import MOST_RETAINED, PreviewedClass, PreviewRecord, most_affected, together
 from ledger.evaluator_input import NetworkRole, Outputs
+from ledger.service.computation.measured_images import ImageBounds
 from ledger.service.computation.unlearning import missed_gates, search_stored
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.evidence.evaluation import measurements, original_counterpart, original_weights
 from ledger.service.evidence.evaluators import chosen_evaluators
-from ledger.service.evidence.examination import Examination, ImageBounds, NamedWeights
+from ledger.service.evidence.examination import Examination, NamedWeights
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
 from ledger.weights import tensor_files
