@@ -168,14 +168,13 @@ class Examination:
         states = {digest: one.state for digest, one in self._weights.items()}
         anchor, size = self.bench.anchor.weights, self.bench.model.settings.batch_size
         kept = None if features or self._kept is None else self._kept.find()
-        prepared, others = Prepared(self.bench, states), tuple(digest for digest in states if digest != anchor)
+        prepared = Prepared(self.bench, states)
         # Images of every request apart from those of one, so that kept answers are to the same batches.
+        asked_of_both = tuple(digest for digest in states if kept is None or digest != anchor), tuple(states)
         tasks = {
             name: [
                 AnsweringTask(prepared, asked, split, chunk, features=features)
-                for indices, asked in zip(
-                    self._parts[name], (tuple(states) if kept is None else others, tuple(states)), strict=True
-                )
+                for indices, asked in zip(self._parts[name], asked_of_both, strict=True)
                 for chunk in (chunks(indices, size) if asked else ())
             ]
             for name, split in self._splits.items()
