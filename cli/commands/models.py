@@ -225,6 +225,7 @@ def spaces(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
     if json:
         answer(ctx, found)
         return
+    errors = [largest_error([m["error_bound"] for m in s["maps"]]) for s in found["items"]]
     emit_table(
         ["class", "#images", "#maps", "#largest rank", "#largest error", "#size", "collected"],
         (
@@ -233,16 +234,13 @@ def spaces(ctx: typer.Context, model: ModelName, json: Json = False) -> None:
                 len(s["samples"]),
                 len(s["maps"]),
                 max(m["rank"] for m in s["maps"]),
-                _error([m["error_bound"] for m in s["maps"]]),
+                "" if largest is None else f"{largest:.1e}",
                 size(s["size"]),
                 minute(s["created_at"]),
             )
-            for s in found["items"]
+            for s, (largest, _) in zip(found["items"], errors, strict=True)
         ),
     )
-
-
-def _error(bounds: list[float]) -> str:
-    largest, unknown = largest_error(bounds)
-    known = "" if largest is None else f"{largest:.1e}"
-    return known if not unknown else f"{known} ({unknown} unknown)".strip()
+    unknown = max((count for _, count in errors), default=0)
+    if unknown:
+        say(f"{unknown} maps of a class are kept as spectra: their error is unknown, and not in the table")
