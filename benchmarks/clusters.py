@@ -13,13 +13,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 import psutil
 
 BEGIN_SECONDS = 180
+BEGUN_SECONDS = 1.0
+"""A worker that answers at the start and at the end of it has begun."""
 SHARED_BYTES = 400 * 2**20
 """Memory for Ray's object store."""
 
@@ -31,27 +34,14 @@ class Cluster:
     spec: str
     """What ``--executor`` calls it."""
     processes: list[subprocess.Popen[bytes]]
-    is_worker: Callable[[psutil.Process], bool]
+    workers: Callable[[], list[int]]
+    """Returns the numbers of its worker processes."""
     killed: list[int] = field(default_factory=list)
 
     @property
     def everything(self) -> list[psutil.Process]:
         """All its processes."""
-        found = []
-        for started in self.processes:
-            with suppress(psutil.Error):
-                parent = psutil.Process(started.pid)
-                found += [parent, *parent.children(recursive=True)]
-        return found
-
-    def workers(self) -> list[int]:
-        """Return the numbers of its worker processes."""
-        found = []
-        for process in self.everything:
-            with suppress(psutil.Error):
-                if self.is_worker(process):
-                    found.append(process.pid)
-        return found
+        return _everything(self.processes)
 
     def kill_one(self, random: Random) -> None:
         """Kill a worker, if there is one."""
@@ -81,7 +71,7 @@ def ray_cluster(workers: int = 2) -> Iterator[Cluster]:
     with _running([command]) as processes:
         _wait_for(port)
         try:
-            yield Cluster(f"ray:127.0.0.1:{port}", processes, _is_ray_worker)
+            yield Cluster(f"ray:127.0.0.1:{port}", processes, partial(_ray_workers, processes))
         finally:
             for process in processes:
                 process.terminate()
@@ -90,26 +80,50 @@ def ray_cluster(workers: int = 2) -> Iterator[Cluster]:
 
 @contextmanager
 def dask_cluster(workers: int = 2) -> Iterator[Cluster]:
-    """Start a Dask scheduler and its workers, each with a nanny."""
+    """Start a Dask scheduler and its workers, each with a nanny; return when they are there."""
+    import distributed
+
+    library: Any = distributed
     port, dask = _free_port(), str(Path(sys.executable).with_name("dask"))
     address = f"tcp://127.0.0.1:{port}"
     scheduler = [dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
     worker = [dask, "worker", address, "--nworkers", str(workers), "--nthreads", "1", "--no-dashboard"]
     with tempfile.TemporaryDirectory() as folder, _running([scheduler]) as first:
         _wait_for(port)
-        with _running([[*worker, "--local-directory", folder]]) as second:
-            yield Cluster(f"dask:{address}", [*first, *second], _is_dask_worker)
+        with (
+            _running([[*worker, "--local-directory", folder]]) as second,
+            library.Client(address, timeout=BEGIN_SECONDS, set_as_default=False) as client,
+        ):
+            client.wait_for_workers(workers, timeout=BEGIN_SECONDS)
+            yield Cluster(f"dask:{address}", [*first, *second], partial(_dask_workers, client))
 
 
-def _is_ray_worker(process: psutil.Process) -> bool:
-    name = process.cmdline()[0]
-    # A node ends with its agents, which are called much like its workers.
-    return name.startswith("ray::") and not name.endswith("Agent")
+def _everything(started: list[subprocess.Popen[bytes]]) -> list[psutil.Process]:
+    found = []
+    for one in started:
+        with suppress(psutil.Error):
+            parent = psutil.Process(one.pid)
+            found += [parent, *parent.children(recursive=True)]
+    return found
 
 
-def _is_dask_worker(process: psutil.Process) -> bool:
-    line = " ".join(process.cmdline())
-    return "spawn_main" in line and "resource_tracker" not in line
+def _ray_workers(started: list[subprocess.Popen[bytes]]) -> list[int]:
+    found = []
+    for process in _everything(started):
+        with suppress(psutil.Error):
+            name = process.cmdline()[0]
+            # A node ends with its agents, which are called much like its workers.
+            if name.startswith("ray::") and not name.endswith("Agent"):
+                found.append(process.pid)
+    return found
+
+
+def _dask_workers(client: Any) -> list[int]:
+    # Only those that have answered for a while: all workers of one command end, if one of them dies before its nanny
+    # knows that it has begun, which is a moment after the scheduler does.
+    first = set(client.run(os.getpid, on_error="ignore").values())
+    time.sleep(BEGUN_SECONDS)
+    return sorted(first.intersection(client.run(os.getpid, on_error="ignore").values()))
 
 
 class Killable(Protocol):
