@@ -265,7 +265,7 @@ def live(root: Path, plan: Plan) -> dict[str, Any]:
                 # Not just after something ended, but at any moment of what follows.
                 time.sleep(chance.uniform(0, 0.3))
                 killed.append(fleet.kill(chance))
-            time.sleep(0.02)
+            time.sleep(0.1)
         seconds = time.monotonic() - began
     finally:
         fleet.dismiss()

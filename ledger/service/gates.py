@@ -21,5 +21,5 @@ def gates_digest(gates: ModelGates) -> str:
 def sections_of_no_model(ledger: Ledger) -> tuple[str, ...]:
     """Return the names in ``[gates.models.NAME]`` that no model has: what stands there holds for nothing."""
     with ledger.database.read() as tx:
-        names = {model.name for model in tx.models.all()}
+        names = set(tx.models.names().values())
     return tuple(name for name in ledger.config.gates.models if name not in names)

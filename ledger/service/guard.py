@@ -24,10 +24,11 @@ LOOK_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class _Seen:
-    """What was found in order: this checkpoint, in the log that had this head."""
+    """What was found in order: this checkpoint, in the log that had this head and names this key."""
 
     known: Checkpoint
     head: Head
+    named: str | None
 
 
 class Guard:
@@ -51,21 +52,20 @@ class Guard:
             SignatureError: The remembered checkpoint is not genuine.
             LedgerError: The key, or the remembered checkpoint, cannot be read.
         """
-        verifier = require_own_keys(tx.audit, self._config)
+        log = tx.audit
+        # A log that goes on from what was seen has the same first entry: it is not read again for every transaction.
+        seen = self._seen if self._seen is not None and log.continues(self._seen.head) else None
+        named = named_key(log) if seen is None else seen.named
+        verifier = _own_verifier(named, self._config)
         if verifier is None:
             return
         known = newest_here(self._config, verifier)
-        if known is not None:
-            self._require_continued(tx.audit, known)
-        if time.monotonic() >= self._look_at:
-            require_continued_elsewhere(tx.audit, self._config, verifier)
-            self._look_at = time.monotonic() + LOOK_SECONDS
-
-    def _require_continued(self, log: AuditLog, known: Checkpoint) -> None:
-        seen = self._seen
-        if seen is None or seen.known.size < known.size or not log.continues(seen.head):
+        if known is not None and (seen is None or seen.known.size < known.size):
             require_continued(log, known)
-            self._seen = _Seen(known, log.head())
+            self._seen = _Seen(known, log.head(), named)
+        if time.monotonic() >= self._look_at:
+            require_continued_elsewhere(log, self._config, verifier)
+            self._look_at = time.monotonic() + LOOK_SECONDS
 
 
 def require_own_keys(log: AuditLog, config: Config) -> Verifier | None:
@@ -75,7 +75,11 @@ def require_own_keys(log: AuditLog, config: Config) -> Verifier | None:
         KeysError: The signing key is missing, or is not the one that the log's first entry names.
         LedgerError: It cannot be read.
     """
-    named = named_key(log)
+    return _own_verifier(named_key(log), config)
+
+
+def _own_verifier(named: str | None, config: Config) -> Verifier | None:
+    """Return the ledger's verifier, whose key the log's first entry names."""
     try:
         verifier = load_signer(config).verifier
     except NotFoundError as error:

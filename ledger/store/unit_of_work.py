@@ -20,7 +20,8 @@ from ledger.store.database.tables import AuditHeadRow
 from ledger.store.database.waiting import telling_of_a_wait
 from ledger.store.made_once import made_once
 from ledger.store.replay.snapshot import SnapshotPlace
-from ledger.store.replay.trusted_state import TrustedRows, TrustedState, nothing_kept
+from ledger.store.replay.trusted_rows import TrustedRows
+from ledger.store.replay.trusted_state import TrustedState, nothing_kept
 from ledger.store.repositories.certificates import Certificates
 from ledger.store.repositories.checkpoints import Checkpoints
 from ledger.store.repositories.class_spaces import ClassSpaces

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from ledger.config import create_config
 from ledger.domain.requests import NewRequest
@@ -29,12 +29,12 @@ from ledger.service.requests.listing import list_requests
 from ledger.service.requests.status import status
 from ledger.service.versions.model_history import list_models
 from ledger.store.audit.log import AuditLog, NewEntry
-from ledger.store.database.open_transaction import OpenTransaction
 from ledger.store.replay.trusted_state import TrustedState
 from ledger.store.unit_of_work import Database
 from tests.fixtures.events import any_event
 from tests.ledgers.command_line import Cli
 from tests.ledgers.stand_in import register_stand_in
+from tests.ledgers.statements import statements
 
 NOW = datetime(2026, 1, 5, 9, tzinfo=UTC)
 LABELS = tuple(f"class {k}" for k in range(10))
@@ -60,29 +60,6 @@ def some(count: int, *, keys: str | None = None, classes: int = 7) -> list[NewRe
         NewRequest(frozenset({n % classes}), "alice", reason="asked to", idempotency_key=keys and f"{keys}-{n}")
         for n in range(count)
     ]
-
-
-@contextmanager
-def statements(ledger: Ledger) -> Iterator[list[str]]:
-    """Collect the statements that a block executes; one for many rows counts once."""
-    seen: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        seen.append(statement)
-
-    by_driver = OpenTransaction._by_driver
-
-    def note_driver(transaction: OpenTransaction, method: str, statement: str, values: Any) -> Any:
-        seen.append(statement)
-        return by_driver(transaction, method, statement, values)
-
-    event.listen(ledger.database.engine, "before_cursor_execute", note)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(OpenTransaction, "_by_driver", note_driver)
-            yield seen
-    finally:
-        event.remove(ledger.database.engine, "before_cursor_execute", note)
 
 
 def count(ledger: Ledger, act: Callable[[], object]) -> int:

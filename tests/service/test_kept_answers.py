@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from ledger.service.computation.kept_answers import AnchorTask, KeptAnswers
 from ledger.service.progress import Silent
 from ledger.service.upkeep.purge import plan_purge, purge
 from ledger.units.anchoring import written
+from tests.faults.intruder import Intruder
 from tests.ledgers.desk import MODEL
 from tests.ledgers.kept import found, kept_of
 
@@ -164,6 +166,22 @@ def test_answers_that_are_not_the_networks_are_found(desk: Desk, monkeypatch: py
         )
         desk.forget(3)
     assert {line.rpartition(" ")[0] for line in found(desk)} == {"wrong answers"}
+
+
+@pytest.mark.parametrize(("table", "column"), [("versions", "weights"), ("class_spaces", "blob")])
+def test_what_nothing_uses_by_a_changed_row_alone_is_not_destroyed(desk: Desk, table: str, column: str) -> None:
+    desk.forget(3)
+    live = desk.live().weights
+    # Somebody lets a version, or a class space, be another object: no row refers to its own any more.
+    sql = Intruder(desk.root / "ledger.db", Random(0)).sql
+    chosen = f"SELECT {column} FROM {table} WHERE {column} != ? ORDER BY 1 LIMIT 1"
+    (victim,) = sql.execute(chosen, (live,)).fetchone()
+    sql.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (live, victim))
+    sql.close()
+    kept_results.destroy_unused(desk.ledger)
+    with desk.ledger.database.read() as tx:
+        assert tx.objects.doomed() == [victim]
+    assert victim in desk.ledger.objects
 
 
 @pytest.mark.parametrize("place", ["store_object", "append_kept_result", "destroy_unused"])

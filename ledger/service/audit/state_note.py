@@ -4,13 +4,13 @@ It names classes by index and requests by number, and no person. It is kept wher
 not grow with the ledger: of the requests it lists those that something happened to lately.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
-from ledger.audit.row_digests import plain
+import orjson
+
 from ledger.audit.signed_notes import Signer, Verifier, open_note, sign_note
-from ledger.digest import canonical_json
-from ledger.domain.models import Model
 from ledger.domain.states import RequestState
 from ledger.errors import SignatureError
 from ledger.json_shapes import read_json_as
@@ -73,9 +73,8 @@ class StateNote:
             since: Requests that an entry after this one is about are listed; fewer where they are very many.
         """
         size = tx.audit.head().size
-        models = tx.models.all()
-        notes = tuple(_model(tx, model) for model in models)
-        names = {model.id: model.name for model in models}
+        names = tx.models.names()
+        notes = tuple(_model_notes(tx, names))
         since = min(max(since, size - LONGEST_REACH, 0), size)
         while True:
             requests = tuple(_request_notes(tx, names, since))
@@ -101,13 +100,16 @@ class StateNote:
 
     def text(self) -> str:
         """Return the note's text, without a signature."""
-        return f"{TITLE}\n{canonical_json(plain(asdict(self))).decode()}\n"
+        # Written for every result while others wait: no copy of it is made first.
+        return f"{TITLE}\n{orjson.dumps(self).decode()}\n"
 
 
-def _model(tx: Transaction, model: Model) -> ModelNote:
-    live = tx.versions.live(model)
-    awaited = tx.requests.awaited_until(model)
-    return ModelNote(model.name, live.number, tuple(sorted(live.forgotten)), tuple(sorted(awaited.items())))
+def _model_notes(tx: Transaction, names: dict[int, str]) -> Iterator[ModelNote]:
+    # Three statements whatever the number of models: others wait for the end of this transaction.
+    live, awaited = tx.versions.all_live(), tx.requests.awaited_until()
+    for model_id, name in names.items():
+        number, forgotten = live[model_id]
+        yield ModelNote(name, number, tuple(sorted(forgotten)), tuple(sorted(awaited.get(model_id, {}).items())))
 
 
 def _request_notes(tx: Transaction, names: dict[int, str], since: int) -> list[RequestNote]:

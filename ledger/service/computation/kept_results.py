@@ -111,11 +111,19 @@ def append_kept_result(tx: Transaction, model: str, result: KeptResult, *, actor
 
 
 def destroy_unused(ledger: Ledger) -> None:
-    """Destroy the objects that nothing uses any more; what cannot be destroyed now is left to the next time."""
-    with suppress(LedgerError), ledger.database.write() as tx:
-        tx.trusted.references()
-        for digest in tx.objects.doomed():
-            ledger.objects.destroy(digest)
-            now = ledger.clock()
-            tx.objects.note_destroyed(digest, at=now)
-            tx.audit.append(ObjectDestroyed(object=digest), at=now, actor=ledger.actor)
+    """Destroy the parts of kept results that nothing uses any more; what cannot be destroyed now is left to a purge.
+
+    Other requests wait for a transaction that writes, so what takes longer the more the ledger holds comes before it.
+    """
+    with suppress(LedgerError):
+        with ledger.database.read() as tx:
+            unused = tx.trusted.of_results_alone(tx.objects.doomed())
+        if not unused:
+            return
+        with ledger.database.write() as tx:
+            # Looked at again under the lock: somebody may have stored the same bytes meanwhile.
+            for digest in [one for one in tx.objects.doomed() if one in unused]:
+                ledger.objects.destroy(digest)
+                now = ledger.clock()
+                tx.objects.note_destroyed(digest, at=now)
+                tx.audit.append(ObjectDestroyed(object=digest), at=now, actor=ledger.actor)

@@ -141,6 +141,12 @@ def new_request(values: Mapping[str, Any]) -> Request:
 
 
 @_readable
+def live_version(model_id: int, number: int, forgotten: object) -> tuple[int, tuple[int, frozenset[int]]]:
+    """Return a model's id with its live version's number and forgotten classes."""
+    return model_id, (number, _indices(forgotten))
+
+
+@_readable
 def version(row: VersionRow) -> Version:
     """Return the version a row holds."""
     return Version(

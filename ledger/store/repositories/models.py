@@ -95,3 +95,8 @@ class Models:
     def all(self) -> list[Model]:
         """Return every model, by name."""
         return [convert.model(row) for row in self._session.scalars(select(ModelRow).order_by(ModelRow.name))]
+
+    def names(self) -> dict[int, str]:
+        """Return the name of every model by its id, in the order of the names."""
+        rows = self._session.execute(select(ModelRow.id, ModelRow.name).order_by(ModelRow.name))
+        return {row.id: row.name for row in rows}

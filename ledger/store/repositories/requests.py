@@ -163,13 +163,14 @@ class Requests:
         query = select(sql_cast(COLUMNS.classes, Text)).where(*_open(model, None)).distinct()
         return frozenset[int]().union(*map(json.loads, self._session.scalars(query)))
 
-    def awaited_until(self, model: Model) -> dict[int, datetime]:
-        """Return the classes that a model's open requests ask for, each with the earliest day one of them is due."""
-        classes = sql_cast(COLUMNS.classes, Text)
-        found: dict[int, datetime] = {}
-        query = select(classes, func.min(COLUMNS.due_at)).where(*_open(model, None)).group_by(classes)
-        for text, due in self._session.execute(query):
-            found |= {k: min(due, found.get(k, due)) for k in json.loads(text)}
+    def awaited_until(self) -> dict[int, dict[int, datetime]]:
+        """Return the classes that open requests ask for, by the model's id, each with the earliest day one is due."""
+        asked, classes = COLUMNS.model_id, sql_cast(COLUMNS.classes, Text)
+        query = select(asked, classes, func.min(COLUMNS.due_at)).where(COLUMNS.state.in_(OPEN)).group_by(asked, classes)
+        found: dict[int, dict[int, datetime]] = {}
+        for model_id, text, due in self._session.execute(query):
+            awaited = found.setdefault(model_id, {})
+            awaited |= {k: min(due, awaited.get(k, due)) for k in json.loads(text)}
         return found
 
     def touched(self, after: int) -> list[Request]:

@@ -82,6 +82,13 @@ class Versions:
         row = self._session.get_one(AliasRow, (model.id, LIVE))
         return self.get(model, row.version)
 
+    def all_live(self) -> dict[int, tuple[int, frozenset[int]]]:
+        """Return number and forgotten classes of the live version of every model, by the model's id."""
+        live = (AliasRow.model_id == VersionRow.model_id) & (AliasRow.version == VersionRow.number)
+        query = select(VersionRow.model_id, VersionRow.number, VersionRow.forgotten).join(AliasRow, live)
+        rows = self._session.execute(query.where(AliasRow.name == LIVE))
+        return dict(convert.live_version(*row) for row in rows)
+
     def move_live(self, model: Model, number: int, *, at: datetime, audit_seq: int) -> None:
         """Point the ``live`` alias at a version and record the move."""
         row = self._session.get(AliasRow, (model.id, LIVE))
