@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from random import Random
 from typing import TYPE_CHECKING
 
 from ledger.service.audit.checkpoints import issue_checkpoint
+from ledger.service.audit.replay import differences
 from ledger.service.audit.state_note import StateNote
 from ledger.service.kept_checkpoints import STATE
 from ledger.service.signing import load_signer
+from tests.faults.intruder import Intruder
 from tests.ledgers.desk import MODEL, START
 from tests.ledgers.stand_in import register_stand_in
 from tests.ledgers.statements import statements
 
 if TYPE_CHECKING:
+    import pytest
+
     from tests.ledgers.desk import Desk
 
 OTHERS = 30
@@ -58,3 +63,18 @@ def test_what_is_noted_of_many_models_is_what_each_of_them_forgot(desk: Desk) ->
     assert {(other.version, other.forgotten, other.awaited) for name, other in found.items() if name != MODEL} == {
         (0, (), ())
     }
+
+
+def test_a_model_whose_live_version_somebody_removed_is_named_and_others_go_on(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    with_others(desk)
+    desk.forget(3)
+    sql = Intruder(desk.root / "ledger.db", Random(0)).sql
+    sql.execute("DELETE FROM aliases WHERE model_id = (SELECT id FROM models WHERE name = 'other 7')")
+    sql.close()
+    assert desk.forget(4).forgotten == {3, 4}
+    assert "says which version of other 7 is live" in caplog.text
+    assert "no checkpoint was signed" in caplog.text
+    [found] = differences(desk.ledger)
+    assert found == "aliases other 7/live: the row is missing, the history tells of it"

@@ -12,7 +12,7 @@ import orjson
 
 from ledger.audit.signed_notes import Signer, Verifier, open_note, sign_note
 from ledger.domain.states import RequestState
-from ledger.errors import SignatureError
+from ledger.errors import RowError, SignatureError
 from ledger.json_shapes import read_json_as
 from ledger.store.unit_of_work import Transaction
 
@@ -108,6 +108,11 @@ def _model_notes(tx: Transaction, names: dict[int, str]) -> Iterator[ModelNote]:
     # Three statements whatever the number of models: others wait for the end of this transaction.
     live, awaited = tx.versions.all_live(), tx.requests.awaited_until()
     for model_id, name in names.items():
+        if model_id not in live:
+            raise RowError(
+                f"no row in the database says which version of {name} is live",
+                "see all differences with: unledger fsck, and restore the row or the database",
+            )
         number, forgotten = live[model_id]
         yield ModelNote(name, number, tuple(sorted(forgotten)), tuple(sorted(awaited.get(model_id, {}).items())))
 
