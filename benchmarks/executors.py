@@ -20,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,18 +64,21 @@ def opened(root: Path, copy: Path, spec: str) -> Ledger:
     return replace(open_ledger(find_config(copy), "bench"), executor=spec)
 
 
-def processor_seconds(cluster: Cluster | None) -> float:
-    """Return the processor time of this process, of those that it started, and of a cluster."""
+def processor_seconds(cluster: Cluster | None) -> dict[int, float]:
+    """Return the processor time, by number, of this process, of those that it started, and of a cluster's."""
     own = psutil.Process()
     found = {one.pid: one for one in (own, *own.children(recursive=True), *(cluster.everything if cluster else ()))}
-    total = 0.0
-    for one in found.values():
-        try:
+    seconds = {}
+    for number, one in found.items():
+        with suppress(psutil.Error):
             times = one.cpu_times()
-        except psutil.Error:
-            continue
-        total += times.user + times.system
-    return total
+            seconds[number] = times.user + times.system
+    return seconds
+
+
+def between(before: dict[int, float], after: dict[int, float]) -> float:
+    """Return what processes took that are still there; those of an executor before this one may have ended since."""
+    return sum(seconds - before.get(number, 0.0) for number, seconds in after.items())
 
 
 def calls(ledger: Ledger) -> dict[str, float]:
@@ -118,7 +121,7 @@ def cost(options: argparse.Namespace, scratch: Path) -> int:
                 digests.add(collected(ledger))
                 row |= {
                     "wall": time.perf_counter() - wall,
-                    "processor": processor_seconds(cluster) - work,
+                    "processor": between(work, processor_seconds(cluster)),
                     "load": os.getloadavg()[0],
                 }
                 ledger.close()
