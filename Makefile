@@ -56,7 +56,7 @@ bench: $(STAMP)
 
 $(STAMP): pyproject.toml
 ifdef UV
-	test -d $(VENV) || uv venv --quiet --python $(PYTHON) $(VENV)
+	test -d $(VENV) || uv venv --quiet --seed --python $(PYTHON) $(VENV)
 	VIRTUAL_ENV=$(VENV) uv pip install --quiet --compile-bytecode -e '.[all]' --group dev
 else
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
