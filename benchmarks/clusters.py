@@ -23,6 +23,8 @@ import psutil
 BEGIN_SECONDS = 180
 BEGUN_SECONDS = 1.0
 """A worker that answers at the start and at the end of it has begun."""
+DASK_MEMORY = ("MALLOC_TRIM_THRESHOLD_=268435456", "MALLOC_MMAP_THRESHOLD_=33554432")
+"""By default Dask has its workers give freed memory back at once, and ask for it again for the next activation."""
 SHARED_BYTES = 400 * 2**20
 """Memory for Ray's object store."""
 
@@ -87,7 +89,8 @@ def dask_cluster(workers: int = 2) -> Iterator[Cluster]:
     port, dask = _free_port(), str(Path(sys.executable).with_name("dask"))
     address = f"tcp://127.0.0.1:{port}"
     scheduler = [dask, "scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard"]
-    worker = [dask, "worker", address, "--nworkers", str(workers), "--nthreads", "1", "--no-dashboard"]
+    options = ["--nworkers", str(workers), "--nthreads", "1", "--no-dashboard"]
+    worker = ["env", *DASK_MEMORY, dask, "worker", address, *options]
     with tempfile.TemporaryDirectory() as folder, _running([scheduler]) as first:
         _wait_for(port)
         with (
