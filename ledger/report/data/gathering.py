@@ -57,7 +57,7 @@ def gather(ledger: Ledger, model_name: str) -> ModelReport:
 def model_names(ledger: Ledger) -> list[str]:
     """Return the names of all models, in the order of the alphabet."""
     with ledger.database.read() as tx:
-        return sorted(model.name for model in tx.models.all())
+        return sorted(tx.models.names().values())
 
 
 def _verifier(ledger: Ledger) -> Verifier | None:

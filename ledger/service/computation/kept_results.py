@@ -111,7 +111,7 @@ def append_kept_result(tx: Transaction, model: str, result: KeptResult, *, actor
 
 
 def destroy_unused(ledger: Ledger) -> None:
-    """Destroy the parts of kept results that nothing uses any more; what cannot be destroyed now is left to a purge.
+    """Destroy the parts of kept results that nothing uses any more; what cannot be is left to the next time.
 
     Other requests wait for a transaction that writes, so what takes longer the more the ledger holds comes before it.
     """

@@ -149,7 +149,7 @@ class _Follower:
 
 def _models(ledger: Ledger, exporter: ConfiguredExporter) -> list[str]:
     with ledger.database.read() as tx:
-        return [model.name for model in tx.models.all() if exporter.wants(model.name)]
+        return [name for name in tx.models.names().values() if exporter.wants(name)]
 
 
 def _catch_up(

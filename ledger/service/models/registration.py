@@ -213,7 +213,7 @@ def _check_name(ledger: Ledger, name: str) -> None:
             f"{name!r} cannot be a model's name", "use letters, digits, '_', '.' and, not as the first, '-'"
         )
     with ledger.database.read() as tx:
-        if any(model.name == name for model in tx.models.all()):
+        if name in tx.models.names().values():
             raise ConflictError(f"there is already a model called {name!r}", "choose another name")
 
 

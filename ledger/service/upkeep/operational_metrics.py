@@ -41,7 +41,7 @@ def operational_metrics(ledger: Ledger) -> OperationalMetrics:
     """Return what an operator watches."""
     now = ledger.clock()
     with ledger.database.read() as tx:
-        models = [model.id for model in tx.models.all()]
+        models = tx.models.names()
         states = tx.operations.count_by_state()
         oldest = tx.operations.oldest_open()
         overdue = tx.operations.overdue(now)

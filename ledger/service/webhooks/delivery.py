@@ -41,7 +41,7 @@ def prepare_messages(ledger: Ledger) -> int:
     with ledger.database.read() as tx:
         size = tx.audit.head().size
         behind = tx.webhooks.behind(size)
-        models = {model.name: model.id for model in tx.models.all()} if behind else {}
+        models = {name: number for number, name in tx.models.names().items()} if behind else {}
     for webhook, told in behind:
         with ledger.database.read() as tx:
             events = list(islice(tx.audit.events(after=told), PART))
