@@ -20,11 +20,11 @@ from tables import markdown
 from torch import Tensor
 
 from ledger.algebra.strength import Strength
-from ledger.candidates.calibration import Calibration
-from ledger.candidates.calibration_sampling import sample_calibration
+from ledger.answers.calibration import Calibration
+from ledger.answers.calibration_sampling import sample_calibration
+from ledger.answers.featured_answers import FeaturedAnswers
 from ledger.candidates.candidate import CandidateBuilder, Recipe
 from ledger.candidates.evaluation import CandidateEvaluator
-from ledger.candidates.featured_answers import FeaturedAnswers
 from ledger.candidates.graded_search import grids
 from ledger.candidates.likeness import Likeness, Resemblance, measure_likeness
 from ledger.candidates.predictor import CandidatePredictor

@@ -67,6 +67,8 @@ class Config:
     """Name of the time zone in which days begin and end, and in which times are shown."""
     executor: str = "local"
     """Who runs the units of a computation, as plugins name it: ``processes:4``, ``ray:HOST:PORT``."""
+    kept_activations: int = 1024
+    """MB of activations of calibration images that a model may keep in the store; 0 for none."""
     gates: GatePolicies = field(default_factory=GatePolicies)
     """What a new version has to pass."""
     access: AccessPolicy = field(default_factory=AccessPolicy)
@@ -220,6 +222,10 @@ def _read(root: Path) -> Config:
         raise UsageError(f"evaluator_seconds in {path} must be above 0, not {seconds}", "leave it out for no limit")
     if said.threads is not None and not 1 <= said.threads <= MOST_THREADS:
         raise UsageError(f"threads in {path} must be between 1 and {MOST_THREADS}, not {said.threads}")
+    if said.kept_activations < 0:
+        raise UsageError(
+            f"kept_activations in {path} must be a number of MB, not {said.kept_activations}", "0 keeps none"
+        )
     _zone(said.time_zone, path)
     return Config(
         root,
@@ -231,6 +237,7 @@ def _read(root: Path) -> Config:
         said.checkpoint_to,
         said.time_zone,
         said.executor,
+        said.kept_activations,
         GatePolicies.read(said.gates, str(path)),
         read_access(said.access, str(path)),
         read_webhooks(said.webhooks, str(path)),
@@ -249,6 +256,7 @@ class _File:
     checkpoint_to: str | None = None
     time_zone: str = UTC_NAME
     executor: str = "local"
+    kept_activations: int = 1024
     gates: dict[str, Any] = field(default_factory=dict)
     access: dict[str, Any] = field(default_factory=dict)
     webhooks: dict[str, Any] = field(default_factory=dict)

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ledger.answers.calibration import Batch
+from ledger.answers.featured_answers import FeaturedAnswers
+from ledger.answers.predictions import Predictions, Scores
 from ledger.domain.registered_accuracy import Count
 from ledger.domain.settings import Settings
 from ledger.errors import NonFiniteError
 
 from .bar_test import BarTest
-from .calibration import Batch
 from .candidate import Candidate, Recipe
-from .featured_answers import FeaturedAnswers
-from .likeness import Likeness, Resemblance, measure_likeness
-from .predictions import Predictions, Scores
+from .likeness import Likeness, RememberedScores, Resemblance, measure_likeness
 from .predictor import Predictor
 from .tally import DOUBT_STANDARD_ERRORS, ForgettingLimits, ForgettingTally
 
@@ -107,6 +107,7 @@ class CandidateEvaluator:
         self._compared = frozenset(compared)
         self._answers: dict[tuple[Recipe, int], FeaturedAnswers] = {}
         self._dropped: set[Recipe] = set()
+        self._scores = RememberedScores()
 
     def forgetting(self, candidate: Candidate, at_least: int | None = None) -> ForgettingFinding:
         """Measure whether every forgotten class stays within its limits.
@@ -198,7 +199,7 @@ class CandidateEvaluator:
             for batches in shown
         )
         self.drop_answers(candidate)
-        return measure_likeness(forgotten, retained, resemblance)
+        return measure_likeness(forgotten, retained, resemblance, self._scores)
 
     def anchor_likeness(self, resemblance: Resemblance) -> Likeness:
         """Measure the same for the anchor weights, which have seen the forgotten classes."""

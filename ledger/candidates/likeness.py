@@ -12,13 +12,13 @@ Where it was measured, both together rank candidates as the distance to a networ
 where they do not: ``docs/adr/0016-redirecting.md``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .featured_answers import FeaturedAnswers
+from ledger.answers.featured_answers import FeaturedAnswers
 
 RIDGE = 0.1
 """Penalty of the linear classifier, as a share of the features' mean squared length. Features outnumber images."""
@@ -27,6 +27,11 @@ SEPARABILITY_WEIGHT = 4.0
 """How much separability counts beside divergence. What a class is taken for moves less from edit to edit."""
 ENOUGH_HELD_OUT = 20
 """Held-out images of a forgotten class from which on only these are looked at."""
+REMEMBERED = 2
+"""Features that a search remembers the scores of: as many as it looks at of a candidate."""
+
+LeftOutScores = Callable[[Tensor, Tensor, Sequence[int]], Tensor]
+"""What :func:`left_out_scores` is, or what remembers its results."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +69,21 @@ class Resemblance:
         return dict(zip(self.retained, mean.tolist(), strict=True))
 
 
-def measure_likeness(forgotten: FeaturedAnswers, retained: FeaturedAnswers, resemblance: Resemblance) -> Likeness:
+def measure_likeness(
+    forgotten: FeaturedAnswers,
+    retained: FeaturedAnswers,
+    resemblance: Resemblance,
+    scores_of: LeftOutScores | None = None,
+) -> Likeness:
     """Measure a candidate by its answers to forgotten and to retained calibration images.
 
     Args:
         forgotten: Its answers to images of forgotten classes.
         retained: Its answers to images of retained classes.
         resemblance: What the forgotten classes resemble.
+        scores_of: Scores features where others do not: a search has :class:`RememberedScores`.
     """
+    scores_of = scores_of or left_out_scores
     forgotten = forgotten.only(_unseen(forgotten))
     classes = [k for k in resemblance.mixtures if bool((forgotten.labels == k).any())]
     labels = torch.cat([forgotten.labels, retained.labels])
@@ -79,7 +91,7 @@ def measure_likeness(forgotten: FeaturedAnswers, retained: FeaturedAnswers, rese
     found = []
     for own, others in depths:
         if own is not None and others is not None:
-            scores = left_out_scores(torch.cat([own, others]), labels, classes)
+            scores = scores_of(torch.cat([own, others]), labels, classes)
             found.append(_mean([_separability(scores[:, i], labels, k, resemblance) for i, k in enumerate(classes)]))
     return Likeness(_mean(found) if found else None, _mean([_divergence(forgotten, k, resemblance) for k in classes]))
 
@@ -116,15 +128,38 @@ def left_out_scores(features: Tensor, labels: Tensor, classes: Sequence[int]) ->
     values = (values - values.mean(0)) / (spread + 1e-6 * spread.mean().clamp_min(torch.finfo(torch.float64).tiny))
     kernel = values @ values.mT
     kernel = kernel / kernel.diagonal().mean().clamp_min(torch.finfo(torch.float64).tiny)
-    n = len(kernel)
     targets = torch.stack([torch.where(labels == k, 1.0, -1.0) for k in classes], dim=1).to(kernel)
     centred = targets - targets.mean(0)
-    # Features are centred, so the intercept is the mean of the targets, and adds 1 / n to every leverage.
-    shifted = kernel + RIDGE * torch.eye(n, dtype=kernel.dtype, device=kernel.device)
-    hat = torch.linalg.solve(shifted, kernel) + 1 / n
-    residuals = (centred - hat @ centred) / (1 - hat.diagonal().clamp_max(1 - 1e-9))[:, None]
+    # With the inverse P of kernel + RIDGE, the regression's hat matrix is 1 - RIDGE P. Features are centred, so the
+    # intercept is the mean of the targets, and adds 1 / n to every leverage.
+    kernel.diagonal().add_(RIDGE)
+    # What is no number stays none, rather than an error of its own: outputs are checked elsewhere.
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky_ex(kernel).L)
+    left = (RIDGE * inverse.diagonal() - 1 / len(kernel)).clamp_min(1e-9)
+    residuals = RIDGE * (inverse @ centred) / left[:, None]
     scores: Tensor = targets - residuals
     return scores
+
+
+class RememberedScores:
+    """Scores features with :func:`left_out_scores`, those that it was asked about last only once.
+
+    Strengths of one depth leave features before their edit as they are, so a search asks about the same ones again.
+    """
+
+    def __init__(self) -> None:
+        self._known: list[tuple[Tensor, Tensor, tuple[int, ...], Tensor]] = []
+
+    def __call__(self, features: Tensor, labels: Tensor, classes: Sequence[int]) -> Tensor:
+        """Return the scores; the same tensor for the same features."""
+        wanted = tuple(classes)
+        for place, (own, its_labels, its_classes, scores) in enumerate(self._known):
+            if wanted == its_classes and torch.equal(labels, its_labels) and torch.equal(features, own):
+                self._known.insert(0, self._known.pop(place))
+                return scores
+        scores = left_out_scores(features, labels, wanted)
+        self._known = [(features, labels, wanted, scores), *self._known][:REMEMBERED]
+        return scores
 
 
 def weighted_auc(positive: Tensor, negative: Tensor, weights: Tensor) -> float:

@@ -1,26 +1,25 @@
 """Predict calibration images with candidates, running only the part of the network that a candidate edits."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
+from ledger.answers.activations import Activations
+from ledger.answers.answer_blocks import AnchorAnswers
+from ledger.answers.answering import AnswerReader
+from ledger.answers.calibration import Batch, Calibration
+from ledger.answers.featured_answers import FeaturedAnswers
+from ledger.answers.predictions import Predictions
+from ledger.answers.start_places import StartPlaces
 from ledger.networks.network import Network
-from ledger.networks.partial_forward import ForwardTrace, PartialForward, record_outputs
+from ledger.networks.partial_forward import PartialForward
 
-from .answer_blocks import AnchorAnswers
-from .answering import AnswerReader
-from .calibration import Batch, Calibration
 from .candidate import Candidate
-from .featured_answers import FeaturedAnswers
-from .predictions import Predictions
-
-MAX_RECORDED_BYTES = 1 << 30
-"""Memory for recorded activations; candidates of depths that would need more run more of the network, or all of it."""
 
 
 class Predictor(Protocol):
@@ -57,7 +56,7 @@ class Predictor(Protocol):
 class CandidatePredictor:
     """Predicts calibration images with candidates, on as little of the network as each candidate edits.
 
-    The first time a batch is needed, one pass of the anchor weights records the activations that all depths start from.
+    The first time images are needed, one pass of the anchor weights records the activations that all depths start from.
 
     Args:
         network: With the anchor weights.
@@ -67,6 +66,7 @@ class CandidatePredictor:
             weights have forgotten already.
         anchors: The answers of the anchor weights to all of the images; None where they are answered here, in the
             batches of the calibration.
+        activations: Where candidates start, with what is recorded there so far; None if nothing is.
     """
 
     def __init__(
@@ -76,15 +76,18 @@ class CandidatePredictor:
         depths: Sequence[int],
         masked: Collection[int],
         anchors: AnchorAnswers | None = None,
+        activations: Activations | None = None,
     ) -> None:
         self._network = network
         self.calibration = calibration
         self._mask = frozenset(masked)
-        self._starts = self._affordable(depths)
         self._anchors = anchors
+        if activations is None:
+            places = StartPlaces(network, calibration, depths)
+            activations = Activations(network, calibration, places)
+        self._activations = activations
         self._reader = AnswerReader(network)
         self._answered: dict[int, FeaturedAnswers] = {}
-        self._records: dict[int, dict[nn.Module, Tensor]] = {}
         # Weak, so that weights nobody else wants any more are not kept.
         self._prepared: WeakKeyDictionary[Candidate, dict[str, Tensor]] = WeakKeyDictionary()
 
@@ -127,31 +130,36 @@ class CandidatePredictor:
 
     def own_answers(self, candidate: Candidate, batch: Batch) -> FeaturedAnswers:
         """Return the same, as far as the candidate's own pass tells: without features from before its edit."""
-        if self._start(candidate, batch) is not None:
-            self._recorded(batch)  # now, so that only the candidate's own pass is read
+        recorded = self._recorded(candidate, batch)  # now, so that only the candidate's own pass is read
         with self._reader.inputs() as seen:
-            logits = self.logits(candidate, batch)
+            logits = self._logits(candidate, batch, recorded)
         answers = self._reader.answers(logits, seen, batch)
         return replace(answers, inner=None) if self._reader.inner_depth >= candidate.recipe.depth else answers
 
     def logits(self, candidate: Candidate, batch: Batch) -> Tensor:
         """Return a candidate's logits (n, classes) for one batch, on the device."""
+        return self._logits(candidate, batch, self._recorded(candidate, batch))
+
+    def _logits(self, candidate: Candidate, batch: Batch, recorded: Sequence[Tensor] | None) -> Tensor:
         if candidate not in self._prepared:
             self._prepared[candidate] = self._network.prepare_weights(candidate.state)
         weights = self._prepared[candidate]
         images = self._network.prepare_images(batch.images)
-        partial_forward = self._start(candidate, batch)
-        if partial_forward is None:
+        start = self._start(candidate, batch)
+        if start is None or recorded is None:
             with torch.inference_mode():
                 logits: Tensor = functional_call(self._network.module, weights, (images,), tie_weights=False)
-        else:
-            kept = self._recorded(batch)
-            logits = partial_forward.run(weights, [kept[m] for m in partial_forward.boundary], images)
-        return logits
+            return logits
+        return start.run(weights, recorded, images)
+
+    def _recorded(self, candidate: Candidate, batch: Batch) -> Sequence[Tensor] | None:
+        """Return the activations that a candidate starts from; None where it runs the whole network."""
+        start = self._start(candidate, batch)
+        return None if start is None else self._activations.of(batch, start.boundary)
 
     def _start(self, candidate: Candidate, batch: Batch) -> PartialForward | None:
         """Return from where on a candidate runs on a batch; None for the whole network."""
-        return self._starts[batch.frequent].get(candidate.recipe.depth)
+        return self._activations.places.of(candidate.recipe.depth, frequent=batch.frequent)
 
     def anchor_answers(self, batch: Batch) -> FeaturedAnswers:
         """Return the answers of the anchor weights to one batch."""
@@ -159,69 +167,7 @@ class CandidatePredictor:
             if self._anchors is not None:
                 self._answered[id(batch)] = self._anchors.of(batch)
             else:
-                self._recorded(batch)
-        return self._answered[id(batch)]
-
-    def _recorded(self, batch: Batch) -> dict[nn.Module, Tensor]:
-        """Return the anchor's activations for a batch, by module; recorded on first use."""
-        if id(batch) not in self._records:
-            reads = [m for start in dict.fromkeys(self._starts[batch.frequent].values()) for m in start.boundary]
-            images = self._network.prepare_images(batch.images)
-            with self._reader.inputs() as seen:
-                logits, kept = record_outputs(self._network.module, reads, images)
-            if self._anchors is None:
+                with self._reader.inputs() as seen:
+                    logits = self._activations.answered(batch)
                 self._answered[id(batch)] = self._reader.answers(logits, seen, batch)
-            self._records[id(batch)] = kept
-        return self._records[id(batch)]
-
-    def _affordable(self, depths: Sequence[int]) -> dict[bool, dict[int, PartialForward]]:
-        """Return from where on candidates of each depth run, as far as memory for what is recorded there goes.
-
-        A candidate may start before its first edited layer. So of the places that memory is enough for, those are
-        chosen that leave least to run to candidates of all depths together: for frequent batches first, and with the
-        memory that is left for the others.
-        """
-        layers = self._network.layers
-        trace = ForwardTrace(
-            self._network.module, self._network.prepare_images(self.calibration.retained[0].images[:2])
-        )
-        ordered = sorted(set(depths))
-        places = {depth: PartialForward(trace, layers[-depth].module) for depth in ordered}
-        memory = MAX_RECORDED_BYTES
-        found: dict[bool, dict[int, PartialForward]] = {}
-        for frequent in (True, False):
-            images = sum(len(batch.labels) for batch in self.calibration.batches if batch.frequent == frequent)
-            room = {d: trace.bytes_per_image(place.boundary) * images for d, place in places.items() if place.boundary}
-            starts = cheapest_starts(ordered, room, len(layers), memory)
-            memory -= sum(room[start] for start in set(starts.values()))
-            found[frequent] = {depth: places[start] for depth, start in starts.items()}
-        return found
-
-
-def cheapest_starts(depths: Sequence[int], room: Mapping[int, int], layers: int, memory: int) -> dict[int, int]:
-    """Choose where to record activations; return for each depth at which depth its candidates start.
-
-    The place that saves most is added until no other fits. Depths that are left out run the whole network.
-
-    Args:
-        depths: The numbers of layers, counted from the output, that candidates edit.
-        room: Bytes that recording takes, for each depth where it is possible.
-        layers: Number of layers of the network: what a candidate runs counts by its layers.
-        memory: Bytes that there are.
-    """
-    chosen: set[int] = set()
-
-    def starts(recorded: Collection[int]) -> dict[int, int]:
-        return {depth: min(one for one in recorded if one >= depth) for depth in depths if depth <= max(recorded)}
-
-    def run(recorded: Collection[int]) -> int:
-        own = starts(recorded) if recorded else {}
-        return sum(own.get(depth, layers) for depth in depths)
-
-    while True:
-        spent = sum(room[depth] for depth in chosen)
-        fitting = [depth for depth in room if depth not in chosen and spent + room[depth] <= memory]
-        best = min(fitting, key=lambda depth: (run({*chosen, depth}), depth), default=None)
-        if best is None or run({*chosen, best}) >= run(chosen):
-            return starts(chosen) if chosen else {}
-        chosen.add(best)
+        return self._answered[id(batch)]

@@ -3,13 +3,13 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ledger.answers.predictions import Scores
 from ledger.domain.recipe import RecordedScores, RecordedTrial, search_record
 from ledger.domain.recorded_likeness import RecordedLikeness
 from ledger.domain.registered_accuracy import Count
 
 from .candidate import Candidate
 from .likeness import Likeness
-from .predictions import Scores
 from .trials import Trial
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .predictions import Predictions
+from ledger.answers.predictions import Predictions
 
 TARGET_SHARE_OF_GATE = 0.5
 """Share of the gate that calibration accuracy may use up: accuracy on unseen images scatters around it."""

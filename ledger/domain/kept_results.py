@@ -12,6 +12,8 @@ class ResultKind(StrEnum):
     """What the retained classes amount to at every map."""
     ANSWERS = "answers"
     """What the anchor weights answer to calibration images."""
+    ACTIVATIONS = "activations"
+    """What the anchor weights compute of calibration images before the layers that are edited."""
     EVALUATION = "evaluation"
     """What the anchor weights answer to the images that new versions are measured on."""
 
@@ -22,7 +24,7 @@ class KeptPart:
 
     names: tuple[str, ...]
     """What it holds, in order: of sums, the keys of maps and groups of maps; of answers, blocks or
-    chunks of images."""
+    chunks of images; of activations, modules (after an @) and blocks."""
     object_digest: str
     size: int
     """Bytes of the object."""

@@ -6,12 +6,13 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ledger.candidates.answer_blocks import answer_blocks
-from ledger.candidates.answering import AnswerReader
-from ledger.candidates.calibration import Batch
-from ledger.candidates.calibration_sampling import SampledCalibration
+from ledger.answers.activations import Activations
+from ledger.answers.answer_blocks import AnchorAnswers, AnswerBlock
+from ledger.answers.answering import AnswerReader
+from ledger.answers.calibration_sampling import SampledCalibration
+from ledger.answers.featured_answers import FeaturedAnswers
+from ledger.answers.start_places import StartPlaces
 from ledger.candidates.candidate import CandidateBuilder
-from ledger.candidates.featured_answers import FeaturedAnswers
 from ledger.candidates.graded_search import grids
 from ledger.candidates.likeness import Resemblance
 from ledger.candidates.predictor import CandidatePredictor, Predictor
@@ -129,10 +130,12 @@ def _predictor(
     """Let the network answer the images here, in the blocks in which a ledger keeps answers."""
     observer.phase("calibration", len(images.blocks))
     reader = AnswerReader(task.network)
+    activations = Activations(task.network, images, StartPlaces(task.network, images, depths))
 
-    def answer(batch: Batch) -> FeaturedAnswers:
+    def answered(block: AnswerBlock) -> FeaturedAnswers:
         observer.step()
-        return reader.anchor(batch)
+        with activations.recording(block):
+            return reader.anchor(images.load(block))
 
-    anchors = answer_blocks(images.blocks, images.load, answer)
-    return CandidatePredictor(task.network, images, depths, task.masked, anchors)
+    anchors = AnchorAnswers({block: answered(block) for block in images.blocks})
+    return CandidatePredictor(task.network, images, depths, task.masked, anchors, activations)

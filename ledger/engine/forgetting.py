@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ledger.candidates.calibration_sampling import sample_calibration
+from ledger.answers.calibration_sampling import sample_calibration
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.settings import Settings
 from ledger.errors import DataError, TooFewRetainedError, UnsupportedLayerError, UsageError

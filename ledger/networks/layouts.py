@@ -10,6 +10,7 @@ again.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -58,6 +59,22 @@ class Layout:
 def channels_last(tensor: Tensor) -> Tensor:
     """Return images or kernels with their channels last in memory; other tensors as they are."""
     return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
+
+
+def memory_order(tensor: Tensor) -> tuple[int, ...]:
+    """Return the dimensions of a tensor, from the one whose neighbours lie furthest apart in memory."""
+    strides = tensor.stride()
+    # How far apart the neighbours of a dimension without neighbours would lie says nothing.
+    return tuple(sorted(range(tensor.ndim), key=lambda d: (-strides[d], tensor.shape[d] == 1, d)))
+
+
+def laid_out(tensor: Tensor, order: Sequence[int]) -> Tensor:
+    """Return a copy with its dimensions in memory in an order, as :func:`memory_order` tells it of another tensor.
+
+    The strides are the same however the tensor lies, those of dimensions of size 1 too: kernels are chosen by them.
+    """
+    copy = torch.empty([tensor.shape[d] for d in order], dtype=tensor.dtype, device=tensor.device)
+    return copy.permute([order.index(d) for d in range(len(order))]).copy_(tensor)
 
 
 def _has_many_channels(part: nn.Module) -> TypeGuard[nn.Conv2d]:

@@ -19,6 +19,8 @@ from torch.func import functional_call
 PROBES = (torch.nan, torch.inf, -torch.inf)
 """Values put in the place of a module's output, to see whether it is read. NaN spreads to everything computed from it;
 the infinities change comparisons, which are always false for NaN."""
+ROUNDING = 1e-2
+"""How far, in shares of the largest value, activations may lie apart from those in another batch."""
 
 
 class ForwardTrace:
@@ -77,6 +79,9 @@ class PartialForward:
     Args:
         trace: A forward pass through the whole network.
         start: The layer to start at.
+
+    ``by_image`` says whether records of other batches can be put together, image by image, to what :meth:`run` takes;
+    but for the modules in ``constant``, which return the same for all images.
     """
 
     def __init__(self, trace: ForwardTrace, start: nn.Module) -> None:
@@ -89,8 +94,11 @@ class PartialForward:
         self._rows = {m: _rows(trace.outputs[m], len(trace.example)) for m in self._skipped}
         self._shapes = {m: tuple(trace.outputs[m].shape[1:]) for m in self._skipped}
         self._boundary: tuple[nn.Module, ...] = self._find_boundary(trace) if self._skipped else ()
+        for module in self._boundary:
+            self._compute_again(module, trace)
         if self._boundary and not self._suits_other_batches(trace):
             self._boundary = ()
+        self.by_image, self.constant = self._told_apart(trace)
 
     @property
     def boundary(self) -> tuple[nn.Module, ...]:
@@ -130,6 +138,18 @@ class PartialForward:
                 return needed
         return ()
 
+    def _compute_again(self, module: nn.Module, trace: ForwardTrace) -> None:
+        """Compute what a module at the boundary returns, if that is cheap and what it reads is recorded anyway.
+
+        A block of a transformer reads its input twice: as it is, and normalised. Recording it once takes half the room.
+        """
+        if any(parameter.ndim > 1 for parameter in module.parameters()):
+            return
+        before = self._skipped, self._boundary
+        self._skipped, self._boundary = (tuple(m for m in some if m is not module) for some in before)
+        if not self._boundary or not all(self._same(self._boundary, trace, p) for p in (PROBES[:1], PROBES[1:])):
+            self._skipped, self._boundary = before
+
     def _suits_other_batches(self, trace: ForwardTrace) -> bool:
         """Whether it also works with another number of images than the trace has."""
         images = torch.cat([trace.example, trace.example[:1]])
@@ -141,6 +161,26 @@ class PartialForward:
         except Exception:  # noqa: BLE001
             return False
         return torch.equal(again, answer)
+
+    def _told_apart(self, trace: ForwardTrace) -> tuple[bool, frozenset[nn.Module]]:
+        """Tell how outputs at the boundary hang on images, by what a pass of one image alone records.
+
+        Returns:
+            Whether they hold the rows of one image after those of another, up to rounding, so that records of other
+            batches can be put together; and which of them are left out of that, being the same for all images.
+        """
+        # Brighter, so that it is no other of the images.
+        images = torch.cat([trace.example, trace.example[:1] + 1])
+        try:
+            (_, together), (_, alone) = (
+                record_outputs(self._module, self._boundary, one.clone()) for one in (images, images[-1:])
+            )
+            constant = frozenset(m for m in self._boundary if torch.equal(together[m], alone[m]))
+            rows = [_lies_by_image(together[m], alone[m], len(images)) for m in self._boundary if m not in constant]
+        # A network may refuse such an image, or a single one; an output may be empty.
+        except Exception:  # noqa: BLE001
+            return False, frozenset()
+        return all(rows), constant
 
     def _same(self, real: Sequence[nn.Module], trace: ForwardTrace, probes: Sequence[float] = PROBES) -> bool:
         """Whether the network returns the same when skipped modules but ``real`` return a probe."""
@@ -172,6 +212,18 @@ class PartialForward:
                 vars(m).pop("forward", None)
 
 
+@contextmanager
+def recording(modules: Iterable[nn.Module]) -> Iterator[dict[nn.Module, Tensor]]:
+    """Gather copies of what some modules return, while the block runs the network they are in."""
+    kept: dict[nn.Module, Tensor] = {}
+    hooks = [m.register_forward_hook(lambda m, _i, output: kept.update({m: output.clone()})) for m in set(modules)]
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def record_outputs(
     module: nn.Module, recorded: Iterable[nn.Module], images: Tensor
 ) -> tuple[Tensor, dict[nn.Module, Tensor]]:
@@ -185,14 +237,16 @@ def record_outputs(
     Returns:
         The network's output, and a copy of each module's output.
     """
-    kept: dict[nn.Module, Tensor] = {}
-    hooks = [m.register_forward_hook(lambda m, _i, output: kept.update({m: output.clone()})) for m in set(recorded)]
-    try:
-        with torch.inference_mode():
-            return module(images), kept
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with recording(recorded) as kept, torch.inference_mode():
+        return module(images), kept
+
+
+def _lies_by_image(together: Tensor, alone: Tensor, images: int) -> bool:
+    """Whether the last rows of what a batch records are what its last image records alone."""
+    if not alone.ndim or len(together) != images * len(alone) or together.shape[1:] != alone.shape[1:]:
+        return False
+    most = float(alone.abs().amax())
+    return torch.allclose(together[-len(alone) :], alone, rtol=ROUNDING, atol=ROUNDING * most)
 
 
 def _constant(output: Tensor, *, copied: bool) -> Any:

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load
 from torch import Tensor
 
-from ledger.candidates.answering import AnswerReader
-from ledger.candidates.calibration import Batch
-from ledger.candidates.featured_answers import FeaturedAnswers
+from ledger.answers.answering import AnswerReader
+from ledger.answers.calibration import Batch
+from ledger.answers.featured_answers import FeaturedAnswers
 from ledger.digest import json_digest
 from ledger.networks.network import Network
 from ledger.weights import tensor_files

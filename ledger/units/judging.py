@@ -4,11 +4,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from ledger.algebra.strength import Strength
-from ledger.candidates.calibration import Batch, Calibration
+from ledger.answers.answer_blocks import AnswerBlock
+from ledger.answers.calibration import Batch
+from ledger.answers.calibration_sampling import SampledCalibration
+from ledger.answers.featured_answers import FeaturedAnswers
 from ledger.candidates.candidate import Candidate, Recipe
-from ledger.candidates.featured_answers import FeaturedAnswers
 from ledger.candidates.predictor import CandidatePredictor
 from ledger.digest import json_digest
 from ledger.domain.settings import Preprocessing
@@ -23,38 +26,82 @@ from .surroundings import Surroundings
 
 
 @dataclass(frozen=True)
+class _Block:
+    class_index: int
+    start: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A batch that candidates are shown."""
+
+    indices: tuple[int, ...]
+    strides: tuple[int, ...]
+    """How its images lie in memory."""
+    labels: tuple[int, ...]
+    held_out: tuple[bool, ...] | None
+    frequent: bool
+
+
+@dataclass(frozen=True)
 class _Facts:
     parts: tuple[PackedBatch, ...]
-    labels: tuple[tuple[int, ...], ...]
-    held_out: tuple[tuple[bool, ...] | None, ...]
-    frequent: tuple[bool, ...]
+    """Of each block, its images."""
+    blocks: tuple[_Block, ...]
+    batches: tuple[_Shown, ...]
     forgotten: int
     """Number of batches of forgotten classes, which come first."""
 
 
-def packed_calibration(calibration: Calibration, preprocessing: Preprocessing) -> bytes:
+def packed_calibration(calibration: SampledCalibration, preprocessing: Preprocessing) -> bytes:
     """Return calibration images as bytes that are shared with all workers."""
-    batches = calibration.batches
-    images = PackedImages.of_preprocessed((batch.images for batch in batches), preprocessing)
+    images = PackedImages.of_preprocessed(
+        (calibration.load(block).images for block in calibration.blocks), preprocessing
+    )
     facts = _Facts(
         images.parts,
-        tuple(tuple(batch.labels.tolist()) for batch in batches),
-        tuple(None if batch.held_out is None else tuple(batch.held_out.tolist()) for batch in batches),
-        tuple(batch.frequent for batch in batches),
+        tuple(_Block(block.class_index, block.start, block.indices) for block in calibration.blocks),
+        tuple(
+            _Shown(
+                batch.indices or (),
+                batch.images.stride(),
+                tuple(batch.labels.tolist()),
+                None if batch.held_out is None else tuple(batch.held_out.tolist()),
+                batch.frequent,
+            )
+            for batch in calibration.batches
+        ),
         len(calibration.forgotten),
     )
     return parcel(facts, [images.data])
 
 
-def unpacked_calibration(data: bytes, preprocessing: Preprocessing) -> Calibration:
+def unpacked_calibration(data: bytes, preprocessing: Preprocessing) -> SampledCalibration:
     """Return the calibration images, bit for bit."""
-    facts, [pixels] = unparcel(_Facts, data)
-    images = PackedImages(facts.parts, pixels).batches(preprocessing)
+    facts, [packed] = unparcel(_Facts, data)
+    blocks = tuple(AnswerBlock(block.class_index, block.start, block.indices) for block in facts.blocks)
+    images = dict(zip(blocks, PackedImages(facts.parts, packed).batches(preprocessing), strict=True))
+    pixels = {i: one for block, own in images.items() for i, one in zip(block.indices, own, strict=True)}
     batches = tuple(
-        Batch(one, torch.tensor(labels), None if held_out is None else torch.tensor(held_out), frequent=frequent)
-        for one, labels, held_out, frequent in zip(images, facts.labels, facts.held_out, facts.frequent, strict=True)
+        Batch(
+            _strided(torch.stack([pixels[i] for i in shown.indices]), shown.strides),
+            torch.tensor(shown.labels),
+            None if shown.held_out is None else torch.tensor(shown.held_out),
+            shown.indices,
+            frequent=shown.frequent,
+        )
+        for shown in facts.batches
     )
-    return Calibration(batches[: facts.forgotten], batches[facts.forgotten :])
+
+    def load(block: AnswerBlock) -> Batch:
+        return Batch(images[block], torch.full((len(block.indices),), block.class_index), indices=block.indices)
+
+    return SampledCalibration(batches[: facts.forgotten], batches[facts.forgotten :], blocks=blocks, load=load)
+
+
+def _strided(images: Tensor, strides: tuple[int, ...]) -> Tensor:
+    return torch.empty_strided(images.shape, strides).copy_(images)
 
 
 @dataclass(frozen=True)

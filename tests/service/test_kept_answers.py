@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +15,15 @@ from ledger.service.audit.replay import differences
 from ledger.service.computation import kept_answers, kept_results
 from ledger.service.computation.compute import open_unlearning_afresh
 from ledger.service.computation.kept_answers import AnchorTask, KeptAnswers
-from ledger.service.progress import Silent
-from ledger.service.upkeep.purge import plan_purge, purge
 from ledger.units.anchoring import written
 from tests.faults.intruder import Intruder
-from tests.ledgers.desk import MODEL
-from tests.ledgers.kept import found, kept_of
+from tests.ledgers.kept import close_window, found, harm, kept_of, parts_of, told
 
 if TYPE_CHECKING:
-    from ledger.candidates.featured_answers import FeaturedAnswers
+    from ledger.answers.featured_answers import FeaturedAnswers
     from ledger.domain.kept_results import KeptPart, KeptResult
-    from ledger.domain.versions import Version
     from tests.ledgers.desk import Desk
 
-NOW = timedelta(0)
 ONE = torch.ones(1)
 
 
@@ -52,22 +46,12 @@ def kept(desk: Desk) -> KeptResult | None:
 
 
 def parts(desk: Desk) -> tuple[KeptPart, ...]:
-    found = kept(desk)
-    assert found is not None
-    return found.parts
-
-
-def told(version: Version) -> tuple[Any, ...]:
-    return version.weights, version.recipe.document["search"], version.recipe.document["maps"]
+    return parts_of(desk, ResultKind.ANSWERS)
 
 
 def without_kept_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_answers, "find_kept_result", lambda *_: None)
     monkeypatch.setattr(KeptAnswers, "_keep", lambda *_: None)
-
-
-def close_window(desk: Desk) -> None:
-    purge(desk.ledger, plan_purge(desk.ledger, MODEL, NOW), NOW, Silent(), clock_is_right=True)
 
 
 def test_a_later_request_lets_only_its_own_images_be_answered(desk: Desk, answered: list[int]) -> None:
@@ -127,15 +111,11 @@ def test_after_a_purge_the_same_holds_and_nothing_is_left_of_the_forgotten_class
     assert differences(desk.ledger) == []
 
 
-@pytest.mark.parametrize("harm", ["unlink", "flip"])
-def test_damaged_answers_are_given_again(desk: Desk, harm: str, answered: list[int]) -> None:
+@pytest.mark.parametrize("how", ["unlink", "flip"])
+def test_damaged_answers_are_given_again(desk: Desk, how: str, answered: list[int]) -> None:
     desk.forget(3)
     [part] = parts(desk)
-    path = desk.root / "objects" / part.object_digest[:2] / part.object_digest[2:]
-    path.chmod(0o644)
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.unlink() if harm == "unlink" else path.write_bytes(data)
+    harm(desk, part, how)
     assert found(desk)
     answered.clear()
     desk.forget(7)

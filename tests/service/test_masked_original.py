@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ledger.candidates.predictions import Scores
+from ledger.answers.predictions import Scores
 from ledger.domain.states import RequestState
 from ledger.engine import choosing
 from ledger.service.computation import unlearning

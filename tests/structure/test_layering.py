@@ -17,7 +17,7 @@ FLOORS = [
     {"ledger.documents", "ledger.report"},
     {"ledger.service"},
     {"ledger.candidates", "ledger.engine", "ledger.testing", "ledger.units"},
-    {"ledger.spaces"},
+    {"ledger.answers", "ledger.spaces"},
     {"ledger.networks"},
     {
         "ledger.config",

@@ -1,21 +1,21 @@
 """What the anchor weights answer to calibration images: what is kept, and as few new answers as possible.
 
 The anchor weights do not change from request to request, and most calibration images are the same each time. Their
-answers are kept in the blocks of :mod:`ledger.candidates.answer_blocks`, each answered as one batch, whoever asks. So
+answers are kept in the blocks of :mod:`ledger.answers.answer_blocks`, each answered as one batch, whoever asks. So
 they are the same to the last bit, kept or not. An answer goes by everything that decides it: weights, code, images of
 its class, and the kind of machine. Where any of it is another, it is answered again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 
-from ledger.candidates.answer_blocks import AnchorAnswers, AnswerBlock
-from ledger.candidates.calibration_sampling import SampledCalibration
-from ledger.candidates.featured_answers import FeaturedAnswers
-from ledger.digest import json_digest
+from ledger.answers.activations import Activations
+from ledger.answers.answer_blocks import AnchorAnswers, AnswerBlock
+from ledger.answers.calibration_sampling import SampledCalibration
+from ledger.answers.featured_answers import FeaturedAnswers
 from ledger.domain.kept_results import KeptPart, KeptResult, ResultKind
 from ledger.errors import ObjectError
 from ledger.images.loading import load_images, pixels_of
@@ -23,6 +23,7 @@ from ledger.service.progress import Progress, counted
 from ledger.units.anchoring import IMAGES, AnchorUnit, answer_anchor, answers_in, written
 from ledger.units.packing import PackedImages
 
+from .kept_blocks import KeptBlocks, name_of, places, stops
 from .kept_results import PART_BYTES, cut, find_kept_result, keep_result
 from .model_cards import card_of, surroundings_of
 from .workbench import Workbench
@@ -39,12 +40,17 @@ class AnchorTask:
 
     workbench: Workbench
     blocks: tuple[AnswerBlock, ...]
+    activations: Activations | None = None
+    """Records them meanwhile, where they are answered in this process."""
 
     def here(self) -> FeaturedAnswers:
         """Answer them in this process."""
-        split, preprocessing = self.workbench.source.train, self.workbench.model.preprocessing
-        images = (load_images(split, block.indices, preprocessing) for block in self.blocks)
-        return answer_anchor(self.workbench.network, images)
+        return FeaturedAnswers.joined([self._answered(block) for block in self.blocks])
+
+    def _answered(self, block: AnswerBlock) -> FeaturedAnswers:
+        images = load_images(self.workbench.source.train, block.indices, self.workbench.model.preprocessing)
+        with nullcontext() if self.activations is None else self.activations.recording(block):
+            return answer_anchor(self.workbench.network, [images])
 
     def unit(self) -> AnchorUnit:
         """Return them as a unit, with the pixels of their images.
@@ -61,7 +67,7 @@ class AnchorTask:
         return answers_in(data, [block.class_index for block in self.blocks for _ in block.indices])
 
 
-class KeptAnswers:
+class KeptAnswers(KeptBlocks):
     """The answers of the anchor weights of one model, as they are kept.
 
     Args:
@@ -69,17 +75,19 @@ class KeptAnswers:
     """
 
     def __init__(self, workbench: Workbench) -> None:
-        self._workbench = workbench
+        super().__init__(workbench, ResultKind.ANSWERS)
         self._damaged: set[str] = set()
-        self._orders: dict[int, tuple[int, ...]] = {}
 
-    def gather(self, images: SampledCalibration, progress: Progress, *, store: bool) -> AnchorAnswers:
+    def gather(
+        self, images: SampledCalibration, progress: Progress, *, store: bool, activations: Activations | None = None
+    ) -> AnchorAnswers:
         """Return the answers to calibration images.
 
         Args:
             images: The images.
             progress: Counts images that are answered, where there are any.
             store: Whether what is answered is kept.
+            activations: Record what is answered in this process.
 
         Raises:
             DataError: An image cannot be read.
@@ -91,32 +99,11 @@ class KeptAnswers:
         answered = {} if kept is None else self._read(kept, set(images.blocks))
         missing = [block for block in images.blocks if block not in answered]
         if missing:
-            fresh = self._answer(missing, progress)
+            fresh = self._answer(missing, progress, activations)
             answered |= fresh
             if store:
                 self._keep(kept, fresh)
         return AnchorAnswers({block: answered[block] for block in images.blocks})
-
-    def digest_of(self, class_index: int, stop: int) -> str:
-        """Return the digest of everything that decides the answers to a class's first ``stop`` images.
-
-        Raises:
-            DataError: The class has no training image.
-        """
-        model = self._workbench.model
-        content = model.data.classes[class_index].train if model.data.classes else model.data_digest
-        indices = self._order(class_index)[:stop]
-        return json_digest([*self._deciding, class_index, content, list(indices)])
-
-    def valid(self, kept: KeptResult, classes: Iterable[int]) -> frozenset[int]:
-        """Return those of some classes whose kept answers are what would be answered now."""
-        stops, members = _stops(kept.parts), dict(kept.members)
-        return frozenset(k for k in classes if k in members and members[k] == self.digest_of(k, stops.get(k, 0)))
-
-    def holds(self, kept: KeptResult) -> bool:
-        """Return whether all kept answers are what would be answered now."""
-        classes = frozenset(k for k, _ in kept.members)
-        return self.valid(kept, classes) == classes
 
     def again(self, part: KeptPart) -> bytes:
         """Return the bytes of a part whose classes are all valid, answered anew.
@@ -124,20 +111,17 @@ class KeptAnswers:
         Raises:
             DataError: An image cannot be read.
         """
-        blocks = tuple(self._block(*_place(name)) for name in part.names)
+        blocks = tuple(self._block(*place) for place in places(part))
         return written(AnchorTask(self._workbench, blocks).here())
-
-    @cached_property
-    def _deciding(self) -> list[object]:
-        """What decides every answer."""
-        return ["answers", card_of(self._workbench).digest, asdict(surroundings_of(self._workbench))]
 
     # -- answer -----------------------------------------------------------------------------------
 
-    def _answer(self, blocks: Sequence[AnswerBlock], progress: Progress) -> dict[AnswerBlock, FeaturedAnswers]:
+    def _answer(
+        self, blocks: Sequence[AnswerBlock], progress: Progress, activations: Activations | None
+    ) -> dict[AnswerBlock, FeaturedAnswers]:
         chunks = list(cut(blocks, lambda block: len(block.indices), IMAGES))
         progress.phase("calibration", len(chunks))
-        tasks = (AnchorTask(self._workbench, tuple(chunk)) for chunk in chunks)
+        tasks = (AnchorTask(self._workbench, tuple(chunk), activations) for chunk in chunks)
         found: dict[AnswerBlock, FeaturedAnswers] = {}
         answers = self._workbench.ledger.engine.each(tasks, keep=True)
         for chunk, own in zip(chunks, counted(progress, answers), strict=True):
@@ -156,20 +140,6 @@ class KeptAnswers:
                 found.update(self._read_part(part, blocks))
         return {block: answers for block, answers in found.items() if block in wanted}
 
-    def _blocks(self, part: KeptPart, valid: frozenset[int]) -> list[AnswerBlock | None]:
-        """Return the blocks of a part, in order; None for those of other classes."""
-        places = [_place(name) for name in part.names]
-        return [self._block(*place) if place[0] in valid else None for place in places]
-
-    def _block(self, class_index: int, start: int, stop: int) -> AnswerBlock:
-        return AnswerBlock(class_index, start, self._order(class_index)[start:stop])
-
-    def _order(self, class_index: int) -> tuple[int, ...]:
-        """Return the images of a class in the order in which they are used; finding them takes a look at all labels."""
-        if class_index not in self._orders:
-            self._orders[class_index] = self._workbench.samples(class_index).to_be_forgotten
-        return self._orders[class_index]
-
     def _read_part(self, part: KeptPart, blocks: Sequence[AnswerBlock | None]) -> Answered:
         """Return the answers in a part; none if it is missing or damaged: they can be given again."""
         try:
@@ -177,10 +147,10 @@ class KeptAnswers:
         except ObjectError:
             self._damaged.add(part.object_digest)
             return {}
-        places = [_place(name) for name in part.names]
-        answers = answers_in(data, [k for k, start, stop in places for _ in range(start, stop)])
+        known = list(places(part))
+        answers = answers_in(data, [k for k, start, stop in known for _ in range(start, stop)])
         found, row = {}, 0
-        for block, (_, start, stop) in zip(blocks, places, strict=True):
+        for block, (_, start, stop) in zip(blocks, known, strict=True):
             if block is not None:
                 found[block] = _rows(answers, row, row + stop - start)
             row += stop - start
@@ -191,22 +161,17 @@ class KeptAnswers:
     def _keep(self, kept: KeptResult | None, fresh: Answered) -> None:
         """Keep new answers beside those that are kept; all together in new parts, where some of these are of no use."""
         old = () if kept is None else kept.parts
-        classes = _stops(old).keys()
-        available = classes - self._workbench.anchor.forgotten - self._workbench.gone
-        valid = frozenset() if kept is None else self.valid(kept, available)
-        whole = valid == classes and not self._damaged and len(old) < MOST_PARTS
+        valid = frozenset() if kept is None else self.valid(kept, self._available(old))
+        whole = valid == stops(old).keys() and not self._damaged and len(old) < MOST_PARTS
         answered = dict(fresh)
         if not whole:
             for part in old:
                 answered |= self._read_part(part, self._blocks(part, valid))
             old = ()
         answered = _without_gaps(answered, old)
-        stops = _stops(old)
-        for block in answered:
-            stops[block.class_index] = max(block.stop, stops.get(block.class_index, 0))
-        members = [(k, self.digest_of(k, stop)) for k, stop in sorted(stops.items())]
+        members = self._members(old, answered)
         parts = (
-            ([_name(block) for block in chunk], written(FeaturedAnswers.joined([answered[block] for block in chunk])))
+            ([name_of(block) for block in chunk], written(FeaturedAnswers.joined([answered[block] for block in chunk])))
             for chunk in cut(sorted(answered), lambda block: _bytes(answered[block]), PART_BYTES)
         )
         keep_result(self._workbench, ResultKind.ANSWERS, members, parts, beside=old)
@@ -214,20 +179,12 @@ class KeptAnswers:
 
 def _without_gaps(answered: Answered, old: Sequence[KeptPart]) -> dict[AnswerBlock, FeaturedAnswers]:
     """Leave out what does not continue the beginning of its class: something before it was damaged."""
-    stops, found = _stops(old), {}
+    ends, found = stops(old), {}
     for block in sorted(answered):
-        if block.start == stops.get(block.class_index, 0):
-            stops[block.class_index] = block.stop
+        if block.start == ends.get(block.class_index, 0):
+            ends[block.class_index] = block.stop
             found[block] = answered[block]
     return found
-
-
-def _stops(parts: Sequence[KeptPart]) -> dict[int, int]:
-    """Return of each class in some parts the place after its last image in them."""
-    stops: dict[int, int] = {}
-    for k, _, stop in (_place(name) for part in parts for name in part.names):
-        stops[k] = max(stop, stops.get(k, 0))
-    return stops
 
 
 def _parted(blocks: Sequence[AnswerBlock], answers: FeaturedAnswers) -> Answered:
@@ -245,13 +202,3 @@ def _rows(answers: FeaturedAnswers, start: int, stop: int) -> FeaturedAnswers:
 def _bytes(answers: FeaturedAnswers) -> int:
     known = (one for one in (answers.logits, answers.features, answers.inner) if one is not None)
     return sum(one.numel() * one.element_size() for one in known)
-
-
-def _name(block: AnswerBlock) -> str:
-    """Return what a block is called in a row: class index, place of the first image, place after the last."""
-    return f"{block.class_index}:{block.start}:{block.stop}"
-
-
-def _place(name: str) -> tuple[int, int, int]:
-    k, start, stop = (int(part) for part in name.split(":"))
-    return k, start, stop

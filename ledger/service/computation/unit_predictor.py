@@ -1,4 +1,4 @@
-"""Answers of candidates to calibration images: here, or as units that an engine runs."""
+"""Answers of candidates to calibration images, as units that an engine runs."""
 
 import weakref
 from collections import Counter
@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ledger.candidates.answer_blocks import AnchorAnswers
-from ledger.candidates.answering import inner_depth
-from ledger.candidates.calibration import Batch, Calibration
+from ledger.answers.answer_blocks import AnchorAnswers
+from ledger.answers.answering import inner_depth
+from ledger.answers.calibration import Batch, Calibration
+from ledger.answers.calibration_sampling import SampledCalibration
+from ledger.answers.featured_answers import FeaturedAnswers
+from ledger.answers.predictions import Predictions
 from ledger.candidates.candidate import Candidate
-from ledger.candidates.featured_answers import FeaturedAnswers
-from ledger.candidates.predictions import Predictions
-from ledger.candidates.predictor import CandidatePredictor, Predictor
 from ledger.digest import sha256_hex
 from ledger.units.engine import Flight
 from ledger.units.judging import JudgingUnit, answers_of, packed_calibration
@@ -21,29 +21,6 @@ from ledger.weights import tensor_files
 
 from .model_cards import card_of, surroundings_of
 from .workbench import Workbench
-
-
-def open_predictor(
-    workbench: Workbench,
-    calibration: Calibration,
-    depths: Sequence[int],
-    masked: Collection[int],
-    held: Mapping[str, Tensor],
-    anchors: AnchorAnswers,
-) -> Predictor:
-    """Return what predicts calibration images with candidates.
-
-    Args:
-        workbench: The model.
-        calibration: The images.
-        depths: The numbers of layers, counted from the output, that candidates will edit.
-        masked: The classes that the masked original does not answer.
-        held: The tensors that candidates share where they do not edit them.
-        anchors: The answers of the anchor weights to all of the images.
-    """
-    if workbench.ledger.engine.in_process:
-        return CandidatePredictor(workbench.network, calibration, depths, masked, anchors)
-    return UnitPredictor(workbench, calibration, depths, masked, held, anchors)
 
 
 class UnitPredictor:
@@ -61,13 +38,13 @@ class UnitPredictor:
     def __init__(
         self,
         workbench: Workbench,
-        calibration: Calibration,
+        calibration: SampledCalibration,
         depths: Sequence[int],
         masked: Collection[int],
         held: Mapping[str, Tensor],
         anchors: AnchorAnswers,
     ) -> None:
-        self.calibration = calibration
+        self.calibration: Calibration = calibration
         self._anchors = anchors
         self._inner_depth = inner_depth(workbench.network)
         self._engine = workbench.ledger.engine

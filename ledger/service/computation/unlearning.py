@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import Tensor
 
-from ledger.candidates.calibration_sampling import SampledCalibration, sample_calibration
-from ledger.candidates.predictor import Predictor
+from ledger.answers.activations import Activations
+from ledger.answers.calibration_sampling import SampledCalibration, sample_calibration
+from ledger.answers.start_places import StartPlaces
+from ledger.candidates.predictor import CandidatePredictor, Predictor
 from ledger.candidates.search_result import SearchResult
 from ledger.domain.class_spaces import BasisTerm, ClassSpace, NewClassSpace, Role
 from ledger.domain.command_lines import RETRY_FAILED
@@ -27,10 +29,11 @@ from ledger.weights import tensor_files
 
 from .class_space_cache import CollectedSpace
 from .environment import computation_environment
+from .kept_activations import KeptActivations
 from .kept_answers import KeptAnswers
 from .pinning import pin_threads
 from .retained_sums import Bases, BasisGathering, DamagedSumError
-from .unit_predictor import open_predictor
+from .unit_predictor import UnitPredictor
 from .workbench import Workbench
 
 
@@ -132,11 +135,20 @@ def _search(
         solvers=workbench.ledger.plugins.solvers(workbench.settings.solvers),
     )
 
-    def opened(images: SampledCalibration, depths: Sequence[int], held: Mapping[str, Tensor]) -> Predictor:
-        anchors = KeptAnswers(workbench).gather(images, progress, store=store)
-        return open_predictor(workbench, images, depths, masked, held, anchors)
+    kept = KeptActivations(workbench)
+    recorded: list[Activations] = []
 
-    return choose_edit(
+    def opened(images: SampledCalibration, depths: Sequence[int], held: Mapping[str, Tensor]) -> Predictor:
+        if not workbench.ledger.engine.in_process:
+            anchors = KeptAnswers(workbench).gather(images, progress, store=store)
+            return UnitPredictor(workbench, images, depths, masked, held, anchors)
+        activations = Activations(workbench.network, images, StartPlaces(workbench.network, images, depths))
+        kept.read_into(activations)
+        recorded.append(activations)
+        anchors = KeptAnswers(workbench).gather(images, progress, store=store, activations=activations)
+        return CandidatePredictor(workbench.network, images, depths, masked, anchors, activations)
+
+    result = choose_edit(
         task,
         bases.retain,
         bases.forget,
@@ -144,6 +156,10 @@ def _search(
         progress,
         opened,
     )
+    if store:
+        for activations in recorded:
+            kept.keep(activations)
+    return result
 
 
 def _calibration(

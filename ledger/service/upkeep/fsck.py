@@ -226,7 +226,12 @@ def _answers(ledger: Ledger, model: Model, kept: KeptResult) -> Iterator[Finding
 
 
 def _told_kept(model: Model, kind: ResultKind) -> str:
-    what = {ResultKind.RETAINED: "sums", ResultKind.ANSWERS: "answers", ResultKind.EVALUATION: "answers of evaluations"}
+    what = {
+        ResultKind.RETAINED: "sums",
+        ResultKind.ANSWERS: "answers",
+        ResultKind.ACTIVATIONS: "activations",
+        ResultKind.EVALUATION: "answers of evaluations",
+    }
     return f"kept {what[kind]} ({model.name})"
 
 

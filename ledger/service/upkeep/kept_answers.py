@@ -22,16 +22,22 @@ def differing_answers(ledger: Ledger, model: Model, kept: KeptResult) -> Iterato
         LedgerError: The network or the images cannot be opened here.
     """
     # Imported here: looking at sizes and keys alone does not need torch.
+    from ledger.service.computation.kept_activations import KeptActivations
     from ledger.service.computation.kept_answers import KeptAnswers
     from ledger.service.computation.kept_evaluation import KeptEvaluation
     from ledger.service.computation.workbench import open_workbench
 
     workbench = open_workbench(ledger, model.name)
-    calibration = kept.kind is ResultKind.ANSWERS
-    answers = KeptAnswers(workbench) if calibration else KeptEvaluation.of_gates(workbench)
+    answers: KeptAnswers | KeptActivations | KeptEvaluation
+    if kept.kind is ResultKind.ANSWERS:
+        answers = KeptAnswers(workbench)
+    elif kept.kind is ResultKind.ACTIVATIONS:
+        answers = KeptActivations(workbench)
+    else:
+        answers = KeptEvaluation.of_gates(workbench)
     if not answers.holds(kept):
         raise DataError(
-            "they are answers to other images, or were given by another kind of machine or release, or for other gates",
+            "they are of other images, or were computed by another kind of machine or release, or for other gates",
             "the next request of the model gives them again",
         )
     for part in kept.parts:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ledger.algebra.strength import Strength
-from ledger.candidates import predictor as predictor_module
-from ledger.candidates.calibration import Batch, Calibration
+from ledger.answers import start_places
+from ledger.answers.calibration import Batch, Calibration
+from ledger.answers.predictions import CLOSE_CALL_SHARE, Predictions, Scores
 from ledger.candidates.candidate import Candidate, Recipe
-from ledger.candidates.predictions import CLOSE_CALL_SHARE, Predictions, Scores
 from ledger.candidates.predictor import CandidatePredictor
 from ledger.errors import NonFiniteError
 from ledger.networks.network import Network
@@ -175,7 +175,7 @@ def test_without_memory_for_records_every_answer_is_a_whole_pass(
 ) -> None:
     counting = network.module.counting
     assert isinstance(counting, Counting)
-    monkeypatch.setattr(predictor_module, "MAX_RECORDED_BYTES", 0)
+    monkeypatch.setattr(start_places, "MAX_RECORDED_BYTES", 0)
     predictor = CandidatePredictor(network, shown, DEPTHS, MASKED)
     before = counting.passes
     predictor.predict(candidate(edited(network, 1), 1), shown.retained[0])
@@ -190,7 +190,7 @@ def test_memory_goes_to_shallow_edits_first(
     counting = network.module.counting
     assert isinstance(counting, Counting)
     # What squeeze puts out, 6 numbers of 4 bytes, for each of the 20 images.
-    monkeypatch.setattr(predictor_module, "MAX_RECORDED_BYTES", 6 * 4 * 20)
+    monkeypatch.setattr(start_places, "MAX_RECORDED_BYTES", 6 * 4 * 20)
     predictor = CandidatePredictor(network, shown, DEPTHS, MASKED)
     predictor.anchor_predictions(shown.retained[0])
     before = counting.passes
@@ -207,9 +207,9 @@ def test_what_few_candidates_are_shown_is_recorded_only_where_memory_is_left(
     counting = network.module.counting
     assert isinstance(counting, Counting)
     seldom = replace(shown, retained=(shown.retained[0], replace(shown.retained[1], frequent=False)))
-    for memory, passes in ((predictor_module.MAX_RECORDED_BYTES, 0), (6 * 4 * 15, 1)):
+    for memory, passes in ((start_places.MAX_RECORDED_BYTES, 0), (6 * 4 * 15, 1)):
         # What squeeze puts out, 6 numbers of 4 bytes, for each of the 15 images of the others.
-        monkeypatch.setattr(predictor_module, "MAX_RECORDED_BYTES", memory)
+        monkeypatch.setattr(start_places, "MAX_RECORDED_BYTES", memory)
         predictor = CandidatePredictor(network, seldom, DEPTHS, MASKED)
         for images in seldom.retained:
             predictor.anchor_predictions(images)
@@ -226,9 +226,9 @@ def test_what_few_candidates_are_shown_is_recorded_only_where_memory_is_left(
 )
 def test_starts_fit_into_memory_and_save_what_they_can(depths: set[int], data: st.DataObject) -> None:
     layers = max(depths)
-    room = {depth: data.draw(st.integers(0, predictor_module.MAX_RECORDED_BYTES * 2)) for depth in depths}
-    most = predictor_module.MAX_RECORDED_BYTES
-    starts = predictor_module.cheapest_starts(sorted(depths), room, layers, most)
+    room = {depth: data.draw(st.integers(0, start_places.MAX_RECORDED_BYTES * 2)) for depth in depths}
+    most = start_places.MAX_RECORDED_BYTES
+    starts = start_places.cheapest_starts(sorted(depths), room, layers, most)
     assert all(start >= depth for depth, start in starts.items())
     assert sum(room[start] for start in set(starts.values())) <= most
     saved = sum(layers - start for start in starts.values())
@@ -239,10 +239,10 @@ def test_starts_fit_into_memory_and_save_what_they_can(depths: set[int], data: s
 
 
 def test_a_deep_place_serves_shallow_candidates_too() -> None:
-    most = predictor_module.MAX_RECORDED_BYTES
+    most = start_places.MAX_RECORDED_BYTES
     # Two of the large ones fit. Shallow ones first would leave three depths to whole passes.
     room = {1: 1000, 2: most // 3, 4: most // 3, 7: most // 3, 13: most // 3, 25: most // 3}
-    starts = predictor_module.cheapest_starts([1, 2, 4, 7, 13, 25, 50], room, 50, most)
+    starts = start_places.cheapest_starts([1, 2, 4, 7, 13, 25, 50], room, 50, most)
     assert starts[7] in (7, 13)
     assert sum(starts.get(depth, 50) for depth in (1, 2, 4, 7, 13, 25, 50)) <= 135
 

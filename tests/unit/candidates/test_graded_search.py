@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.strength import Strength
-from ledger.candidates.calibration import Calibration
+from ledger.answers.calibration import Calibration
 from ledger.candidates.candidate import CandidateBuilder, Recipe
 from ledger.candidates.evaluation import BarFinding, CandidateEvaluator
 from ledger.candidates.graded_search import DEPTH_TIE, STRENGTH_TIE, grids

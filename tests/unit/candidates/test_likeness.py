@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ledger.candidates.calibration import Batch
-from ledger.candidates.featured_answers import FeaturedAnswers
+from ledger.answers.calibration import Batch
+from ledger.answers.featured_answers import FeaturedAnswers
 from ledger.candidates.likeness import (
     ENOUGH_HELD_OUT,
     RIDGE,
     SEPARABILITY_WEIGHT,
     Likeness,
+    RememberedScores,
     Resemblance,
     left_out_scores,
     measure_likeness,
@@ -64,6 +65,25 @@ def test_each_image_is_scored_as_by_a_regression_that_never_saw_it(
     for column, k in enumerate((2, 0)):
         # Standardising allows for constant features: 1e-6 of the mean spread.
         torch.testing.assert_close(found[:, column], refitted_scores(features, labels, k), rtol=1e-4, atol=1e-4)
+
+
+def test_features_that_are_no_numbers_give_scores_that_are_none() -> None:
+    features, labels = normal(12, 5, seed=0), torch.arange(12) % 3
+    features[3, 2] = torch.nan
+    assert bool(left_out_scores(features, labels, [1]).isnan().all())
+
+
+def test_scores_that_are_remembered_are_those_of_the_features_that_are_asked_about() -> None:
+    a, b, labels = normal(12, 5, seed=0), normal(12, 5, seed=1), torch.arange(12) % 3
+    remembered = RememberedScores()
+    first = remembered(a, labels, [1])
+    assert remembered(a.clone(), labels.clone(), [1]) is first
+    assert remembered(b, labels, [1]) is remembered(b, labels, (1,))
+    assert remembered(a, labels, [1]) is first, "two are remembered"
+    others = ((a.nextafter(b), labels, [1]), (a, labels.flip(0), [1]), (a, labels, [1, 2]))
+    for other in others:
+        assert torch.equal(remembered(*other), left_out_scores(*other))
+    assert remembered(a, labels, [1]) is not first, "no more than two"
 
 
 def test_features_that_are_always_the_same_tell_nothing_and_do_no_harm() -> None:

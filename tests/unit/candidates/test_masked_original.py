@@ -14,10 +14,10 @@ from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
-from ledger.candidates.calibration import Batch, Calibration
+from ledger.answers.calibration import Batch, Calibration
+from ledger.answers.predictions import Predictions, Scores
 from ledger.candidates.candidate import CandidateBuilder, Recipe
 from ledger.candidates.evaluation import CandidateEvaluator
-from ledger.candidates.predictions import Predictions, Scores
 from ledger.candidates.predictor import CandidatePredictor
 from ledger.candidates.search import RecipeSearch
 from ledger.candidates.search_result import SearchResult

@@ -17,10 +17,10 @@ from ledger.algebra.covariance import CovarianceAccumulator
 from ledger.algebra.map_factors import MapFactors
 from ledger.algebra.spaces import Space
 from ledger.algebra.strength import Strength
-from ledger.candidates.calibration import Batch, Calibration
+from ledger.answers.calibration import Batch, Calibration
+from ledger.answers.predictions import CLOSE_CALL_SHARE
 from ledger.candidates.candidate import Candidate, CandidateBuilder, Recipe
 from ledger.candidates.evaluation import CandidateEvaluator
-from ledger.candidates.predictions import CLOSE_CALL_SHARE
 from ledger.candidates.predictor import CandidatePredictor
 from ledger.candidates.screening import CONFIDENCE_TIE, SCREENED_FORGOTTEN_IMAGES, SCREENED_RETAINED_IMAGES
 from ledger.candidates.search import RecipeSearch

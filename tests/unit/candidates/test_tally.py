@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.candidates.predictions import Predictions
+from ledger.answers.predictions import Predictions
 from ledger.candidates.tally import (
     DOUBT_STANDARD_ERRORS,
     MIN_CONFIDENCE_LIMIT,

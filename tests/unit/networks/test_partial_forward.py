@@ -450,3 +450,77 @@ def test_an_architecture_of_timm_answers_from_the_middle_as_from_the_start(name:
         expected = walked(module, state, x)
         assert not torch.equal(expected, plain)
         same(resumed(module, layers[position][1], state, x), expected)
+
+
+class Turned(nn.Module):
+    """Returns rows in an order of its own: each image's together, or not."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = x.reshape(len(x), 2, 3)
+        if self.order == "by image":
+            return heads.reshape(-1, 3)
+        if self.order == "by head":
+            return heads.transpose(0, 1).reshape(-1, 3)
+        return heads.transpose(0, 1)
+
+
+class Back(nn.Module):
+    """Puts the rows of :class:`Turned` back, and has weights."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        self.order = order
+        self.linear = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.order == "by head":
+            x = x.reshape(2, -1, 3).transpose(0, 1)
+        elif self.order == "positions first":
+            x = x.transpose(0, 1)
+        answer: Tensor = self.linear(x.reshape(-1, 6))
+        return answer
+
+
+@pytest.mark.parametrize(("order", "by_image"), [("by image", True), ("by head", False), ("positions first", False)])
+def test_whether_rows_lie_by_image_is_told(*, order: str, by_image: bool) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 6), Turned(order), Back(order)).eval()
+    x = images(5, 6)
+    start = PartialForward(ForwardTrace(module, x[:2]), module[2])
+    assert start.boundary == (module[1],)
+    assert start.by_image == by_image
+    _, kept = record_outputs(module, start.boundary, x)
+    same(start.run({}, [kept[m] for m in start.boundary], x), module(x))
+
+
+class PreNorm(nn.Module):
+    """A block of a transformer: what it adds to its input is made of the input, normalised."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+        self.first = nn.Linear(6, 6)
+        self.second = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = x + self.second(torch.relu(self.first(self.norm(x))))
+        return answer
+
+
+@pytest.mark.parametrize(("norm", "again"), [(nn.LayerNorm(6), True), (nn.Linear(6, 6), False)])
+def test_what_is_cheap_to_compute_of_what_is_recorded_is_not_recorded(norm: nn.Module, *, again: bool) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 6), PreNorm(norm), nn.Linear(6, 3)).eval()
+    block = module[1]
+    assert isinstance(block, PreNorm)
+    x = images(5, 6)
+    start = PartialForward(ForwardTrace(module, x[:2]), block.first)
+    assert set(start.boundary) == ({module[0]} if again else {module[0], block.norm})
+    _, kept = record_outputs(module, start.boundary, x)
+    same(start.run({}, [kept[m] for m in start.boundary], x), module(x))
+    # What a block has computed in between is neither cheap nor made of what is recorded.
+    assert module[0] in PartialForward(ForwardTrace(module, x[:2]), block.second).boundary

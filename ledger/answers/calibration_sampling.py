@@ -11,6 +11,7 @@ from ledger.domain.settings import Preprocessing
 from ledger.hookspecs import Split
 from ledger.images.loading import load_images
 from ledger.images.sampling import ClassSamples, seeded_generator
+from ledger.networks.layouts import laid_out, memory_order
 
 from .answer_blocks import AnswerBlock, wanted_blocks
 from .calibration import Batch, Calibration
@@ -94,10 +95,6 @@ def sample_calibration(
     held_out = {i for k in forgotten for i in samples(k).calibration}
     drawn, alike = _drawn_and_alike({k: wanted[k] for k in retained}, shares or {}, seed)
 
-    def load(block: AnswerBlock) -> Batch:
-        labels = torch.full((len(block.indices),), block.class_index)
-        return Batch(load_images(split, block.indices, preprocessing), labels, indices=block.indices)
-
     batches = partial(_batches, split, preprocessing=preprocessing, size=size)
     turns = [wanted[k] for k in forgotten]
     mixed = [indices[i] for i in range(max(map(len, turns))) for indices in turns if i < len(indices)]
@@ -105,8 +102,23 @@ def sample_calibration(
     own, others = tuple(batches(drawn)), tuple(batches(alike))
     if alike:
         own = tuple(replace(batch, frequent=place < frequent) for place, batch in enumerate(own))
+    judged = tuple(batches(mixed, held_out=held_out))
+    shown = (*judged, *own, *others)
+    pixels = {i: one for batch in shown for i, one in zip(batch.indices or (), batch.images, strict=True)}
+
+    def load(block: AnswerBlock) -> Batch:
+        # Nearly always all of them are images that candidates are shown.
+        known = all(i in pixels for i in block.indices)
+        images = (
+            torch.stack([pixels[i] for i in block.indices])
+            if known
+            else load_images(split, block.indices, preprocessing)
+        )
+        labels = torch.full((len(block.indices),), block.class_index)
+        return Batch(laid_out(images, memory_order(judged[0].images)), labels, indices=block.indices)
+
     return SampledCalibration(
-        forgotten=tuple(batches(mixed, held_out=held_out)),
+        forgotten=judged,
         retained=(*own, *others),
         alike=len(others),
         compared=compared if alike else None,

@@ -5,7 +5,7 @@ forgets. So that answers can be kept from request to request, the images of each
 places of the class's own order, and a block is always answered as one batch.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -84,19 +84,6 @@ class AnchorAnswers:
         held_out = torch.ones(len(rows), dtype=torch.bool) if batch.held_out is None else batch.held_out
         features, inner = (None if one is None else one[rows] for one in (self._all.features, self._all.inner))
         return FeaturedAnswers(self._all.logits[rows], features, batch.labels, held_out, inner)
-
-
-def answer_blocks(
-    blocks: Sequence[AnswerBlock], load: Callable[[AnswerBlock], Batch], answer: Callable[[Batch], FeaturedAnswers]
-) -> AnchorAnswers:
-    """Let the anchor weights answer blocks, each as one batch.
-
-    Args:
-        blocks: The blocks.
-        load: Loads the images of one.
-        answer: Answers a batch.
-    """
-    return AnchorAnswers({block: answer(load(block)) for block in blocks})
 
 
 def wanted_blocks(samples: Callable[[int], ClassSamples], counts: Iterable[tuple[int, int]]) -> tuple[AnswerBlock, ...]:

@@ -11,9 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.candidates import calibration_sampling
-from ledger.candidates.answer_blocks import blocks_of
-from ledger.candidates.calibration_sampling import (
+from ledger.answers import calibration_sampling
+from ledger.answers.answer_blocks import blocks_of
+from ledger.answers.calibration_sampling import (
     ALIKE_IMAGES,
     COMPARED_IMAGES,
     FEWEST_FORGOTTEN_IMAGES_EACH,
@@ -27,8 +27,8 @@ from ledger.images.sampling import ClassSamples
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ledger.candidates.calibration import Batch
-    from ledger.candidates.calibration_sampling import SampledCalibration
+    from ledger.answers.calibration import Batch
+    from ledger.answers.calibration_sampling import SampledCalibration
     from ledger.hookspecs import Split
 
 CLASSES, EACH = 200, 400
