@@ -19,12 +19,14 @@ from ledger.networks.partial_forward import record_outputs
 from ledger.weights import tensor_files
 
 from .kept_blocks import MODULE, KeptBlocks, modules_in, name_of, places, stops
-from .kept_results import PART_BYTES, cut, find_kept_result, keep_result
+from .kept_results import cut, find_kept_result, keep_result
 from .workbench import Workbench
 
 MB = 1_000_000
 FEWEST_WEIGHT_BYTES = 4 << 20
 """A smaller network computes its activations faster than they are encrypted, stored and entered in the log."""
+PART_BYTES = 8 << 20
+"""A stored part ends with the block that reaches this size. It is in memory three times while it is stored."""
 MOST_SMALL_PARTS = 8
 """Each request adds an object with what it recorded. Beyond so many, what the last one wanted is put together anew."""
 
