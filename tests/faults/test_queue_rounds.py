@@ -42,12 +42,19 @@ def survive(what: str, url: str, *arguments: object, seed: int = 1) -> dict[str,
     return result
 
 
-def test_workers_killed_at_random_lose_and_double_nothing(database_url: str) -> None:
+def test_workers_killed_at_random_lose_and_double_nothing(database_url: str, tmp_path: Path) -> None:
     count, requests = (500, 100) if FULL_SIZE else (12, 5)
-    result = survive("kills", database_url, "--kills", count, "--requests", requests)
-    assert (result["kills"], result["requests"]) == (count, 3 * requests)
-    # Some kills must have hit a worker in the middle of a request, or this proves little.
-    assert result["taken over"] > 0
+    taken_over = 0
+    # Some kills must have hit a worker in the middle of a request, or this proves little. On a busy machine workers may
+    # all be killed while they start: then there is another round, on a database of its own.
+    for seed in (1, 2, 3):
+        url = database_url if seed == 1 else f"sqlite:///{tmp_path / f'again{seed}.db'}"
+        result = survive("kills", url, "--kills", count, "--requests", requests, seed=seed)
+        assert (result["kills"], result["requests"]) == (count, 3 * requests)
+        taken_over += result["taken over"]
+        if taken_over:
+            break
+    assert taken_over
 
 
 def test_workers_that_wake_after_others_took_over_commit_nothing(database_url: str) -> None:
