@@ -1,6 +1,7 @@
 """From where on candidates of each depth run, so that what comes before is recorded once for all of them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain, combinations
 
 from torch import Tensor, nn
 
@@ -14,6 +15,9 @@ from .calibration_sampling import SampledCalibration
 
 MAX_RECORDED_BYTES = 1 << 30
 """Memory for recorded activations; candidates of depths that would need more run more of the network, or all of it."""
+
+MOST_COMPARED = 8
+"""Places of which every choice is compared: depths halve, so a network of 128 layers has as many."""
 
 RecordedUnit = AnswerBlock | Batch
 """Images whose activations are recorded in one pass."""
@@ -38,8 +42,7 @@ class StartPlaces:
     """The places of a network where candidates start.
 
     A candidate may start before its first edited layer. So of the places that memory is enough for, those are chosen
-    that leave least to run to candidates of all depths together: for frequent images first, and with the memory that is
-    left for the others.
+    that leave least to run to candidates of all depths together.
 
     Args:
         network: With the anchor weights.
@@ -55,16 +58,13 @@ class StartPlaces:
         units = [(len(_images(unit)), frequent) for unit, frequent in recorded_units(calibration)]
         in_blocks = isinstance(calibration, SampledCalibration)
         usable = {d: place for d, place in places.items() if place.boundary and (place.by_image or not in_blocks)}
-        memory = MAX_RECORDED_BYTES
-        self._starts: dict[bool, dict[int, PartialForward]] = {}
-        for frequent in (True, False):
-            images = sum(count for count, often in units if often == frequent)
-            room = {d: trace.bytes_per_image(place.boundary) * images for d, place in usable.items()}
-            starts = cheapest_starts(ordered, room, len(layers), memory)
-            memory -= sum(room[start] for start in set(starts.values()))
-            # Seldom and often shown images may share a block: what is recorded of the latter has to serve the former.
-            usable = {d: usable[d] for d in set(starts.values())}
-            self._starts[frequent] = {depth: places[start] for depth, start in starts.items()}
+        often, seldom = (sum(count for count, own in units if own == frequent) for frequent in (True, False))
+        room = {depth: trace.bytes_per_image(place.boundary) for depth, place in usable.items()}
+        chosen = cheapest_starts(ordered, room, len(layers), MAX_RECORDED_BYTES, (often, seldom))
+        self._starts = {
+            frequent: {depth: places[start] for depth, start in starts.items()}
+            for frequent, starts in zip((True, False), chosen, strict=True)
+        }
         used = [start for starts in self._starts.values() for start in starts.values()]
         self.constant = frozenset(m for start in used for m in start.constant) if in_blocks else frozenset[nn.Module]()
         """Modules that return the same for all images."""
@@ -89,30 +89,52 @@ def _images(unit: RecordedUnit) -> Sequence[int] | Tensor:
     return unit.indices if isinstance(unit, AnswerBlock) else unit.labels
 
 
-def cheapest_starts(depths: Sequence[int], room: Mapping[int, int], layers: int, memory: int) -> dict[int, int]:
+def cheapest_starts(
+    depths: Sequence[int], room: Mapping[int, int], layers: int, memory: int, images: tuple[int, int]
+) -> tuple[dict[int, int], dict[int, int]]:
     """Choose where to record activations; return for each depth at which depth its candidates start.
 
-    The place that saves most is added until no other fits. Depths that are left out run the whole network.
+    Of all choices that fit, the one is taken that leaves least to run if a candidate of each depth is shown all
+    frequent images, and one of any depth the others. Of these it is the one that takes least room. Depths that are left
+    out run the whole network.
 
     Args:
         depths: The numbers of layers, counted from the output, that candidates edit.
-        room: Bytes that recording takes, for each depth where it is possible.
+        room: Bytes that recording takes for an image, for each depth where it is possible. Of more than
+            ``MOST_COMPARED`` only those are looked at that save most by themselves.
         layers: Number of layers of the network: what a candidate runs counts by its layers.
         memory: Bytes that there are.
+        images: Number of frequent images, and of others. The places of the latter are among those of the former: images
+            of both kinds may be recorded together.
+
+    Returns:
+        For frequent images, and for others.
     """
-    chosen: set[int] = set()
+    often, seldom = images
 
     def starts(recorded: Collection[int]) -> dict[int, int]:
-        return {depth: min(one for one in recorded if one >= depth) for depth in depths if depth <= max(recorded)}
+        most = max(recorded, default=0)
+        return {depth: min(one for one in recorded if one >= depth) for depth in depths if depth <= most}
 
     def run(recorded: Collection[int]) -> int:
-        own = starts(recorded) if recorded else {}
+        own = starts(recorded)
         return sum(own.get(depth, layers) for depth in depths)
 
-    while True:
-        spent = sum(room[depth] for depth in chosen)
-        fitting = [depth for depth in room if depth not in chosen and spent + room[depth] <= memory]
-        best = min(fitting, key=lambda depth: (run({*chosen, depth}), depth), default=None)
-        if best is None or run({*chosen, best}) >= run(chosen):
-            return starts(chosen) if chosen else {}
-        chosen.add(best)
+    fitting = sorted((d for d in room if room[d] * often <= memory), key=lambda depth: (run([depth]), depth))
+    choices = [
+        (choice, run(choice), sum(room[depth] for depth in choice)) for choice in _choices(fitting[:MOST_COMPARED])
+    ]
+    known = {choice: (left, size) for choice, left, size in choices}
+    best = min(
+        (often * left + seldom * known[other][0] / len(depths), taken, choice, other)
+        for choice, left, size in choices
+        if size * often <= memory
+        for other in _choices(choice)
+        if (taken := size * often + known[other][1] * seldom) <= memory
+    )
+    return starts(best[2]), starts(best[3])
+
+
+def _choices(places: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Yield every choice of some places, in their order."""
+    return chain.from_iterable(combinations(places, count) for count in range(len(places) + 1))

@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -228,7 +228,7 @@ def test_starts_fit_into_memory_and_save_what_they_can(depths: set[int], data: s
     layers = max(depths)
     room = {depth: data.draw(st.integers(0, start_places.MAX_RECORDED_BYTES * 2)) for depth in depths}
     most = start_places.MAX_RECORDED_BYTES
-    starts = start_places.cheapest_starts(sorted(depths), room, layers, most)
+    starts, _ = start_places.cheapest_starts(sorted(depths), room, layers, most, (1, 0))
     assert all(start >= depth for depth, start in starts.items())
     assert sum(room[start] for start in set(starts.values())) <= most
     saved = sum(layers - start for start in starts.values())
@@ -242,9 +242,43 @@ def test_a_deep_place_serves_shallow_candidates_too() -> None:
     most = start_places.MAX_RECORDED_BYTES
     # Two of the large ones fit. Shallow ones first would leave three depths to whole passes.
     room = {1: 1000, 2: most // 3, 4: most // 3, 7: most // 3, 13: most // 3, 25: most // 3}
-    starts = start_places.cheapest_starts([1, 2, 4, 7, 13, 25, 50], room, 50, most)
+    starts, _ = start_places.cheapest_starts([1, 2, 4, 7, 13, 25, 50], room, 50, most, (1, 0))
     assert starts[7] in (7, 13)
     assert sum(starts.get(depth, 50) for depth in (1, 2, 4, 7, 13, 25, 50)) <= 135
+
+
+def test_places_are_chosen_for_frequent_and_other_images_together() -> None:
+    # As of a ViT-B/16: a shallow place needs two tensors, and a deep one needs one.
+    room = {1: 3, 2: 1800, 4: 1200, 7: 1200, 13: 600, 25: 600}
+    often, seldom = start_places.cheapest_starts([1, 2, 4, 7, 13, 25, 50], room, 50, 1_000_000, (500, 0))
+    assert set(often.values()) == {1, 7, 25}, "with the memory for themselves"
+    assert set(seldom.values()) <= {1, 7, 25}
+    often, seldom = start_places.cheapest_starts([1, 2, 4, 7, 13, 25, 50], room, 50, 1_000_000, (500, 500))
+    assert set(often.values()) == {1, 13, 25}
+    assert set(seldom.values()) == {1, 13}
+    assert start_places.cheapest_starts([1, 2], {1: 5, 2: 5}, 2, 4, (1, 1)) == ({}, {})
+
+
+@given(data=st.data())
+def test_no_other_choice_of_places_leaves_less_to_run(data: st.DataObject) -> None:
+    depths = sorted(data.draw(st.sets(st.integers(1, 12), min_size=1, max_size=4)))
+    room = {depth: data.draw(st.integers(0, 10)) for depth in depths}
+    images = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3))
+    memory = data.draw(st.integers(0, 40))
+
+    def ran(places: Collection[int]) -> int:
+        return sum(min((one for one in places if one >= depth), default=12) for depth in depths)
+
+    def cost(choice: Sequence[Collection[int]]) -> float:
+        return images[0] * ran(choice[0]) + images[1] * ran(choice[1]) / len(depths)
+
+    found = [set(starts.values()) for starts in start_places.cheapest_starts(depths, room, 12, memory, images)]
+    assert found[1] <= found[0]
+    assert sum(room[d] * count for own, count in zip(found, images, strict=True) for d in own) <= memory
+    often = {depth for depth in depths if data.draw(st.booleans())}
+    seldom = {depth for depth in often if data.draw(st.booleans())}
+    if sum(room[d] * count for own, count in zip((often, seldom), images, strict=True) for d in own) <= memory:
+        assert cost(found) <= cost((often, seldom)) + 1e-9
 
 
 def test_answers_that_are_no_numbers_are_an_error(network: Network, shown: Calibration) -> None:
