@@ -68,7 +68,7 @@ class StartPlaces:
         used = [start for starts in self._starts.values() for start in starts.values()]
         self.constant = frozenset(m for start in used for m in start.constant) if in_blocks else frozenset[nn.Module]()
         """Modules that return the same for all images."""
-        recorded = {m for often in (True, False) for m in self.modules(frequent=often)}
+        recorded = {m for frequent in (True, False) for m in self.modules(frequent=frequent)}
         self._orders = {m: memory_order(trace.outputs[m]) for m in recorded}
 
     def of(self, depth: int, *, frequent: bool) -> PartialForward | None:

@@ -13,12 +13,12 @@ from safetensors.torch import load
 from ledger.answers.activations import Activations, Recorded
 from ledger.answers.answer_blocks import AnswerBlock
 from ledger.domain.kept_results import KeptPart, KeptResult, ResultKind
-from ledger.errors import AuditError, LedgerError, ObjectError, RowError
+from ledger.errors import AuditError, LedgerError, RowError
 from ledger.images.loading import load_images
 from ledger.networks.partial_forward import record_outputs
 from ledger.weights import tensor_files
 
-from .kept_blocks import MODULE, KeptBlocks, modules_in, name_of, places, stops
+from .kept_blocks import MODULE, KeptBlocks, modules_in, name_of, places, rows_of, stops
 from .kept_results import cut, find_kept_result, keep_result
 from .workbench import Workbench
 
@@ -43,7 +43,6 @@ class KeptActivations(KeptBlocks):
         self._most = workbench.ledger.config.kept_activations * MB
         self._kept: KeptResult | None = None
         self._valid: frozenset[int] = frozenset()
-        self._damaged = False
         self._read: frozenset[AnswerBlock] = frozenset()
 
     @property
@@ -128,25 +127,16 @@ class KeptActivations(KeptBlocks):
 
     def _in_part(self, part: KeptPart, blocks: list[AnswerBlock | None]) -> dict[AnswerBlock, Recorded]:
         """Return what is in a part; nothing if it is missing or damaged: it can be recorded again."""
-        try:
-            tensors = load(self._workbench.ledger.objects.get(part.object_digest))
-        except ObjectError:
-            self._damaged = True
+        data = self._stored(part)
+        if data is None:
             return {}
-        known = list(places(part))
-        images = sum(stop - start for _, start, stop in known)
-        found: dict[AnswerBlock, Recorded] = {}
-        row = 0
-        for block, (_, start, stop) in zip(blocks, known, strict=True):
-            if block is not None:
-                found[block] = {
-                    # A copy, so that the bytes of a part are not held for the sake of one block.
-                    name: tensor[row * each : (row + stop - start) * each].clone()
-                    for name, tensor in tensors.items()
-                    if (each := len(tensor) // images)
-                }
-            row += stop - start
-        return found
+        images = sum(stop - start for _, start, stop in places(part))
+        tensors = {name: (tensor, len(tensor) // images) for name, tensor in load(data).items()}
+        return {
+            # A copy, so that the bytes of a part are not held for the sake of one block.
+            block: {name: tensor[start * each : stop * each].clone() for name, (tensor, each) in tensors.items()}
+            for block, start, stop in rows_of(part, blocks)
+        }
 
 
 def written(recorded: Mapping[AnswerBlock, Recorded]) -> bytes:

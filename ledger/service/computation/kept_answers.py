@@ -17,13 +17,12 @@ from ledger.answers.answer_blocks import AnchorAnswers, AnswerBlock
 from ledger.answers.calibration_sampling import SampledCalibration
 from ledger.answers.featured_answers import FeaturedAnswers
 from ledger.domain.kept_results import KeptPart, KeptResult, ResultKind
-from ledger.errors import ObjectError
 from ledger.images.loading import load_images, pixels_of
 from ledger.service.progress import Progress, counted
 from ledger.units.anchoring import IMAGES, AnchorUnit, answer_anchor, answers_in, written
 from ledger.units.packing import PackedImages
 
-from .kept_blocks import KeptBlocks, name_of, places, stops
+from .kept_blocks import KeptBlocks, name_of, places, rows_of, stops
 from .kept_results import PART_BYTES, cut, find_kept_result, keep_result
 from .model_cards import card_of, surroundings_of
 from .workbench import Workbench
@@ -76,7 +75,6 @@ class KeptAnswers(KeptBlocks):
 
     def __init__(self, workbench: Workbench) -> None:
         super().__init__(workbench, ResultKind.ANSWERS)
-        self._damaged: set[str] = set()
 
     def gather(
         self, images: SampledCalibration, progress: Progress, *, store: bool, activations: Activations | None = None
@@ -142,19 +140,11 @@ class KeptAnswers(KeptBlocks):
 
     def _read_part(self, part: KeptPart, blocks: Sequence[AnswerBlock | None]) -> Answered:
         """Return the answers in a part; none if it is missing or damaged: they can be given again."""
-        try:
-            data = self._workbench.ledger.objects.get(part.object_digest)
-        except ObjectError:
-            self._damaged.add(part.object_digest)
+        data = self._stored(part)
+        if data is None:
             return {}
-        known = list(places(part))
-        answers = answers_in(data, [k for k, start, stop in known for _ in range(start, stop)])
-        found, row = {}, 0
-        for block, (_, start, stop) in zip(blocks, known, strict=True):
-            if block is not None:
-                found[block] = _rows(answers, row, row + stop - start)
-            row += stop - start
-        return found
+        answers = answers_in(data, [k for k, start, stop in places(part) for _ in range(start, stop)])
+        return {block: _rows(answers, start, stop) for block, start, stop in rows_of(part, blocks)}
 
     # -- keep -------------------------------------------------------------------------------------
 

@@ -7,9 +7,13 @@ from functools import cached_property
 from ledger.answers.answer_blocks import AnswerBlock
 from ledger.digest import json_digest
 from ledger.domain.kept_results import KeptPart, KeptResult, ResultKind
+from ledger.errors import ObjectError
 
 from .model_cards import card_of, surroundings_of
 from .workbench import Workbench
+
+MODULE = "@"
+"""What a name in a row begins with that is no block, but a module whose outputs a part holds."""
 
 
 class KeptBlocks:
@@ -27,6 +31,8 @@ class KeptBlocks:
         self._workbench = workbench
         self._kind = kind
         self._orders: dict[int, tuple[int, ...]] = {}
+        self._damaged = False
+        """Whether a part was found missing or damaged."""
 
     def digest_of(self, class_index: int, stop: int) -> str:
         """Return the digest of everything that decides what comes of a class's first ``stop`` images.
@@ -65,6 +71,14 @@ class KeptBlocks:
             ends[block.class_index] = max(block.stop, ends.get(block.class_index, 0))
         return [(k, self.digest_of(k, stop)) for k, stop in sorted(ends.items())]
 
+    def _stored(self, part: KeptPart) -> bytes | None:
+        """Return the bytes of a part; None if it is missing or damaged: what is in it can be computed again."""
+        try:
+            return self._workbench.ledger.objects.get(part.object_digest)
+        except ObjectError:
+            self._damaged = True
+            return None
+
     def _blocks(self, part: KeptPart, valid: frozenset[int]) -> list[AnswerBlock | None]:
         """Return the blocks of a part, in order; None for those of other classes."""
         return [self._block(*place) if place[0] in valid else None for place in places(part)]
@@ -100,8 +114,13 @@ def places(part: KeptPart) -> Iterator[tuple[int, int, int]]:
             yield k, start, stop
 
 
-MODULE = "@"
-"""What a name in a row begins with that is no block, but a module whose outputs a part holds."""
+def rows_of(part: KeptPart, blocks: Iterable[AnswerBlock | None]) -> Iterator[tuple[AnswerBlock, int, int]]:
+    """Yield the blocks of a part that are given, with the places of their images among those of the part."""
+    row = 0
+    for block, (_, start, stop) in zip(blocks, places(part), strict=True):
+        if block is not None:
+            yield block, row, row + stop - start
+        row += stop - start
 
 
 def modules_in(part: KeptPart) -> Sequence[str]:

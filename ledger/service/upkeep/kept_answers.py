@@ -1,4 +1,4 @@
-"""Let the anchor weights answer again what is kept of their answers, and compare, bit for bit."""
+"""Let the anchor weights compute again what is kept of their answers and activations, and compare, bit for bit."""
 
 from collections.abc import Iterator
 
@@ -10,15 +10,15 @@ from ledger.service.ledger import Ledger
 
 
 def differing_answers(ledger: Ledger, model: Model, kept: KeptResult) -> Iterator[str]:
-    """Yield the digest of each part that is not what the anchor weights answer to the images in it.
+    """Yield the digest of each part that is not what the anchor weights compute of the images in it.
 
     Args:
         ledger: The ledger.
-        model: Whose answers they are.
-        kept: The answers.
+        model: Whose they are.
+        kept: The answers, or activations.
 
     Raises:
-        DataError: They are answers to other images, or were given by another kind of machine: nothing can be compared.
+        DataError: They are of other images, or were computed by another kind of machine: nothing can be compared.
         LedgerError: The network or the images cannot be opened here.
     """
     # Imported here: looking at sizes and keys alone does not need torch.
