@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ledger.digest import canonical_json, json_digest, sha256_hex
 
@@ -40,6 +42,19 @@ def test_every_character_is_written_as_rfc_8785_writes_it() -> None:
 )
 def test_canonical_json_is_that_of_rfc_8785(value: Any) -> None:
     assert canonical_json(value) == rfc8785.dumps(value)
+
+
+@given(st.recursive(st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.integers(-99, 99), st.lists))
+def test_every_fraction_is_written_as_rfc_8785_writes_it(value: Any) -> None:
+    assert canonical_json({"value": value}) == rfc8785.dumps({"value": value})
+
+
+@pytest.mark.parametrize("power", range(-30, 31))
+def test_fractions_of_every_size_are_written_as_rfc_8785_writes_them(power: int) -> None:
+    values = [
+        sign * float(f"{digits}e{power}") for sign in (1, -1) for digits in ("1", "1.5", "9.999999999999999", "3")
+    ]
+    assert canonical_json(values) == rfc8785.dumps(values)
 
 
 @pytest.mark.parametrize("value", [2**53, "\ud800", {1: 2}, float("nan"), object()])
