@@ -1,6 +1,6 @@
 """Store an object that will be referred to soon; and say in our words what a disk says."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from ledger.digest import sha256_hex
@@ -10,22 +10,28 @@ from .ledger import Ledger
 
 
 def store_object(ledger: Ledger, data: bytes) -> str:
-    """Store bytes and return their digest; garbage collection leaves them alone until something refers to them.
+    """Store bytes and return their digest, as :func:`store_objects` does with some."""
+    return store_objects(ledger, [data])[0]
 
-    The transaction that refers to them, through ``tx.objects.add``, ends the promise.
+
+def store_objects(ledger: Ledger, some: Sequence[bytes]) -> list[str]:
+    """Store bytes and return their digests; garbage collection leaves them alone until something refers to them.
+
+    The transaction that refers to them, through ``tx.objects``, ends the promise.
 
     Raises:
         LedgerError: They cannot be written.
     """
-    digest = sha256_hex(data)
-    with ledger.database.write() as tx:
-        tx.leases.take(digest)
+    digests = [sha256_hex(data) for data in some]
+    # What is appended to the audit log need not wait for this.
+    with ledger.database.touch(guarded=True) as tx:
+        tx.leases.take(*digests)
     try:
-        return ledger.objects.put(data)
+        return [ledger.objects.put(data) for data in some]
     except LedgerError:
-        # Nothing was stored, so nothing is promised; if that cannot be written either, the lease runs out by itself.
+        # Not all were stored, so nothing is promised; if that cannot be written either, the leases run out.
         with suppress(LedgerError), ledger.database.write() as tx:
-            tx.leases.give_back(digest)
+            tx.leases.give_back(digests)
         raise
 
 

@@ -61,6 +61,7 @@ class Transaction:
         self._open = transaction
         self._holder = holder
         self._state = state
+        self._steady = steady
         self.audit = AuditLog(transaction, steady=steady)
 
     models = _of(Models)
@@ -80,7 +81,7 @@ class Transaction:
     @made_once
     def leases(self) -> ObjectLeases:
         """Leases on objects."""
-        return ObjectLeases(self._open.session, self._holder)
+        return ObjectLeases(self._open.session, self._holder, steady=self._steady)
 
     @made_once
     def objects(self) -> Objects:
@@ -191,14 +192,20 @@ class Database:
         self.written.add(transaction.audit.appended)
 
     @contextmanager
-    def touch(self) -> Iterator[Transaction]:
-        """Open a transaction that writes one row, without a trace in the audit log; commit it at the end.
+    def touch(self, *, guarded: bool = False) -> Iterator[Transaction]:
+        """Open a transaction that writes rows of its own, without a trace in the audit log; commit it at the end.
 
-        On PostgreSQL it waits for no other writer, and with its single row it can be in nobody's way: heartbeats
-        come through while a long transaction holds the lock on the audit log.
+        On PostgreSQL it waits for no other writer, and with rows that nobody else writes it can be in nobody's way:
+        heartbeats come through while a long transaction holds the lock on the audit log.
+
+        Args:
+            guarded: Ask the guard first, as :meth:`write` does.
         """
-        with translated(), self._writer.begin() as connection, opened(connection) as transaction:
-            yield Transaction(transaction, self.holder, self._state)
+        with translated(), self._writer.begin() as connection, opened(connection) as begun:
+            transaction = Transaction(begun, self.holder, self._state)
+            if guarded:
+                self._guard(transaction)
+            yield transaction
 
     def try_writing(self) -> None:
         """Write a row as it is, in a transaction that is then undone.

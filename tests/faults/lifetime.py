@@ -39,7 +39,7 @@ from ledger.service.requests.worker import work
 from ledger.service.upkeep.garbage import collect_garbage
 from ledger.service.upkeep.purge import plan_purge, purge
 from ledger.service.versions.proposal import Proposal
-from ledger.service.versions.recording import append_class_space
+from ledger.service.versions.recording import append_class_spaces
 from ledger.service.versions.rollback import plan_rollback, roll_back
 from ledger.store.database.engine import translated
 from ledger.store.unit_of_work import Transaction
@@ -168,7 +168,7 @@ def _space(ledger: Ledger, model: Model, class_index: int) -> ClassSpace:
         anchor=model.anchor,
     )
     with ledger.database.write() as tx:
-        return append_class_space(tx, model, space, actor=ledger.actor, save=tx.class_spaces.add)
+        return append_class_spaces(tx, model, [space], actor=ledger.actor)[0]
 
 
 # -- the steps ---------------------------------------------------------------------------------------

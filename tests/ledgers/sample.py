@@ -19,8 +19,8 @@ from ledger.domain.states import Action, RequestState
 from ledger.domain.versions import Version, VersionKind
 from ledger.service.ledger import Ledger
 from ledger.service.requests.filing import enqueue
-from ledger.service.versions.commit import append_model, append_version, next_number
-from ledger.service.versions.recording import append_class_space, append_evidence
+from ledger.service.versions.commit import append_model, append_version
+from ledger.service.versions.recording import append_class_spaces, append_evidence
 from ledger.service.versions.rollback import plan_rollback, roll_back
 from ledger.store.unit_of_work import Transaction
 from tests.ledgers.stand_in import model_value
@@ -76,7 +76,7 @@ class Sample:
             forgotten = live.forgotten | set(classes)
             version = self._version(
                 model,
-                next_number(tx, model),
+                tx.versions.next_number(model),
                 live.number,
                 VersionKind.FORGET,
                 request,
@@ -102,7 +102,7 @@ class Sample:
             model = tx.models.get(self.name)
             live = tx.versions.live(model)
             forgotten = live.forgotten - tx.requests.get(request).classes
-            number = next_number(tx, model)
+            number = tx.versions.next_number(model)
             kind = VersionKind.WITHDRAW
             version = self._version(model, number, live.number, kind, request, forgotten, self.recipe(forgotten))
             append_version(tx, model, version, size=_size(version), terms=(), actor="ada", at=self.now[0])
@@ -234,7 +234,7 @@ class Sample:
             samples = tuple(range(90 if k in forgotten else 10))
             spec = sha256_hex(f"{role}{k}".encode())
             space = NewClassSpace(model.id, k, spec, samples, "5" * 64, digest, 2_000_000, maps, self.now[0])
-            stored = append_class_space(tx, model, space, actor="ada", save=tx.class_spaces.add)
+            stored = append_class_spaces(tx, model, [space], actor="ada")[0]
             terms.append(BasisTerm(role, k, stored.id))
         return tuple(terms)
 

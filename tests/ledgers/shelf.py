@@ -18,7 +18,7 @@ from ledger.domain.versions import Version, VersionKind
 from ledger.service.ledger import create_ledger, open_ledger
 from ledger.service.objects import store_object
 from ledger.service.versions.commit import append_version
-from ledger.service.versions.recording import append_class_space
+from ledger.service.versions.recording import append_class_spaces
 from ledger.weights import tensor_files
 from tests.ledgers.stand_in import model_value, register_value
 
@@ -100,7 +100,7 @@ class Shelf:
             maps=(),
             created_at=self.now,
         )
-        stored = append_class_space(tx, model, space, actor="tester", save=tx.class_spaces.add)
+        stored = append_class_spaces(tx, model, [space], actor="tester")[0]
         if class_index == 1:
             self.space = digest
         return BasisTerm(Role.RETAIN, class_index, stored.id)

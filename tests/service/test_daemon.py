@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import queue
 import re
@@ -11,7 +12,8 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakSet
 
 import pytest
 from sqlalchemy import event, text
@@ -309,6 +311,39 @@ def test_what_happens_is_logged(ledger: Ledger, fleet: Any, caplog: pytest.LogCa
     assert "a plugin's" in (caplog.records[-1].exc_text or str(caplog.records[-1].exc_info))
     # Each time, the worker and what it works for were named first.
     assert sum("waits for requests for every model" in r.getMessage() for r in caplog.records) == 3
+
+
+def test_the_network_of_one_model_is_held_at_a_time(ledger: Ledger, fleet: Any) -> None:
+    for model, k in (("north", 1), ("north", 2), ("south", 1), ("north", 3)):
+        file(ledger, model, k)
+    seen: list[list[str]] = []
+
+    class Laid:
+        """Stands in for a computation, with the network that it holds."""
+
+        held: ClassVar[WeakSet[Laid]] = WeakSet()
+
+        def __init__(self, name: str) -> None:
+            self.name = name
+            self.compute = fleet.opener(fleet.Pace(compute=0))(ledger, name)
+            self.held.add(self)
+
+        def __call__(self, *what: Any) -> Any:
+            gc.collect()
+            seen.append([one.name for one in self.held])
+            return self.compute(*what)
+
+    laid_out: list[str] = []
+
+    def open_model(_ledger: Ledger, name: str) -> Compute:
+        laid_out.append(name)
+        return Laid(name)
+
+    for outcome in work(ledger, Silent(), open_model=open_model):
+        assert outcome.error is None
+    assert seen == [["north"], ["north"], ["south"], ["north"]]
+    # Once for requests in a row.
+    assert laid_out == ["north", "south", "north"]
 
 
 @pytest.mark.postgres

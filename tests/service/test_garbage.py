@@ -19,7 +19,7 @@ from ledger.service.progress import Silent
 from ledger.service.upkeep.fsck import fsck
 from ledger.service.upkeep.garbage import collect_garbage
 from ledger.service.upkeep.purge import destroy_promised
-from ledger.service.versions.recording import append_class_space
+from ledger.service.versions.recording import append_renewed_class_space
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,7 +85,7 @@ def test_a_class_space_that_was_collected_to_other_bytes_leaves_the_old_ones_to_
     with shelf.ledger.database.write() as tx:
         model = tx.models.get("shelf")
         collected = replace(old, object_digest=digest, size=6, samples_digest="f" * 64)
-        renewed = append_class_space(tx, model, collected, actor="tester", save=tx.class_spaces.renew)
+        renewed = append_renewed_class_space(tx, model, collected, actor="tester")
         assert (renewed.id, renewed.object_digest, renewed.size, renewed.samples_digest) == (
             old.id,
             digest,
@@ -122,7 +122,7 @@ def test_a_purge_spares_what_somebody_is_about_to_refer_to_again(shelf: Shelf) -
     assert destroy_promised(shelf.ledger, Silent()) == []
     assert shelf.ledger.objects.get(digest) == data
     with other.database.write() as tx:
-        tx.leases.give_back(digest)
+        tx.leases.give_back([digest])
     assert destroy_promised(shelf.ledger, Silent()) == [digest]
     assert digest not in shelf.ledger.objects
     assert fsck(shelf.ledger, Silent(), read_data=True).findings == ()

@@ -30,6 +30,18 @@ RETRY_SECONDS = 60.0
 log = logging.getLogger("unledger.checkpoints")
 
 
+@dataclass(frozen=True)
+class SignedLog:
+    """A checkpoint, and the signed notes of what was forgotten that are still to be kept with it."""
+
+    stored: StoredCheckpoint
+    checkpoint: Checkpoint
+    here: str | None
+    """For the keys folder; None where that has it."""
+    away: str | None
+    """For ``checkpoint_to``; None where that has it, or is not set."""
+
+
 def issue_checkpoint(ledger: Ledger) -> StoredCheckpoint:
     """Sign the audit log as it is now; nothing new is signed where nothing was appended.
 
@@ -62,9 +74,40 @@ def keep_checkpoint(ledger: Ledger) -> bool:
     """
     try:
         signed = retry_when_busy(partial(_sign, ledger))
+    except LedgerError as error:
+        _warn(error)
+        return False
+    return keep_signed(ledger, signed)
+
+
+def sign_with_change(tx: Transaction, ledger: Ledger) -> SignedLog | None:
+    """Sign the audit log in the transaction of a change that an older database would undo, at its end.
+
+    Other writers wait once instead of twice. Where no checkpoint can be signed, the change is made all the same, as
+    with :func:`keep_checkpoint`.
+
+    Args:
+        tx: The transaction.
+        ledger: The ledger.
+
+    Returns:
+        What :func:`keep_signed` shall keep as soon as the transaction is committed; None if nothing was signed.
+    """
+    try:
+        return _sign_in(tx, ledger)
+    except LedgerError as error:
+        _warn(error)
+        return None
+
+
+def keep_signed(ledger: Ledger, signed: SignedLog | None) -> bool:
+    """Keep what was signed outside the database, now that it is committed; say whether all went well."""
+    if signed is None:
+        return False
+    try:
         _keep_here(ledger.config, signed)
     except LedgerError as error:
-        log.warning("no checkpoint was signed after this change: %s; sign one with: unledger audit checkpoint", error)
+        _warn(error)
         return False
     if time.monotonic() >= ledger.elsewhere_again:
         try:
@@ -73,6 +116,10 @@ def keep_checkpoint(ledger: Ledger) -> bool:
             ledger.elsewhere_again = time.monotonic() + RETRY_SECONDS
             log.warning("%s; %s", error.message, error.hint)
     return True
+
+
+def _warn(error: LedgerError) -> None:
+    log.warning("no checkpoint was signed after this change: %s; sign one with: unledger audit checkpoint", error)
 
 
 def is_owed(ledger: Ledger) -> bool:
@@ -87,40 +134,34 @@ def is_owed(ledger: Ledger) -> bool:
     return known is not None and owed_since(ledger.config, known.size, known.root.hex()) is not None
 
 
-@dataclass(frozen=True)
-class _Signed:
-    """A checkpoint, and the signed notes of what was forgotten that are still to be kept with it."""
-
-    stored: StoredCheckpoint
-    checkpoint: Checkpoint
-    here: str | None
-    """For the keys folder; None where that has it."""
-    away: str | None
-    """For ``checkpoint_to``; None where that has it, or is not set."""
-
-
-def _sign(ledger: Ledger) -> _Signed:
-    config = ledger.config
+def _sign(ledger: Ledger) -> SignedLog:
     with ledger.database.write() as tx:
-        last, memory = tx.checkpoints.last(), last_signed(config)
-        signer = _signer(tx, config, last, memory)
-        known = _last_known(signer, last, memory)
-        head = _require_continuation(tx, known)
-        checkpoint = Checkpoint(signer.name, head.size, tx.audit.root())
-        root = checkpoint.root.hex()
-        if last is not None and last.size == head.size:
-            issued = last
-        else:
-            issued = StoredCheckpoint(head.size, root, sign_checkpoint(checkpoint, signer), ledger.clock())
-            tx.checkpoints.add(issued)
-        here, owed = None, owed_since(config, head.size, root)
-        if issued.note != memory:
-            here = StateNote.signed(tx, signer, head.size - REACH)
-        away = None if owed is None else StateNote.signed(tx, signer, owed)
-    return _Signed(issued, checkpoint, here, away)
+        return _sign_in(tx, ledger)
 
 
-def _keep_here(config: Config, signed: _Signed) -> None:
+def _sign_in(tx: Transaction, ledger: Ledger) -> SignedLog:
+    config = ledger.config
+    last, memory = tx.checkpoints.last(), last_signed(config)
+    signer = _signer(tx, config, last, memory)
+    known = _last_known(signer, last, memory)
+    head = _require_continuation(tx, known)
+    checkpoint = Checkpoint(signer.name, head.size, tx.audit.root())
+    root = checkpoint.root.hex()
+    if last is not None and last.size == head.size:
+        issued = last
+    else:
+        issued = StoredCheckpoint(head.size, root, sign_checkpoint(checkpoint, signer), ledger.clock())
+    here, owed = None, owed_since(config, head.size, root)
+    if issued.note != memory:
+        here = StateNote.signed(tx, signer, head.size - REACH)
+    away = None if owed is None else StateNote.signed(tx, signer, owed)
+    # Last: until then, nothing was written that another change in this transaction could not do without.
+    if issued is not last:
+        tx.checkpoints.add(issued)
+    return SignedLog(issued, checkpoint, here, away)
+
+
+def _keep_here(config: Config, signed: SignedLog) -> None:
     """Remember what was signed, beside the key: the transaction that it tells of is over."""
     if signed.here is None or _is_newer(last_signed(config), signed.checkpoint):
         return
@@ -135,7 +176,7 @@ def _keep_here(config: Config, signed: _Signed) -> None:
         ) from error
 
 
-def _keep_there(config: Config, signed: _Signed) -> None:
+def _keep_there(config: Config, signed: SignedLog) -> None:
     if signed.away is not None:
         keep_elsewhere(config, signed.checkpoint, signed.stored.note, signed.away)
 

@@ -7,19 +7,21 @@ from typing import Generic, TypeVar
 
 from ledger.digest import json_digest
 from ledger.domain.class_spaces import ClassSpace, NewClassSpace
+from ledger.domain.models import Model
 from ledger.errors import DataError, ObjectError
-from ledger.service.objects import store_object
 from ledger.service.progress import Progress, counted
-from ledger.service.versions.recording import append_class_space
 from ledger.spaces import files
 from ledger.spaces.statistics import ClassStatistics, MapSpaces
 from ledger.store.unit_of_work import Transaction
 
 from .class_space_collection import Specs, class_space_specs, collect_class_space
+from .class_space_store import ClassSpaceStore
 from .collection_tasks import CollectionTask
 from .kept_class_spaces import find_kept
 from .workbench import Workbench
 
+LookUp = Callable[[int, str], ClassSpace | None]
+"""Returns the class space of a class that was collected to a specification, if the ledger has it."""
 Record = TypeVar("Record", bound=NewClassSpace)
 Record_co = TypeVar("Record_co", bound=NewClassSpace, covariant=True)
 
@@ -73,6 +75,14 @@ class FoundSpace:
         return self.wanted.class_index
 
 
+def _known_by_specs(tx: Transaction, model: Model, specs: Sequence[Specs]) -> LookUp:
+    """Read the class spaces of many classes at once: one by one, a thousand of them would take seconds."""
+    known = tx.class_spaces.of_specs(model, [one.full for one in specs])
+    held = {digest for _, digest in known}
+    known |= tx.class_spaces.of_specs(model, [one.bare for one in specs if one.full not in held])
+    return lambda class_index, spec_digest: known.get((class_index, spec_digest))
+
+
 class ClassSpaceCache:
     """Finds the class spaces that a computation needs in the ledger, or collects them.
 
@@ -86,6 +96,7 @@ class ClassSpaceCache:
     def __init__(self, workbench: Workbench) -> None:
         self._workbench = workbench
         self._ledger = workbench.ledger
+        self._store = ClassSpaceStore(workbench)
 
     def find_all(self, forgotten: frozenset[int], progress: Progress, *, store: bool) -> list[FoundSpace]:
         """Return what the ledger has of the space of every class, in class order; read none of them.
@@ -93,12 +104,15 @@ class ClassSpaceCache:
         Args:
             forgotten: Classes whose forget samples are wanted; of the others, the retain samples.
             progress: Counts classes that are collected, where there are any.
-            store: Collect and store those that the ledger lacks first. Each is stored as soon as it is collected. So
-                interrupted work continues where it stopped, and later requests find the spaces of earlier ones.
+            store: Collect and store those that the ledger lacks first, soon after they are collected. So interrupted
+                work continues where it stopped, and later requests find the spaces of earlier ones.
         """
         everything = self._wanted(forgotten)
-        if store:
-            self._store_missing(everything, progress)
+        found = self._find_all(everything)
+        missing = [one for one in found if one.record is None]
+        if not (store and missing):
+            return found
+        self._collect_missing(missing, progress)
         return self._find_all(everything)
 
     def collect_and_store(self, forgotten: frozenset[int], progress: Progress) -> Iterator[CollectedSpace[ClassSpace]]:
@@ -134,7 +148,8 @@ class ClassSpaceCache:
         if found.record is not None and data is not None:
             return self._load(found.record, data)
         collected, data = self._collect(found)
-        return self._load(self._add(collected, data) if found.record is None else self._renew(collected, data), data)
+        stored = self._store.add([(collected, data)])[0] if found.record is None else self._store.renew(collected, data)
+        return self._load(stored, data)
 
     def load(self, found: FoundSpace, *, store: bool) -> CollectedSpace[NewClassSpace]:
         """Return the statistics of a class; collect them if the ledger lacks them, or if their bytes are damaged.
@@ -187,32 +202,35 @@ class ClassSpaceCache:
         return any(getattr(solver, "needs_means", False) for solver in solvers.values())
 
     def _find_all(self, everything: Sequence[_Wanted]) -> list[FoundSpace]:
+        model = self._workbench.model
         with self._ledger.database.read() as tx:
-            return [self._find_in(tx, wanted) for wanted in everything]
+            look_up = _known_by_specs(tx, model, [wanted.specs for wanted in everything if wanted.specs is not None])
+            everywhere = [self._find_in(tx, look_up, wanted) for wanted in everything]
+            specs = frozenset(found.spec_digest for found in everywhere if found.record is not None)
+            tx.trusted.class_spaces_of(model.name, specs)
+        return everywhere
 
-    def _find_in(self, tx: Transaction, wanted: _Wanted) -> FoundSpace:
+    def _find_in(self, tx: Transaction, look_up: LookUp, wanted: _Wanted) -> FoundSpace:
         """Look for a space that covers every map read now, and holds means if they are needed.
 
         Else return what a new one will go by. Versions that used an older one keep it.
         """
-        found = self._find_kind(tx, wanted, full=True)
+        found = self._find_kind(tx, look_up, wanted, full=True)
         if found.record is None:
-            earlier = self._find_kind(tx, wanted, full=False)
+            earlier = self._find_kind(tx, look_up, wanted, full=False)
             # Of images that are gone there will never be means: a retained class does without.
             enough = not self._needs_means or not (wanted.images or wanted.forgotten)
             if earlier.record is not None and enough:
                 found = replace(earlier, bare=True)
             else:
                 found = replace(found, outdated=earlier.record is not None)
-        if found.record is not None:
-            tx.trusted.class_space(self._workbench.model.name, wanted.class_index, found.spec_digest)
         return found
 
-    def _find_kind(self, tx: Transaction, wanted: _Wanted, *, full: bool) -> FoundSpace:
+    def _find_kind(self, tx: Transaction, look_up: LookUp, wanted: _Wanted, *, full: bool) -> FoundSpace:
         """Look for a space with means, or without, that covers every map read now."""
         model, network = self._workbench.model, self._workbench.network
         own = "" if wanted.specs is None else wanted.specs.full if full else wanted.specs.bare
-        record = tx.class_spaces.find(model, wanted.class_index, own) if own else None
+        record = look_up(wanted.class_index, own)
         if record is None:
             record = find_kept(tx, self._workbench, wanted.class_index, wanted.count, full=full)
         digest = own if record is None else record.spec_digest
@@ -269,11 +287,8 @@ class ClassSpaceCache:
         """Read the spaces from their stored form, also right after collecting them: the same bytes either way."""
         return CollectedSpace(record, files.parse(data, record, self._workbench.network.map_groups))
 
-    # -- store ------------------------------------------------------------------------------------
-
-    def _store_missing(self, everything: Sequence[_Wanted], progress: Progress) -> None:
-        """Collect and store what the ledger lacks, each class in a transaction of its own."""
-        missing = [found for found in self._find_all(everything) if found.record is None]
+    def _collect_missing(self, missing: Sequence[FoundSpace], progress: Progress) -> None:
+        """Collect and store what the ledger lacks."""
         for found in missing:
             self._require_images(found)
         outdated = [found for found in missing if found.outdated]
@@ -283,22 +298,4 @@ class ClassSpaceCache:
         ):
             if some:
                 progress.phase(name, len(some))
-            for collected in counted(progress, self._collect_each(some)):
-                self._add(*collected)
-
-    def _add(self, record: NewClassSpace, data: bytes) -> ClassSpace:
-        """Store a class space that the ledger lacks; return its record as stored."""
-        return self._store(record, data, lambda tx: tx.class_spaces.add)
-
-    def _renew(self, record: NewClassSpace, data: bytes) -> ClassSpace:
-        """Store a class space again whose bytes were lost; return its record as stored."""
-        return self._store(record, data, lambda tx: tx.class_spaces.renew)
-
-    def _store(
-        self, record: NewClassSpace, data: bytes, how: Callable[[Transaction], Callable[[NewClassSpace], ClassSpace]]
-    ) -> ClassSpace:
-        """Store the bytes of a class space, then its record together with the audit event."""
-        store_object(self._ledger, data)
-        with self._ledger.database.write() as tx:
-            model, actor = self._workbench.model, self._ledger.actor
-            return append_class_space(tx, model, record, actor=actor, save=how(tx))
+            self._store.add_each(counted(progress, self._collect_each(some)))

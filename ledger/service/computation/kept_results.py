@@ -96,8 +96,8 @@ def append_kept_result(tx: Transaction, model: str, result: KeptResult, *, actor
         result: What to keep.
         actor: Who computed it.
     """
-    for part in result.parts:
-        tx.objects.add(part.object_digest, part.size, "kept result", at=result.created_at)
+    sizes = {part.object_digest: part.size for part in result.parts}
+    tx.objects.add_all(sizes, "kept result", at=result.created_at)
     tx.kept_results.put(result)
     key = {"model_id": model, "anchor": result.anchor, "kind": result.kind.value}
     kept = ResultKept(

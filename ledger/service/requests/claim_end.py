@@ -27,7 +27,7 @@ from ledger.domain.requests import Request
 from ledger.domain.states import Action
 from ledger.domain.versions import Version, VersionKind
 from ledger.errors import BusyError, GateError, LedgerError, RetryLaterError, UnreachableError
-from ledger.service.audit.checkpoints import keep_checkpoint
+from ledger.service.audit.checkpoints import keep_signed, sign_with_change
 from ledger.service.ledger import Ledger
 from ledger.service.retry import pauses, retry_when_busy
 from ledger.service.versions.commit import append_proposal
@@ -242,7 +242,8 @@ class ClaimEnd:
                 request_id=claim.request.id,
                 note=told,
             )
-        keep_checkpoint(ledger)
+            signed = sign_with_change(tx, ledger)
+        keep_signed(ledger, signed)
         return Outcome(model, done, version, proposal=proposal, foretold=foretold)
 
     def _committed(self, model: Model, proposal: Proposal | None, foretold: PreviewCheck | None) -> Outcome | None:

@@ -24,6 +24,7 @@ from ledger.json_shapes import value_as
 from ledger.service.ledger import Ledger
 from ledger.service.progress import Progress
 from ledger.service.versions.proposal import Proposal
+from ledger.store.unit_of_work import Transaction
 
 MOST_NAMED = 3
 """Classes that one sentence names."""
@@ -91,23 +92,31 @@ def require_fitting(
         raise ConflictError(f"the weights or images of {model.name} changed since the preview was made", again)
 
 
+def preview_of(tx: Transaction, request: Request) -> PreviewRecord | None:
+    """Return the preview that a request is bound to; None where it has none."""
+    received = tx.audit.events(request_id=request.id, kinds=(RequestReceived.kind,))
+    records = (entry.payload.foretold for entry in received if isinstance(entry.payload, RequestReceived))
+    return next((one for one in records if one is not None), None)
+
+
 def check_preview(
-    ledger: Ledger, model: Model, request: Request, forgotten: frozenset[int], proposal: Proposal | None, at: Progress
+    ledger: Ledger,
+    model: Model,
+    record: PreviewRecord | None,
+    forgotten: frozenset[int],
+    proposal: Proposal | None,
+    at: Progress,
 ) -> PreviewCheck | None:
     """Compare what a request made with its preview; None where it has none.
 
     Args:
         ledger: The ledger.
         model: The request's model.
-        request: The request.
+        record: From :func:`preview_of`.
         forgotten: All that is forgotten with it.
         proposal: The computed weights; None if nothing was computed.
         at: Told about phases.
     """
-    with ledger.database.read() as tx:
-        received = tx.audit.events(request_id=request.id, kinds=(RequestReceived.kind,))
-        records = [entry.payload.foretold for entry in received if isinstance(entry.payload, RequestReceived)]
-    record = next((one for one in records if one is not None), None)
     if record is None:
         return None
     why = _incomparable(model, record, forgotten, proposal)

@@ -5,6 +5,7 @@ together with the version: a worker that was presumed dead cannot write after so
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from ledger import installation
 from ledger.domain.models import Model
@@ -23,7 +24,7 @@ from ledger.store.repositories.requests import Claim
 from .claim_end import ClaimEnd, Outcome
 from .claims import LEASE_SECONDS, claim_next
 from .decisions import named_solvers
-from .foretelling import check_preview
+from .foretelling import check_preview, preview_of
 from .heartbeat import LeaseHeartbeat
 from .leases import give_back
 from .retention import check_retained
@@ -67,7 +68,7 @@ def work(
     ledger.engine.require()
     owner = owner or new_holder()
     avoid = set() if avoid is None else avoid
-    opened: dict[int, tuple[Model, Compute]] = {}
+    opened: tuple[Model, Compute] | None = None
     try:
         while (claim := claim_next(ledger, owner, model_name, lease=lease, avoid=avoid)) is not None:
             avoid.add(claim.request.model_id)
@@ -77,11 +78,11 @@ def work(
             except LedgerError:
                 ClaimEnd(ledger, claim).interrupt()
                 raise
+            # One network is held at a time, and let go before the next one is laid out: they can be large, and many.
             # A model is laid out again when its record changed.
-            known = opened.get(model.id)
-            if known is None or known[0] != model:
-                known = opened[model.id] = model, _when_needed(ledger, model, open_model)
-            outcome = carry_out(ledger, *known, claim, progress, check=check)
+            if opened is None or opened[0] != model:
+                opened = model, _when_needed(ledger, model, open_model)
+            outcome = carry_out(ledger, *opened, claim, progress, check=check)
             avoid.clear()
             yield outcome
     except LedgerError as error:
@@ -128,9 +129,12 @@ def carry_out(
     interruptible = InterruptibleProgress(progress, heartbeat.require_lease, check)
     try:
         with heartbeat.running():
-            parent, proposal = _result(ledger, model, compute, claim.request, interruptible)
+            with ledger.database.read() as tx:
+                parent, solvers = tx.versions.live(model), named_solvers(tx, claim.request)
+                preview = preview_of(tx, claim.request)
             forgotten = parent.forgotten | claim.request.classes
-            foretold = check_preview(ledger, model, claim.request, forgotten, proposal, interruptible)
+            proposal = _result(model, parent, partial(compute, forgotten, interruptible, solvers), claim.request)
+            foretold = check_preview(ledger, model, preview, forgotten, proposal, interruptible)
             return end.fulfil(model, parent, proposal, foretold)
     except RetryLaterError as error:
         # The lease is still ours unless that is what was lost: then this changes nothing.
@@ -154,20 +158,16 @@ def carry_out(
         raise
 
 
-def _result(
-    ledger: Ledger, model: Model, compute: Compute, request: Request, progress: Progress
-) -> tuple[Version, Proposal | None]:
-    """Compute what a request asks for; return the live version, and new weights unless it has forgotten all already.
+def _result(model: Model, parent: Version, compute: Callable[[], Proposal], request: Request) -> Proposal | None:
+    """Compute what a request asks for; return new weights unless the live version has forgotten all already.
 
     Raises:
         GateError: The new weights miss a quality gate that nobody waived.
     """
-    with ledger.database.read() as tx:
-        parent = tx.versions.live(model)
-        solvers = named_solvers(tx, request)
-    forgotten = parent.forgotten | request.classes
-    check_retained(model, forgotten)
-    proposal = None if forgotten == parent.forgotten else compute(forgotten, progress, solvers)
-    if proposal is not None and not request.gates_waived:
+    check_retained(model, parent.forgotten | request.classes)
+    if request.classes <= parent.forgotten:
+        return None
+    proposal = compute()
+    if not request.gates_waived:
         proposal.require_gates(Action.RETRY, request.id, model.settings.solvers)
-    return parent, proposal
+    return proposal

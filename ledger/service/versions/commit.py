@@ -144,7 +144,7 @@ def append_proposal(
         raise RetryLaterError(f"{model.name} was purged while this was computed", "run the same command again")
     version = Version(
         model_id=model.id,
-        number=next_number(tx, model),
+        number=tx.versions.next_number(model),
         parent=parent.number,
         kind=kind,
         request_id=request_id,
@@ -158,8 +158,3 @@ def append_proposal(
     for evidence in proposal.measured:
         append_evidence(tx, model, version, replace(evidence, created_at=at), actor=actor)
     return version
-
-
-def next_number(tx: Transaction, model: Model) -> int:
-    """Return the number that the model's next version gets."""
-    return tx.versions.all(model)[-1].number + 1

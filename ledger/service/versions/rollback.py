@@ -21,7 +21,7 @@ from ledger.service.ledger import Ledger
 from ledger.store.unit_of_work import Transaction
 
 from .availability import require_available
-from .commit import append_version, next_number
+from .commit import append_version
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def roll_back(ledger: Ledger, plan: RollbackPlan, reason: str) -> Version:
         model, target, now = current.model, current.target, current.now
         version = Version(
             model_id=model.id,
-            number=next_number(tx, model),
+            number=tx.versions.next_number(model),
             parent=current.live.number,
             kind=VersionKind.ROLLBACK,
             request_id=None,

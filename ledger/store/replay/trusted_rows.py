@@ -210,6 +210,12 @@ class TrustedRows:
         key = {"model_id": model, "class_index": class_index, "spec_digest": spec_digest}
         _require(compare(replayed, self._projections, "class_spaces", **key))
 
+    def class_spaces_of(self, model: str, specs: frozenset[str]) -> None:
+        """Check the class spaces of a model that were collected to some specifications."""
+        if specs:
+            replayed = self._replayed()
+            _require(compare(replayed, self._projections, "class_spaces", model_id=model, spec_digest=specs))
+
     def class_spaces(self, model: str) -> None:
         """Check all class spaces of a model."""
         _require(compare(self._replayed(), self._projections, "class_spaces", model_id=model))

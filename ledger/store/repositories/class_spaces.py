@@ -1,5 +1,7 @@
 """Collected class spaces: queries only."""
 
+from collections.abc import Collection, Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -8,6 +10,7 @@ from ledger.domain.models import Model
 from ledger.store.database.tables import ClassSpaceRow, ObjectRow, VersionRow
 
 from . import convert
+from .chunks import chunked
 from .objects import Objects
 
 
@@ -28,6 +31,23 @@ class ClassSpaces:
         row = self._row(model.id, class_index, spec_digest)
         return None if row is None else self._convert(row)
 
+    def of_specs(self, model: Model, specs: Collection[str]) -> dict[tuple[int, str], ClassSpace]:
+        """Return the class spaces collected to some specifications, by class and specification.
+
+        The number of statements hardly depends on the number of classes.
+        """
+        return self._of_specs(model.id, specs)
+
+    def _of_specs(self, model_id: int, specs: Collection[str]) -> dict[tuple[int, str], ClassSpace]:
+        found = {}
+        both = select(ClassSpaceRow, ObjectRow.size).outerjoin(ObjectRow, ObjectRow.digest == ClassSpaceRow.blob)
+        for some in chunked(specs):
+            query = both.where(ClassSpaceRow.model_id == model_id, ClassSpaceRow.spec_digest.in_(some))
+            for row, size in self._session.execute(query):
+                # As for one of them: a missing row means a damaged database.
+                found[row.class_index, row.spec_digest] = convert.class_space(row, size or 0)
+        return found
+
     def of_object(self, model: Model, class_index: int, digest: str) -> ClassSpace | None:
         """Return a class space whose factors are in an object, if there is one."""
         query = select(ClassSpaceRow).where(
@@ -42,24 +62,22 @@ class ClassSpaces:
         return [self._convert(row) for row in self._session.scalars(query)]
 
     def add(self, space: NewClassSpace) -> ClassSpace:
-        """Insert a class space; its id is assigned here. One collected meanwhile by somebody else is kept."""
-        existing = self._row(space.model_id, space.class_index, space.spec_digest)
-        if existing is not None:
-            return self._convert(existing)
-        row = ClassSpaceRow(
-            model_id=space.model_id,
-            class_index=space.class_index,
-            spec_digest=space.spec_digest,
-            samples=list(space.samples),
-            samples_digest=space.samples_digest,
-            blob=space.object_digest,
-            maps=convert.map_summaries(space),
-            created_at=space.created_at,
-            anchor=space.anchor,
-        )
-        self._session.add(row)
+        """Insert a class space, as :meth:`add_all` does."""
+        return self.add_all([space])[0]
+
+    def add_all(self, spaces: Sequence[NewClassSpace]) -> list[ClassSpace]:
+        """Insert class spaces of one model, and return them in order; their ids are assigned here.
+
+        One collected meanwhile by somebody else is kept.
+        """
+        if not spaces:
+            return []
+        specs = [space.spec_digest for space in spaces]
+        known = self._of_specs(spaces[0].model_id, specs)
+        self._session.add_all(_row(space) for space in spaces if _name(space) not in known)
         self._session.flush()
-        return self._convert(row)
+        stored = self._of_specs(spaces[0].model_id, specs)
+        return [stored[_name(space)] for space in spaces]
 
     def renew(self, space: NewClassSpace) -> ClassSpace:
         """Put a class space that was collected again in the place of one whose object is damaged.
@@ -91,3 +109,21 @@ class ClassSpaces:
         stored = self._session.get(ObjectRow, row.blob)
         # A missing row means a damaged database, which a check must still be able to read.
         return convert.class_space(row, 0 if stored is None else stored.size)
+
+
+def _name(space: NewClassSpace) -> tuple[int, str]:
+    return space.class_index, space.spec_digest
+
+
+def _row(space: NewClassSpace) -> ClassSpaceRow:
+    return ClassSpaceRow(
+        model_id=space.model_id,
+        class_index=space.class_index,
+        spec_digest=space.spec_digest,
+        samples=list(space.samples),
+        samples_digest=space.samples_digest,
+        blob=space.object_digest,
+        maps=convert.map_summaries(space),
+        created_at=space.created_at,
+        anchor=space.anchor,
+    )

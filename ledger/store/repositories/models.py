@@ -17,6 +17,8 @@ class Models:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._held: dict[int, ModelRow] = {}
+        """Rows that were asked for by their ids: the session itself forgets a row as soon as nobody holds it."""
 
     def add(self, model: NewModel) -> Model:
         """Insert a model; its id is assigned here.
@@ -60,8 +62,11 @@ class Models:
         return convert.model(row)
 
     def by_id(self, model_id: int) -> Model:
-        """Return a model by id."""
-        return convert.model(self._session.get_one(ModelRow, model_id))
+        """Return a model by id. Within a transaction its row is read once."""
+        row = self._held.get(model_id)
+        if row is None:
+            row = self._held[model_id] = self._session.get_one(ModelRow, model_id)
+        return convert.model(row)
 
     def numbered(self, number: int) -> Model:
         """Return a model by the number that somebody asks for.

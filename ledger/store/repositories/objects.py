@@ -1,5 +1,6 @@
 """The stored objects that rows refer to: which must be there, which were destroyed, which are to go. Queries only."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import or_, select
@@ -7,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from ledger.store.database.tables import ClassSpaceRow, KeptResultRow, ModelRow, ObjectRow, VersionRow
 
+from .chunks import chunked
 from .leases import ObjectLeases
 
 
@@ -23,18 +25,30 @@ class Objects:
         self._leases = leases
 
     def add(self, digest: str, size: int, kind: str, *, at: datetime) -> None:
-        """Note that a stored object is referred to; one that was destroyed and stored again is there again.
+        """Note that a stored object is referred to, as :meth:`add_all` does."""
+        self.add_all({digest: size}, kind, at=at)
+
+    def add_all(self, sizes: Mapping[str, int], kind: str, *, at: datetime) -> None:
+        """Note that stored objects are referred to; one that was destroyed and stored again is there again.
+
+        Args:
+            sizes: Their bytes, by digest.
+            kind: What they are.
+            at: When they were stored.
 
         Raises:
-            RetryLaterError: The lease it was stored under ran out, and nothing else refers to it.
+            RetryLaterError: The lease that one was stored under ran out, and nothing else refers to it.
         """
-        row = self._session.get(ObjectRow, digest)
+        queries = (select(ObjectRow).where(ObjectRow.digest.in_(some)) for some in chunked(sizes))
+        known = {row.digest: row for query in queries for row in self._session.scalars(query)}
         # Where something refers to it already, a lease from an attempt that came to nothing says nothing.
-        self._leases.give_back(digest, needed=row is None or row.destroyed_at is not None)
-        if row is None:
-            self._session.add(ObjectRow(digest=digest, size=size, kind=kind, created_at=at))
-        else:
-            row.destroyed_at = None
+        needed = [digest for digest in sizes if digest not in known or known[digest].destroyed_at is not None]
+        self._leases.give_back(sizes.keys(), needed=needed)
+        for digest, size in sizes.items():
+            if digest in known:
+                known[digest].destroyed_at = None
+            else:
+                self._session.add(ObjectRow(digest=digest, size=size, kind=kind, created_at=at))
         self._session.flush()
 
     def referred(self) -> frozenset[str]:

@@ -43,6 +43,8 @@ from ledger.store.database.tables import (
     WebhookRow,
 )
 
+from .chunks import chunked
+
 ROWS: tuple[type[Base], ...] = (
     ModelRow,
     RequestRow,
@@ -61,9 +63,8 @@ ROWS: tuple[type[Base], ...] = (
 TABLES = {row.__tablename__: cast("Table", row.__table__) for row in ROWS}
 """What a replay rebuilds."""
 MODELS, SPACES = TABLES["models"], TABLES["class_spaces"]
-NAMES = select(MODELS.c.id, MODELS.c.name)
-MOST_VALUES = 1000
-"""Values in one statement; databases refuse too many."""
+NAME = "the model's name"
+"""Column of a query: beside the number, in whose place it belongs."""
 
 
 class AsFarAsReadable(TypeDecorator[Any]):
@@ -97,7 +98,9 @@ class AsFarAsReadable(TypeDecorator[Any]):
         return read
 
 
-def _as_far_as_readable(column: Column[Any]) -> ColumnElement[Any]:
+def _read_as(column: Column[Any]) -> ColumnElement[Any]:
+    if column.key == "class_space_id":
+        return SPACES.c.spec_digest.label(column.key)
     if not isinstance(column.type, JSON | UtcDateTime):
         return column
     return type_coerce(column, AsFarAsReadable(column.type)).label(column.key)
@@ -113,9 +116,15 @@ def _query(table: str, single: tuple[str, ...], many: str | None) -> Select[*tup
         many: The column with several possible values, given likewise.
     """
     stored = TABLES[table]
-    query = select(*map(_as_far_as_readable, stored.c)).order_by(*stored.primary_key)
+    query = select(*(_read_as(column) for column in stored.c)).order_by(*stored.primary_key)
+    if "model_id" in stored.c:
+        query = query.add_columns(MODELS.c.name.label(NAME))
+        query = query.outerjoin_from(stored, MODELS, MODELS.c.id == stored.c.model_id)
+    if "class_space_id" in stored.c:
+        query = query.outerjoin_from(stored, SPACES, SPACES.c.id == stored.c.class_space_id)
     for column in single:
-        query = query.where(stored.c[column] == bindparam(column, type_=stored.c[column].type))
+        compared = MODELS.c.name if column == "model_id" else stored.c[column]
+        query = query.where(compared == bindparam(column, type_=compared.type))
     return query if many is None else query.where(stored.c[many].in_(bindparam(many, expanding=True)))
 
 
@@ -124,7 +133,6 @@ class Projections:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._names: dict[int, str] = {}
 
     def rows(self, table: str, **where: object) -> Iterator[dict[str, Any]]:
         """Yield rows of a table as they are stored, in the order of their primary keys.
@@ -139,42 +147,22 @@ class Projections:
         """
         many = next((column for column, value in where.items() if isinstance(value, frozenset)), None)
         single = {column: value for column, value in where.items() if column != many}
-        if "model_id" in single:
-            single["model_id"] = self._number(single["model_id"])
         query = _query(table, tuple(single), many)
         if many is None:
             yield from self._read(query, single)
             return
-        values = sorted(where[many])  # type: ignore[call-overload]
-        for start in range(0, len(values), MOST_VALUES):
-            yield from self._read(query, {**single, many: values[start : start + MOST_VALUES]})
+        for some in chunked(sorted(where[many])):  # type: ignore[call-overload]
+            yield from self._read(query, {**single, many: some})
 
     def _read(self, query: Select[*tuple[Any, ...]], values: dict[str, Any]) -> Iterator[dict[str, Any]]:
         # Rows as such: what the session remembers of them does not count, nor is it worth the time to make objects.
         self._session.flush()
-        specs: dict[int, str] | None = None
         for row in self._session.connection().execute(query, values).mappings():
             values = dict(row)
-            if "model_id" in values:
-                values["model_id"] = self._name(values["model_id"])
-            if "class_space_id" in values:
-                if specs is None:
-                    specs = dict(self._session.execute(select(SPACES.c.id, SPACES.c.spec_digest)).all())
-                values["class_space_id"] = specs.get(values["class_space_id"])
+            name = values.pop(NAME, None)
+            if name is not None:
+                values["model_id"] = name
             yield values
-
-    def _name(self, number: int) -> str | int:
-        if number not in self._names:
-            self._read_names()
-        return self._names.get(number, number)
-
-    def _number(self, name: object) -> int | None:
-        if name not in self._names.values():
-            self._read_names()
-        return next((number for number, known in self._names.items() if known == name), None)
-
-    def _read_names(self) -> None:
-        self._names = dict(self._session.connection().execute(NAMES).all())
 
     def requests_by_state(self) -> Counter[str]:
         """Return how many requests are in each state; states without any are left out."""
@@ -184,7 +172,8 @@ class Projections:
     def requests_in(self, model: str, state: RequestState) -> frozenset[int]:
         """Return the numbers of a model's requests that are in a state."""
         columns = TABLES["requests"].c
-        query = select(columns.id).where(columns.model_id == self._number(model), columns.state == state.value)
+        own = select(MODELS.c.id).where(MODELS.c.name == model).scalar_subquery()
+        query = select(columns.id).where(columns.model_id == own, columns.state == state.value)
         return frozenset(self._session.scalars(query))
 
     def digest(self, table: str, **where: object) -> str:

@@ -26,6 +26,7 @@ from ledger.store.database.engine import database_time
 from ledger.store.database.tables import AuditEventRow, ModelRow, RequestRow
 
 from . import convert
+from .chunks import chunked
 
 TABLE = cast("Table", RequestRow.__table__)
 COLUMNS, ADD = TABLE.c, insert(TABLE)
@@ -39,8 +40,6 @@ QUEUED, RUNNING = RequestState.QUEUED.value, RequestState.RUNNING.value
 OPEN = sorted(state.value for state in OPEN_STATES)
 PAGE = 1000
 """Requests that are read at a time."""
-MOST_VALUES = 1000
-"""Values in one statement; databases refuse too many."""
 UNTOUCHED = {
     "idempotency_key": None,
     "version": None,
@@ -114,8 +113,8 @@ class Requests:
     def by_keys(self, keys: Sequence[str]) -> dict[str, tuple[Request, str]]:
         """Return the requests filed under idempotency keys, by key, each with the digest of its body."""
         found = {}
-        for start in range(0, len(keys), MOST_VALUES):
-            query = select(*COLUMNS).where(COLUMNS.idempotency_key.in_(keys[start : start + MOST_VALUES]))
+        for some in chunked(keys):
+            query = select(*COLUMNS).where(COLUMNS.idempotency_key.in_(some))
             for row in self._session.execute(query):
                 found[row.idempotency_key] = convert.request(row), row.body_digest
         return found

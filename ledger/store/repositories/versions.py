@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from ledger.domain.class_spaces import BasisTerm, Role
@@ -21,6 +21,8 @@ class Versions:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._aliases: dict[int, AliasRow] = {}
+        """Which version of a model is live, where that was asked for: the session forgets what nobody holds."""
 
     def add(self, version: Version, terms: Collection[BasisTerm] = ()) -> None:
         """Insert a version with the class spaces that make up its bases."""
@@ -67,6 +69,12 @@ class Versions:
         query = select(VersionRow).where(VersionRow.model_id == model.id).order_by(VersionRow.number)
         return [convert.version(row) for row in self._session.scalars(query)]
 
+    def next_number(self, model: Model) -> int:
+        """Return the number that the model's next version gets."""
+        return (
+            self._session.scalar(select(func.max(VersionRow.number)).where(VersionRow.model_id == model.id)) or 0
+        ) + 1
+
     def quarantine(self, version: Version, problem: str | None) -> None:
         """Note what is wrong with a version's weights, or that nothing is any more."""
         self._session.get_one(VersionRow, (version.model_id, version.number)).quarantined = problem
@@ -79,7 +87,7 @@ class Versions:
 
     def live(self, model: Model) -> Version:
         """Return the version that the ``live`` alias names."""
-        row = self._session.get_one(AliasRow, (model.id, LIVE))
+        row = self._aliases[model.id] = self._session.get_one(AliasRow, (model.id, LIVE))
         return self.get(model, row.version)
 
     def all_live(self) -> dict[int, tuple[int, frozenset[int]]]:
