@@ -1,10 +1,11 @@
 """What engines cost beside two processes, and whether their results have the same bytes while workers are killed.
 
-    python benchmarks/executors.py cost [--arch vit_tiny_patch16_224] [--rounds 3]
+    python benchmarks/executors.py cost [--arch vit_tiny_patch16_224] [--rounds 3] [--once]
     python benchmarks/executors.py kills [--runs 20] [--engines ray dask processes]
 
 *cost*: seconds until an engine answers, seconds of a call that does nothing and of one that carries 15 MB, and wall and
-processor time of collecting ten class spaces, with every executor in turns. *kills*: one request on a small network
+processor time of collecting ten class spaces, with every executor in turns; with ``--once``, for large networks, no
+collection goes before the one that is measured, and ``local`` is left out. *kills*: one request on a small network
 again and again, collection, candidates and all, while workers are killed at random moments; all results are compared
 with those of this process by SHA-256.
 
@@ -106,13 +107,14 @@ def cost(options: argparse.Namespace, scratch: Path) -> int:
     digests = set()
     with ExitStack() as stack:
         clusters = {name: stack.enter_context(CLUSTERS[name]()) for name in options.engines if name in CLUSTERS}
-        specs: dict[str, Cluster | None] = {"local": None, PROCESSES: None}
+        specs: dict[str, Cluster | None] = {PROCESSES: None} if options.once else {"local": None, PROCESSES: None}
         specs |= {cluster.spec: cluster for cluster in clusters.values()}
         for _ in range(options.rounds):
             for spec, cluster in specs.items():
                 ledger = opened(scratch / "ledger", scratch / "copy", spec)
                 row = calls(ledger) if spec != "local" else {}
-                collected(ledger)  # every worker has opened the network now
+                if not options.once:
+                    collected(ledger)  # every worker has opened the network now
                 ledger.engine.close()
                 ledger.close()
                 ledger = opened(scratch / "ledger", scratch / "copy", spec)
@@ -204,6 +206,7 @@ def main() -> int:
     parser.add_argument("what", choices=("cost", "kills"))
     parser.add_argument("--arch", default="vit_tiny_patch16_224")
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--once", action="store_true", help="one collection each, in which workers open the network")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)

@@ -98,6 +98,16 @@ class Transaction:
         """Checks rows against the audit log before something rests on them."""
         return TrustedRows(self._state, self.audit, self.projections)
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Undo what the block wrote if it raises, and nothing else of the transaction.
+
+        Raises:
+            LedgerError: What the database says, as after the end of a transaction.
+        """
+        with translated(), self._open.session.begin_nested():
+            yield
+
     def time(self) -> float:
         """Return the time on the database's clock, in seconds since 1970."""
         return float(self._open.connection.scalar(select(database_time())) or 0.0)

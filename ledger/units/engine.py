@@ -120,6 +120,11 @@ class Engine:
     _count_again: float = field(default=0.0, init=False)
     _look_again: float = field(default=0.0, init=False)
 
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether units run in this process, one after another."""
+        return self.spec == LOCAL
+
     def require(self) -> None:
         """Open the executor, if it is not open.
 
@@ -129,7 +134,7 @@ class Engine:
             EngineLostError: It cannot be reached.
         """
         # Everybody has it: no plugin, and no torch with it, is loaded by a worker that has nothing to do.
-        if self.spec == LOCAL:
+        if self.one_at_a_time:
             return
         if self._executor is not None and not _alive(self._executor):
             self._drop()

@@ -14,6 +14,7 @@ from ledger.service.computation.class_space_cache import ClassSpaceCache, FoundS
 from ledger.service.computation.workbench import open_workbench
 from ledger.service.progress import Silent
 from ledger.service.upkeep.fsck import fsck
+from ledger.units.engine import Engine
 from tests.ledgers.desk import MODEL, Desk
 from tests.ledgers.statements import statements
 from tests.service.test_hidden_rows import tamper
@@ -68,6 +69,13 @@ def test_none_waits_beyond_either_limit(desk: Desk, limit: str, monkeypatch: pyt
     assert len(stored(desk)) == CLASSES
 
 
+def test_what_others_collect_is_stored_at_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Several come at a time, and may have taken minutes.
+    monkeypatch.setattr(class_space_store, "WAIT_SECONDS", 1e9)
+    monkeypatch.setattr(Engine, "one_at_a_time", False)
+    assert leases_taken(desk) == CLASSES
+
+
 def test_together_or_one_by_one_the_same_is_recorded(
     desk: Desk, second_desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,15 +103,21 @@ def test_what_interrupted_the_work_is_told_where_nothing_can_be_stored_either(
 ) -> None:
     monkeypatch.setattr(class_space_store, "WAIT_SECONDS", 1e9)
 
-    def full(*_: object) -> None:
+    tried: list[int] = []
+
+    def full(_ledger: Ledger, some: list[bytes]) -> None:
+        tried.append(len(some))
         raise LedgerError("the disk is full")
 
     monkeypatch.setattr(class_space_store, "store_objects", full)
     with pytest.raises(KeyboardInterrupt):
         find_all(desk.ledger, Interrupting(after=3))
     assert stored(desk) == []
+    tried.clear()
     with pytest.raises(LedgerError, match="the disk is full"):
         find_all(desk.ledger)
+    # What could not be stored is not tried again for that.
+    assert tried == [CLASSES]
 
 
 def test_finding_them_takes_as_many_statements_for_many_classes_as_for_few(desk: Desk) -> None:

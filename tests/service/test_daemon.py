@@ -26,11 +26,14 @@ from ledger.errors import (
     DataError,
     GateError,
     LeaseLostError,
+    LedgerError,
     NotFoundError,
     RetryLaterError,
     SchemaVersionError,
     UnreachableError,
 )
+from ledger.service.audit.checkpoints import newest_checkpoint
+from ledger.service.audit.verification import verify_log
 from ledger.service.ledger import Ledger, open_ledger
 from ledger.service.progress import InterruptibleProgress, Silent
 from ledger.service.requests.claim_end import Outcome
@@ -313,9 +316,35 @@ def test_what_happens_is_logged(ledger: Ledger, fleet: Any, caplog: pytest.LogCa
     assert sum("waits for requests for every model" in r.getMessage() for r in caplog.records) == 3
 
 
-def test_the_network_of_one_model_is_held_at_a_time(ledger: Ledger, fleet: Any) -> None:
+REFUSING = {
+    "sqlite": "CREATE TRIGGER none BEFORE INSERT ON checkpoints BEGIN SELECT RAISE(ABORT, 'none of these'); END",
+    "postgresql": "ALTER TABLE checkpoints ADD CONSTRAINT none CHECK (size < 0) NOT VALID",
+}
+
+
+def test_a_database_that_takes_no_checkpoints_keeps_no_result_back(
+    ledger: Ledger, fleet: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    file(ledger, "north", 1)
+    [first] = work(ledger, Silent(), open_model=fleet.opener(fleet.Pace(compute=0)))
+    signed = newest_checkpoint(ledger)
+    assert first.error is None
+    assert signed is not None
+    with ledger.database.engine.begin() as connection:
+        connection.execute(text(REFUSING[ledger.database.engine.dialect.name]))
+    file(ledger, "north", 2)
+    [second] = work(ledger, Silent(), open_model=fleet.opener(fleet.Pace(compute=0)))
+    assert (second.request.state, second.error) == (RequestState.FULFILLED, None)
+    assert "no checkpoint was signed after this change" in caplog.text
+    assert newest_checkpoint(ledger) == signed
+    verify_log(ledger)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_network_of_one_model_is_held_at_a_time(ledger: Ledger, fleet: Any, *, fails: bool) -> None:
     for model, k in (("north", 1), ("north", 2), ("south", 1), ("north", 3)):
         file(ledger, model, k)
+    failed: list[LedgerError] = []
     seen: list[list[str]] = []
 
     class Laid:
@@ -331,6 +360,8 @@ def test_the_network_of_one_model_is_held_at_a_time(ledger: Ledger, fleet: Any) 
         def __call__(self, *what: Any) -> Any:
             gc.collect()
             seen.append([one.name for one in self.held])
+            if fails and len(seen) == 2:
+                raise LedgerError("an image is unreadable")
             return self.compute(*what)
 
     laid_out: list[str] = []
@@ -340,7 +371,8 @@ def test_the_network_of_one_model_is_held_at_a_time(ledger: Ledger, fleet: Any) 
         return Laid(name)
 
     for outcome in work(ledger, Silent(), open_model=open_model):
-        assert outcome.error is None
+        failed += [outcome.error] if outcome.error is not None else []
+    assert len(failed) == fails
     assert seen == [["north"], ["north"], ["south"], ["north"]]
     # Once for requests in a row.
     assert laid_out == ["north", "south", "north"]

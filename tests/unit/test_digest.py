@@ -57,6 +57,13 @@ def test_fractions_of_every_size_are_written_as_rfc_8785_writes_them(power: int)
     assert canonical_json(values) == rfc8785.dumps(values)
 
 
+def test_what_is_nested_deeply_is_written_too() -> None:
+    value: Any = 1
+    for _ in range(900):
+        value = {"a": value}
+    assert canonical_json(value) == rfc8785.dumps(value)
+
+
 @pytest.mark.parametrize("value", [2**53, "\ud800", {1: 2}, float("nan"), object()])
 def test_what_rfc_8785_cannot_write_is_refused(value: Any) -> None:
     with pytest.raises(rfc8785.CanonicalizationError):

@@ -14,7 +14,7 @@ from ledger.audit.merkle import EMPTY_ROOT
 from ledger.audit.signed_notes import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from ledger.config import Config
 from ledger.durable_files import Existing, write_file
-from ledger.errors import AuditError, LedgerError, SignatureError
+from ledger.errors import AuditError, BusyError, LedgerError, SignatureError, UnreachableError
 from ledger.service.guard import named_key
 from ledger.service.kept_checkpoints import STATE, keep_elsewhere, owed_since
 from ledger.service.ledger import Ledger
@@ -92,9 +92,16 @@ def sign_with_change(tx: Transaction, ledger: Ledger) -> SignedLog | None:
 
     Returns:
         What :func:`keep_signed` shall keep as soon as the transaction is committed; None if nothing was signed.
+
+    Raises:
+        BusyError: The whole transaction has to be tried again.
+        UnreachableError: Likewise.
     """
     try:
-        return _sign_in(tx, ledger)
+        with tx.attempt():
+            return _sign_in(tx, ledger)
+    except (BusyError, UnreachableError):
+        raise
     except LedgerError as error:
         _warn(error)
         return None
@@ -151,13 +158,11 @@ def _sign_in(tx: Transaction, ledger: Ledger) -> SignedLog:
         issued = last
     else:
         issued = StoredCheckpoint(head.size, root, sign_checkpoint(checkpoint, signer), ledger.clock())
+        tx.checkpoints.add(issued)
     here, owed = None, owed_since(config, head.size, root)
     if issued.note != memory:
         here = StateNote.signed(tx, signer, head.size - REACH)
     away = None if owed is None else StateNote.signed(tx, signer, owed)
-    # Last: until then, nothing was written that another change in this transaction could not do without.
-    if issued is not last:
-        tx.checkpoints.add(issued)
     return SignedLog(issued, checkpoint, here, away)
 
 

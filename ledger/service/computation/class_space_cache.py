@@ -77,10 +77,19 @@ class FoundSpace:
 
 def _known_by_specs(tx: Transaction, model: Model, specs: Sequence[Specs]) -> LookUp:
     """Read the class spaces of many classes at once: one by one, a thousand of them would take seconds."""
-    known = tx.class_spaces.of_specs(model, [one.full for one in specs])
-    held = {digest for _, digest in known}
-    known |= tx.class_spaces.of_specs(model, [one.bare for one in specs if one.full not in held])
-    return lambda class_index, spec_digest: known.get((class_index, spec_digest))
+    asked = {one.full for one in specs}
+    known = tx.class_spaces.of_specs(model, asked)
+    if len(known) < len(specs):
+        bare = {one.bare for one in specs}
+        known |= tx.class_spaces.of_specs(model, bare)
+        asked |= bare
+
+    def look_up(class_index: int, spec_digest: str) -> ClassSpace | None:
+        if spec_digest in asked:
+            return known.get((class_index, spec_digest))
+        return tx.class_spaces.find(model, class_index, spec_digest) if spec_digest else None
+
+    return look_up
 
 
 class ClassSpaceCache:

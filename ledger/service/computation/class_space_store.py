@@ -14,8 +14,8 @@ from .workbench import Workbench
 Collected = tuple[NewClassSpace, bytes]
 """The record of a class space that is not stored yet, and its bytes."""
 WAIT_SECONDS = 1.0
-"""For which the first of some class spaces waits for others at most: so much work may be lost with a worker that is
-killed. Every transaction that writes keeps all other writers waiting."""
+"""What this process collects in that time is stored together: so much work may be lost with a worker that is killed,
+beside what it was about to collect. Every transaction that writes keeps all other writers waiting."""
 WAIT_BYTES = 2**24
 """Of class spaces that wait, after which none waits longer."""
 
@@ -34,21 +34,26 @@ class ClassSpaceStore:
     def add_each(self, collected: Iterable[Collected]) -> None:
         """Store class spaces that the ledger lacks, while they are being collected.
 
-        Whatever interrupts their collection, those that were collected are stored.
+        What others collect, several at a time, is stored at once: it may have taken them long. Whatever interrupts
+        their collection, those that were collected are stored.
         """
-        waiting: list[Collected] = []
+        left, waiting = iter(collected), list[Collected]()
+        patience = WAIT_SECONDS if self._ledger.engine.one_at_a_time else 0.0
         since = time.monotonic()
-        try:
-            for one in collected:
-                waiting.append(one)
-                if time.monotonic() - since >= WAIT_SECONDS or sum(len(data) for _, data in waiting) >= WAIT_BYTES:
+        while True:
+            try:
+                one = next(left)
+            except StopIteration:
+                break
+            except BaseException:
+                # What interrupted the work is what shall be told, not that its results could not be stored either.
+                with suppress(LedgerError):
                     self.add(waiting)
-                    waiting, since = [], time.monotonic()
-        except BaseException:
-            # What interrupted the work is what shall be told, not that its results could not be stored either.
-            with suppress(LedgerError):
+                raise
+            waiting.append(one)
+            if time.monotonic() - since >= patience or sum(len(data) for _, data in waiting) >= WAIT_BYTES:
                 self.add(waiting)
-            raise
+                waiting, since = [], time.monotonic()
         self.add(waiting)
 
     def add(self, collected: Sequence[Collected]) -> list[ClassSpace]:

@@ -83,6 +83,7 @@ def work(
             if opened is None or opened[0] != model:
                 opened = model, _when_needed(ledger, model, open_model)
             outcome = carry_out(ledger, *opened, claim, progress, check=check)
+            _let_go(outcome.error)
             avoid.clear()
             yield outcome
     except LedgerError as error:
@@ -93,6 +94,15 @@ def work(
         # The signal may have come just after a claim was committed, before anything could hold on to it.
         give_back(ledger, owner)
         raise
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Let go of the frames that an error went through, which hold on to networks and images; what it says stays."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        error.__traceback__ = None
+        seen.append(error)
+        error = error.__cause__ or error.__context__
 
 
 def _when_needed(ledger: Ledger, model: Model, open_model: OpenModel) -> Compute:
