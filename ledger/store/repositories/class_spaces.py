@@ -74,7 +74,7 @@ class ClassSpaces:
             return []
         specs = [space.spec_digest for space in spaces]
         known = self._of_specs(spaces[0].model_id, specs)
-        self._session.add_all(_row(space) for space in spaces if _name(space) not in known)
+        self._session.add_all(_new_row(space) for space in spaces if _name(space) not in known)
         self._session.flush()
         stored = self._of_specs(spaces[0].model_id, specs)
         return [stored[_name(space)] for space in spaces]
@@ -115,7 +115,7 @@ def _name(space: NewClassSpace) -> tuple[int, str]:
     return space.class_index, space.spec_digest
 
 
-def _row(space: NewClassSpace) -> ClassSpaceRow:
+def _new_row(space: NewClassSpace) -> ClassSpaceRow:
     return ClassSpaceRow(
         model_id=space.model_id,
         class_index=space.class_index,

@@ -28,6 +28,7 @@ REMEMBERED = 7 * 86_400.0
 TAKING_LOCK = 0x756E6C6C
 """Number of the advisory lock of a PostgreSQL database that is held while leases are taken; ASCII for "unll"."""
 ONE_OF_MANY, ALONE = "pg_advisory_xact_lock_shared", "pg_advisory_xact_lock"
+"""How it is held: by those who take leases, and by one who removes objects."""
 
 
 def new_holder() -> str:
@@ -97,8 +98,8 @@ class ObjectLeases:
         self._session.execute(delete(ObjectLeaseRow).where(ObjectLeaseRow.expires < self._now() - REMEMBERED))
 
     def _lock(self, how: str) -> None:
-        # A writer on SQLite excludes all others anyway. One that took a lease does not wait for what removes: no
-        # transaction does both.
+        # A writer on SQLite excludes all others anyway. Nobody waits in a circle: who takes leases holds no other lock
+        # that somebody who removes objects could wait for.
         if self._on_server and not self._steady:
             self._session.execute(text(f"SELECT {how}(:key)"), {"key": TAKING_LOCK})
 
